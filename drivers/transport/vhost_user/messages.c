@@ -1,0 +1,450 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "messages.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "session.h"
+#include "vdev.h"
+
+static const uint64_t PROTOCOL_OFFERED = 1ull << PROTOCOL_MQ | 1ull << PROTOCOL_LOG_SHMFD |
+					 1ull << PROTOCOL_RARP | 1ull << PROTOCOL_REPLY_ACK |
+					 1ull << PROTOCOL_MTU | 1ull << PROTOCOL_BACKEND_REQ |
+					 1ull << PROTOCOL_CONFIG | 1ull << PROTOCOL_RESET_DEVICE |
+					 1ull << PROTOCOL_CONFIGURE_MEM_SLOTS | 1ull << PROTOCOL_STATUS;
+
+/* SET_VRING_KICK, CALL, ERR: bits 0-7 are the index, bit 8 says that no descriptor comes. */
+enum { VRING_IDX_MASK = 0xff, VRING_NO_FD = 1 << 8 };
+enum { VRING_ADDR_LOG = 1 << 0 };
+
+/* GET_CONFIG, SET_CONFIG: offset, size and flags before the bytes themselves. */
+enum { CONFIG_HEAD = 12, CONFIG_FLAG_MIGRATION = 1 };
+
+/* The handler takes this message's first descriptor; -1: there was none. */
+static int
+message_take_fd(struct message *message)
+{
+	int fd = message->n_fds ? message->fds[0] : -1;
+
+	if (message->n_fds)
+		message->fds[0] = -1;
+	return fd;
+}
+
+/* --- handlers: one a message, in the order of the table --- */
+
+static int
+handle_get_features(struct session *session, struct message *message, struct diag *diag)
+{
+	uint64_t features = vdev_features_offered(session->vdev);
+
+	session_reply(session, message, &features, sizeof(features));
+	return 0;
+}
+
+static int
+handle_set_features(struct session *session, struct message *message, struct diag *diag)
+{
+	return vdev_set_features(session->vdev, message->payload.u64, diag);
+}
+
+static int
+handle_set_owner(struct session *session, struct message *message, struct diag *diag)
+{
+	return 0;
+}
+
+static int
+handle_reset(struct session *session, struct message *message, struct diag *diag)
+{
+	vdev_reset(session->vdev);
+	return 0;
+}
+
+static int
+handle_set_mem_table(struct session *session, struct message *message, struct diag *diag)
+{
+	struct gmem_region_spec specs[GMEM_TABLE_REGIONS_MAX];
+	uint32_t n = message->payload.mem_table.n_regions;
+	struct gmem *mem;
+	int ret;
+
+	/* Some front-ends always send room for more regions than they name, none names more than it sends. */
+	if (n == 0 || n > GMEM_TABLE_REGIONS_MAX || n != message->n_fds ||
+	    message->header.size < 8 + n * sizeof(struct message_mem_region))
+		return diag_set(diag, -EINVAL, "", "%u regions with %u descriptors in %u bytes", n,
+				message->n_fds, message->header.size);
+	for (uint32_t i = 0; i < n; i++) {
+		const struct message_mem_region *region = &message->payload.mem_table.regions[i];
+
+		specs[i] = (struct gmem_region_spec){.gpa = region->gpa,
+						     .size = region->size,
+						     .uva = region->uva,
+						     .file_offset = region->mmap_offset,
+						     .fd = message->fds[i]};
+	}
+	ret = gmem_build(NULL, specs, n, &mem, diag);
+	if (ret < 0)
+		return ret;
+	return vdev_set_mem(session->vdev, mem, diag);
+}
+
+static int
+handle_set_log_base(struct session *session, struct message *message, struct diag *diag)
+{
+	struct gmem_map *map;
+	int ret;
+
+	ret = gmem_map_open(message->fds[0], message->payload.log.offset, message->payload.log.size, &map,
+			    diag);
+	if (ret < 0)
+		return ret;
+	ret = vdev_set_log(session->vdev, map, diag);
+	if (ret < 0)
+		return ret;
+	/* The reply carries no payload: front-ends don't read one. */
+	session_reply(session, message, NULL, 0);
+	return 0;
+}
+
+/* The descriptor would tell the front-end that the log has news. It looks by itself; we keep nothing. */
+static int
+handle_set_log_fd(struct session *session, struct message *message, struct diag *diag)
+{
+	return 0;
+}
+
+static int
+handle_set_vring_num(struct session *session, struct message *message, struct diag *diag)
+{
+	return vdev_queue_set_size(session->vdev, message->payload.vring_state.idx,
+				   message->payload.vring_state.num, diag);
+}
+
+static int
+handle_set_vring_addr(struct session *session, struct message *message, struct diag *diag)
+{
+	struct vdev_queue_addr addr = {
+		.desc = message->payload.vring_addr.desc,
+		.avail = message->payload.vring_addr.avail,
+		.used = message->payload.vring_addr.used,
+		.log_gpa = message->payload.vring_addr.log,
+		.log = message->payload.vring_addr.flags & VRING_ADDR_LOG,
+	};
+
+	return vdev_queue_set_addr(session->vdev, message->payload.vring_addr.idx, &addr, diag);
+}
+
+static int
+handle_set_vring_base(struct session *session, struct message *message, struct diag *diag)
+{
+	return vdev_queue_set_base(session->vdev, message->payload.vring_state.idx,
+				   message->payload.vring_state.num, diag);
+}
+
+static int
+handle_get_vring_base(struct session *session, struct message *message, struct diag *diag)
+{
+	uint32_t state[2] = {message->payload.vring_state.idx};
+
+	state[1] = vdev_queue_get_base(session->vdev, state[0]);
+	session_reply(session, message, state, sizeof(state));
+	return 0;
+}
+
+/* The three messages that bring a queue a descriptor differ in what becomes of it. */
+static int
+handle_vring_fd(struct session *session, struct message *message, struct diag *diag,
+		int (*set)(struct vdev *vdev, unsigned int idx, int fd, struct diag *diag))
+{
+	uint64_t word = message->payload.u64;
+	bool none = word & VRING_NO_FD;
+	int fd, ret;
+
+	if (word & ~(uint64_t)(VRING_IDX_MASK | VRING_NO_FD))
+		return diag_set(diag, -EINVAL, "", "0x%llx has bits set beyond index and no-descriptor flag",
+				(unsigned long long)word);
+	if (none != (message->n_fds == 0))
+		return diag_set(diag, -EINVAL, "", "%u descriptors with the no-descriptor flag %s",
+				message->n_fds, none ? "set" : "clear");
+	fd = message_take_fd(message);
+	ret = set(session->vdev, word & VRING_IDX_MASK, fd, diag);
+	if (ret < 0 && fd >= 0)
+		close(fd);
+	return ret;
+}
+
+static int
+handle_set_vring_kick(struct session *session, struct message *message, struct diag *diag)
+{
+	return handle_vring_fd(session, message, diag, vdev_queue_set_kick);
+}
+
+static int
+handle_set_vring_call(struct session *session, struct message *message, struct diag *diag)
+{
+	return handle_vring_fd(session, message, diag, vdev_queue_set_call);
+}
+
+static int
+handle_set_vring_err(struct session *session, struct message *message, struct diag *diag)
+{
+	return handle_vring_fd(session, message, diag, vdev_queue_set_err);
+}
+
+static int
+handle_get_protocol_features(struct session *session, struct message *message, struct diag *diag)
+{
+	uint64_t features = PROTOCOL_OFFERED;
+
+	session_reply(session, message, &features, sizeof(features));
+	return 0;
+}
+
+static int
+handle_set_protocol_features(struct session *session, struct message *message, struct diag *diag)
+{
+	uint64_t unknown = message->payload.u64 & ~PROTOCOL_OFFERED;
+
+	if (unknown)
+		return diag_set(diag, -EINVAL, "", "protocol features 0x%llx were not offered",
+				(unsigned long long)unknown);
+	session->protocol_features = message->payload.u64;
+	session->vdev->status_used = session_has_protocol(session, PROTOCOL_STATUS);
+	/* See vdev_queue_base(): the front-ends in question know nothing of several queues. */
+	session->vdev->base_zero_is_fresh = !session_has_protocol(session, PROTOCOL_MQ);
+	return 0;
+}
+
+static int
+handle_get_queue_num(struct session *session, struct message *message, struct diag *diag)
+{
+	uint64_t n = session->n_pairs;
+
+	session_reply(session, message, &n, sizeof(n));
+	return 0;
+}
+
+static int
+handle_set_vring_enable(struct session *session, struct message *message, struct diag *diag)
+{
+	uint32_t num = message->payload.vring_state.num;
+
+	if (num > 1)
+		return diag_set(diag, -EINVAL, "", "enable is %u, not 0 or 1", num);
+	return vdev_queue_set_enable(session->vdev, message->payload.vring_state.idx, num == 1, diag);
+}
+
+static int
+handle_send_rarp(struct session *session, struct message *message, struct diag *diag)
+{
+	uint8_t mac[6];
+
+	memcpy(mac, message->payload.bytes, sizeof(mac));
+	if (session->vdev->ops->send_rarp(session->vdev, mac) < 0)
+		return diag_set(diag, -EINVAL, "", "the address is all zero");
+	return 0;
+}
+
+static int
+handle_set_mtu(struct session *session, struct message *message, struct diag *diag)
+{
+	if (session->vdev->ops->set_mtu(session->vdev, message->payload.u64) < 0)
+		return diag_set(diag, -EINVAL, "", "MTU %llu is not in 68..65535",
+				(unsigned long long)message->payload.u64);
+	return 0;
+}
+
+static int
+handle_set_backend_req_fd(struct session *session, struct message *message, struct diag *diag)
+{
+	struct stat st;
+	int fd = message->fds[0];
+
+	/* A socket, or with User-mode Linux a pipe. */
+	if (fstat(fd, &st) < 0 || !(S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode)))
+		return diag_set(diag, -EBADF, "", "the descriptor is neither a socket nor a pipe");
+	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
+		return diag_set(diag, -errno, "", "making the descriptor non-blocking: %s", strerror(errno));
+	if (session->backend_req_fd >= 0)
+		close(session->backend_req_fd);
+	session->backend_req_fd = message_take_fd(message);
+	return 0;
+}
+
+static int
+handle_get_config(struct session *session, struct message *message, struct diag *diag)
+{
+	uint32_t offset = message->payload.config.offset, size = message->payload.config.size;
+	uint8_t space[VDEV_CONFIG_MAX];
+	struct message reply;
+
+	if (size == 0 || offset > VDEV_CONFIG_MAX || size > VDEV_CONFIG_MAX - offset) {
+		/* An error is a reply without payload. */
+		session_reply(session, message, NULL, 0);
+		return 0;
+	}
+	session->vdev->ops->config_read(session->vdev, space);
+	reply.payload.config.offset = offset;
+	reply.payload.config.size = size;
+	reply.payload.config.flags = message->payload.config.flags;
+	memcpy(reply.payload.config.region, space + offset, size);
+	session_reply(session, message, &reply.payload, CONFIG_HEAD + size);
+	return 0;
+}
+
+static int
+handle_set_config(struct session *session, struct message *message, struct diag *diag)
+{
+	uint32_t offset = message->payload.config.offset, size = message->payload.config.size;
+	uint32_t flags = message->payload.config.flags;
+
+	if (size == 0 || size != message->header.size - CONFIG_HEAD || offset > VDEV_CONFIG_MAX ||
+	    size > VDEV_CONFIG_MAX - offset)
+		return diag_set(diag, -EINVAL, "", "%u bytes at offset %u in a payload of %u", size, offset,
+				message->header.size);
+	if (session->vdev->ops->config_write(session->vdev, offset, message->payload.config.region, size,
+					     flags == CONFIG_FLAG_MIGRATION) < 0)
+		return diag_set(diag, -EROFS, "", "%u bytes at offset %u can't be written", size, offset);
+	return 0;
+}
+
+static int
+handle_get_max_mem_slots(struct session *session, struct message *message, struct diag *diag)
+{
+	uint64_t n = GMEM_REGIONS_MAX;
+
+	session_reply(session, message, &n, sizeof(n));
+	return 0;
+}
+
+static int
+handle_add_mem_reg(struct session *session, struct message *message, struct diag *diag)
+{
+	const struct message_mem_region *region = &message->payload.mem_single.region;
+	struct gmem_region_spec spec = {.gpa = region->gpa,
+					.size = region->size,
+					.uva = region->uva,
+					.file_offset = region->mmap_offset,
+					.fd = message->fds[0]};
+	struct gmem *mem;
+	int ret;
+
+	ret = gmem_build(session->vdev->mem, &spec, 1, &mem, diag);
+	if (ret < 0)
+		return ret;
+	return vdev_set_mem(session->vdev, mem, diag);
+}
+
+static int
+handle_rem_mem_reg(struct session *session, struct message *message, struct diag *diag)
+{
+	const struct message_mem_region *region = &message->payload.mem_single.region;
+	struct gmem *mem;
+	int ret;
+
+	ret = gmem_build_without(session->vdev->mem, region->gpa, region->uva, region->size, &mem, diag);
+	if (ret < 0)
+		return ret;
+	return vdev_set_mem(session->vdev, mem, diag);
+}
+
+static int
+handle_set_status(struct session *session, struct message *message, struct diag *diag)
+{
+	return vdev_set_status(session->vdev, message->payload.u64, diag);
+}
+
+static int
+handle_get_status(struct session *session, struct message *message, struct diag *diag)
+{
+	uint64_t status = session->vdev->status;
+
+	session_reply(session, message, &status, sizeof(status));
+	return 0;
+}
+
+/* --- the table --- */
+
+enum message_index { MESSAGE_INDEX_NONE, MESSAGE_INDEX_WORD, MESSAGE_INDEX_BYTE };
+enum message_reply { MESSAGE_REPLY_OWN, MESSAGE_REPLY_ACK };
+
+struct message_row {
+	const char *name;
+	uint16_t size_min, size_max;
+	uint8_t fds_min, fds_max;
+	enum message_index index;
+	enum message_reply reply;
+	int (*handle)(struct session *session, struct message *message, struct diag *diag);
+};
+
+static const struct message_row message_rows[] = {
+#define MESSAGE(number, label, payload, min, max, f_min, f_max, where, replies, handler) \
+	[number] = {.name = #label,                                                      \
+		    .size_min = (min),                                                   \
+		    .size_max = (max),                                                   \
+		    .fds_min = (f_min),                                                  \
+		    .fds_max = (f_max),                                                  \
+		    .index = MESSAGE_INDEX_##where,                                      \
+		    .reply = MESSAGE_REPLY_##replies,                                    \
+		    .handle = handle_##handler},
+#include "messages.def"
+#undef MESSAGE
+};
+
+#define MESSAGE(number, label, payload_member, min, max, f_min, f_max, where, replies, handler) \
+	_Static_assert((max) <= sizeof(((union message_payload *)0)->payload_member), #label);
+#include "messages.def"
+#undef MESSAGE
+
+static const struct message_row *
+message_row(uint32_t request)
+{
+	if (request >= sizeof(message_rows) / sizeof(message_rows[0]) || !message_rows[request].handle)
+		return NULL;
+	return &message_rows[request];
+}
+
+const char *
+message_name(uint32_t request)
+{
+	const struct message_row *row = message_row(request);
+
+	return row ? row->name : "?";
+}
+
+bool
+message_has_own_reply(uint32_t request)
+{
+	const struct message_row *row = message_row(request);
+
+	return row && row->reply == MESSAGE_REPLY_OWN;
+}
+
+int
+message_handle(struct session *session, struct message *message, struct diag *diag)
+{
+	const struct message_row *row = message_row(message->header.request);
+	uint64_t idx = 0;
+
+	if (!row)
+		return diag_set(diag, -ENOSYS, "", "not a message that we offered to take");
+	if (message->header.size < row->size_min || message->header.size > row->size_max)
+		return diag_set(diag, -EINVAL, "", "a payload of %u bytes, not %u to %u",
+				message->header.size, row->size_min, row->size_max);
+	if (message->n_fds < row->fds_min || message->n_fds > row->fds_max)
+		return diag_set(diag, -EINVAL, "", "%u descriptors, not %u to %u", message->n_fds,
+				row->fds_min, row->fds_max);
+	if (row->index == MESSAGE_INDEX_WORD)
+		idx = message->payload.vring_state.idx;
+	else if (row->index == MESSAGE_INDEX_BYTE)
+		idx = message->payload.u64 & VRING_IDX_MASK;
+	if (row->index != MESSAGE_INDEX_NONE && idx >= session->vdev->n_queues)
+		return diag_set(diag, -EINVAL, "", "queue %llu, but there are %u", (unsigned long long)idx,
+				session->vdev->n_queues);
+	return row->handle(session, message, diag);
+}

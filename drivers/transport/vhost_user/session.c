@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum {
+	SESSION_FDS_RECV_MAX =
+		64, /* room for the descriptors of one recvmsg(), more than any message may carry */
+	SESSION_MESSAGES_MAX = 64, /* handled in one go, before other connections get their turn */
+	BACKEND_CONFIG_CHANGE = 2, /* vhost-user, "Back-end message types" */
+};
+
+static void
+session_end(struct session *session, const char *why)
+{
+	/* The owner closes the session; nothing of it may be touched after this. */
+	session->ended(session->ended_arg, why);
+}
+
+static void
+session_close_message_fds(struct message *message)
+{
+	for (unsigned int i = 0; i < message->n_fds; i++)
+		if (message->fds[i] >= 0)
+			close(message->fds[i]);
+	message->n_fds = 0;
+}
+
+/* --- out --- */
+
+/* Returns 0, or -errno when the connection is of no use any more. */
+static int
+session_flush(struct session *session)
+{
+	while (session->n_out) {
+		ssize_t n = send(session->fd, session->out, session->n_out, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+			break;
+		if (n < 0)
+			return -errno;
+		session->n_out -= (uint32_t)n;
+		memmove(session->out, session->out + n, session->n_out);
+	}
+	if (session->blocked != (session->n_out != 0)) {
+		session->blocked = session->n_out != 0;
+		/* While replies wait, no more requests are read. */
+		loop_watch_set(session->watch, session->blocked ? EPOLLOUT : EPOLLIN);
+	}
+	return 0;
+}
+
+void
+session_reply(struct session *session, const struct message *to, const void *payload, uint32_t size)
+{
+	struct message_header header = {
+		.request = to->header.request,
+		.flags = MESSAGE_VERSION | MESSAGE_REPLY,
+		.size = size,
+	};
+
+	/* The reader stops while replies wait, so that this can't fill up. */
+	if (session->n_out + sizeof(header) + size > SESSION_OUT_MAX)
+		return;
+	memcpy(session->out + session->n_out, &header, sizeof(header));
+	if (size)
+		memcpy(session->out + session->n_out + sizeof(header), payload, size);
+	session->n_out += (uint32_t)sizeof(header) + size;
+}
+
+void
+session_config_changed(void *arg)
+{
+	struct session *session = arg;
+	struct message_header header = {.request = BACKEND_CONFIG_CHANGE, .flags = MESSAGE_VERSION};
+
+	if (session->backend_req_fd < 0)
+		return;
+	/* A notice: when the channel is full, there is one in it already. */
+	if (write(session->backend_req_fd, &header, sizeof(header)) < 0 && errno != EAGAIN) {
+		close(session->backend_req_fd);
+		session->backend_req_fd = -1;
+	}
+}
+
+/* --- in --- */
+
+/*
+ * Receive up to `want` more bytes of the message under way, with the descriptors that come along. Returns the
+ * number of bytes, 0 when there is nothing to read now, or -errno (-ECONNRESET: closed).
+ */
+static ssize_t
+session_recv(struct session *session, uint8_t *to, size_t want)
+{
+	union {
+		char bytes[CMSG_SPACE(SESSION_FDS_RECV_MAX * sizeof(int))];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = {.iov_base = to, .iov_len = want};
+	struct msghdr msg = {.msg_iov = &iov,
+			     .msg_iovlen = 1,
+			     .msg_control = control.bytes,
+			     .msg_controllen = sizeof(control.bytes)};
+	bool too_many = false;
+	ssize_t n;
+
+	do {
+		n = recvmsg(session->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		return errno == EAGAIN || errno == EWOULDBLOCK ? 0 : -errno;
+	for (struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg); cmsg; cmsg = CMSG_NXTHDR(&msg, cmsg)) {
+		size_t n_fds;
+
+		if (cmsg->cmsg_level != SOL_SOCKET || cmsg->cmsg_type != SCM_RIGHTS)
+			continue;
+		n_fds = (cmsg->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		for (size_t i = 0; i < n_fds; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(cmsg) + i * sizeof(int), sizeof(fd));
+			if (session->in.n_fds < MESSAGE_FDS_MAX) {
+				session->in.fds[session->in.n_fds++] = fd;
+			} else {
+				close(fd);
+				too_many = true;
+			}
+		}
+	}
+	if (n == 0)
+		return -ECONNRESET;
+	/* Cut off by the kernel, or more than any message has: one that exceeds every row, so that its row
+	 * refuses it. */
+	if (too_many || msg.msg_flags & MSG_CTRUNC)
+		session->in_fds_excess = true;
+	return n;
+}
+
+/* One whole message is in. Returns 0, or -errno with diag filled when the session has to end. */
+static int
+session_handle(struct session *session, struct diag *diag)
+{
+	struct message *message = &session->in;
+	bool need_ack = message->header.flags & MESSAGE_NEED_REPLY &&
+			session_has_protocol(session, PROTOCOL_REPLY_ACK);
+	uint64_t answer;
+	int ret;
+
+	if ((message->header.flags & MESSAGE_VERSION_MASK) != MESSAGE_VERSION ||
+	    message->header.flags & MESSAGE_REPLY)
+		ret = diag_set(diag, -EPROTO, "", "flags 0x%x: not a request of protocol version 1",
+			       message->header.flags);
+	else if (session->in_fds_excess)
+		ret = diag_set(diag, -EINVAL, "", "more than %d descriptors", MESSAGE_FDS_MAX);
+	else
+		ret = message_handle(session, message, diag);
+	if (ret < 0) {
+		log_limited(&session->log_limit, LOG_LEVEL_WARN, "port %s: %s (%u) refused: %s",
+			    session->vdev->name, message_name(message->header.request),
+			    message->header.request, diag->cause);
+		if (!need_ack)
+			return ret;
+	}
+	if (need_ack && (ret < 0 || !message_has_own_reply(message->header.request))) {
+		answer = ret < 0 ? 1 : 0;
+		session_reply(session, message, &answer, sizeof(answer));
+	}
+	return 0;
+}
+
+/* Returns 1 when a message was handled, 0 when there is nothing more to do now, -errno with diag when it is
+ * over. */
+static int
+session_step(struct session *session, struct diag *diag)
+{
+	const uint32_t header_len = sizeof(session->in.header);
+	uint32_t whole = header_len;
+	ssize_t n;
+	int ret;
+
+	if (session->n_in >= header_len) {
+		if (session->in.header.size > MESSAGE_PAYLOAD_MAX)
+			return diag_set(diag, -EMSGSIZE, "", "message %u has a payload of %u bytes",
+					session->in.header.request, session->in.header.size);
+		whole += session->in.header.size;
+	}
+	if (session->n_in < whole) {
+		uint8_t *at = session->n_in < header_len
+				      ? (uint8_t *)&session->in.header + session->n_in
+				      : session->in.payload.bytes + (session->n_in - header_len);
+
+		n = session_recv(session, at, whole - session->n_in);
+		if (n <= 0)
+			return n == 0 ? 0
+				      : diag_set(diag, (int)n, "", n == -ECONNRESET ? "" : "%s",
+						 strerror((int)-n));
+		session->n_in += (uint32_t)n;
+		return 1;
+	}
+	ret = session_handle(session, diag);
+	session_close_message_fds(&session->in);
+	memset(&session->in, 0, sizeof(session->in));
+	session->in_fds_excess = false;
+	session->n_in = 0;
+	return ret < 0 ? ret : 1;
+}
+
+static void
+session_ready(void *arg, uint32_t events)
+{
+	struct session *session = arg;
+	struct diag diag = {{0}, {0}};
+	int ret = session_flush(session);
+
+	for (int i = 0; ret >= 0 && i < 2 * SESSION_MESSAGES_MAX && session->n_out == 0; i++) {
+		ret = session_step(session, &diag);
+		if (ret == 0)
+			break;
+		if (session->n_out) {
+			int err = session_flush(session);
+
+			if (err < 0)
+				ret = err;
+		}
+	}
+	if (ret < 0) {
+		session_end(session, ret == -ECONNRESET || ret == -EPIPE ? NULL : diag.cause);
+		return;
+	}
+	/* In the middle of something: it has to come to its end in time. */
+	if (session->n_in == 0 && session->n_out == 0) {
+		loop_timer_stop(session->deadline);
+		session->waiting = false;
+	} else if (!session->waiting) {
+		loop_timer_set(session->deadline, SESSION_DEADLINE_MS);
+		session->waiting = true;
+	}
+}
+
+static void
+session_expire(void *arg)
+{
+	struct session *session = arg;
+
+	session_end(session, session->n_out ? "it does not read its replies"
+					    : "it stopped in the middle of a message");
+}
+
+/* --- life --- */
+
+struct session *
+session_open(struct loop *loop, struct vdev *vdev, unsigned int n_pairs, int fd,
+	     void (*ended)(void *arg, const char *why), void *arg)
+{
+	struct session *session = calloc(1, sizeof(*session));
+
+	if (!session)
+		goto err;
+	session->loop = loop;
+	session->vdev = vdev;
+	session->n_pairs = n_pairs;
+	session->fd = fd;
+	session->backend_req_fd = -1;
+	session->ended = ended;
+	session->ended_arg = arg;
+	session->out = malloc(SESSION_OUT_MAX);
+	session->watch = loop_watch_add(loop, fd, EPOLLIN, session_ready, session);
+	session->deadline = loop_timer_add(loop, SESSION_DEADLINE_MS, 0, session_expire, session);
+	if (!session->out || !session->watch || !session->deadline)
+		goto err;
+	loop_timer_stop(session->deadline);
+	vdev->config_changed = session_config_changed;
+	vdev->config_changed_arg = session;
+	return session;
+
+err:
+	if (session) {
+		loop_watch_remove(session->watch);
+		loop_timer_remove(session->deadline);
+		free(session->out);
+		free(session);
+	}
+	close(fd);
+	return NULL;
+}
+
+void
+session_close(struct session *session)
+{
+	if (!session)
+		return;
+	session->vdev->config_changed = NULL;
+	vdev_disconnect(session->vdev);
+	loop_watch_remove(session->watch);
+	loop_timer_remove(session->deadline);
+	session_close_message_fds(&session->in);
+	if (session->backend_req_fd >= 0)
+		close(session->backend_req_fd);
+	close(session->fd);
+	free(session->out);
+	free(session);
+}

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * session: one connection of a front-end: bytes and descriptors in, messages handled, replies out.
+ * Non-blocking; a front-end that stops in the middle of a message, or does not read its replies, is dropped
+ * after a second.
+ */
+#ifndef VNICD_SESSION_H
+#define VNICD_SESSION_H
+
+#include <stdint.h>
+
+#include "log.h"
+#include "loop.h"
+#include "messages.h"
+#include "vdev.h"
+
+enum { SESSION_DEADLINE_MS = 1000, SESSION_OUT_MAX = 64 * 1024 };
+
+struct session {
+	struct loop *loop;
+	struct vdev *vdev;
+	unsigned int n_pairs;
+	int fd;
+	struct loop_watch *watch;
+	struct loop_timer *deadline;
+	uint64_t protocol_features;
+	int backend_req_fd; /* -1: none; our messages to the front-end */
+
+	/* The message under way. */
+	struct message in;
+	uint32_t n_in;      /* bytes of header and payload received */
+	bool in_fds_excess; /* it came with more descriptors than any message has */
+	bool waiting;       /* the deadline runs */
+
+	/* Replies that the socket did not take yet. */
+	uint8_t *out;
+	uint32_t n_out;
+	bool blocked; /* waiting for the socket to take them */
+
+	struct log_limit log_limit;
+	void (*ended)(void *arg, const char *why);
+	void *ended_arg;
+};
+
+/*
+ * Serve the connection `fd`, which the session owns from now on. `ended` is called once, from the loop, when
+ * the session is over (why: NULL when the front-end closed it in an orderly way); the callee closes it. NULL:
+ * out of memory, fd is closed.
+ */
+struct session *
+session_open(struct loop *loop, struct vdev *vdev, unsigned int n_pairs, int fd,
+	     void (*ended)(void *arg, const char *why), void *arg);
+/* Disconnects the device. Accepts NULL. */
+void
+session_close(struct session *session);
+
+/* Queue a reply to `to`, with a payload of `size` bytes. */
+void
+session_reply(struct session *session, const struct message *to, const void *payload, uint32_t size);
+
+static inline bool
+session_has_protocol(const struct session *session, unsigned int bit)
+{
+	return session->protocol_features >> bit & 1;
+}
+
+/* Send BACKEND_CONFIG_CHANGE_MSG where the front-end has given a channel for it. */
+void
+session_config_changed(void *session);
+
+#endif

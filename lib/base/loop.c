@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "loop.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { LOOP_EVENTS_MAX = 32 };
+
+/*
+ * Removed watches and timers are freed after the round in which they were removed, because events for them
+ * may already be waiting in this round's array.
+ */
+struct loop_watch {
+	struct loop *loop;
+	struct loop_watch *next;
+	loop_fd_fn fn; /* NULL once removed */
+	void *arg;
+	int fd;
+};
+
+struct loop_timer {
+	struct loop *loop;
+	struct loop_timer *next;
+	loop_timer_fn fn; /* NULL once removed */
+	void *arg;
+	uint64_t due_ms; /* UINT64_MAX: stopped */
+	uint64_t period_ms;
+};
+
+struct loop {
+	int epoll_fd;
+	bool stopping;
+	struct loop_watch *dead_watches;
+	struct loop_timer *timers;
+};
+
+uint64_t
+loop_now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+struct loop *
+loop_open(void)
+{
+	struct loop *loop = calloc(1, sizeof(*loop));
+
+	if (!loop)
+		return NULL;
+	loop->epoll_fd = epoll_create1(EPOLL_CLOEXEC);
+	if (loop->epoll_fd < 0) {
+		free(loop);
+		return NULL;
+	}
+	return loop;
+}
+
+static void
+loop_bury(struct loop *loop)
+{
+	struct loop_timer **link = &loop->timers;
+
+	while (loop->dead_watches) {
+		struct loop_watch *watch = loop->dead_watches;
+
+		loop->dead_watches = watch->next;
+		free(watch);
+	}
+	while (*link) {
+		struct loop_timer *timer = *link;
+
+		if (timer->fn) {
+			link = &timer->next;
+			continue;
+		}
+		*link = timer->next;
+		free(timer);
+	}
+}
+
+void
+loop_close(struct loop *loop)
+{
+	if (!loop)
+		return;
+	loop_bury(loop);
+	close(loop->epoll_fd);
+	free(loop);
+}
+
+struct loop_watch *
+loop_watch_add(struct loop *loop, int fd, uint32_t events, loop_fd_fn fn, void *arg)
+{
+	struct loop_watch *watch = calloc(1, sizeof(*watch));
+	struct epoll_event ev = {.events = events, .data.ptr = watch};
+
+	if (!watch)
+		return NULL;
+	watch->loop = loop;
+	watch->fn = fn;
+	watch->arg = arg;
+	watch->fd = fd;
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, fd, &ev) < 0) {
+		free(watch);
+		return NULL;
+	}
+	return watch;
+}
+
+int
+loop_watch_set(struct loop_watch *watch, uint32_t events)
+{
+	struct epoll_event ev = {.events = events, .data.ptr = watch};
+
+	return epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_MOD, watch->fd, &ev) < 0 ? -errno : 0;
+}
+
+void
+loop_watch_remove(struct loop_watch *watch)
+{
+	if (!watch)
+		return;
+	epoll_ctl(watch->loop->epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+	watch->fn = NULL;
+	watch->next = watch->loop->dead_watches;
+	watch->loop->dead_watches = watch;
+}
+
+struct loop_timer *
+loop_timer_add(struct loop *loop, uint64_t delay_ms, uint64_t period_ms, loop_timer_fn fn, void *arg)
+{
+	struct loop_timer *timer = calloc(1, sizeof(*timer));
+
+	if (!timer)
+		return NULL;
+	timer->loop = loop;
+	timer->fn = fn;
+	timer->arg = arg;
+	timer->due_ms = loop_now_ms() + delay_ms;
+	timer->period_ms = period_ms;
+	timer->next = loop->timers;
+	loop->timers = timer;
+	return timer;
+}
+
+void
+loop_timer_set(struct loop_timer *timer, uint64_t delay_ms)
+{
+	timer->due_ms = loop_now_ms() + delay_ms;
+}
+
+void
+loop_timer_stop(struct loop_timer *timer)
+{
+	timer->due_ms = UINT64_MAX;
+}
+
+void
+loop_timer_remove(struct loop_timer *timer)
+{
+	if (timer)
+		timer->fn = NULL;
+}
+
+static int
+loop_timeout(const struct loop *loop, int timeout_ms)
+{
+	uint64_t now_ms = loop_now_ms();
+	uint64_t wait_ms = timeout_ms < 0 ? UINT64_MAX : (uint64_t)timeout_ms;
+
+	for (const struct loop_timer *timer = loop->timers; timer; timer = timer->next) {
+		uint64_t left_ms;
+
+		if (!timer->fn || timer->due_ms == UINT64_MAX)
+			continue;
+		left_ms = timer->due_ms > now_ms ? timer->due_ms - now_ms : 0;
+		if (left_ms < wait_ms)
+			wait_ms = left_ms;
+	}
+	if (wait_ms == UINT64_MAX)
+		return -1;
+	return wait_ms > 60000 ? 60000 : (int)wait_ms;
+}
+
+int
+loop_run_once(struct loop *loop, int timeout_ms)
+{
+	struct epoll_event events[LOOP_EVENTS_MAX];
+	uint64_t now_ms;
+	int n;
+
+	n = epoll_wait(loop->epoll_fd, events, LOOP_EVENTS_MAX, loop_timeout(loop, timeout_ms));
+	if (n < 0 && errno != EINTR)
+		return -errno;
+	for (int i = 0; i < n; i++) {
+		struct loop_watch *watch = events[i].data.ptr;
+
+		if (watch->fn)
+			watch->fn(watch->arg, events[i].events);
+	}
+	now_ms = loop_now_ms();
+	for (struct loop_timer *timer = loop->timers; timer; timer = timer->next) {
+		if (!timer->fn || timer->due_ms > now_ms)
+			continue;
+		timer->due_ms = timer->period_ms ? now_ms + timer->period_ms : UINT64_MAX;
+		timer->fn(timer->arg);
+	}
+	loop_bury(loop);
+	return 0;
+}
+
+int
+loop_run(struct loop *loop)
+{
+	int ret = 0;
+
+	loop->stopping = false;
+	while (!loop->stopping && ret == 0)
+		ret = loop_run_once(loop, -1);
+	return ret;
+}
+
+void
+loop_stop(struct loop *loop)
+{
+	loop->stopping = true;
+}

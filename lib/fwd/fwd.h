@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * fwd: decides to which port a frame goes. Sees ports and mbufs, never virtio.
+ *
+ * A forwarding mode is one file that registers itself (FWD_MODE_REGISTER). The control thread builds an
+ * immutable plan of the ports and publishes it; workers run the mode's functions on it.
+ */
+#ifndef VNICD_FWD_H
+#define VNICD_FWD_H
+
+#include <stdint.h>
+
+#include <rte_mbuf.h>
+#include <rte_ring.h>
+
+#include "diag.h"
+#include "port.h"
+
+enum {
+	FWD_WORKERS_MAX = 64,       /* poll-mode workers */
+	FWD_WORKER_QUEUES_MAX = 512, /* queue pairs that one worker serves */
+	FWD_HANDOFF_SIZE = 1024,    /* frames in flight from one worker to another */
+};
+
+/* Published to workers; nothing in it changes after that, but the ports' own state. */
+struct fwd_plan {
+	const struct fwd_mode *mode;
+	void *mode_state; /* from mode->open; outlives plans */
+	uint16_t n_ports;
+	uint16_t n_workers;
+	struct port *ports[PORT_MAX];      /* [n_ports], in the order they were configured */
+	/*
+	 * By id; NULL: no such port. A port that is leaving is still here, so that frames on their way to it over
+	 * a handoff ring arrive, but no longer in ports[], peer_by_id[] or a worker's queues to take frames from.
+	 */
+	struct port *port_by_id[PORT_MAX];
+	/* The port paired with a port (io, mac, macswap), by id; NULL: none. */
+	struct port *peer_by_id[PORT_MAX];
+	const struct port *leaving; /* NULL: none. Nothing new may be sent to it. */
+	struct fwd_worker_plan {
+		uint16_t n_queues;  /* to take frames from, and to service */
+		uint16_t n_leaving; /* after those: to service only */
+		struct port_queue *queues[FWD_WORKER_QUEUES_MAX];
+	} workers[]; /* [n_workers] */
+};
+
+/* One a worker; written by that worker alone, except the rings. */
+struct fwd_worker {
+	uint16_t idx;
+	uint16_t n_workers;
+	const struct fwd_plan *plan; /* the plan of this turn of the poll loop */
+	/* [from]: frames that worker `from` has handed to us; NULL for ourselves. Single producer, single consumer. */
+	struct rte_ring *handoff_in[FWD_WORKERS_MAX];
+	/* [to]: the same rings seen from the other end. */
+	struct rte_ring *handoff_out[FWD_WORKERS_MAX];
+	struct rte_mempool *clone_pool; /* for the copies made by flooding */
+	uint32_t now_s; /* loop_now_ms() / 1000, coarse: refreshed by the poll loop at least once a second */
+	/* Frames that came over a ring for a port that no plan knows any more; 0 unless a port was removed too early. */
+	uint64_t lost_port_gone;
+} __rte_cache_aligned;
+
+struct fwd_mode {
+	struct fwd_mode *next;
+	const char *name;
+	const char *help;
+	/* Can this number of ports be served? NULL: any number from 1. Control thread; nothing is opened. */
+	int (*check)(unsigned int n_ports, struct diag *diag);
+	/* State that outlives plans (the learning table). NULL: none. Control thread. */
+	int (*open)(void **ret_state, struct diag *diag);
+	void (*close)(void *state);
+	/* Every 10 ms on the control thread, for learning and ageing. NULL: not needed. */
+	void (*tick)(void *state);
+	/* A port is about to leave: forget it. Control thread, before the plan without it is published. */
+	void (*port_removed)(void *state, const struct port *port);
+	/* Worker: n (1 .. PORT_BURST) frames came from `from`; takes ownership of all. */
+	void (*forward)(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n);
+	/* Worker: once per turn for each owned queue pair, to make traffic. NULL: none. */
+	void (*generate)(struct fwd_worker *worker, struct port_queue *queue);
+};
+
+void fwd_mode_register(struct fwd_mode *mode);
+struct fwd_mode *fwd_modes(void);
+struct fwd_mode *fwd_mode_by_name(const char *name); /* NULL: none */
+
+#define FWD_MODE_REGISTER(mode)                                                                              \
+	__attribute__((constructor)) static void fwd_mode_register_##mode(void)                              \
+	{                                                                                                    \
+		fwd_mode_register(&(mode));                                                                  \
+	}
+
+/* Ready-made mode->check: an even number of ports, 2 or more (io, mac, macswap: "ports in pairs"). */
+int fwd_check_pairs(unsigned int n_ports, struct diag *diag);
+
+/*
+ * Worker: send n (at most PORT_BURST) frames that came from `from` to the port `to`: queue pair
+ * from->idx mod to->n_active, at once when this worker owns that pair, over the ring to its owner otherwise.
+ * Takes ownership; counts HANDOFF_FULL on `from`.
+ */
+void fwd_send(struct fwd_worker *worker, struct port_queue *from, struct port *to, struct rte_mbuf **pkts,
+	      uint16_t n);
+
+/* Worker: deliver what others handed over. Returns the number of frames. */
+unsigned int fwd_handoff_drain(struct fwd_worker *worker);
+
+/* Once, before the first worker runs: make the rings and register the mbuf field that carries the destination. */
+int fwd_workers_open(struct fwd_worker workers[], unsigned int n_workers, struct rte_mempool *clone_pool,
+		     struct diag *diag);
+void fwd_workers_close(struct fwd_worker workers[], unsigned int n_workers);
+
+/*
+ * Control thread: a new plan over ports[0..n_ports) (their queues' `worker` is assigned here for those not yet
+ * assigned: UINT16_MAX). NULL with diag filled: the mode refuses, or a worker would serve more than
+ * FWD_WORKER_QUEUES_MAX pairs. Freed with fwd_plan_free() after no worker sees it.
+ *
+ * `leaving` (NULL: none) is a port being removed: first publish a plan that names it as leaving, wait for
+ * quiescence twice (nobody sends to it any more; what was under way has arrived), then publish one without it.
+ */
+struct fwd_plan *fwd_plan_build(const struct fwd_mode *mode, void *mode_state, struct port *const ports[],
+				unsigned int n_ports, struct port *leaving, unsigned int n_workers,
+				struct diag *diag);
+void fwd_plan_free(struct fwd_plan *plan);
+
+#endif

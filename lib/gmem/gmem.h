@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * gmem: a guest's memory as the device sees it: regions, translation, the dirty log.
+ *
+ * A `struct gmem` is immutable once workers can see it; a changed memory table is a new one. It knows three
+ * names of a byte: its guest physical address (gpa, what descriptors hold), its address in the front-end
+ * (uva, what ring set-up messages hold) and its address here (va).
+ *
+ * All guest memory is reached through gmem_va() and gmem_piece(): a range is mapped as a whole or not at all.
+ */
+#ifndef VNICD_GMEM_H
+#define VNICD_GMEM_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "diag.h"
+#include "gmem_map.h"
+
+/* vhost-user, "Memory region description" and GET_MAX_MEM_SLOTS. */
+enum { GMEM_TABLE_REGIONS_MAX = 8, GMEM_REGIONS_MAX = 509, GMEM_PAGE_SHIFT = 12 };
+
+struct gmem_region {
+	uint64_t gpa;
+	uint64_t size; /* bytes */
+	uint8_t *va;   /* of gpa */
+	uint64_t uva;
+	struct gmem_map *map;
+};
+
+struct gmem {
+	unsigned int n_regions;
+	struct gmem_region regions[]; /* by ascending gpa, without overlap in gpa or uva */
+};
+
+/* What one region is made of, as a front-end says it. */
+struct gmem_region_spec {
+	uint64_t gpa, size, uva, file_offset;
+	int fd; /* stays the caller's */
+};
+
+/*
+ * A table of n specs (1 or more), or of `old` plus n specs. Refuses sizes that are 0 or overflow, and
+ * overlaps
+ * (-EINVAL), more than GMEM_REGIONS_MAX (-ENOSPC), and what gmem_map_open() refuses. `old` stays as it is.
+ */
+int
+gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsigned int n,
+	   struct gmem **ret_mem, struct diag *diag);
+/* `old` without the region of exactly this gpa, uva and size; -ENOENT when there is none. */
+int
+gmem_build_without(const struct gmem *old, uint64_t gpa, uint64_t uva, uint64_t size, struct gmem **ret_mem,
+		   struct diag *diag);
+/* No worker may still see it. Accepts NULL. */
+void
+gmem_free(struct gmem *mem);
+/* Some region's file has gone from under us. Accepts NULL. */
+bool
+gmem_is_lost(const struct gmem *mem);
+
+/* Front-end address to guest address; false when [uva, uva + len) is not inside one region. */
+bool
+gmem_uva_to_gpa(const struct gmem *mem, uint64_t uva, uint64_t len, uint64_t *ret_gpa);
+
+/* The slow half of gmem_va(): searches all regions. */
+uint8_t *
+gmem_va_search(const struct gmem *mem, uint64_t gpa, uint64_t len);
+/*
+ * As much of [gpa, gpa + len) as one region holds: returns its va and the length in *ret_len (1 .. len);
+ * NULL when gpa itself is not mapped. For ranges that cross from one region into the next.
+ */
+uint8_t *
+gmem_piece(const struct gmem *mem, uint64_t gpa, uint64_t len, uint64_t *ret_len);
+
+/* The region that a queue found its last buffer in; owned by the queue's worker. */
+struct gmem_cache {
+	uint64_t gpa, size;
+	uint8_t *va;
+};
+
+/* va of [gpa, gpa + len), which must lie in one region as a whole; NULL otherwise. len may be 0. */
+static inline uint8_t *
+gmem_va(const struct gmem *mem, const struct gmem_cache *cache, uint64_t gpa, uint32_t len)
+{
+	uint64_t offset = gpa - cache->gpa;
+
+	/* Half open: offset in [0, size], len in [0, size - offset]. */
+	if (__builtin_expect(offset < cache->size && len <= cache->size - offset, 1))
+		return cache->va + offset;
+	return gmem_va_search(mem, gpa, len);
+}
+
+/* The region in which most buffers lie: the largest. */
+void
+gmem_cache_init(struct gmem_cache *cache, const struct gmem *mem);
+
+/* --- dirty log: one bit a page of 4096 bytes, in memory shared with the front-end (SET_LOG_BASE) --- */
+
+struct gmem_log {
+	struct gmem_map *map;
+	_Atomic uint8_t *bits; /* [n_bytes] */
+	uint64_t n_bytes;
+};
+
+/*
+ * Mark every page of [gpa, gpa + len). Call after writing and before the driver is told (vhost-user,
+ * "Migration"). Pages beyond the log are left out: it is the front-end's to size.
+ */
+static inline void
+gmem_log_mark(const struct gmem_log *log, uint64_t gpa, uint64_t len)
+{
+	uint64_t page = gpa >> GMEM_PAGE_SHIFT;
+	uint64_t last = (gpa + len - 1) >> GMEM_PAGE_SHIFT;
+
+	if (len == 0)
+		return;
+	for (; page <= last && page / 8 < log->n_bytes; page++) {
+		uint8_t bit = (uint8_t)(1u << (page % 8));
+
+		/* Shared with other devices' back-ends and the front-end that clears it: atomic. */
+		if (!(atomic_load_explicit(&log->bits[page / 8], memory_order_relaxed) & bit))
+			atomic_fetch_or_explicit(&log->bits[page / 8], bit, memory_order_release);
+	}
+}
+
+#endif

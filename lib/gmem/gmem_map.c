@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "gmem_map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/statfs.h>
+#include <unistd.h>
+
+#include "gmem_sigbus.h"
+
+/* Larger than any guest; keeps the arithmetic below far from overflow. */
+static const uint64_t GMEM_MAP_SIZE_MAX = 1ull << 46;
+
+/* The unit in which the file can be mapped: its huge page, or a page. 0: not a file that we take. */
+static uint64_t
+gmem_map_page_size(int fd, uint64_t *ret_file_size)
+{
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+	struct statfs fs;
+	struct stat st;
+	int flags;
+
+	flags = fcntl(fd, F_GETFL);
+	if (flags < 0 || (flags & O_ACCMODE) != O_RDWR || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
+	    fstatfs(fd, &fs) < 0)
+		return 0;
+	*ret_file_size = (uint64_t)st.st_size;
+	if (fs.f_type == HUGETLBFS_MAGIC)
+		page = (uint64_t)fs.f_bsize;
+	return page && !(page & (page - 1)) ? page : 0;
+}
+
+int
+gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map, struct diag *diag)
+{
+	uint64_t page, file_size = 0, start, end;
+	struct gmem_map *map;
+	void *base;
+
+	page = gmem_map_page_size(fd, &file_size);
+	if (!page)
+		return diag_set(
+			diag, -EBADF, "pass a memfd or a file opened for reading and writing",
+			"memory region: its descriptor is not a regular file opened for reading and writing");
+	if (size == 0 || size > GMEM_MAP_SIZE_MAX || offset > GMEM_MAP_SIZE_MAX)
+		return diag_set(diag, -EINVAL, "",
+				"memory region: size 0x%llx at file offset 0x%llx is out of range",
+				(unsigned long long)size, (unsigned long long)offset);
+	if (offset + size > file_size)
+		return diag_set(diag, -EFBIG, "",
+				"memory region: 0x%llx bytes at offset 0x%llx reach past the file's 0x%llx",
+				(unsigned long long)size, (unsigned long long)offset,
+				(unsigned long long)file_size);
+
+	start = offset & ~(page - 1);
+	end = (offset + size + page - 1) & ~(page - 1);
+	map = calloc(1, sizeof(*map));
+	if (!map)
+		return diag_set(diag, -ENOMEM, "", "memory region: out of memory");
+	base = mmap(NULL, end - start, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)start);
+	if (base == MAP_FAILED) {
+		int err = errno;
+
+		free(map);
+		return diag_set(diag, -err, "", "memory region: mapping 0x%llx bytes: %s",
+				(unsigned long long)(end - start), strerror(err));
+	}
+	madvise(base, end - start, MADV_DONTDUMP);
+	map->base = base;
+	map->len = end - start;
+	map->va = map->base + (offset - start);
+	map->size = size;
+	map->refs = 1;
+	map->slot = gmem_sigbus_guard(map);
+	if (map->slot < 0) {
+		gmem_map_unref(map);
+		return diag_set(diag, -ENOSPC, "", "memory region: more than %d regions mapped in all",
+				GMEM_SIGBUS_SLOTS);
+	}
+	*ret_map = map;
+	return 0;
+}
+
+void
+gmem_map_ref(struct gmem_map *map)
+{
+	map->refs++;
+}
+
+void
+gmem_map_unref(struct gmem_map *map)
+{
+	if (!map || --map->refs)
+		return;
+	gmem_sigbus_unguard(map);
+	munmap(map->base, map->len);
+	free(map);
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * gmem_map: a piece of a file that a front-end passed, mapped shared.
+ *
+ * Counted, because a new memory table often keeps most of the old one's regions. The file belongs to somebody
+ * we do not trust: it may shrink under us at any time. gmem_sigbus turns the signal into a mark on the
+ * mapping.
+ */
+#ifndef VNICD_GMEM_MAP_H
+#define VNICD_GMEM_MAP_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "diag.h"
+
+struct gmem_map {
+	uint8_t *base;     /* page aligned, as mapped */
+	size_t len;        /* whole pages */
+	uint8_t *va;       /* of the first byte that was asked for */
+	uint64_t size;     /* bytes that were asked for */
+	unsigned int refs; /* control thread only */
+	/* Set by the SIGBUS handler in whatever thread touched the hole; read by the control thread. */
+	atomic_bool lost;
+	int slot; /* in the handler's table */
+};
+
+/*
+ * Map [offset, offset + size) of the file `fd`, readable and writable. The descriptor stays the caller's.
+ *
+ * Refused, with nothing left behind: size 0, ranges that overflow or reach past the end of the file, and
+ * descriptors that are not regular files opened for reading and writing (-EBADF, -EINVAL, -EFBIG, -ENOMEM).
+ */
+int
+gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map, struct diag *diag);
+
+void
+gmem_map_ref(struct gmem_map *map);
+/* The last reference unmaps; no worker may still see the mapping. Accepts NULL. */
+void
+gmem_map_unref(struct gmem_map *map);
+
+static inline bool
+gmem_map_is_lost(const struct gmem_map *map)
+{
+	return atomic_load_explicit(&map->lost, memory_order_acquire);
+}
+
+#endif

@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * port: something frames come from and go to: a guest, a NIC.
+ *
+ * A port has queue pairs. One worker owns a queue pair: it alone calls rx, tx and service of that pair and it
+ * alone writes the pair's counters (plain 64-bit stores; anyone may read them). Kinds of ports register
+ * themselves (PORT_KIND_REGISTER), so adding a kind is adding a file.
+ *
+ * Life: port_config_parse() checks one line of configuration and opens nothing; port_config_check() checks a
+ * set of them against each other; port_open() makes the port. All three belong to the control thread.
+ */
+#ifndef VNICD_PORT_H
+#define VNICD_PORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_common.h>
+#include <rte_ether.h>
+#include <rte_mbuf.h>
+
+#include "diag.h"
+#include "list.h"
+
+struct loop;
+struct rte_kvargs;
+
+enum {
+	PORT_MAX = 1024,      /* ports in one program */
+	PORT_QUEUES_MAX = 128, /* queue pairs of one port */
+	PORT_BURST = 32,      /* frames per rx or tx call, at most */
+	PORT_NAME_SIZE = 32,  /* with the terminating NUL */
+	PORT_FRAME_MAX = 65535, /* largest frame, Ethernet header included, without FCS */
+};
+
+enum port_drop {
+#define DROP(symbol, name, help) DROP_##symbol,
+#include "drops.def"
+#undef DROP
+	DROP_N,
+};
+
+extern const char *const port_drop_name[DROP_N];
+extern const char *const port_drop_help[DROP_N];
+
+/*
+ * rx: from the port into vnicd; tx: towards the port. A frame that was taken from the port and then dropped for
+ * whatever reason counts in rx and in one drop reason; a frame handed to tx counts either in tx or in one drop
+ * reason. So over all ports rx + copies made by flooding = tx + drops.
+ */
+struct port_stats {
+	uint64_t rx_packets, rx_bytes;
+	uint64_t tx_packets, tx_bytes;
+	uint64_t copies; /* extra copies made of frames from this port, to flood them */
+	uint64_t drops[DROP_N];
+};
+
+struct port;
+struct port_queue;
+
+/*
+ * Take up to n (at most PORT_BURST) frames; the caller owns the mbufs. Packet type and l2/l3 lengths are not set.
+ * Multi-segment mbufs are possible. Returns the count.
+ */
+typedef uint16_t (*port_rx_fn)(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
+/*
+ * Send n (at most PORT_BURST) frames: takes ownership of all of them, counts those not sent under a drop reason.
+ * Does not write to frames whose reference count is above one. Returns the number sent.
+ */
+typedef uint16_t (*port_tx_fn)(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
+/* Called once per turn of the owner's poll loop, after all rx and tx of that turn; NULL when not needed. */
+typedef void (*port_service_fn)(struct port_queue *queue);
+
+struct port_queue {
+	/* read-only after port_open() */
+	port_rx_fn rx;
+	port_tx_fn tx;
+	port_service_fn service;
+	void *dev; /* the kind's own */
+	struct port *port;
+	uint16_t idx;    /* of this pair in its port */
+	uint16_t worker; /* index of the owner; set before the pair is polled, fixed while it is */
+
+	/* written by the owner */
+	struct port_stats stats __rte_cache_aligned;
+} __rte_cache_aligned;
+
+struct port {
+	char name[PORT_NAME_SIZE];
+	uint16_t id; /* slot in the port table, 0 .. PORT_MAX - 1; fixed for life */
+	uint16_t n_queues; /* queue pairs, 1 .. PORT_QUEUES_MAX */
+	/*
+	 * Pairs 0 .. n_active - 1 can be sent to now; at least 1 (a frame for a pair that can't take it is dropped by
+	 * its tx). Written by the control thread, read by every worker (relaxed).
+	 */
+	_Atomic uint16_t n_active;
+	const struct port_kind *kind;
+	struct rte_ether_addr mac;
+	void *dev; /* the kind's own */
+	struct port_queue *queues; /* [n_queues] */
+	char describe[192]; /* one line for people: "vhost-user server /run/vnicd/vm0.sock" */
+};
+
+/* One line of configuration, checked: NAME=KIND[,key=value]... */
+struct port_config {
+	char name[PORT_NAME_SIZE];
+	const struct port_kind *kind;
+	uint16_t n_queues;
+	bool has_mac;
+	struct rte_ether_addr mac;
+	uint16_t mtu; /* 0: not given */
+	/* What the port will claim for itself alone ("socket /run/vnicd/vm0.sock", "device net_tap0"). */
+	char resource[192];
+	/* The kind's own values; one string each, indexed by its key table. NULL: not given. */
+	char *values[8];
+};
+
+struct port_key {
+	const char *name;
+	const char *form; /* for people: "SOCKET", "server|client", "1..128" */
+	const char *help;
+};
+
+struct port_kind {
+	struct port_kind *next;
+	const char *name;
+	const char *help;
+	/* The kind's own keys, after the common ones (queues, mac, mtu); at most 8; ends with a NULL name. */
+	const struct port_key *keys;
+	/* Fill config->resource, check config->values. Opens nothing. Returns 0 or -errno with diag filled. */
+	int (*check)(struct port_config *config, struct diag *diag);
+	/*
+	 * Make the port: allocate port->queues, fill every field but name, id and kind. Returns 0 or -errno with diag
+	 * filled and nothing left behind.
+	 */
+	int (*open)(struct port *port, const struct port_config *config, struct diag *diag);
+	/* No worker polls the port any more. Frees everything that open made. */
+	void (*close)(struct port *port);
+};
+
+void port_kind_register(struct port_kind *kind);
+struct port_kind *port_kinds(void); /* head of the list */
+
+#define PORT_KIND_REGISTER(kind)                                                                             \
+	__attribute__((constructor)) static void port_kind_register_##kind(void)                             \
+	{                                                                                                    \
+		port_kind_register(&(kind));                                                                 \
+	}
+
+/* Parse and check one line. 0, or -errno with diag filled. On success config owns memory: port_config_free(). */
+int port_config_parse(struct port_config *config, const char *line, struct diag *diag);
+void port_config_free(struct port_config *config);
+/* Check that the names and resources of a set do not collide. */
+int port_config_check(const struct port_config configs[], unsigned int n, struct diag *diag);
+
+/* What a kind needs of the program around it. Set once, before the first port_open(). */
+struct port_env {
+	struct loop *loop;
+	struct rte_mempool *pool; /* for frames from guests, and for copies */
+	unsigned int n_workers;   /* 1 or more */
+	const char *run_dir;      /* where sockets go by default */
+};
+extern struct port_env port_env;
+
+/*
+ * Open a port and enter it in the table. -EEXIST: the name or the resource is taken; -ENOSPC: the table is full.
+ */
+int port_open(const struct port_config *config, struct port **ret_port, struct diag *diag);
+/* The caller has made sure that no worker sees the port. */
+void port_close(struct port *port);
+
+/* The table: control thread only (workers see ports through their plan). NULL for an empty slot or unknown name. */
+struct port *port_by_id(unsigned int id);
+struct port *port_by_name(const char *name);
+unsigned int port_count(void);
+
+/* Sum over the queues, from any thread; a snapshot in which single counters are exact. */
+void port_stats_read(const struct port *port, struct port_stats *ret_stats);
+
+/* A locally administered address that is always the same for a name. */
+void port_mac_from_name(struct rte_ether_addr *mac, const char *name);
+
+/* Owner of the queue only: count n packets under a reason, and free them. */
+static inline void
+port_drop(struct port_queue *queue, enum port_drop reason, struct rte_mbuf **pkts, uint16_t n)
+{
+	queue->stats.drops[reason] += n;
+	rte_pktmbuf_free_bulk(pkts, n);
+}
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * transport: how a front-end reaches a device. Transports register themselves; the device names one by name
+ * and never sees its sockets.
+ */
+#ifndef VNICD_TRANSPORT_H
+#define VNICD_TRANSPORT_H
+
+#include <stdbool.h>
+
+#include "diag.h"
+
+struct loop;
+struct transport;
+struct vdev;
+
+enum transport_mode { TRANSPORT_SERVER, TRANSPORT_CLIENT };
+
+struct transport_config {
+	const char *path; /* unix socket */
+	enum transport_mode mode;
+	unsigned int n_pairs; /* what GET_QUEUE_NUM answers */
+};
+
+struct transport_ops {
+	struct transport_ops *next;
+	const char *name;
+	/* Serve `dev` from now on, on `loop`. Server: the socket exists on return. 0 or -errno with diag
+	 * filled. */
+	int (*open)(struct loop *loop, struct vdev *dev, const struct transport_config *config,
+		    struct transport **ret_transport, struct diag *diag);
+	/* Ends the connection (vdev_disconnect() has been called on return) and removes the socket. */
+	void (*close)(struct transport *transport);
+	/* End the connection for a reason that lies with the front-end; it may connect again. */
+	void (*drop)(struct transport *transport, const char *why);
+	bool (*is_connected)(const struct transport *transport);
+};
+
+void
+transport_register(struct transport_ops *ops);
+const struct transport_ops *
+transport_by_name(const char *name); /* NULL: none */
+
+#define TRANSPORT_REGISTER(ops)                                                 \
+	__attribute__((constructor)) static void transport_register_##ops(void) \
+	{                                                                       \
+		transport_register(&(ops));                                     \
+	}
+
+#endif

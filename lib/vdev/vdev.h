@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * vdev: the life of a virtio device: status, features, queues, memory, reset, and the change-over from one
+ * published state to the next.
+ *
+ * A device has a type (virtio-net is the first), which gives it features, a configuration space and burst
+ * functions, and a transport (vhost-user), which brings the front-end's words. All functions belong to the
+ * control thread. Workers see one thing of a device: each queue's `virtq_conf`, which is replaced as a whole;
+ * what was replaced is freed after every worker has let go of it (quiesce.h).
+ *
+ *          configured: size, addresses, kick descriptor, memory, (DRIVER_OK)
+ *   STOPPED ------------------------------------------------------------> RUNNING (enabled or not)
+ *      ^                                                                     |  \
+ *      +------ GET_VRING_BASE, reset, disconnect, memory without the ring ---+   +--> BROKEN (by the driver),
+ *                                                                                     until it is stopped
+ */
+#ifndef VNICD_VDEV_H
+#define VNICD_VDEV_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "diag.h"
+#include "gmem.h"
+#include "log.h"
+#include "virtq.h"
+
+enum vdev_feature {
+#define FEATURE(bit, symbol, name) FEATURE_##symbol = (bit),
+#include "features.def"
+#undef FEATURE
+};
+
+#define FEATURE_MASK(symbol) (1ull << FEATURE_##symbol)
+
+/* VIRTIO, "Device Status Field". */
+enum {
+	VDEV_STATUS_ACKNOWLEDGE = 1,
+	VDEV_STATUS_DRIVER = 2,
+	VDEV_STATUS_DRIVER_OK = 4,
+	VDEV_STATUS_FEATURES_OK = 8,
+	VDEV_STATUS_NEEDS_RESET = 64,
+	VDEV_STATUS_FAILED = 128,
+};
+
+enum { VDEV_CONFIG_MAX = 256 }; /* bytes of configuration space: vhost-user, "Virtio device config space" */
+
+struct vdev;
+
+/* What a device type is. All callbacks run on the control thread. */
+struct vdev_ops {
+	const char *name;
+	/* Feature bits to offer, the transport's own left out. */
+	uint64_t (*features)(const struct vdev *dev);
+	/* Fill the type's part of a conf for queue `idx` from dev->features. */
+	void (*conf_fill)(struct vdev *dev, unsigned int idx, struct virtq_conf *conf);
+	/* Some queue started, stopped, was enabled or disabled; all of it is in effect. */
+	void (*queues_changed)(struct vdev *dev);
+	/* The whole configuration space as it is now; returns its length in bytes. */
+	unsigned int (*config_read)(const struct vdev *dev, uint8_t space[VDEV_CONFIG_MAX]);
+	/* The driver, or the migration code when `migration`, writes [offset, offset + len). 0 or -errno,
+	 * then nothing changed. */
+	int (*config_write)(struct vdev *dev, unsigned int offset, const uint8_t *data, unsigned int len,
+			    bool migration);
+	/* NET_SET_MTU, SEND_RARP: for a network device; -EINVAL when the value is refused. */
+	int (*set_mtu)(struct vdev *dev, uint64_t mtu);
+	int (*send_rarp)(struct vdev *dev, const uint8_t mac[6]);
+};
+
+struct vdev_queue {
+	struct virtq *vq; /* the running state; allocated by the device type */
+	/* As the front-end said it. */
+	uint64_t desc_uva, avail_uva, used_uva, log_gpa;
+	uint32_t base;
+	uint32_t size;
+	bool log_used; /* SET_VRING_ADDR's log flag */
+	bool has_size, has_addr, has_base, has_kick;
+	bool enabled;                 /* SET_VRING_ENABLE */
+	int kick_fd, call_fd, err_fd; /* -1: none */
+	enum virtq_fault reported;    /* last fault that was logged */
+};
+
+struct vdev {
+	const char *name; /* of the port, for log lines */
+	const struct vdev_ops *ops;
+	void *type_dev;            /* the type's own */
+	unsigned int n_queues;     /* virtqueues, not pairs */
+	struct vdev_queue *queues; /* [n_queues] */
+	struct gmem *mem;          /* NULL: no table yet */
+	struct gmem_log *log;      /* NULL: none */
+	uint64_t features;         /* as acknowledged by the driver, PROTOCOL_FEATURES included */
+	bool has_features;
+	uint8_t status;
+	bool status_used; /* SET_STATUS was negotiated: DRIVER_OK has to be seen */
+	/* Front-ends that start packed rings at position 0 without wrap counters mean a fresh ring (see
+	 * vdev.c). */
+	bool base_zero_is_fresh;
+	struct virtq_conf *trash; /* replaced confs that workers may still hold */
+	struct log_limit log_limit;
+	/* Tell the front-end that the configuration space changed; NULL: it has no channel for it. */
+	void (*config_changed)(void *arg);
+	void *config_changed_arg;
+};
+
+/* Fill in the fields that the caller has not (queues are allocated, `vq` pointers are the caller's). 0 or
+ * -errno. */
+int
+vdev_init(struct vdev *dev, const char *name, const struct vdev_ops *ops, void *type_dev,
+	  unsigned int n_queues, bool (*init_queue)(void *type_dev, unsigned int idx, struct virtq **ret_vq));
+/* Stops everything first. */
+void
+vdev_fini(struct vdev *dev);
+
+/* The front-end has gone: every queue stops; memory, log, features and descriptors are released. */
+void
+vdev_disconnect(struct vdev *dev);
+/* Stop and disable all rings, status 0 (RESET_DEVICE, SET_STATUS 0). Memory and the connection stay. */
+void
+vdev_reset(struct vdev *dev);
+
+/* All of the following return 0, or -errno with diag filled and nothing changed. */
+uint64_t
+vdev_features_offered(const struct vdev *dev);
+int
+vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag);
+int
+vdev_set_status(struct vdev *dev, uint64_t status, struct diag *diag);
+/* Takes the table; the old one is released. */
+int
+vdev_set_mem(struct vdev *dev, struct gmem *mem, struct diag *diag);
+/* Takes the map. */
+int
+vdev_set_log(struct vdev *dev, struct gmem_map *map, struct diag *diag);
+int
+vdev_queue_set_size(struct vdev *dev, unsigned int idx, uint32_t size, struct diag *diag);
+int
+vdev_queue_set_base(struct vdev *dev, unsigned int idx, uint32_t base, struct diag *diag);
+
+struct vdev_queue_addr {
+	uint64_t desc, avail, used; /* front-end addresses */
+	uint64_t log_gpa;
+	bool log;
+};
+int
+vdev_queue_set_addr(struct vdev *dev, unsigned int idx, const struct vdev_queue_addr *addr,
+		    struct diag *diag);
+/* Takes the descriptor (-1: none, the ring is polled) on success. */
+int
+vdev_queue_set_kick(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
+int
+vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
+int
+vdev_queue_set_err(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
+int
+vdev_queue_set_enable(struct vdev *dev, unsigned int idx, bool enable, struct diag *diag);
+/* Stops the queue, forgets its addresses and kick descriptor; returns where it stands (GET_VRING_BASE). */
+uint32_t
+vdev_queue_get_base(struct vdev *dev, unsigned int idx);
+
+bool
+vdev_queue_is_running(const struct vdev *dev, unsigned int idx);
+/* The device type's part of the confs changed: publish them anew. */
+int
+vdev_refresh(struct vdev *dev, struct diag *diag);
+/* Running, enabled and not broken. */
+bool
+vdev_queue_is_active(const struct vdev *dev, unsigned int idx);
+
+/*
+ * Look for queues that broke since the last call: one log line, the queue's error descriptor, NEEDS_RESET and
+ * a configuration change for each. Returns how many.
+ */
+unsigned int
+vdev_check_faults(struct vdev *dev);
+/* The guest's memory file has gone from under us. */
+bool
+vdev_memory_is_lost(const struct vdev *dev);
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * notify: tells the driver about used buffers, when it wants to be told, without a fence per burst.
+ *
+ * The danger: the driver enables notifications and looks at the ring once more; the device publishes and
+ * looks at the enable flag. If both loads overtake both stores, the driver sleeps on a full ring. A full
+ * fence between our store and our load excludes it, but it stalls the worker until all its stores have
+ * reached the other core.
+ *
+ * So the load comes without a fence. "Wanted" is always right, at worst one notification too many. "Not
+ * wanted" may be stale, so the queue stays pending: it is asked again with its next burst, and
+ * virtq_notify_settle() asks with the fence as soon as a turn of the poll loop goes by without a burst, or
+ * when half a ring of used buffers has gathered, which also keeps the index arithmetic below from wrapping.
+ */
+#include <errno.h>
+#include <unistd.h>
+
+#include "virtq.h"
+
+static void
+notify_send(struct virtq *vq, const struct virtq_conf *conf)
+{
+	uint64_t one = 1;
+
+	vq->notified++;
+	/* Non-blocking: a full counter or pipe means that a notification is pending already. */
+	if (write(conf->call_fd, &one, sizeof(one)) < 0)
+		vq->notify_refused++;
+}
+
+/* VIRTIO, "Used Buffer Notification Suppression": has `event` been passed by the step from old to new? */
+static bool
+notify_event_passed(uint16_t event, uint16_t new_idx, uint16_t old_idx)
+{
+	return (uint16_t)(new_idx - event - 1) < (uint16_t)(new_idx - old_idx);
+}
+
+static bool
+notify_wanted_split(const struct virtq *vq, const struct virtq_conf *conf)
+{
+	if (!conf->event_idx) {
+		uint16_t flags = __atomic_load_n(&conf->avail->flags, __ATOMIC_RELAXED);
+
+		return !(flags & VRING_AVAIL_F_NO_INTERRUPT);
+	}
+	/* used_event lies behind the available ring. */
+	return notify_event_passed(__atomic_load_n(&conf->avail->ring[conf->size], __ATOMIC_RELAXED),
+				   vq->used_idx, vq->signalled_idx);
+}
+
+static bool
+notify_wanted_packed(const struct virtq *vq, const struct virtq_conf *conf)
+{
+	/* One load, so that offset and flags belong together. */
+	uint32_t event = __atomic_load_n((const uint32_t *)conf->driver, __ATOMIC_ACQUIRE);
+	uint16_t off_wrap = (uint16_t)event, flags = (uint16_t)(event >> 16) & 3;
+	uint16_t old_idx = vq->signalled_idx, off;
+
+	if (flags == VRING_PACKED_EVENT_FLAG_DISABLE)
+		return false;
+	if (flags != VRING_PACKED_EVENT_FLAG_DESC || !conf->event_idx)
+		return true;
+	off = off_wrap & 0x7fff;
+	/* Bring the three positions into one lap: the lap that we write now. */
+	if ((bool)(off_wrap >> 15) != vq->used_wrap)
+		off = (uint16_t)(off - conf->size);
+	if (vq->used_idx <= old_idx)
+		old_idx = (uint16_t)(old_idx - conf->size);
+	return notify_event_passed(off, vq->used_idx, old_idx);
+}
+
+static bool
+notify_wanted(const struct virtq *vq, const struct virtq_conf *conf)
+{
+	return conf->traits & TRAIT_PACKED ? notify_wanted_packed(vq, conf) : notify_wanted_split(vq, conf);
+}
+
+static void
+notify_settled(struct virtq *vq)
+{
+	vq->signalled_idx = vq->used_idx;
+	vq->unsignalled = 0;
+	vq->notify_pending = false;
+}
+
+void
+virtq_notify(struct virtq *vq, const struct virtq_conf *conf)
+{
+	if (conf->call_fd < 0)
+		return;
+	if (notify_wanted(vq, conf)) {
+		notify_send(vq, conf);
+		notify_settled(vq);
+	} else if (vq->unsignalled >= conf->size / 2) {
+		virtq_notify_settle(vq, conf);
+	} else {
+		vq->notify_pending = true;
+		vq->notify_fresh = true;
+	}
+}
+
+void
+virtq_notify_settle(struct virtq *vq, const struct virtq_conf *conf)
+{
+	/* Full fence: pairs with the driver's, between enabling notifications and looking at the ring again.
+	 */
+	atomic_thread_fence(memory_order_seq_cst);
+	if (conf->call_fd >= 0 && vq->unsignalled && notify_wanted(vq, conf))
+		notify_send(vq, conf);
+	notify_settled(vq);
+}

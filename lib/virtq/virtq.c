@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "virtq.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "packed.h"
+
+const char *const virtq_fault_name[FAULT_N] = {
+#define FAULT(symbol, name, help) [FAULT_##symbol] = name,
+#include "faults.def"
+#undef FAULT
+};
+
+const char *const virtq_fault_help[FAULT_N] = {
+#define FAULT(symbol, name, help) [FAULT_##symbol] = help,
+#include "faults.def"
+#undef FAULT
+};
+
+_Static_assert(sizeof(struct vring_packed_desc) == 16 && sizeof(struct vring_desc) == 16,
+	       "as in the specification");
+
+/* Workers add, the control thread reads. */
+static atomic_uint virtq_faults;
+
+enum {
+	BASE_IDX_MASK = 0x7fff,
+	BASE_AVAIL_WRAP = 1 << 15,
+	BASE_USED_SHIFT = 16,
+};
+
+bool
+virtq_base_valid(uint32_t base, bool packed, uint16_t size)
+{
+	if (!packed)
+		return base <= UINT16_MAX;
+	return (base & BASE_IDX_MASK) < size && ((base >> BASE_USED_SHIFT) & BASE_IDX_MASK) < size;
+}
+
+int
+virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
+{
+	bool packed = conf->traits & TRAIT_PACKED;
+
+	if (!virtq_base_valid(base, packed, conf->size))
+		return -EINVAL;
+	if (packed) {
+		uint32_t used = base >> BASE_USED_SHIFT;
+
+		vq->used_idx = used & BASE_IDX_MASK;
+		vq->used_wrap = used & BASE_AVAIL_WRAP;
+		vq->avail.idx = vq->used_idx;
+		vq->avail.wrap = vq->used_wrap;
+	} else {
+		uint16_t used = __atomic_load_n(&conf->used->idx, __ATOMIC_ACQUIRE);
+
+		/* Between `used` and `base`: taken by an earlier back-end and never returned. Farther apart:
+		 * not credible. */
+		vq->used_idx = (uint16_t)(base - used) <= conf->size ? used : (uint16_t)base;
+		vq->avail.idx = vq->used_idx;
+		vq->avail.wrap = false;
+		vq->avail_seen = vq->avail.idx;
+	}
+	vq->held = false;
+	vq->batch = 0;
+	vq->unsignalled = 0;
+	vq->signalled_idx = vq->used_idx;
+	vq->notify_pending = false;
+	atomic_store_explicit(&vq->fault, FAULT_NONE, memory_order_relaxed);
+	return 0;
+}
+
+uint32_t
+virtq_base(const struct virtq *vq, bool packed)
+{
+	uint32_t avail, used;
+
+	if (!packed)
+		return vq->avail.idx;
+	avail = vq->avail.idx | (vq->avail.wrap ? BASE_AVAIL_WRAP : 0u);
+	used = vq->used_idx | (vq->used_wrap ? BASE_AVAIL_WRAP : 0u);
+	return avail | used << BASE_USED_SHIFT;
+}
+
+void
+virtq_want_kicks(const struct virtq *vq, const struct virtq_conf *conf, enum virtq_kicks kicks)
+{
+	if (conf->traits & TRAIT_PACKED) {
+		uint16_t flags = kicks == VIRTQ_KICKS_WANTED ? VRING_PACKED_EVENT_FLAG_ENABLE
+							     : VRING_PACKED_EVENT_FLAG_DISABLE;
+
+		__atomic_store_n(&conf->device->flags, flags, __ATOMIC_RELEASE);
+		if (conf->log)
+			gmem_log_mark(conf->log, conf->event_gpa, sizeof(*conf->device));
+	} else if (conf->event_idx) {
+		/* The driver kicks when it passes this index: the next one, or the one farthest away. */
+		uint16_t *avail_event = (uint16_t *)&conf->used->ring[conf->size];
+		uint16_t event = kicks == VIRTQ_KICKS_WANTED ? vq->avail.idx : (uint16_t)(vq->avail.idx - 1);
+
+		__atomic_store_n(&conf->used->flags, 0, __ATOMIC_RELAXED);
+		__atomic_store_n(avail_event, event, __ATOMIC_RELEASE);
+		if (conf->log)
+			gmem_log_mark(conf->log, conf->used_gpa,
+				      sizeof(*conf->used) + conf->size * sizeof(struct vring_used_elem) + 2);
+	} else {
+		uint16_t flags = kicks == VIRTQ_KICKS_WANTED ? 0 : VRING_USED_F_NO_NOTIFY;
+
+		__atomic_store_n(&conf->used->flags, flags, __ATOMIC_RELEASE);
+		if (conf->log)
+			gmem_log_mark(conf->log, conf->used_gpa, sizeof(*conf->used));
+	}
+}
+
+void
+virtq_break(struct virtq *vq, enum virtq_fault fault)
+{
+	if (virtq_is_broken(vq))
+		return;
+	atomic_store_explicit(&vq->fault, (unsigned char)fault, memory_order_release);
+	atomic_fetch_add_explicit(&virtq_faults, 1, memory_order_release);
+}
+
+unsigned int
+virtq_faults_total(void)
+{
+	return atomic_load_explicit(&virtq_faults, memory_order_acquire);
+}

@@ -1,0 +1,220 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * virtq: the device's half of a virtqueue, split or packed (VIRTIO, "Virtqueues").
+ *
+ * Knows rings, descriptors and guest memory; nothing of packets, sockets or lcores. Two structs: `virtq_conf`
+ * is immutable once published and replaced as a whole; `virtq` is the running state, written by the one
+ * worker that owns the queue. The control thread touches a virtq only while no conf of it is published.
+ *
+ *   fetch    take available chains into private elements, without moving the queue's position
+ *   retire   give one chain back; the driver does not see it yet
+ *   publish  let the driver see all that was retired since the last publish
+ *   notify   tell the driver, when it wants to be told
+ *
+ * Chains are retired in the order in which they were fetched; not retiring one is how it is put back.
+ */
+#ifndef VNICD_VIRTQ_H
+#define VNICD_VIRTQ_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <linux/virtio_ring.h>
+
+#include "gmem.h"
+#include "template.h"
+#include "traits.h"
+
+enum {
+	VIRTQ_SIZE_MAX = 32768, /* VIRTIO, "Split Virtqueues" and "Packed Virtqueues" */
+	VIRTQ_FETCH_MAX = 32,   /* chains per fetch */
+	VIRTQ_SEGS_MAX = 256,   /* pieces of memory in one chain; longer chains are dropped */
+};
+
+enum virtq_fault {
+#define FAULT(symbol, name, help) FAULT_##symbol,
+#include "faults.def"
+#undef FAULT
+	FAULT_N,
+};
+
+extern const char *const virtq_fault_name[FAULT_N];
+extern const char *const virtq_fault_help[FAULT_N];
+
+struct virtq_conf {
+	/* All in guest memory. Split: desc, avail, used. Packed: ring, driver, device. */
+	union {
+		struct vring_desc *desc;
+		struct vring_packed_desc *ring;
+	};
+	union {
+		struct vring_avail *avail;
+		struct vring_packed_desc_event *driver;
+	};
+	union {
+		struct vring_used *used;
+		struct vring_packed_desc_event *device;
+	};
+	const struct gmem *mem;
+	struct gmem_cache hot;      /* where most buffers lie */
+	const struct gmem_log *log; /* NULL: not logging */
+	/* Guest addresses of what the device writes in the ring, for the log. */
+	uint64_t used_gpa;  /* split: used ring; packed: descriptor ring */
+	uint64_t event_gpa; /* packed: device event suppression area */
+	uint32_t traits;
+	uint16_t size;  /* descriptors, 1 .. VIRTQ_SIZE_MAX */
+	uint16_t mask;  /* split: size - 1 */
+	bool event_idx; /* VIRTIO_F_EVENT_IDX */
+	bool indirect;  /* VIRTIO_F_INDIRECT_DESC */
+	bool enabled;   /* SET_VRING_ENABLE; a started but disabled queue takes nothing in and discards what
+			   comes out */
+	int call_fd;    /* -1: the driver is never notified */
+
+	/* Filled by the device type. */
+	uint16_t hdr_len;    /* bytes before the frame */
+	uint32_t frame_max;  /* longest frame to deliver */
+	void (*burst)(void); /* the device type's burst function, cast back by it */
+
+	/* The control thread's; workers do not look. */
+	struct {
+		struct virtq_conf *next; /* in the list of replaced confs */
+		uint16_t queue_idx;
+		bool last; /* nothing was published in its place */
+	} control;
+};
+
+/* A position in the ring: where the next chain is looked for. */
+struct virtq_cursor {
+	uint16_t idx; /* split: free-running; packed: 0 .. size - 1 */
+	bool wrap;    /* packed: the driver's wrap counter */
+};
+
+struct virtq {
+	/* What the worker polls; NULL while the queue is stopped. Written by the control thread (release). */
+	_Atomic(const struct virtq_conf *) conf;
+
+	/* Written by the owner. */
+	struct virtq_cursor avail; /* of the next chain to take */
+	uint16_t avail_seen;       /* split: last available index read from the driver */
+	uint16_t used_idx;         /* split: free-running; packed: 0 .. size - 1; of the next used element */
+	bool used_wrap;
+	bool held;             /* packed: the first used element of this batch waits for publish */
+	uint16_t held_idx;     /* where it goes */
+	uint16_t batch;        /* elements retired since the last publish */
+	uint64_t held_element; /* len, id and flags as one word */
+	/* Notification: used elements published since the driver was last asked for sure (see notify.c). */
+	uint16_t unsignalled;
+	uint16_t signalled_idx; /* used_idx at that time */
+	bool notify_pending;    /* the last "no" may have been stale */
+	bool notify_fresh;      /* asked since the last service turn */
+	atomic_uchar fault;     /* enum virtq_fault; read by the control thread */
+
+	/* Counters: written by the owner, read by anyone. */
+	uint64_t notified;       /* writes to the call descriptor */
+	uint64_t notify_refused; /* the call descriptor was full or gone */
+	uint64_t no_mbuf;        /* turns in which chains waited for a free packet buffer */
+} __attribute__((aligned(64)));
+
+/* One chain, by its first descriptor, copied to private memory. */
+struct virtq_elem {
+	uint64_t addr; /* of the first descriptor: gpa */
+	uint32_t len;
+	uint16_t flags;  /* VRING_DESC_F_* of the first descriptor */
+	uint16_t id;     /* what the used element will say */
+	uint16_t head;   /* slot of the first descriptor */
+	uint16_t next;   /* split: index of the second descriptor, when flags say that there is one */
+	uint16_t n_desc; /* slots taken in the ring: packed: length of the list; split: 1 */
+};
+
+/* A whole chain, translated and checked. */
+struct virtq_seg {
+	uint8_t *va;
+	uint64_t gpa;
+	uint32_t len;
+};
+
+struct virtq_chain {
+	uint16_t n_readable; /* segs[0 .. n_readable) */
+	uint16_t n_segs;     /* segs[n_readable .. n_segs) are device-writable */
+	uint32_t readable_len, writable_len;
+	struct virtq_seg segs[VIRTQ_SEGS_MAX];
+};
+
+enum virtq_walk {
+	VIRTQ_WALK_OK,
+	VIRTQ_WALK_BAD,    /* this chain is useless: give it back with length 0 */
+	VIRTQ_WALK_BROKEN, /* the driver broke the queue: fault is set */
+};
+
+/* --- control thread, while no conf is published --- */
+
+/*
+ * Set where the queue starts, in the form of vhost-user's SET_VRING_BASE: split: the available index; packed:
+ * bits 0-14 available position, 15 its wrap counter, 16-30 used position, 31 its wrap counter. Chains which
+ * an earlier back-end took but did not return are taken again. -EINVAL: a position outside the ring.
+ */
+int
+virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base);
+bool
+virtq_base_valid(uint32_t base, bool packed, uint16_t size);
+uint32_t
+virtq_base(const struct virtq *vq, bool packed);
+/* Tell the driver whether we want to hear its kicks (VIRTIO, "Available Buffer Notification Suppression"). */
+enum virtq_kicks { VIRTQ_KICKS_UNWANTED, VIRTQ_KICKS_WANTED };
+void
+virtq_want_kicks(const struct virtq *vq, const struct virtq_conf *conf, enum virtq_kicks kicks);
+
+/* --- owner --- */
+
+static inline const struct virtq_conf *
+virtq_conf(const struct virtq *vq)
+{
+	/* Acquire: pairs with the release in vdev when a conf is published. */
+	return atomic_load_explicit(&vq->conf, memory_order_acquire);
+}
+
+static inline bool
+virtq_is_broken(const struct virtq *vq)
+{
+	return atomic_load_explicit(&vq->fault, memory_order_relaxed) != FAULT_NONE;
+}
+
+/* The queue stops here: nothing is taken from it or given to it until it is started again. */
+void
+virtq_break(struct virtq *vq, enum virtq_fault fault);
+/* How often any queue of the program broke; the control thread looks for the culprit when it changes. */
+unsigned int
+virtq_faults_total(void);
+
+/* Walk one fetched chain whole: the one chain walker (chain.c). */
+enum virtq_walk
+virtq_walk(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_elem *elem,
+	   struct virtq_chain *chain);
+
+/*
+ * After publish: notify the driver if it wants it, without a fence. When the answer is no, that answer may be
+ * stale; virtq_notify_settle() has to follow once the queue pauses: virtq_notify_service() sees to that.
+ */
+void
+virtq_notify(struct virtq *vq, const struct virtq_conf *conf);
+/* With a full fence: after this the answer was right. */
+void
+virtq_notify_settle(struct virtq *vq, const struct virtq_conf *conf);
+
+/* Once per turn of the owner's poll loop: a queue that paused for a whole turn is settled. */
+static inline void
+virtq_notify_service(struct virtq *vq)
+{
+	if (likely_true(!vq->notify_pending))
+		return;
+	if (!vq->notify_fresh) {
+		const struct virtq_conf *conf = virtq_conf(vq);
+
+		if (conf)
+			virtq_notify_settle(vq, conf);
+	}
+	vq->notify_fresh = false;
+}
+
+#endif

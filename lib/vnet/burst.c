@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * burst: what the bodies of from_guest.h and to_guest.h hand over: every chain that is not one plain buffer,
+ * every frame that is not one plain mbuf, and every error. Run-time traits; the common case never comes here.
+ */
+#include <rte_mbuf.h>
+
+#include "copy.h"
+#include "header.h"
+#include "ring.h"
+#include "vnet.h"
+
+/* --- from the guest --- */
+
+/* Walks a chain's pieces from the first byte to the last. */
+struct burst_reader {
+	const struct virtq_seg *seg;
+	uint32_t offset;
+};
+
+static void
+burst_read(struct burst_reader *reader, uint8_t *to, uint32_t len)
+{
+	while (len) {
+		uint32_t left = reader->seg->len - reader->offset;
+		uint32_t now = len < left ? len : left;
+
+		if (to) {
+			copy_frame(to, reader->seg->va + reader->offset, now);
+			to += now;
+		}
+		len -= now;
+		reader->offset += now;
+		if (reader->offset == reader->seg->len) {
+			reader->seg++;
+			reader->offset = 0;
+		}
+	}
+}
+
+/* The frame into `first` and as many more mbufs as it takes. NULL: no packet buffer was free; `first` is
+ * untouched. */
+static struct rte_mbuf *
+burst_mbufs_fill(struct rte_mempool *pool, struct rte_mbuf *first, struct burst_reader *reader, uint32_t len)
+{
+	const uint32_t room = rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM;
+	struct rte_mbuf *last = first;
+
+	rte_pktmbuf_reset(first);
+	first->pkt_len = len;
+	for (;;) {
+		uint32_t now = len < room ? len : room;
+
+		burst_read(reader, rte_pktmbuf_mtod(last, uint8_t *), now);
+		last->data_len = (uint16_t)now;
+		len -= now;
+		if (len == 0)
+			return first;
+		last->next = rte_pktmbuf_alloc(pool);
+		if (!last->next) {
+			rte_pktmbuf_free(first->next);
+			first->next = NULL;
+			first->nb_segs = 1;
+			return NULL;
+		}
+		last = last->next;
+		first->nb_segs++;
+	}
+}
+
+enum vnet_took
+vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+		      const struct virtq_elem *elem, struct rte_mbuf *first, struct rte_mbuf **ret_pkt)
+{
+	enum port_drop reason = DROP_MALFORMED;
+	struct burst_reader reader;
+	struct virtq_chain chain;
+	uint32_t len;
+
+	switch (virtq_walk(&queue->from_guest, conf, elem, &chain)) {
+	case VIRTQ_WALK_OK:
+		break;
+	case VIRTQ_WALK_BAD:
+		goto drop;
+	case VIRTQ_WALK_BROKEN:
+		return VNET_TOOK_NONE;
+	}
+	if (chain.writable_len || chain.readable_len <= conf->hdr_len)
+		goto drop;
+	len = chain.readable_len - conf->hdr_len;
+	if (len < RTE_ETHER_HDR_LEN || len > PORT_FRAME_MAX) {
+		reason = len < RTE_ETHER_HDR_LEN ? DROP_RUNT : DROP_OVERSIZE;
+		goto drop;
+	}
+	reader = (struct burst_reader){.seg = chain.segs};
+	burst_read(&reader, NULL, conf->hdr_len);
+	*ret_pkt = burst_mbufs_fill(queue->pool, first, &reader, len);
+	if (!*ret_pkt) {
+		queue->from_guest.no_mbuf++;
+		return VNET_TOOK_NONE;
+	}
+	return VNET_TOOK_FRAME;
+
+drop:
+	port_queue->stats.drops[reason]++;
+	rte_mempool_put(queue->pool, first);
+	return VNET_TOOK_DROP;
+}
+
+/* --- to the guest --- */
+
+enum {
+	BURST_SPAN_MAX = 128,   /* buffers that one frame may take */
+	BURST_PIECES_MAX = 384, /* pieces of guest memory that one frame may take */
+};
+
+/* The buffers chosen for one frame. */
+struct burst_span {
+	struct virtq_elem elems[BURST_SPAN_MAX];
+	uint32_t room[BURST_SPAN_MAX]; /* writable bytes of each */
+	uint16_t n;
+	struct virtq_seg pieces[BURST_PIECES_MAX];
+	uint16_t n_pieces;
+	uint64_t total;
+};
+
+/* The next chain the driver has made available; false: there is none. */
+static bool
+burst_next(struct virtq *vq, const struct virtq_conf *conf, struct vnet_buffers *buffers, uint16_t n_taken,
+	   struct virtq_elem *ret_elem)
+{
+	if (buffers->next + n_taken < buffers->n) {
+		*ret_elem = buffers->elems[buffers->next + n_taken];
+		return true;
+	}
+	return virtq_fetch(vq, conf, &buffers->at, ret_elem, 1, conf->traits) == 1;
+}
+
+/* The span's buffers are the driver's again; they are no longer among `buffers`. */
+static void
+burst_give(struct virtq *vq, const struct virtq_conf *conf, struct vnet_buffers *buffers,
+	   const struct burst_span *span, uint64_t written)
+{
+	for (uint16_t i = 0; i < span->n; i++) {
+		uint32_t len = written < span->room[i] ? (uint32_t)written : span->room[i];
+
+		virtq_retire(vq, conf, &span->elems[i], len, conf->traits);
+		written -= len;
+	}
+	buffers->next = (uint16_t)RTE_MIN((uint32_t)buffers->next + span->n, (uint32_t)buffers->n);
+}
+
+static bool
+burst_span_add(struct burst_span *span, const struct virtq_elem *elem, const struct virtq_chain *chain)
+{
+	if (span->n_pieces + chain->n_segs > BURST_PIECES_MAX)
+		return false;
+	memcpy(&span->pieces[span->n_pieces], chain->segs, chain->n_segs * sizeof(chain->segs[0]));
+	span->n_pieces = (uint16_t)(span->n_pieces + chain->n_segs);
+	span->elems[span->n] = *elem;
+	span->room[span->n] = chain->writable_len;
+	span->total += chain->writable_len;
+	span->n++;
+	return true;
+}
+
+/*
+ * Choose buffers for `need` bytes. DROP_N: done. Otherwise the reason to drop the frame; nothing is taken
+ * then, but for DROP_MALFORMED, where the span holds the useless chain and those before it, to be given back
+ * empty.
+ */
+static enum port_drop
+burst_gather(struct virtq *vq, const struct virtq_conf *conf, struct vnet_buffers *buffers, uint32_t need,
+	     struct burst_span *span)
+{
+	while (span->total < need) {
+		struct virtq_chain chain;
+		struct virtq_elem elem;
+		enum virtq_walk walked;
+
+		if (span->n && (!(conf->traits & TRAIT_MERGEABLE) || span->n == BURST_SPAN_MAX))
+			return DROP_TOO_LONG;
+		if (!burst_next(vq, conf, buffers, span->n, &elem))
+			return virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER;
+		walked = virtq_walk(vq, conf, &elem, &chain);
+		if (walked == VIRTQ_WALK_BROKEN)
+			return DROP_BROKEN;
+		if (walked == VIRTQ_WALK_BAD || chain.n_readable || chain.writable_len < conf->hdr_len) {
+			span->elems[span->n] = elem;
+			span->room[span->n++] = 0;
+			return DROP_MALFORMED;
+		}
+		if (!burst_span_add(span, &elem, &chain))
+			return DROP_TOO_LONG;
+	}
+	return DROP_N;
+}
+
+/* Write len bytes at *piece, *offset, which move on. */
+static void
+burst_write(const struct virtq_conf *conf, const struct virtq_seg **piece, uint32_t *offset,
+	    const uint8_t *from, uint32_t len)
+{
+	while (len) {
+		uint32_t left = (*piece)->len - *offset;
+		uint32_t now = len < left ? len : left;
+
+		copy_frame((*piece)->va + *offset, from, now);
+		if (conf->log)
+			gmem_log_mark(conf->log, (*piece)->gpa + *offset, now);
+		from += now;
+		len -= now;
+		*offset += now;
+		if (*offset == (*piece)->len) {
+			(*piece)++;
+			*offset = 0;
+		}
+	}
+}
+
+bool
+vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+		    const struct rte_mbuf *pkt, struct vnet_buffers *buffers)
+{
+	const struct virtq_cursor at = buffers->at;
+	const uint32_t need = conf->hdr_len + pkt->pkt_len;
+	struct virtq *vq = &queue->to_guest;
+	uint8_t header[HEADER_LEN];
+	const struct virtq_seg *piece;
+	struct burst_span span;
+	enum port_drop reason;
+	uint32_t offset = 0;
+
+	span.n = span.n_pieces = 0;
+	span.total = 0;
+	if (virtq_is_broken(vq))
+		reason = DROP_BROKEN;
+	else if (pkt->pkt_len > conf->frame_max)
+		reason = DROP_TOO_LONG;
+	else
+		reason = burst_gather(vq, conf, buffers, need, &span);
+	if (reason != DROP_N) {
+		port_queue->stats.drops[reason]++;
+		if (reason == DROP_MALFORMED)
+			burst_give(vq, conf, buffers, &span, 0);
+		else
+			buffers->at = at; /* what was looked at stays where it is */
+		return false;
+	}
+
+	header_write(header, conf->hdr_len, span.n);
+	piece = span.pieces;
+	burst_write(conf, &piece, &offset, header, conf->hdr_len);
+	for (; pkt; pkt = pkt->next)
+		burst_write(conf, &piece, &offset, rte_pktmbuf_mtod(pkt, const uint8_t *), pkt->data_len);
+	burst_give(vq, conf, buffers, &span, need);
+	return true;
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* to_guest: the burst body that gives frames to a receiveq. Twin of from_guest.h; instantiated by variants.c.
+ */
+#ifndef VNICD_TO_GUEST_H
+#define VNICD_TO_GUEST_H
+
+#include <rte_mbuf.h>
+#include <rte_prefetch.h>
+
+#include "copy.h"
+#include "header.h"
+#include "ring.h"
+#include "vnet.h"
+
+TEMPLATE uint16_t
+vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+		    struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
+{
+	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT;
+	const uint32_t hdr_len = conf->hdr_len, frame_max = conf->frame_max;
+	struct virtq *vq = &queue->to_guest;
+	struct vnet_buffers buffers;
+	uint8_t *buffer[VIRTQ_FETCH_MAX];
+	uint16_t n_sent = 0;
+	uint64_t bytes = 0;
+
+	buffers.at = vq->avail;
+	buffers.next = 0;
+	buffers.n = virtq_fetch(vq, conf, &buffers.at, buffers.elems, n, traits);
+	if (buffers.n == 0) {
+		port_queue->stats.drops[virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER] += n;
+		return 0;
+	}
+
+	/* Where the buffers are, and have their first lines on their way, to be written, before the first is.
+	 */
+	for (uint16_t i = 0; i < buffers.n; i++) {
+		const struct virtq_elem *elem = &buffers.elems[i];
+
+		buffer[i] = NULL;
+		if (likely_true((elem->flags & VRING_DESC_F_WRITE) && !(elem->flags & odd)))
+			buffer[i] = gmem_va(conf->mem, &conf->hot, elem->addr, elem->len);
+		if (likely_true(buffer[i] != NULL)) {
+			__builtin_prefetch(buffer[i], 1);
+			__builtin_prefetch(buffer[i] + RTE_CACHE_LINE_SIZE, 1);
+		}
+		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], const void *));
+	}
+	for (uint16_t i = 0; i < n; i++) {
+		const struct rte_mbuf *pkt = pkts[i];
+		const uint32_t len = pkt->pkt_len;
+		const uint16_t k = buffers.next;
+
+		if (likely_true(k < buffers.n && buffer[k] && pkt->nb_segs == 1 && len <= frame_max &&
+				hdr_len + len <= buffers.elems[k].len)) {
+			header_write(buffer[k], (uint16_t)hdr_len, 1);
+			copy_frame(buffer[k] + hdr_len, rte_pktmbuf_mtod(pkt, const uint8_t *), len);
+			if (traits & TRAIT_LOG)
+				gmem_log_mark(conf->log, buffers.elems[k].addr, hdr_len + len);
+			virtq_retire(vq, conf, &buffers.elems[k], hdr_len + len, traits);
+			buffers.next++;
+		} else if (!vnet_to_guest_frame(queue, conf, port_queue, pkt, &buffers)) {
+			continue;
+		}
+		bytes += len;
+		n_sent++;
+	}
+	/* Buffers can have gone back although no frame was sent: bad ones. */
+	if (likely_true(vq->batch != 0)) {
+		virtq_publish(vq, conf, traits);
+		virtq_notify(vq, conf);
+	}
+	port_queue->stats.tx_packets += n_sent;
+	port_queue->stats.tx_bytes += bytes;
+	return n_sent;
+}
+
+#endif
