@@ -38,6 +38,26 @@ virtq_base_valid(uint32_t base, bool packed, uint16_t size)
 	return (base & BASE_IDX_MASK) < size && ((base >> BASE_USED_SHIFT) & BASE_IDX_MASK) < size;
 }
 
+/*
+ * Between used and available position: taken by an earlier back-end and never returned; they are taken again. Some
+ * front-ends leave the used half 0 and mean that both are the same, so the used position counts only when the
+ * distance is credible and the driver's buffer is still there.
+ */
+static void
+virtq_start_packed(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
+{
+	const struct virtq_cursor avail = {.idx = base & BASE_IDX_MASK, .wrap = base & BASE_AVAIL_WRAP};
+	struct virtq_cursor used = {.idx = base >> BASE_USED_SHIFT & BASE_IDX_MASK, .wrap = base >> 31};
+	int32_t unreturned = avail.idx - used.idx + (avail.wrap != used.wrap ? conf->size : 0);
+
+	if (unreturned < 0 || unreturned >= conf->size ||
+	    !packed_is_available(packed_load_word(&conf->ring[used.idx]).flags, used.wrap))
+		used = avail;
+	vq->avail = used;
+	vq->used_idx = used.idx;
+	vq->used_wrap = used.wrap;
+}
+
 int
 virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
 {
@@ -46,12 +66,7 @@ virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
 	if (!virtq_base_valid(base, packed, conf->size))
 		return -EINVAL;
 	if (packed) {
-		uint32_t used = base >> BASE_USED_SHIFT;
-
-		vq->used_idx = used & BASE_IDX_MASK;
-		vq->used_wrap = used & BASE_AVAIL_WRAP;
-		vq->avail.idx = vq->used_idx;
-		vq->avail.wrap = vq->used_wrap;
+		virtq_start_packed(vq, conf, base);
 	} else {
 		uint16_t used = __atomic_load_n(&conf->used->idx, __ATOMIC_ACQUIRE);
 
