@@ -114,6 +114,8 @@ void fwd_workers_close(struct fwd_worker workers[], unsigned int n_workers);
  *
  * `leaving` (NULL: none) is a port being removed: first publish a plan that names it as leaving, wait for
  * quiescence twice (nobody sends to it any more; what was under way has arrived), then publish one without it.
+ * The same for a port that comes: first as leaving, so that every worker can place what is handed over for it, then
+ * as one of the ports.
  */
 struct fwd_plan *fwd_plan_build(const struct fwd_mode *mode, void *mode_state, struct port *const ports[],
 				unsigned int n_ports, struct port *leaving, unsigned int n_workers,

@@ -540,7 +540,7 @@ vdev_queue_set_addr(struct vdev *dev, unsigned int idx, const struct vdev_queue_
 
 enum vdev_fd_use { VDEV_FD_KICK, VDEV_FD_NOTIFY };
 
-/* Kicks come through an eventfd; notifications go to an eventfd or, with User-mode Linux, a pipe. */
+/* Kicks come through an eventfd; notifications go to an eventfd or, with User-mode Linux, a socket or a pipe. */
 static int
 vdev_fd_check(unsigned int idx, int fd, enum vdev_fd_use use, struct diag *diag)
 {
@@ -555,10 +555,10 @@ vdev_fd_check(unsigned int idx, int fd, enum vdev_fd_use use, struct diag *diag)
 	len = readlink(link, target, sizeof(target));
 	if (len == sizeof(eventfd_name) - 1 && memcmp(target, eventfd_name, sizeof(eventfd_name) - 1) == 0)
 		return 0;
-	if (use == VDEV_FD_NOTIFY && fstat(fd, &st) == 0 && S_ISFIFO(st.st_mode))
+	if (use == VDEV_FD_NOTIFY && fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
 		return 0;
 	return diag_set(diag, -EBADF, "",
-			"queue %u: the descriptor is neither an eventfd nor, for notifications, a pipe", idx);
+			"queue %u: the descriptor is neither an eventfd nor, for notifications, a socket or pipe", idx);
 }
 
 int

@@ -13,10 +13,11 @@
 #include "log.h"
 #include "loop.h"
 #include "session.h"
-#include "socket.h"
 #include "transport.h"
+#include "usocket.h"
 
 enum {
+	ENDPOINT_BACKLOG = 1,
 	ENDPOINT_RETRY_MS = 100, /* client: between attempts to connect */
 	ENDPOINT_BACK_OFF_MS =
 		100, /* server: after an accept() that failed for want of descriptors or memory */
@@ -28,7 +29,7 @@ struct transport {
 	enum transport_mode mode;
 	unsigned int n_pairs;
 	char *path;
-	int listen_fd; /* server */
+	struct usocket listener; /* server; fd -1: not listening */
 	struct loop_watch *watch;
 	struct loop_timer *timer; /* client: retry; server: back-off */
 	struct session *session;  /* NULL: nobody is connected */
@@ -69,7 +70,7 @@ static void
 endpoint_accept(void *arg, uint32_t events)
 {
 	struct transport *endpoint = arg;
-	int fd = accept4(endpoint->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	int fd = accept4(endpoint->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
 		return;
@@ -96,7 +97,7 @@ endpoint_tick(void *arg)
 		endpoint_wait(endpoint);
 		return;
 	}
-	fd = socket_connect(endpoint->path);
+	fd = usocket_connect(endpoint->path);
 	if (fd >= 0)
 		endpoint_serve(endpoint, fd);
 	else
@@ -112,7 +113,7 @@ endpoint_wait(struct transport *endpoint)
 		return;
 	}
 	endpoint->watch =
-		loop_watch_add(endpoint->loop, endpoint->listen_fd, EPOLLIN, endpoint_accept, endpoint);
+		loop_watch_add(endpoint->loop, endpoint->listener.fd, EPOLLIN, endpoint_accept, endpoint);
 	if (!endpoint->watch)
 		loop_timer_set(endpoint->timer, ENDPOINT_BACK_OFF_MS);
 }
@@ -123,10 +124,8 @@ endpoint_close(struct transport *endpoint)
 	session_close(endpoint->session);
 	loop_watch_remove(endpoint->watch);
 	loop_timer_remove(endpoint->timer);
-	if (endpoint->listen_fd >= 0) {
-		unlink(endpoint->path);
-		close(endpoint->listen_fd);
-	}
+	if (endpoint->listener.fd >= 0)
+		usocket_close(&endpoint->listener);
 	free(endpoint->path);
 	free(endpoint);
 }
@@ -144,7 +143,7 @@ endpoint_open(struct loop *loop, struct vdev *vdev, const struct transport_confi
 	endpoint->vdev = vdev;
 	endpoint->mode = config->mode;
 	endpoint->n_pairs = config->n_pairs;
-	endpoint->listen_fd = -1;
+	endpoint->listener.fd = -1;
 	endpoint->path = strdup(config->path);
 	endpoint->timer = loop_timer_add(loop, 0, 0, endpoint_tick, endpoint);
 	if (!endpoint->path || !endpoint->timer) {
@@ -153,10 +152,9 @@ endpoint_open(struct loop *loop, struct vdev *vdev, const struct transport_confi
 	}
 	if (config->mode == TRANSPORT_SERVER) {
 		loop_timer_stop(endpoint->timer);
-		ret = socket_listen(config->path, diag);
+		ret = usocket_listen(&endpoint->listener, config->path, ENDPOINT_BACKLOG, diag);
 		if (ret < 0)
 			goto err;
-		endpoint->listen_fd = ret;
 		endpoint_wait(endpoint);
 	}
 	*ret_transport = endpoint;

@@ -149,9 +149,8 @@ static int
 session_handle(struct session *session, struct diag *diag)
 {
 	struct message *message = &session->in;
-	bool need_ack = message->header.flags & MESSAGE_NEED_REPLY &&
-			session_has_protocol(session, PROTOCOL_REPLY_ACK);
 	uint64_t answer;
+	bool need_ack;
 	int ret;
 
 	if ((message->header.flags & MESSAGE_VERSION_MASK) != MESSAGE_VERSION ||
@@ -162,6 +161,9 @@ session_handle(struct session *session, struct diag *diag)
 		ret = diag_set(diag, -EINVAL, "", "more than %d descriptors", MESSAGE_FDS_MAX);
 	else
 		ret = message_handle(session, message, diag);
+	/* The very message that asks for acknowledgements may want one. */
+	need_ack = message->header.flags & MESSAGE_NEED_REPLY &&
+		   session_has_protocol(session, PROTOCOL_REPLY_ACK);
 	if (ret < 0) {
 		log_limited(&session->log_limit, LOG_LEVEL_WARN, "port %s: %s (%u) refused: %s",
 			    session->vdev->name, message_name(message->header.request),
@@ -198,10 +200,10 @@ session_step(struct session *session, struct diag *diag)
 				      : session->in.payload.bytes + (session->n_in - header_len);
 
 		n = session_recv(session, at, whole - session->n_in);
-		if (n <= 0)
-			return n == 0 ? 0
-				      : diag_set(diag, (int)n, "", n == -ECONNRESET ? "" : "%s",
-						 strerror((int)-n));
+		if (n == 0)
+			return 0;
+		if (n < 0)
+			return diag_set(diag, (int)n, "", "%s", strerror((int)-n));
 		session->n_in += (uint32_t)n;
 		return 1;
 	}

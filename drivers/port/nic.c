@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * nic: a port that is a DPDK ethdev: a physical NIC, af_packet, tap, pcap, null and so on.
+ *
+ * The ethdev exists when the program starts (a PCI device, or EAL --vdev), or the port plugs it itself
+ * (vdev=). Frames may come from several pools and be shared, so no transmit offload that assumes otherwise is
+ * asked for.
+ */
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_bus.h>
+#include <rte_dev.h>
+#include <rte_devargs.h>
+#include <rte_errno.h>
+#include <rte_ethdev.h>
+
+#include "log.h"
+#include "nearest.h"
+#include "port.h"
+
+enum {
+	NIC_DESC = 1024, /* descriptors of a queue that we ask for */
+	NIC_POOL_CACHE = 256,
+	NIC_POOL_CACHE_FULL = NIC_POOL_CACHE * 3 / 2, /* what a worker's cache may hold back */
+	NIC_VLAN_ROOM = 2 * sizeof(struct rte_vlan_hdr),
+	NIC_ROOM_BIG = 16384, /* for devices that want a whole ring frame in one buffer */
+	NIC_HINT_DEVICES = 16,
+};
+
+enum nic_key { NIC_KEY_DEV, NIC_KEY_VDEV };
+
+static const struct port_key nic_keys[] = {
+	[NIC_KEY_DEV] = {"dev", "DEVICE", "name of the ethdev, such as net_af_packet0 or 0000:01:00.0"},
+	[NIC_KEY_VDEV] = {"vdev", "DRIVER[;key=value]...",
+			  "make this virtual device first; ';' stands for ','"},
+	{0},
+};
+
+struct nic {
+	/* read by workers */
+	uint16_t eth_id;
+	uint16_t segs_max;  /* segments that a frame may have on its way out */
+	uint32_t frame_max; /* bytes, when an MTU was given */
+	struct rte_mempool *pool;
+
+	/* control only */
+	struct rte_mempool *pool_refused; /* after a failure: the driver may still hold buffers of it */
+	bool plugged;                     /* the port made the device */
+	bool configured;
+	struct rte_eth_dev_info info;
+	char dev_name[RTE_ETH_NAME_MAX_LEN];
+	char vdev_name[RTE_ETH_NAME_MAX_LEN]; /* when plugged */
+};
+
+/*
+ * A device that outlives its ethdev: closing an ethdev gives it up for good, and only plugging its device
+ * again makes a new one. Kept so that a NIC that was removed as a port can be added again.
+ */
+struct nic_device {
+	struct nic_device *next;
+	char dev_name[RTE_ETH_NAME_MAX_LEN]; /* of the ethdev it had */
+	char bus[32];
+	char name[RTE_DEV_NAME_MAX_LEN];
+	char *args;
+};
+
+static struct nic_device *nic_devices_closed;
+
+/* --- worker -----------------------------------------------------------------------------------------------
+ */
+
+static uint16_t
+nic_rx_runts(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t n_kept = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		if (rte_pktmbuf_data_len(pkts[i]) < RTE_ETHER_HDR_LEN)
+			port_drop(queue, DROP_RUNT, &pkts[i], 1);
+		else
+			pkts[n_kept++] = pkts[i];
+	}
+	return n_kept;
+}
+
+static uint16_t
+nic_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct nic *nic = queue->dev;
+	bool any_runt = false;
+	uint64_t bytes = 0;
+
+	n = rte_eth_rx_burst(nic->eth_id, queue->idx, pkts, n);
+	for (uint16_t i = 0; i < n; i++) {
+		bytes += rte_pktmbuf_pkt_len(pkts[i]);
+		any_runt |= rte_pktmbuf_data_len(pkts[i]) < RTE_ETHER_HDR_LEN;
+	}
+	queue->stats.rx_packets += n;
+	queue->stats.rx_bytes += bytes;
+	return unlikely(any_runt) ? nic_rx_runts(queue, pkts, n) : n;
+}
+
+/* The frame in one piece, in a buffer of ours; NULL: it does not fit, or no buffer is free. */
+static struct rte_mbuf *
+nic_linearise(const struct nic *nic, const struct rte_mbuf *m)
+{
+	uint32_t len = rte_pktmbuf_pkt_len(m);
+	struct rte_mbuf *copy = rte_pktmbuf_alloc(nic->pool);
+	const void *data;
+	char *room;
+
+	if (!copy)
+		return NULL;
+	room = len <= rte_pktmbuf_tailroom(copy) ? rte_pktmbuf_append(copy, (uint16_t)len) : NULL;
+	if (!room) {
+		rte_pktmbuf_free(copy);
+		return NULL;
+	}
+	data = rte_pktmbuf_read(m, 0, len, room);
+	if (data != room)
+		memcpy(room, data, len);
+	return copy;
+}
+
+/* The frames that the device can take, in order; the others are counted. Returns their number. */
+static uint16_t
+nic_tx_fit(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t *ret_bytes)
+{
+	const struct nic *nic = queue->dev;
+	uint16_t n_kept = 0;
+	uint64_t bytes = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = pkts[i];
+
+		if (rte_pktmbuf_pkt_len(m) > nic->frame_max) {
+			port_drop(queue, DROP_TOO_LONG, &m, 1);
+			continue;
+		}
+		if (m->nb_segs > nic->segs_max) {
+			m = nic_linearise(nic, pkts[i]);
+			if (!m) {
+				port_drop(queue, DROP_TOO_LONG, &pkts[i], 1);
+				continue;
+			}
+			rte_pktmbuf_free(pkts[i]);
+		}
+		bytes += rte_pktmbuf_pkt_len(m);
+		pkts[n_kept++] = m;
+	}
+	*ret_bytes = bytes;
+	return n_kept;
+}
+
+static uint16_t
+nic_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct nic *nic = queue->dev;
+	bool any_odd = false;
+	uint64_t bytes = 0;
+	uint16_t n_sent;
+
+	for (uint16_t i = 0; i < n; i++) {
+		bytes += rte_pktmbuf_pkt_len(pkts[i]);
+		any_odd |= pkts[i]->nb_segs > nic->segs_max || rte_pktmbuf_pkt_len(pkts[i]) > nic->frame_max;
+	}
+	if (unlikely(any_odd))
+		n = nic_tx_fit(queue, pkts, n, &bytes);
+	n_sent = rte_eth_tx_burst(nic->eth_id, queue->idx, pkts, n);
+	if (unlikely(n_sent < n)) {
+		for (uint16_t i = n_sent; i < n; i++)
+			bytes -= rte_pktmbuf_pkt_len(pkts[i]);
+		port_drop(queue, DROP_TX_FULL, pkts + n_sent, (uint16_t)(n - n_sent));
+	}
+	queue->stats.tx_packets += n_sent;
+	queue->stats.tx_bytes += bytes;
+	return n_sent;
+}
+
+/* --- control thread: finding the device -------------------------------------------------------------------
+ */
+
+/* What a person can do about a device that is not there. */
+static void
+nic_hint_devices(const char *dev_name, struct diag *diag)
+{
+	static char names[NIC_HINT_DEVICES][RTE_ETH_NAME_MAX_LEN];
+	const char *words[NIC_HINT_DEVICES];
+	char all[200] = "";
+	size_t n = 0, used = 0;
+	uint16_t eth_id;
+
+	RTE_ETH_FOREACH_DEV(eth_id)
+	{
+		if (n == NIC_HINT_DEVICES || rte_eth_dev_get_name_by_port(eth_id, names[n]) < 0)
+			continue;
+		words[n] = names[n];
+		if (used < sizeof(all))
+			used += (size_t)snprintf(all + used, sizeof(all) - used, "%s%s", n ? ", " : "",
+						 names[n]);
+		n++;
+	}
+	if (n)
+		diag_hint(diag, "dev=%s (devices: %s)", nearest_word(dev_name, words, n), all);
+	else
+		diag_hint(diag,
+			  "there is no device yet: let the port make one, for example "
+			  "vdev=net_af_packet0;iface=eth0, or start with --vdev=net_af_packet0,iface=eth0");
+}
+
+static void
+nic_device_remember(const struct nic *nic)
+{
+	const struct rte_device *device = nic->info.device;
+	const struct rte_devargs *devargs = rte_dev_devargs(device);
+	struct nic_device *closed = calloc(1, sizeof(*closed));
+
+	if (!closed)
+		return;
+	snprintf(closed->dev_name, sizeof(closed->dev_name), "%s", nic->dev_name);
+	snprintf(closed->bus, sizeof(closed->bus), "%s", rte_bus_name(rte_dev_bus(device)));
+	snprintf(closed->name, sizeof(closed->name), "%s", rte_dev_name(device));
+	closed->args = strdup(devargs && devargs->args ? devargs->args : "");
+	closed->next = nic_devices_closed;
+	nic_devices_closed = closed;
+}
+
+/* Make the ethdev of a device that we closed before. Returns 0 or -errno. */
+static int
+nic_device_revive(const char *dev_name)
+{
+	struct nic_device **link = &nic_devices_closed, *closed;
+	uint16_t eth_id;
+	int ret;
+
+	while (*link && strcmp((*link)->dev_name, dev_name) != 0)
+		link = &(*link)->next;
+	closed = *link;
+	if (!closed || !closed->args)
+		return -ENODEV;
+	/* A PCI function with two ports: the other one may be in use. */
+	RTE_ETH_FOREACH_DEV(eth_id)
+	{
+		struct rte_eth_dev_info info;
+
+		if (rte_eth_dev_info_get(eth_id, &info) == 0 && info.device &&
+		    strcmp(rte_dev_name(info.device), closed->name) == 0)
+			return -EBUSY;
+	}
+	ret = rte_eal_hotplug_remove(closed->bus, closed->name);
+	if (ret == 0)
+		ret = rte_eal_hotplug_add(closed->bus, closed->name, closed->args);
+	if (ret < 0)
+		return ret;
+	*link = closed->next;
+	free(closed->args);
+	free(closed);
+	return 0;
+}
+
+/* Split DRIVER[;key=value]... into the device's name and the arguments as EAL wants them. */
+static void
+nic_vdev_split(const char *vdev, char *name, size_t name_size, char *args, size_t args_size)
+{
+	size_t len = strcspn(vdev, ";");
+
+	snprintf(name, name_size, "%.*s", (int)len, vdev);
+	snprintf(args, args_size, "%s", vdev[len] ? vdev + len + 1 : "");
+	for (char *c = args; *c; c++)
+		if (*c == ';')
+			*c = ',';
+}
+
+static int
+nic_plug(struct nic *nic, const struct port_config *config, struct diag *diag)
+{
+	char args[512];
+	uint16_t eth_id;
+	int ret;
+
+	nic_vdev_split(config->values[NIC_KEY_VDEV], nic->vdev_name, sizeof(nic->vdev_name), args,
+		       sizeof(args));
+	/* Plugging it again would seem to work, and closing this port would then take it from its owner. */
+	if (rte_eth_dev_get_port_by_name(nic->vdev_name, &eth_id) == 0) {
+		diag_set(diag, -EEXIST, NULL, "port %s: device %s exists already", config->name,
+			 nic->vdev_name);
+		diag_hint(diag, "dev=%s uses the device that exists", nic->vdev_name);
+		return -EEXIST;
+	}
+	ret = rte_eal_hotplug_add("vdev", nic->vdev_name, args);
+	if (ret < 0)
+		return diag_set(diag, ret,
+				"vdev=DRIVER[;key=value]..., for example vdev=net_af_packet0;iface=eth0; "
+				"the driver's own message is in the log",
+				"port %s: device %s could not be made%s%s: %s", config->name, nic->vdev_name,
+				args[0] ? " with " : "", args, strerror(-ret));
+	nic->plugged = true;
+	return 0;
+}
+
+static int
+nic_find(struct nic *nic, const struct port_config *config, struct diag *diag)
+{
+	int ret;
+
+	if (config->values[NIC_KEY_VDEV]) {
+		ret = nic_plug(nic, config, diag);
+		if (ret < 0)
+			return ret;
+	}
+	snprintf(nic->dev_name, sizeof(nic->dev_name), "%s",
+		 config->values[NIC_KEY_DEV] ? config->values[NIC_KEY_DEV] : nic->vdev_name);
+	ret = rte_eth_dev_get_port_by_name(nic->dev_name, &nic->eth_id);
+	if (ret < 0 && nic_device_revive(nic->dev_name) == 0)
+		ret = rte_eth_dev_get_port_by_name(nic->dev_name, &nic->eth_id);
+	if (ret < 0) {
+		diag_set(diag, -ENODEV, NULL, "port %s: there is no device %s", config->name, nic->dev_name);
+		nic_hint_devices(nic->dev_name, diag);
+		return -ENODEV;
+	}
+	ret = rte_eth_dev_info_get(nic->eth_id, &nic->info);
+	if (ret < 0)
+		return diag_set(diag, ret, NULL, "port %s: device %s says nothing of itself: %s",
+				config->name, nic->dev_name, strerror(-ret));
+	return 0;
+}
+
+/* --- control thread: bringing the device up ---------------------------------------------------------------
+ */
+
+static int
+nic_check_limits(const struct nic *nic, const struct port_config *config, struct diag *diag)
+{
+	const struct rte_eth_dev_info *info = &nic->info;
+	uint16_t queues_max = RTE_MIN(info->max_rx_queues, info->max_tx_queues);
+	uint16_t mtu_max = info->max_mtu;
+
+	if (config->n_queues > queues_max) {
+		diag_set(diag, -ERANGE, NULL, "port %s: device %s has %u queue pair%s, %u asked for",
+			 config->name, nic->dev_name, queues_max, queues_max == 1 ? "" : "s",
+			 config->n_queues);
+		diag_hint(diag, "queues=%u%s", queues_max,
+			  config->values[NIC_KEY_VDEV] ? ", or an argument of the device that gives it more"
+						       : "");
+		return -ERANGE;
+	}
+	/* Some drivers give the largest frame only. */
+	if (info->max_rx_pktlen > RTE_ETHER_MIN_LEN &&
+	    info->max_rx_pktlen < (uint32_t)mtu_max + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN)
+		mtu_max = (uint16_t)(info->max_rx_pktlen - RTE_ETHER_HDR_LEN - RTE_ETHER_CRC_LEN);
+	if (config->mtu && (config->mtu < info->min_mtu || config->mtu > mtu_max)) {
+		diag_set(diag, -ERANGE, NULL, "port %s: device %s takes an MTU of %u..%u, not %u",
+			 config->name, nic->dev_name, info->min_mtu, mtu_max, config->mtu);
+		diag_hint(diag, "mtu=%u", config->mtu < info->min_mtu ? info->min_mtu : mtu_max);
+		return -ERANGE;
+	}
+	return 0;
+}
+
+static int
+nic_configure(struct nic *nic, const struct port_config *config, struct diag *diag)
+{
+	const struct rte_eth_dev_info *info = &nic->info;
+	struct rte_eth_conf conf = {0};
+	uint16_t mtu;
+	int ret;
+
+	/* What the device has now, so that configuring it does not quietly make it another. */
+	if (rte_eth_dev_get_mtu(nic->eth_id, &mtu) == 0 && mtu >= info->min_mtu && mtu <= info->max_mtu)
+		conf.rxmode.mtu = mtu;
+	conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
+	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	if (config->n_queues > 1) {
+		conf.rx_adv_conf.rss_conf.rss_hf =
+			info->flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
+		if (conf.rx_adv_conf.rss_conf.rss_hf)
+			conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
+	}
+	nic->configured = true;
+	ret = rte_eth_dev_configure(nic->eth_id, config->n_queues, config->n_queues, &conf);
+	if (ret < 0)
+		return diag_set(diag, ret, NULL,
+				"port %s: device %s can't be configured with %u queue pairs: %s",
+				config->name, nic->dev_name, config->n_queues, strerror(-ret));
+	nic->segs_max = 1;
+	if (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
+		nic->segs_max =
+			info->tx_desc_lim.nb_mtu_seg_max ? info->tx_desc_lim.nb_mtu_seg_max : UINT16_MAX;
+	nic->frame_max = UINT32_MAX;
+	if (!config->mtu)
+		return 0;
+	ret = rte_eth_dev_set_mtu(nic->eth_id, config->mtu);
+	if (ret < 0)
+		return diag_set(diag, ret, "leave mtu= out to keep the device's own",
+				"port %s: device %s refuses an MTU of %u: %s", config->name, nic->dev_name,
+				config->mtu, strerror(-ret));
+	nic->frame_max = (uint32_t)config->mtu + RTE_ETHER_HDR_LEN + NIC_VLAN_ROOM;
+	return 0;
+}
+
+/* Bytes of a buffer: the usual, or a whole frame where the device can't spread one over several. */
+static uint32_t
+nic_room(const struct nic *nic)
+{
+	bool scatter = nic->info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
+	uint32_t room = RTE_MBUF_DEFAULT_DATAROOM;
+	uint16_t mtu;
+
+	if ((!scatter || nic->segs_max == 1) && rte_eth_dev_get_mtu(nic->eth_id, &mtu) == 0)
+		room = RTE_MAX(room, (uint32_t)mtu + RTE_ETHER_HDR_LEN + NIC_VLAN_ROOM);
+	return RTE_MIN(RTE_ALIGN_CEIL(room, RTE_CACHE_LINE_SIZE),
+		       (uint32_t)UINT16_MAX - RTE_PKTMBUF_HEADROOM);
+}
+
+static int
+nic_setup_queues(struct nic *nic, const struct port *port, const struct port_config *config, uint32_t room,
+		 struct diag *diag)
+{
+	int socket = rte_eth_dev_socket_id(nic->eth_id);
+	unsigned int socket_id = socket < 0 ? (unsigned int)SOCKET_ID_ANY : (unsigned int)socket;
+	struct rte_eth_rxconf rx_conf = nic->info.default_rxconf;
+	struct rte_eth_txconf tx_conf = nic->info.default_txconf;
+	uint16_t rx_desc = NIC_DESC, tx_desc = NIC_DESC;
+	char pool_name[RTE_MEMPOOL_NAMESIZE];
+	unsigned int n_mbufs;
+	int ret;
+
+	ret = rte_eth_dev_adjust_nb_rx_tx_desc(nic->eth_id, &rx_desc, &tx_desc);
+	if (ret < 0)
+		return diag_set(diag, ret, NULL, "port %s: device %s gives no ring size: %s", config->name,
+				nic->dev_name, strerror(-ret));
+	n_mbufs = config->n_queues * ((unsigned int)rx_desc + tx_desc) +
+		  RTE_MAX(port_env.n_workers, 1u) * (NIC_POOL_CACHE_FULL + 4 * PORT_BURST);
+	snprintf(pool_name, sizeof(pool_name), "nic_%u_%u", port->id, room);
+	nic->pool = rte_pktmbuf_pool_create(pool_name, n_mbufs, NIC_POOL_CACHE, 0,
+					    (uint16_t)(room + RTE_PKTMBUF_HEADROOM), (int)socket_id);
+	if (!nic->pool)
+		return diag_set(diag, -rte_errno, "give more memory (-m), or fewer queues",
+				"port %s: no memory for %u packet buffers of %u bytes: %s", config->name,
+				n_mbufs, room, rte_strerror(rte_errno));
+	rx_conf.offloads = nic->info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
+	tx_conf.offloads = nic->info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	for (uint16_t q = 0; q < config->n_queues; q++) {
+		ret = rte_eth_rx_queue_setup(nic->eth_id, q, rx_desc, socket_id, &rx_conf, nic->pool);
+		if (ret < 0)
+			return diag_set(diag, ret, NULL, "port %s: device %s: receive queue %u: %s",
+					config->name, nic->dev_name, q, strerror(-ret));
+		ret = rte_eth_tx_queue_setup(nic->eth_id, q, tx_desc, socket_id, &tx_conf);
+		if (ret < 0)
+			return diag_set(diag, ret, NULL, "port %s: device %s: transmit queue %u: %s",
+					config->name, nic->dev_name, q, strerror(-ret));
+	}
+	return 0;
+}
+
+/* Buffers of the usual size first; some drivers refuse those that hold less than a frame of their own ring.
+ */
+static int
+nic_setup(struct nic *nic, const struct port *port, const struct port_config *config, struct diag *diag)
+{
+	uint32_t room = nic_room(nic);
+	int ret = nic_setup_queues(nic, port, config, room, diag);
+	struct rte_mempool *small = nic->pool;
+
+	if (ret == 0 || !small || room >= NIC_ROOM_BIG)
+		return ret;
+	nic->pool = NULL;
+	ret = nic_setup_queues(nic, port, config, NIC_ROOM_BIG, diag);
+	/* Only now, or after the device is closed: queues set up before give their buffers back to it. */
+	if (ret == 0)
+		rte_mempool_free(small);
+	else
+		nic->pool_refused = small;
+	return ret;
+}
+
+static int
+nic_set_mac(struct nic *nic, struct port *port, const struct port_config *config, struct diag *diag)
+{
+	struct rte_ether_addr mac;
+	int ret;
+
+	if (config->has_mac) {
+		mac = config->mac;
+		ret = rte_eth_dev_default_mac_addr_set(nic->eth_id, &mac);
+		if (ret < 0)
+			return diag_set(diag, ret, "leave mac= out to keep the device's own",
+					"port %s: device %s refuses the address: %s", config->name,
+					nic->dev_name, strerror(-ret));
+	}
+	ret = rte_eth_macaddr_get(nic->eth_id, &port->mac);
+	if (ret < 0)
+		return diag_set(diag, ret, NULL, "port %s: device %s has no address: %s", config->name,
+				nic->dev_name, strerror(-ret));
+	/* Drivers without a wire may have none. */
+	if (!rte_is_valid_assigned_ether_addr(&port->mac))
+		port_mac_from_name(&port->mac, port->name);
+	return 0;
+}
+
+static int
+nic_start(struct nic *nic, const struct port_config *config, struct diag *diag)
+{
+	int ret;
+
+	ret = rte_eth_dev_start(nic->eth_id);
+	if (ret < 0)
+		return diag_set(diag, ret, NULL, "port %s: device %s can't be started: %s", config->name,
+				nic->dev_name, strerror(-ret));
+	ret = rte_eth_promiscuous_enable(nic->eth_id);
+	if (ret < 0)
+		log_warn("port %s: device %s refuses promiscuous mode (%s): frames for other addresses may "
+			 "not arrive",
+			 config->name, nic->dev_name, strerror(-ret));
+	return 0;
+}
+
+static int
+nic_make_queues(struct nic *nic, struct port *port, const struct port_config *config, struct diag *diag)
+{
+	size_t size = config->n_queues * sizeof(struct port_queue);
+
+	port->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
+	if (!port->queues)
+		return diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
+	memset(port->queues, 0, size);
+	for (uint16_t q = 0; q < config->n_queues; q++)
+		port->queues[q] = (struct port_queue){
+			.rx = nic_rx,
+			.tx = nic_tx,
+			.dev = nic,
+			.port = port,
+			.idx = q,
+			.worker = UINT16_MAX,
+		};
+	port->n_queues = config->n_queues;
+	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
+	return 0;
+}
+
+static void
+nic_describe(const struct nic *nic, struct port *port)
+{
+	char link_text[64] = "link state unknown";
+	struct rte_eth_link link;
+
+	if (rte_eth_link_get_nowait(nic->eth_id, &link) == 0) {
+		if (link.link_status == RTE_ETH_LINK_DOWN)
+			snprintf(link_text, sizeof(link_text), "link down");
+		else if (link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN || link.link_speed == 0)
+			snprintf(link_text, sizeof(link_text), "link up");
+		else
+			snprintf(link_text, sizeof(link_text), "link up at %u Mbit/s", link.link_speed);
+	}
+	snprintf(port->describe, sizeof(port->describe), "nic %s (driver %s), %u queue pair%s, %s",
+		 nic->dev_name, nic->info.driver_name, port->n_queues, port->n_queues == 1 ? "" : "s",
+		 link_text);
+}
+
+/* Undo everything; fine at any stage of opening. */
+static void
+nic_free(struct nic *nic)
+{
+	if (nic->configured) {
+		if (!nic->plugged)
+			nic_device_remember(nic);
+		rte_eth_dev_stop(nic->eth_id);
+		rte_eth_dev_close(nic->eth_id);
+	}
+	if (nic->plugged && rte_eal_hotplug_remove("vdev", nic->vdev_name) < 0)
+		log_warn("device %s: could not be removed", nic->vdev_name);
+	rte_mempool_free(nic->pool);
+	rte_mempool_free(nic->pool_refused);
+	free(nic);
+}
+
+static int
+nic_open(struct port *port, const struct port_config *config, struct diag *diag)
+{
+	struct nic *nic = calloc(1, sizeof(*nic));
+	int ret;
+
+	if (!nic)
+		return diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
+	ret = nic_find(nic, config, diag);
+	if (ret == 0)
+		ret = nic_check_limits(nic, config, diag);
+	if (ret == 0)
+		ret = nic_configure(nic, config, diag);
+	if (ret == 0)
+		ret = nic_setup(nic, port, config, diag);
+	if (ret == 0)
+		ret = nic_set_mac(nic, port, config, diag);
+	if (ret == 0)
+		ret = nic_start(nic, config, diag);
+	if (ret == 0)
+		ret = nic_make_queues(nic, port, config, diag);
+	if (ret < 0) {
+		nic_free(nic);
+		return ret;
+	}
+	port->dev = nic;
+	nic_describe(nic, port);
+	return 0;
+}
+
+static void
+nic_close(struct port *port)
+{
+	nic_free(port->dev);
+	free(port->queues);
+}
+
+static int
+nic_check(struct port_config *config, struct diag *diag)
+{
+	const char *dev = config->values[NIC_KEY_DEV], *vdev = config->values[NIC_KEY_VDEV];
+	size_t len = dev ? strlen(dev) : vdev ? strcspn(vdev, ";") : 0;
+
+	if (!dev && !vdev)
+		return diag_set(diag, -EINVAL, "dev=DEVICE, for example dev=net_af_packet0",
+				"port %s: kind nic needs a device", config->name);
+	if (len == 0)
+		return diag_set(diag, -EINVAL,
+				"vdev=DRIVER[;key=value]..., for example vdev=net_af_packet0;iface=eth0",
+				"port %s: vdev: '%s' names no driver", config->name, vdev);
+	if (len >= RTE_ETH_NAME_MAX_LEN || (vdev && strcspn(vdev, ";") >= RTE_ETH_NAME_MAX_LEN)) {
+		diag_set(diag, -EINVAL, NULL, "port %s: the name of the device is too long", config->name);
+		diag_hint(diag, "at most %d characters", RTE_ETH_NAME_MAX_LEN - 1);
+		return -EINVAL;
+	}
+	snprintf(config->resource, sizeof(config->resource), "device %.*s", (int)len, dev ? dev : vdev);
+	return 0;
+}
+
+static struct port_kind nic_kind = {
+	.name = "nic",
+	.help = "a DPDK ethdev: a physical NIC, or net_af_packet, net_tap, net_pcap, net_null and so on",
+	.keys = nic_keys,
+	.check = nic_check,
+	.open = nic_open,
+	.close = nic_close,
+};
+PORT_KIND_REGISTER(nic_kind)

@@ -1,0 +1,159 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "usocket.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+enum { USOCKET_LOCK_TRIES = 100, USOCKET_LOCK_WAIT_NS = 5000000, USOCKET_UMASK = 0117 };
+
+static int
+usocket_address(struct sockaddr_un *addr, const char *path)
+{
+	memset(addr, 0, sizeof(*addr));
+	addr->sun_family = AF_UNIX;
+	if (strlen(path) > USOCKET_PATH_MAX)
+		return -ENAMETOOLONG;
+	strcpy(addr->sun_path, path);
+	return 0;
+}
+
+int
+usocket_connect(const char *path)
+{
+	struct sockaddr_un addr;
+	int fd, ret = usocket_address(&addr, path);
+
+	if (ret < 0)
+		return ret;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		ret = -errno;
+		close(fd);
+		return ret;
+	}
+	return fd;
+}
+
+/*
+ * Held while we look who is there and bind, so that two programs don't both find the place free. Returns a
+ * descriptor, or -1: go on without.
+ */
+static int
+usocket_lock_directory(const char *path)
+{
+	const struct timespec nap = {.tv_nsec = USOCKET_LOCK_WAIT_NS};
+	char copy[USOCKET_PATH_MAX + 1];
+	int fd;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	/* Bounded: whoever can open the directory can lock it for ever. */
+	for (unsigned int i = 0; fd >= 0 && i < USOCKET_LOCK_TRIES && flock(fd, LOCK_EX | LOCK_NB) < 0; i++)
+		nanosleep(&nap, NULL);
+	return fd;
+}
+
+/* 0: the place is free now. */
+static int
+usocket_clear(const char *path)
+{
+	struct stat st;
+	int fd;
+
+	if (lstat(path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EEXIST;
+	fd = usocket_connect(path);
+	if (fd >= 0)
+		close(fd);
+	if (fd == -ENOENT)
+		return 0;
+	/* Anything but a refusal means that somebody holds it: a full backlog, a socket of another type. */
+	if (fd != -ECONNREFUSED)
+		return fd == -EACCES ? -EACCES : -EADDRINUSE;
+	return unlink(path) < 0 ? -errno : 0;
+}
+
+static int
+usocket_bind(struct usocket *sock, int backlog)
+{
+	struct sockaddr_un addr;
+	struct stat st;
+	mode_t mask;
+	int ret;
+
+	ret = usocket_address(&addr, sock->path);
+	if (ret == 0)
+		ret = usocket_clear(sock->path);
+	if (ret < 0)
+		return ret;
+	sock->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (sock->fd < 0)
+		return -errno;
+	mask = umask(USOCKET_UMASK);
+	ret = bind(sock->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
+	umask(mask);
+	/* Still under the lock: a bound socket that does not listen looks stale. */
+	if (ret == 0 && (listen(sock->fd, backlog) < 0 || lstat(sock->path, &st) < 0)) {
+		ret = -errno;
+		unlink(sock->path);
+	}
+	if (ret < 0) {
+		close(sock->fd);
+		return ret;
+	}
+	sock->dev = st.st_dev;
+	sock->ino = st.st_ino;
+	return 0;
+}
+
+int
+usocket_listen(struct usocket *sock, const char *path, int backlog, struct diag *diag)
+{
+	int lock, ret;
+
+	if (strlen(path) > USOCKET_PATH_MAX)
+		return diag_set(diag, -ENAMETOOLONG, "name a path of at most 107 characters",
+				"socket %.60s...: its path is too long", path);
+	snprintf(sock->path, sizeof(sock->path), "%s", path);
+	lock = usocket_lock_directory(path);
+	ret = usocket_bind(sock, backlog);
+	if (lock >= 0)
+		close(lock);
+	switch (ret) {
+	case 0:
+		return 0;
+	case -EADDRINUSE:
+		return diag_set(diag, ret, "stop that process, or name another path",
+				"socket %s: another process listens there", path);
+	case -EEXIST:
+		return diag_set(diag, ret, "remove it, or name another path",
+				"socket %s: a file that is no socket is there", path);
+	default:
+		return diag_set(diag, ret, "name a path in a directory that can be written", "socket %s: %s",
+				path, strerror(-ret));
+	}
+}
+
+void
+usocket_close(struct usocket *sock)
+{
+	struct stat st;
+
+	/* Somebody may have removed it and put theirs there. */
+	if (lstat(sock->path, &st) == 0 && st.st_dev == sock->dev && st.st_ino == sock->ino)
+		unlink(sock->path);
+	close(sock->fd);
+	sock->fd = -1;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* usocket: unix stream sockets: listening in a place of our own, connecting to somebody else's. Control
+ * thread. */
+#ifndef VNICD_USOCKET_H
+#define VNICD_USOCKET_H
+
+#include <sys/types.h>
+#include <sys/un.h>
+
+#include "diag.h"
+
+enum { USOCKET_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
+
+struct usocket {
+	int fd; /* listening, non-blocking */
+	char path[USOCKET_PATH_MAX + 1];
+	dev_t dev; /* of the file, so that we remove ours and no other */
+	ino_t ino;
+};
+
+/*
+ * Listen at `path`, mode 0660 from the first moment. A socket that nobody listens at any more (left by a
+ * killed program) is replaced; one that somebody answers at (-EADDRINUSE), and any other kind of file
+ * (-EEXIST), is left alone. 0, or -errno with diag filled.
+ */
+int
+usocket_listen(struct usocket *sock, const char *path, int backlog, struct diag *diag);
+/* Stop listening and remove the file, if it is still ours. */
+void
+usocket_close(struct usocket *sock);
+
+/* Returns a connected non-blocking descriptor, or -errno; nobody there: -ENOENT, -ECONNREFUSED, -EAGAIN. */
+int
+usocket_connect(const char *path);
+
+#endif

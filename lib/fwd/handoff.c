@@ -1,0 +1,202 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * handoff: a frame for a queue pair that another worker owns travels over a ring to that worker.
+ *
+ *     worker 0 --ring--> worker 1        one ring for each ordered pair of workers, so that each has one
+ *     worker 1 --ring--> worker 0        producer and one consumer and nobody waits
+ *
+ * The destination rides in a dynamic field of the mbuf. A frame that was cloned may still be written there:
+ * the field belongs to this mbuf, and what clones share is the data.
+ */
+#include "fwd.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <rte_errno.h>
+#include <rte_mbuf_dyn.h>
+
+static_assert(PORT_MAX <= UINT16_MAX && PORT_QUEUES_MAX <= UINT16_MAX, "a destination is two 16-bit numbers");
+
+static int handoff_field = -1;
+
+static inline uint32_t *
+handoff_dest(struct rte_mbuf *m)
+{
+	return RTE_MBUF_DYNFIELD(m, handoff_field, uint32_t *);
+}
+
+static inline uint32_t
+handoff_dest_pack(const struct port_queue *queue)
+{
+	return (uint32_t)queue->port->id << 16 | queue->idx;
+}
+
+/* Frames of `from` into the ring to the owner of `queue`. */
+static void
+handoff_send(struct fwd_worker *worker, struct port_queue *from, const struct port_queue *queue,
+	     struct rte_mbuf **pkts, uint16_t n)
+{
+	uint32_t dest = handoff_dest_pack(queue);
+	unsigned int n_taken;
+
+	for (uint16_t i = 0; i < n; i++)
+		*handoff_dest(pkts[i]) = dest;
+	n_taken = rte_ring_sp_enqueue_burst(worker->handoff_out[queue->worker], (void **)pkts, n, NULL);
+	if (unlikely(n_taken < n))
+		port_drop(from, DROP_HANDOFF_FULL, pkts + n_taken, (uint16_t)(n - n_taken));
+}
+
+void
+fwd_send(struct fwd_worker *worker, struct port_queue *from, struct port *to, struct rte_mbuf **pkts,
+	 uint16_t n)
+{
+	uint16_t n_active = atomic_load_explicit(&to->n_active, memory_order_relaxed);
+	uint16_t idx = from->idx;
+	struct port_queue *queue;
+
+	if (unlikely(idx >= n_active))
+		idx %= n_active;
+	queue = &to->queues[idx];
+	if (likely(queue->worker == worker->idx))
+		queue->tx(queue, pkts, n);
+	else
+		handoff_send(worker, from, queue, pkts, n);
+}
+
+/* A run of frames with one destination, which this worker owns. */
+static void
+handoff_deliver(struct fwd_worker *worker, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint32_t dest = *handoff_dest(pkts[0]);
+	struct port *port = worker->plan->port_by_id[dest >> 16];
+
+	if (unlikely(!port)) {
+		worker->lost_port_gone += n;
+		rte_pktmbuf_free_bulk(pkts, n);
+		return;
+	}
+	port->queues[dest & UINT16_MAX].tx(&port->queues[dest & UINT16_MAX], pkts, n);
+}
+
+static unsigned int
+handoff_drain_ring(struct fwd_worker *worker, struct rte_ring *ring)
+{
+	struct rte_mbuf *pkts[PORT_BURST];
+	unsigned int n_done = 0, n;
+
+	/* Bounded: the producer may refill the ring as fast as we empty it. */
+	while (n_done < FWD_HANDOFF_SIZE) {
+		n = rte_ring_sc_dequeue_burst(ring, (void **)pkts, PORT_BURST, NULL);
+		for (unsigned int i = 0; i < n; i++)
+			rte_prefetch0(pkts[i]);
+		for (unsigned int start = 0, end; start < n; start = end) {
+			uint32_t dest = *handoff_dest(pkts[start]);
+
+			for (end = start + 1; end < n && *handoff_dest(pkts[end]) == dest; end++)
+				;
+			handoff_deliver(worker, pkts + start, (uint16_t)(end - start));
+		}
+		n_done += n;
+		if (n < PORT_BURST)
+			break;
+	}
+	return n_done;
+}
+
+unsigned int
+fwd_handoff_drain(struct fwd_worker *worker)
+{
+	unsigned int n = 0;
+
+	for (uint16_t from = 0; from < worker->n_workers; from++) {
+		struct rte_ring *ring = worker->handoff_in[from];
+
+		if (ring && !rte_ring_empty(ring))
+			n += handoff_drain_ring(worker, ring);
+	}
+	return n;
+}
+
+static int
+handoff_field_register(struct diag *diag)
+{
+	static const struct rte_mbuf_dynfield field = {
+		.name = "vnicd_handoff_dest",
+		.size = sizeof(uint32_t),
+		.align = __alignof__(uint32_t),
+	};
+
+	handoff_field = rte_mbuf_dynfield_register(&field);
+	if (handoff_field < 0)
+		return diag_set(diag, -rte_errno, NULL, "workers: no room in the mbuf for a destination: %s",
+				rte_strerror(rte_errno));
+	return 0;
+}
+
+int
+fwd_workers_open(struct fwd_worker workers[], unsigned int n_workers, struct rte_mempool *clone_pool,
+		 struct diag *diag)
+{
+	int ret;
+
+	if (n_workers < 1 || n_workers > FWD_WORKERS_MAX) {
+		diag_set(diag, -EINVAL, NULL, "workers: %u of them", n_workers);
+		diag_hint(diag, "1..%d workers", FWD_WORKERS_MAX);
+		return -EINVAL;
+	}
+	ret = handoff_field_register(diag);
+	if (ret < 0)
+		return ret;
+	memset(workers, 0, n_workers * sizeof(workers[0]));
+	for (unsigned int i = 0; i < n_workers; i++) {
+		workers[i].idx = (uint16_t)i;
+		workers[i].n_workers = (uint16_t)n_workers;
+		workers[i].clone_pool = clone_pool;
+	}
+	for (unsigned int from = 0; from < n_workers; from++) {
+		for (unsigned int to = 0; to < n_workers; to++) {
+			char name[RTE_RING_NAMESIZE];
+			struct rte_ring *ring;
+
+			if (from == to)
+				continue;
+			snprintf(name, sizeof(name), "handoff_%u_%u", from, to);
+			ring = rte_ring_create(name, FWD_HANDOFF_SIZE, SOCKET_ID_ANY,
+					       RING_F_SP_ENQ | RING_F_SC_DEQ);
+			if (!ring) {
+				ret = diag_set(diag, -rte_errno,
+					       "use fewer workers, or give more memory (-m)",
+					       "workers: no ring from worker %u to worker %u: %s", from, to,
+					       rte_strerror(rte_errno));
+				fwd_workers_close(workers, n_workers);
+				return ret;
+			}
+			workers[from].handoff_out[to] = ring;
+			workers[to].handoff_in[from] = ring;
+		}
+	}
+	return 0;
+}
+
+void
+fwd_workers_close(struct fwd_worker workers[], unsigned int n_workers)
+{
+	for (unsigned int to = 0; to < n_workers; to++) {
+		for (unsigned int from = 0; from < n_workers; from++) {
+			struct rte_ring *ring = workers[to].handoff_in[from];
+			void *pkt;
+
+			if (!ring)
+				continue;
+			while (rte_ring_sc_dequeue(ring, &pkt) == 0)
+				rte_pktmbuf_free(pkt);
+			rte_ring_free(ring);
+			workers[to].handoff_in[from] = NULL;
+			workers[from].handoff_out[to] = NULL;
+		}
+	}
+}
