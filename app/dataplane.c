@@ -1,0 +1,380 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "dataplane.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include <rte_eal.h>
+#include <rte_errno.h>
+#include <rte_launch.h>
+#include <rte_lcore.h>
+#include <rte_malloc.h>
+#include <rte_pause.h>
+#include <rte_rcu_qsbr.h>
+
+#include "fwd.h"
+#include "log.h"
+#include "loop.h"
+#include "nearest.h"
+#include "port.h"
+#include "quiesce.h"
+#include "worker.h"
+
+enum {
+	MODE_TICK_MS = 10,
+	QUIESCE_SPINS = 1000, /* before the waiting thread sleeps: a worker may need this very CPU */
+	QUIESCE_SLEEP_NS = 20000,
+	DRAIN_ROUNDS_MAX = 1000, /* a ring that is never empty must not keep us from stopping */
+};
+
+static struct {
+	const struct fwd_mode *mode;
+	/*
+	 * The same without `check`, for plans: the command line must name ports in pairs for io, but while
+	 * ports come and go one may be without its peer for a time; its frames are dropped with a reason.
+	 */
+	struct fwd_mode plan_mode;
+	void *mode_state;
+	bool mode_is_open;
+	struct rte_mempool *pool;
+	struct loop_timer *tick;
+	unsigned int n_workers;
+	bool workers_are_open;
+	bool running;
+
+	struct port *ports[PORT_MAX]; /* [n_ports], in the order they were added */
+	unsigned int n_ports;
+
+	struct worker_shared shared __rte_cache_aligned;
+	struct worker workers[FWD_WORKERS_MAX];
+	struct worker_counters counters[FWD_WORKERS_MAX];
+	struct fwd_worker fwd_workers[FWD_WORKERS_MAX];
+} dp;
+
+/* The control thread is no reader, so waiting for all readers can't wait for itself. */
+static void
+dataplane_quiesce(void *arg)
+{
+	struct rte_rcu_qsbr *rcu = dp.shared.rcu;
+	const struct timespec nap = {.tv_nsec = QUIESCE_SLEEP_NS};
+	uint64_t token = rte_rcu_qsbr_start(rcu);
+	unsigned int spins = 0;
+
+	while (!rte_rcu_qsbr_check(rcu, token, false)) {
+		if (++spins < QUIESCE_SPINS)
+			rte_pause();
+		else
+			nanosleep(&nap, NULL);
+	}
+}
+
+static void
+dataplane_tick(void *arg)
+{
+	dp.mode->tick(dp.mode_state);
+}
+
+/* Workers see `plan` from here; the one before is freed once none of them does. */
+static void
+dataplane_publish(struct fwd_plan *plan)
+{
+	struct fwd_plan *old = atomic_load_explicit(&dp.shared.plan, memory_order_relaxed);
+
+	/* Release: pairs with the acquire in worker_main(). */
+	atomic_store_explicit(&dp.shared.plan, plan, memory_order_release);
+	quiesce_wait();
+	fwd_plan_free(old);
+}
+
+static int
+dataplane_replan(struct port *leaving, struct diag *diag)
+{
+	struct fwd_plan *plan;
+
+	plan = fwd_plan_build(&dp.plan_mode, dp.mode_state, dp.ports, dp.n_ports, leaving, dp.n_workers,
+			      diag);
+	if (!plan)
+		return -EINVAL;
+	dataplane_publish(plan);
+	return 0;
+}
+
+int
+dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loop *loop, struct diag *diag)
+{
+	unsigned int lcore;
+	int ret;
+
+	dp.mode = mode;
+	dp.plan_mode = *mode;
+	dp.plan_mode.check = NULL;
+	dp.pool = pool;
+	RTE_LCORE_FOREACH_WORKER(lcore)
+	{
+		if (dp.n_workers == FWD_WORKERS_MAX) {
+			log_warn("only the first %u worker lcores are used", (unsigned int)FWD_WORKERS_MAX);
+			break;
+		}
+		dp.workers[dp.n_workers].lcore = lcore;
+		dp.n_workers++;
+	}
+	if (dp.n_workers == 0)
+		return diag_set(diag, -EINVAL,
+				"give two lcores, for example -l 0-1, or --lcores 0@0,1@0 to share one CPU",
+				"no lcore is left for a worker: the control thread takes one");
+
+	dp.shared.rcu = rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(dp.n_workers), RTE_CACHE_LINE_SIZE);
+	if (!dp.shared.rcu || rte_rcu_qsbr_init(dp.shared.rcu, dp.n_workers) != 0)
+		return diag_set(diag, -ENOMEM, "give EAL more memory (-m)", "no memory for the workers");
+	quiesce_set_wait(dataplane_quiesce, NULL);
+
+	ret = fwd_workers_open(dp.fwd_workers, dp.n_workers, pool, diag);
+	if (ret < 0)
+		return ret;
+	dp.workers_are_open = true;
+	for (unsigned int i = 0; i < dp.n_workers; i++) {
+		dp.workers[i].fwd = &dp.fwd_workers[i];
+		dp.workers[i].shared = &dp.shared;
+		dp.workers[i].counters = &dp.counters[i];
+	}
+
+	if (mode->open) {
+		ret = mode->open(&dp.mode_state, diag);
+		if (ret < 0)
+			return ret;
+	}
+	dp.mode_is_open = true;
+	if (mode->tick) {
+		dp.tick = loop_timer_add(loop, MODE_TICK_MS, MODE_TICK_MS, dataplane_tick, NULL);
+		if (!dp.tick)
+			return diag_set(diag, -ENOMEM, "free some memory", "no memory for a timer");
+	}
+	return 0;
+}
+
+int
+dataplane_start(struct diag *diag)
+{
+	int ret = dataplane_replan(NULL, diag);
+
+	if (ret < 0)
+		return ret;
+	atomic_store_explicit(&dp.shared.order, WORKER_RUN, memory_order_relaxed);
+	for (unsigned int i = 0; i < dp.n_workers; i++) {
+		rte_rcu_qsbr_thread_register(dp.shared.rcu, i);
+		ret = rte_eal_remote_launch(worker_main, &dp.workers[i], dp.workers[i].lcore);
+		if (ret < 0)
+			return diag_set(diag, ret, "choose other lcores (-l)",
+					"worker %u does not start on lcore %u: %s", i, dp.workers[i].lcore,
+					rte_strerror(-ret));
+		dp.running = true;
+	}
+	return 0;
+}
+
+static bool
+handoff_is_empty(void)
+{
+	for (unsigned int to = 0; to < dp.n_workers; to++) {
+		for (unsigned int from = 0; from < dp.n_workers; from++) {
+			struct rte_ring *ring = dp.fwd_workers[to].handoff_in[from];
+
+			if (ring && !rte_ring_empty(ring))
+				return false;
+		}
+	}
+	return true;
+}
+
+void
+dataplane_stop(void)
+{
+	unsigned int rounds = 0;
+
+	if (!dp.running)
+		return;
+	/*
+	 * First everybody stops taking frames in, then what is on its way arrives: so that at the end every
+	 * frame that came in was sent or has its drop reason.
+	 */
+	atomic_store_explicit(&dp.shared.order, WORKER_DRAIN, memory_order_relaxed);
+	do
+		quiesce_wait();
+	while (++rounds < 2 || (!handoff_is_empty() && rounds < DRAIN_ROUNDS_MAX));
+	atomic_store_explicit(&dp.shared.order, WORKER_STOP, memory_order_relaxed);
+	rte_eal_mp_wait_lcore();
+	for (unsigned int i = 0; i < dp.n_workers; i++)
+		rte_rcu_qsbr_thread_unregister(dp.shared.rcu, i);
+	dp.running = false;
+}
+
+void
+dataplane_close(void)
+{
+	dataplane_stop();
+	loop_timer_remove(dp.tick);
+	fwd_plan_free(atomic_load_explicit(&dp.shared.plan, memory_order_relaxed));
+	atomic_store_explicit(&dp.shared.plan, NULL, memory_order_relaxed);
+	while (dp.n_ports)
+		port_close(dp.ports[--dp.n_ports]);
+	if (dp.mode_is_open && dp.mode->close)
+		dp.mode->close(dp.mode_state);
+	if (dp.workers_are_open)
+		fwd_workers_close(dp.fwd_workers, dp.n_workers);
+	quiesce_set_wait(NULL, NULL);
+	rte_free(dp.shared.rcu);
+	dp.shared.rcu = NULL;
+	dp.mode_is_open = false;
+	dp.workers_are_open = false;
+	dp.tick = NULL;
+}
+
+/*
+ * In two steps, like leaving. First every worker learns the port's id, but nobody sends to it yet; or a
+ * worker with the new plan would hand frames over to one that still has the old plan and does not know what
+ * they are for.
+ */
+static int
+dataplane_let_in(struct port *port, struct diag *diag)
+{
+	int ret = dataplane_replan(port, diag);
+
+	return ret < 0 ? ret : dataplane_replan(NULL, diag);
+}
+
+int
+dataplane_port_add(const struct port_config *config, struct port **ret_port, struct diag *diag)
+{
+	struct port *port;
+	int ret;
+
+	ret = port_open(config, &port, diag);
+	if (ret < 0)
+		return ret;
+	/* The plan gives every pair its worker. */
+	for (unsigned int i = 0; i < port->n_queues; i++)
+		port->queues[i].worker = UINT16_MAX;
+	dp.ports[dp.n_ports++] = port;
+	if (dp.running) {
+		ret = dataplane_let_in(port, diag);
+		if (ret < 0) {
+			dp.n_ports--;
+			dataplane_replan(NULL, &(struct diag){0});
+			port_close(port);
+			return ret;
+		}
+	}
+	log_info("port %s: %s, %u queue pair%s", port->name, port->describe, port->n_queues,
+		 port->n_queues == 1 ? "" : "s");
+	if (ret_port)
+		*ret_port = port;
+	return 0;
+}
+
+static int
+no_such_port(const char *name, struct diag *diag)
+{
+	const char *names[PORT_MAX];
+
+	for (unsigned int i = 0; i < dp.n_ports; i++)
+		names[i] = dp.ports[i]->name;
+	diag_set(diag, -ENOENT, NULL, "no port \"%.64s\"", name);
+	if (dp.n_ports)
+		diag_hint(diag, "did you mean \"%s\"? (port.list shows all)",
+			  nearest_word(name, names, dp.n_ports));
+	else
+		diag_hint(diag, "there are no ports; port.add makes one");
+	return -ENOENT;
+}
+
+int
+dataplane_port_remove(const char *name, struct diag *diag)
+{
+	struct port *port = port_by_name(name);
+	unsigned int at = 0;
+	int ret;
+
+	if (!port)
+		return no_such_port(name, diag);
+	while (dp.ports[at] != port)
+		at++;
+	dp.n_ports--;
+	memmove(&dp.ports[at], &dp.ports[at + 1], (dp.n_ports - at) * sizeof(dp.ports[0]));
+	dp.ports[dp.n_ports] = NULL;
+
+	if (dp.running) {
+		/*
+		 * With the leaving plan nothing new comes from the port, so the mode can't learn it again
+		 * once it was told to forget. Then: one wait until nobody is in the middle of sending to it,
+		 * another until what was handed over has arrived.
+		 */
+		ret = dataplane_replan(port, diag);
+		if (ret < 0)
+			goto back;
+		if (dp.mode->tick)
+			dp.mode->tick(
+				dp.mode_state); /* what it has yet to learn, so that it forgets that too */
+		if (dp.mode->port_removed)
+			dp.mode->port_removed(dp.mode_state, port);
+		quiesce_wait();
+		quiesce_wait();
+		ret = dataplane_replan(NULL, diag);
+		if (ret < 0)
+			goto back;
+	}
+	log_info("port %s: removed", port->name);
+	port_close(port);
+	return 0;
+
+back:
+	memmove(&dp.ports[at + 1], &dp.ports[at], (dp.n_ports - at) * sizeof(dp.ports[0]));
+	dp.ports[at] = port;
+	dp.n_ports++;
+	dataplane_replan(NULL, &(struct diag){0});
+	return ret;
+}
+
+unsigned int
+dataplane_n_ports(void)
+{
+	return dp.n_ports;
+}
+
+struct port *
+dataplane_port(unsigned int i)
+{
+	return i < dp.n_ports ? dp.ports[i] : NULL;
+}
+
+const struct fwd_mode *
+dataplane_mode(void)
+{
+	return dp.mode;
+}
+
+struct rte_mempool *
+dataplane_pool(void)
+{
+	return dp.pool;
+}
+
+unsigned int
+dataplane_n_workers(void)
+{
+	return dp.n_workers;
+}
+
+void
+dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info)
+{
+	const struct fwd_plan *plan = atomic_load_explicit(&dp.shared.plan, memory_order_relaxed);
+
+	ret_info->lcore = dp.workers[idx].lcore;
+	ret_info->n_queues = plan ? plan->workers[idx].n_queues : 0;
+	ret_info->lost = dp.fwd_workers[idx].lost_port_gone;
+	ret_info->turns = dp.counters[idx].turns;
+	ret_info->busy_turns = dp.counters[idx].busy_turns;
+}

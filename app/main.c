@@ -1,0 +1,267 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * main: starts everything in order, runs the control thread's loop, stops everything in the reverse order.
+ *
+ * Order: check all of the command line; then EAL, the pool, the workers, the ports, the control socket.
+ * Whatever fails on the way is told in two lines, cause and hint, and leaves nothing behind.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include "dataplane.h"
+#include "environment.h"
+#include "fwd.h"
+#include "gmem_sigbus.h"
+#include "log.h"
+#include "loop.h"
+#include "options.h"
+#include "pool.h"
+#include "port.h"
+#include "rpc.h"
+#include "stats_output.h"
+
+enum { EXIT_STOPPED = 0, EXIT_RUN_TIME = 1, EXIT_COMMAND_LINE = 2 };
+
+static struct {
+	struct loop *loop;
+	struct loop_watch *signal_watch;
+	struct loop_timer *duration;
+	struct rte_mempool *pool;
+	int signal_fd;
+	bool sigbus_installed;
+} program = {.signal_fd = -1};
+
+static int
+fail(const struct diag *diag, int status)
+{
+	fprintf(stderr, "vnicd: %s\n  %s\n", diag->cause, diag->hint[0] ? diag->hint : "see vnicd --help");
+	return status;
+}
+
+static void
+on_signal(void *arg, uint32_t events)
+{
+	struct signalfd_siginfo info;
+
+	if (read(program.signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	log_info("stopping: %s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
+	loop_stop(program.loop);
+}
+
+static void
+on_duration(void *arg)
+{
+	log_info("stopping: the --duration is over");
+	loop_stop(program.loop);
+}
+
+/* Before any thread is made: all of them inherit the mask, so the signals come through the descriptor only.
+ */
+static int
+signals_open(struct diag *diag)
+{
+	sigset_t set;
+
+	signal(SIGPIPE, SIG_IGN);
+	sigemptyset(&set);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGTERM);
+	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
+		return diag_set(diag, -errno, NULL, "signals: %s", strerror(errno));
+	program.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (program.signal_fd < 0)
+		return diag_set(diag, -errno, NULL, "signals: %s", strerror(errno));
+	return 0;
+}
+
+/* A guest costs a few descriptors for each queue, and the usual limit of 1024 is meant for select(). */
+static void
+descriptors_raise(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit) < 0 || limit.rlim_cur == limit.rlim_max)
+		return;
+	limit.rlim_cur = limit.rlim_max;
+	setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int
+loop_start(const struct options *options, struct diag *diag)
+{
+	program.loop = loop_open();
+	if (!program.loop)
+		return diag_set(diag, -errno, NULL, "event loop: %s", strerror(errno));
+	program.signal_watch = loop_watch_add(program.loop, program.signal_fd, EPOLLIN, on_signal, NULL);
+	if (!program.signal_watch)
+		return diag_set(diag, -errno, NULL, "event loop: %s", strerror(errno));
+	return 0;
+}
+
+/* Everything from the pool to the control socket. On failure the caller stops what has been started. */
+static int
+start(const struct options *options, const struct pool_size *size, struct diag *diag)
+{
+	int ret;
+
+	ret = loop_start(options, diag);
+	if (ret < 0)
+		return ret;
+	ret = gmem_sigbus_install(program.loop);
+	if (ret < 0)
+		return diag_set(diag, ret, NULL, "SIGBUS guard: %s", strerror(-ret));
+	program.sigbus_installed = true;
+
+	program.pool = pool_open(size, diag);
+	if (!program.pool)
+		return -ENOMEM;
+	log_info("%s", size->line);
+	ret = dataplane_open(options->mode, program.pool, program.loop, diag);
+	if (ret < 0)
+		return ret;
+
+	port_env.loop = program.loop;
+	port_env.pool = program.pool;
+	port_env.n_workers = dataplane_n_workers();
+	for (unsigned int i = 0; i < options->n_ports; i++) {
+		ret = dataplane_port_add(&options->ports[i], NULL, diag);
+		if (ret < 0)
+			return ret;
+	}
+	ret = rpc_open(program.loop, options->control_socket, port_env.run_dir, diag);
+	if (ret < 0)
+		return ret;
+	ret = stats_output_open(program.loop, options->json ? STATS_JSON : STATS_TABLE,
+				options->stats_period_ms, diag);
+	if (ret < 0)
+		return ret;
+	if (options->duration_ms) {
+		program.duration = loop_timer_add(program.loop, options->duration_ms, 0, on_duration, NULL);
+		if (!program.duration)
+			return diag_set(diag, -ENOMEM, NULL, "out of memory");
+	}
+	return dataplane_start(diag);
+}
+
+/* The reverse of start(), from wherever it came to. */
+static void
+stop(void)
+{
+	rpc_close();
+	dataplane_close();
+	stats_output_close();
+	loop_timer_remove(program.duration);
+	pool_close(program.pool);
+	if (program.sigbus_installed)
+		gmem_sigbus_uninstall();
+	loop_watch_remove(program.signal_watch);
+	loop_close(program.loop);
+	close(program.signal_fd);
+}
+
+static int
+run(const struct options *options, const struct pool_size *size)
+{
+	struct diag diag = {0};
+	int ret;
+
+	ret = start(options, size, &diag);
+	if (ret < 0) {
+		stop();
+		return fail(&diag, EXIT_RUN_TIME);
+	}
+	log_info("ready: %u port%s, mode %s, %u worker%s, control %s", dataplane_n_ports(),
+		 dataplane_n_ports() == 1 ? "" : "s", options->mode->name, dataplane_n_workers(),
+		 dataplane_n_workers() == 1 ? "" : "s", rpc_path());
+	ret = loop_run(program.loop);
+	dataplane_stop();
+	stats_output_final();
+	stop();
+	if (ret < 0) {
+		diag_set(&diag, ret, NULL, "event loop: %s", strerror(-ret));
+		return fail(&diag, EXIT_RUN_TIME);
+	}
+	return EXIT_STOPPED;
+}
+
+/* All that can be checked before anything is opened. */
+static int
+check(struct options *options, struct pool_size *size, struct diag *diag)
+{
+	unsigned int n_workers, n_nic_pairs;
+	int ret;
+
+	port_env.run_dir = environment_run_dir(diag);
+	if (!port_env.run_dir)
+		return -ENOENT;
+	ret = options_parse_ports(options, diag);
+	if (ret < 0)
+		return ret;
+	ret = environment_count_workers(options, &n_workers, diag);
+	if (ret < 0)
+		return ret;
+	if (n_workers) {
+		ret = options_check_workers(options, n_workers, diag);
+		if (ret < 0)
+			return ret;
+	}
+	n_nic_pairs = options_queue_pairs(options, "nic");
+	pool_size_compute(size, n_workers ? n_workers : 1, options_queue_pairs(options, NULL) - n_nic_pairs,
+			  n_nic_pairs);
+	return 0;
+}
+
+static int
+vnicd(struct options *options, int argc, char **argv)
+{
+	struct pool_size size = {0};
+	struct diag diag = {0};
+	int status;
+
+	if (options_parse(options, argc, argv, &diag) < 0)
+		return fail(&diag, EXIT_COMMAND_LINE);
+	if (options->action == OPTIONS_HELP) {
+		options_print_help();
+		return EXIT_STOPPED;
+	}
+	if (options->action == OPTIONS_VERSION) {
+		printf("vnicd %s\n", VNICD_VERSION);
+		return EXIT_STOPPED;
+	}
+	log_set_level(options->log_level);
+	if (check(options, &size, &diag) < 0)
+		return fail(&diag, EXIT_COMMAND_LINE);
+
+	descriptors_raise();
+	if (signals_open(&diag) < 0 || environment_run_dir_open(&diag) < 0)
+		return fail(&diag, EXIT_RUN_TIME);
+	if (environment_eal_open(argv[0], options, &size, &diag) < 0) {
+		environment_run_dir_close();
+		return fail(&diag, EXIT_RUN_TIME);
+	}
+	if (size.n_workers != rte_lcore_count() - 1)
+		pool_size_compute(&size, RTE_MAX(rte_lcore_count() - 1, 1U), size.n_guest_pairs,
+				  size.n_nic_pairs);
+	status = run(options, &size);
+	environment_eal_close();
+	environment_run_dir_close();
+	return status;
+}
+
+int
+main(int argc, char **argv)
+{
+	struct options options;
+	int status = vnicd(&options, argc, argv);
+
+	options_free(&options);
+	return status;
+}

@@ -1,0 +1,433 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "options.h"
+
+#include <errno.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "fwd.h"
+#include "list.h"
+#include "nearest.h"
+
+enum { OPTIONS_SECONDS_MAX = 1000 * 1000 * 1000 };
+
+struct option {
+	const char *name;
+	const char *value; /* its form, for people; NULL: takes none */
+	const char *help;
+	int (*set)(struct options *options, const char *value, struct diag *diag);
+};
+
+static const char *const level_word[] = {"error", "warn", "info", "debug"};
+
+static int
+set_port(struct options *options, const char *value, struct diag *diag)
+{
+	if (options->n_port_lines == PORT_MAX)
+		return diag_set(diag, -E2BIG, "start several vnicd, each with its own ports",
+				"more than %u ports", (unsigned int)PORT_MAX);
+	options->port_lines[options->n_port_lines++] = value;
+	return 0;
+}
+
+static void
+hint_modes(struct diag *diag, const char *nearest)
+{
+	const struct fwd_mode *mode;
+	char names[200] = "";
+
+	list_for_each(mode, fwd_modes()) {
+		size_t len = strlen(names);
+
+		snprintf(names + len, sizeof(names) - len, "%s%s", len ? "|" : "", mode->name);
+	}
+	if (nearest)
+		diag_hint(diag, "did you mean --forward-mode %s? modes: %s", nearest, names);
+	else
+		diag_hint(diag, "--forward-mode %s", names);
+}
+
+static int
+set_mode(struct options *options, const char *value, struct diag *diag)
+{
+	const struct fwd_mode *mode = fwd_mode_by_name(value);
+	const char *names[64];
+	size_t n = 0;
+
+	if (mode) {
+		options->mode = mode;
+		return 0;
+	}
+	list_for_each(mode, fwd_modes())
+		if (n < RTE_DIM(names))
+			names[n++] = mode->name;
+	diag_set(diag, -EINVAL, NULL, "--forward-mode: no mode \"%.64s\"", value);
+	hint_modes(diag, nearest_word(value, names, n));
+	return -EINVAL;
+}
+
+/* Seconds with an optional fraction, at least a millisecond. */
+static int
+parse_seconds(const char *option, const char *value, uint64_t *ret_ms, struct diag *diag)
+{
+	double seconds;
+	char *end;
+
+	errno = 0;
+	seconds = strtod(value, &end);
+	if (end == value || *end != '\0' || errno || !isfinite(seconds) ||
+	    strspn(value, "0123456789.") != strlen(value)) {
+		diag_set(diag, -EINVAL, NULL, "%s: \"%.64s\" is not a number of seconds", option, value);
+		diag_hint(diag, "%s SECONDS, for example %s 10", option, option);
+		return -EINVAL;
+	}
+	if (seconds < 0.001 || seconds > OPTIONS_SECONDS_MAX) {
+		diag_set(diag, -ERANGE, NULL, "%s: %.64s seconds is out of range", option, value);
+		diag_hint(diag, "%s SECONDS, 0.001 to %u", option, (unsigned int)OPTIONS_SECONDS_MAX);
+		return -ERANGE;
+	}
+	*ret_ms = (uint64_t)(seconds * 1000 + 0.5);
+	return 0;
+}
+
+static int
+set_stats_period(struct options *options, const char *value, struct diag *diag)
+{
+	return parse_seconds("--stats-period", value, &options->stats_period_ms, diag);
+}
+
+static int
+set_duration(struct options *options, const char *value, struct diag *diag)
+{
+	return parse_seconds("--duration", value, &options->duration_ms, diag);
+}
+
+static int
+set_json(struct options *options, const char *value, struct diag *diag)
+{
+	options->json = true;
+	return 0;
+}
+
+static int
+set_control_socket(struct options *options, const char *value, struct diag *diag)
+{
+	const size_t size = sizeof(((struct sockaddr_un *)NULL)->sun_path);
+
+	if (value[0] == '\0')
+		return diag_set(diag, -EINVAL, "--control-socket /run/vnicd/vnicd.ctl",
+				"--control-socket: the path is empty");
+	if (strlen(value) >= size) {
+		diag_set(diag, -ENAMETOOLONG, NULL, "--control-socket: the path has %zu characters",
+			 strlen(value));
+		diag_hint(diag, "a unix socket's path has at most %zu characters", size - 1);
+		return -ENAMETOOLONG;
+	}
+	options->control_socket = value;
+	return 0;
+}
+
+static int
+set_log_level(struct options *options, const char *value, struct diag *diag)
+{
+	for (unsigned int i = 0; i < RTE_DIM(level_word); i++) {
+		if (strcmp(value, level_word[i]) == 0) {
+			options->log_level = (enum log_level)i;
+			return 0;
+		}
+	}
+	diag_set(diag, -EINVAL, NULL, "--log-level: no level \"%.64s\"", value);
+	diag_hint(diag, "did you mean --log-level %s? levels: error|warn|info|debug",
+		  nearest_word(value, level_word, RTE_DIM(level_word)));
+	return -EINVAL;
+}
+
+static int
+set_help(struct options *options, const char *value, struct diag *diag)
+{
+	options->action = OPTIONS_HELP;
+	return 0;
+}
+
+static int
+set_version(struct options *options, const char *value, struct diag *diag)
+{
+	if (options->action == OPTIONS_RUN)
+		options->action = OPTIONS_VERSION;
+	return 0;
+}
+
+static const struct option option_table[] = {
+	{"--port", "NAME=KIND[,key=value...]", "a port; once for each port", set_port},
+	{"--forward-mode", "MODE", "what to do with frames (modes are below)", set_mode},
+	{"--stats-period", "SECONDS", "print counters each period, and once at the end", set_stats_period},
+	{"--json", NULL, "print counters as one JSON object a line", set_json},
+	{"--duration", "SECONDS", "stop by itself after so long", set_duration},
+	{"--control-socket", "PATH", "JSON-RPC socket (default: vnicd.ctl in the run-time directory)",
+	 set_control_socket},
+	{"--log-level", "LEVEL", "error, warn, info (the default) or debug", set_log_level},
+	{"--help", NULL, "this text", set_help},
+	{"--version", NULL, "print the version", set_version},
+};
+
+/* The option that `arg` names, with or without an attached =VALUE. */
+static const struct option *
+option_find(const char *arg)
+{
+	size_t len = strcspn(arg, "=");
+
+	for (unsigned int i = 0; i < RTE_DIM(option_table); i++)
+		if (strncmp(arg, option_table[i].name, len) == 0 && option_table[i].name[len] == '\0')
+			return &option_table[i];
+	return NULL;
+}
+
+static int
+option_unknown(const char *arg, struct diag *diag)
+{
+	const char *names[RTE_DIM(option_table)], *nearest;
+	const struct option *option;
+	char word[64];
+
+	if (arg[0] != '-')
+		return diag_set(diag, -EINVAL, "vnicd --port NAME=KIND --port NAME=KIND --forward-mode io",
+				"\"%.128s\" is not an option", arg);
+	if (arg[1] != '-')
+		return diag_set(
+			diag, -EINVAL,
+			"EAL options go before a --, for example: vnicd -l 0-1 -- --port a=vhost-user ...",
+			"unknown option %.128s", arg);
+	for (unsigned int i = 0; i < RTE_DIM(option_table); i++)
+		names[i] = option_table[i].name;
+	snprintf(word, sizeof(word), "%.*s", (int)RTE_MIN(strcspn(arg, "="), sizeof(word) - 1), arg);
+	nearest = nearest_word(word, names, RTE_DIM(names));
+	option = option_find(nearest);
+	diag_set(diag, -EINVAL, NULL, "unknown option %.64s", word);
+	diag_hint(diag, "did you mean %s%s%s? (EAL options go before a --; all of ours: vnicd --help)",
+		  option->name, option->value ? " " : "", option->value ? option->value : "");
+	return -EINVAL;
+}
+
+static int
+parse_ours(struct options *options, int argc, char **argv, struct diag *diag)
+{
+	bool seen[RTE_DIM(option_table)] = {false};
+
+	for (int i = 0; i < argc; i++) {
+		const struct option *option = option_find(argv[i]);
+		const char *value = strchr(argv[i], '=');
+		int ret;
+
+		if (!option)
+			return option_unknown(argv[i], diag);
+		if (value)
+			value++;
+		if (option->value && !value) {
+			if (i + 1 >= argc || strncmp(argv[i + 1], "--", 2) == 0) {
+				diag_set(diag, -EINVAL, NULL, "%s needs a value", option->name);
+				diag_hint(diag, "%s %s", option->name, option->value);
+				return -EINVAL;
+			}
+			value = argv[++i];
+		} else if (!option->value && value) {
+			diag_set(diag, -EINVAL, option->name, "%s takes no value", option->name);
+			return -EINVAL;
+		}
+		if (seen[option - option_table] && option->set != set_port) {
+			diag_set(diag, -EINVAL, NULL, "%s is given twice", option->name);
+			diag_hint(diag, "give %s once", option->name);
+			return -EINVAL;
+		}
+		seen[option - option_table] = true;
+		ret = option->set(options, value, diag);
+		if (ret < 0)
+			return ret;
+		if (options->action == OPTIONS_HELP)
+			return 0;
+	}
+	return 0;
+}
+
+/* Words that are ours alone, left of the `--`: say so, before EAL says something less clear. */
+static int
+check_eal_side(struct options *options, struct diag *diag)
+{
+	for (unsigned int i = 0; i < options->n_eal_args; i++) {
+		const struct option *option = option_find(options->eal_args[i]);
+
+		if (!option || option->set == set_log_level)
+			continue;
+		if (option->set == set_help || option->set == set_version)
+			return option->set(options, NULL, diag);
+		diag_set(diag, -EINVAL, NULL, "%s stands before the --, among the EAL options", option->name);
+		diag_hint(diag, "vnicd [EAL options] -- %s%s%s ...", option->name, option->value ? " " : "",
+			  option->value ? option->value : "");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int
+options_parse(struct options *options, int argc, char **argv, struct diag *diag)
+{
+	int ours = 1, ret;
+
+	*options = (struct options){.log_level = LOG_LEVEL_INFO};
+	options->port_lines = calloc(PORT_MAX, sizeof(*options->port_lines));
+	if (!options->port_lines)
+		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--") == 0) {
+			options->eal_args = argv + 1;
+			options->n_eal_args = (unsigned int)(i - 1);
+			ours = i + 1;
+			break;
+		}
+	}
+	ret = check_eal_side(options, diag);
+	if (ret < 0 || options->action != OPTIONS_RUN)
+		return ret;
+	ret = parse_ours(options, argc - ours, argv + ours, diag);
+	if (ret < 0 || options->action != OPTIONS_RUN)
+		return ret;
+	if (options->n_port_lines == 0)
+		return diag_set(diag, -EINVAL,
+				"--port NAME=vhost-user, once for each port (see vnicd --help)",
+				"no --port: nothing to forward");
+	if (!options->mode) {
+		diag_set(diag, -EINVAL, NULL, "no --forward-mode");
+		hint_modes(diag, NULL);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int
+options_parse_ports(struct options *options, struct diag *diag)
+{
+	int ret;
+
+	options->ports = calloc(options->n_port_lines, sizeof(*options->ports));
+	if (!options->ports)
+		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
+	for (unsigned int i = 0; i < options->n_port_lines; i++) {
+		ret = port_config_parse(&options->ports[i], options->port_lines[i], diag);
+		if (ret < 0)
+			return ret;
+		options->n_ports++;
+	}
+	ret = port_config_check(options->ports, options->n_ports, diag);
+	if (ret < 0)
+		return ret;
+	return options->mode->check ? options->mode->check(options->n_ports, diag) : 0;
+}
+
+unsigned int
+options_queue_pairs(const struct options *options, const char *kind)
+{
+	unsigned int n = 0;
+
+	for (unsigned int i = 0; i < options->n_ports; i++)
+		if (!kind || strcmp(options->ports[i].kind->name, kind) == 0)
+			n += options->ports[i].n_queues;
+	return n;
+}
+
+int
+options_check_workers(const struct options *options, unsigned int n_workers, struct diag *diag)
+{
+	unsigned int n_pairs = options_queue_pairs(options, NULL);
+
+	if (n_workers == 0)
+		return diag_set(diag, -EINVAL,
+				"give two lcores, for example -l 0-1, or --lcores 0@0,1@0 to share one CPU",
+				"no lcore is left for a worker: the control thread takes one");
+	if (n_pairs <= n_workers * FWD_WORKER_QUEUES_MAX)
+		return 0;
+	diag_set(diag, -E2BIG, NULL, "%u queue pairs are too many for %u worker%s of at most %u each",
+		 n_pairs, n_workers, n_workers == 1 ? "" : "s", (unsigned int)FWD_WORKER_QUEUES_MAX);
+	diag_hint(diag, "give %u lcores (EAL option -l) or fewer queues= to the ports",
+		  1 + (n_pairs + FWD_WORKER_QUEUES_MAX - 1) / FWD_WORKER_QUEUES_MAX);
+	return -E2BIG;
+}
+
+void
+options_free(struct options *options)
+{
+	for (unsigned int i = 0; i < options->n_ports; i++)
+		port_config_free(&options->ports[i]);
+	free(options->ports);
+	free(options->port_lines);
+}
+
+static void
+print_keys(const struct port_kind *kind)
+{
+	if (!kind->keys)
+		return;
+	for (const struct port_key *key = kind->keys; key->name; key++) {
+		char form[64];
+
+		snprintf(form, sizeof(form), "%s=%s", key->name, key->form);
+		printf("      %-28s %s\n", form, key->help);
+	}
+}
+
+void
+options_print_help(void)
+{
+	const struct port_kind *kind;
+	const struct fwd_mode *mode;
+
+	printf("vnicd: network back-end of virtual machines: virtio-net devices over vhost-user.\n"
+	       "\n"
+	       "usage: vnicd [EAL options --] --port NAME=KIND[,key=value...] ... --forward-mode MODE "
+	       "[options]\n"
+	       "\n"
+	       "options:\n");
+	for (unsigned int i = 0; i < RTE_DIM(option_table); i++) {
+		char form[64];
+
+		snprintf(form, sizeof(form), "%s %s", option_table[i].name,
+			 option_table[i].value ? option_table[i].value : "");
+		printf("  %-33s %s\n", form, option_table[i].help);
+	}
+	printf("\nkinds of ports, and their keys:\n"
+	       "  any\n"
+	       "      %-28s %s\n"
+	       "      %-28s %s\n"
+	       "      %-28s %s\n",
+	       "queues=1..128", "queue pairs (default 1)", "mac=XX:XX:XX:XX:XX:XX",
+	       "Ethernet address (default: made from the name)", "mtu=68..65535",
+	       "largest packet in bytes, without the Ethernet header");
+	list_for_each(kind, port_kinds()) {
+		printf("  %-14s %s\n", kind->name, kind->help);
+		print_keys(kind);
+	}
+	printf("\nforwarding modes:\n");
+	list_for_each(mode, fwd_modes())
+		printf("  %-14s %s\n", mode->name, mode->help);
+	printf("\n"
+	       "Sockets go to the run-time directory: $RUNTIME_DIRECTORY, else /run/vnicd as root, else\n"
+	       "$XDG_RUNTIME_DIR/vnicd. Without EAL options vnicd picks CPUs and memory and says which.\n"
+	       "While it runs, vnicctl adds and removes ports and shows counters.\n"
+	       "\n"
+	       "examples:\n"
+	       "  two guests, wired to each other:\n"
+	       "    vnicd --port vm0=vhost-user --port vm1=vhost-user --forward-mode io\n"
+	       "  three guests and a network card behind a learning switch, counters each second:\n"
+	       "    vnicd --vdev net_af_packet0,iface=eth1 -- --port vm0=vhost-user --port "
+	       "vm1=vhost-user,queues=2 \\\n"
+	       "          --port vm2=vhost-user --port up0=nic,dev=net_af_packet0 --forward-mode switch "
+	       "--stats-period 1\n"
+	       "  one guest whose pings are answered, for ten seconds, counters as JSON, on CPUs 2 and 3:\n"
+	       "    vnicd -l 2-3 -- --port vm0=vhost-user,path=/tmp/vm0.sock --forward-mode icmpecho "
+	       "--duration 10 --json\n"
+	       "\n"
+	       "exit status: 0 stopped as asked; 1 something failed at run time; 2 the command line is "
+	       "wrong.\n"
+	       "An error is two lines: the cause, and what to write instead.\n");
+}

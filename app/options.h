@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * options: the command line, parsed and checked before anything is opened.
+ *
+ *   vnicd [EAL options --] OUR OPTIONS
+ *
+ * Everything up to a `--` belongs to DPDK's EAL; without a `--` everything is ours.
+ */
+#ifndef VNICD_OPTIONS_H
+#define VNICD_OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "diag.h"
+#include "log.h"
+#include "port.h"
+
+struct fwd_mode;
+
+enum options_action { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION };
+
+struct options {
+	enum options_action action;
+	char **eal_args; /* into argv */
+	unsigned int n_eal_args;
+	const char **port_lines; /* into argv */
+	struct port_config *ports;
+	unsigned int n_port_lines;
+	unsigned int n_ports; /* parsed ones */
+	const struct fwd_mode *mode;
+	uint64_t stats_period_ms;   /* 0: none */
+	uint64_t duration_ms;       /* 0: no limit */
+	const char *control_socket; /* NULL: the default one */
+	enum log_level log_level;
+	bool json;
+};
+
+/*
+ * Split the command line and check every single value but the ports' lines. 0, or -errno with diag filled;
+ * either way options_free() is due.
+ */
+int
+options_parse(struct options *options, int argc, char **argv, struct diag *diag);
+/* Parse the ports' lines and check the whole against itself. port_env.run_dir must be set. */
+int
+options_parse_ports(struct options *options, struct diag *diag);
+/* Can n_workers workers serve all the queue pairs? */
+int
+options_check_workers(const struct options *options, unsigned int n_workers, struct diag *diag);
+/* Queue pairs of all ports of one kind; NULL: of every kind. */
+unsigned int
+options_queue_pairs(const struct options *options, const char *kind);
+void
+options_free(struct options *options);
+
+/* --help, on standard output. */
+void
+options_print_help(void);
+
+#endif

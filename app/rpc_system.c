@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* rpc_system: system.info and rpc.list. */
+#include <unistd.h>
+
+#include <rte_lcore.h>
+#include <rte_mempool.h>
+#include <rte_version.h>
+
+#include "dataplane.h"
+#include "environment.h"
+#include "fwd.h"
+#include "list.h"
+#include "rpc.h"
+
+/* Where the lcore may run, almost always one CPU. (rte_lcore_to_cpu_id() knows nothing of --lcores.) */
+static json_t *
+cpus_json(unsigned int lcore)
+{
+	rte_cpuset_t cpus = rte_lcore_cpuset(lcore);
+	json_t *list = json_array();
+
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &cpus))
+			json_array_append_new(list, json_integer(cpu));
+	return list;
+}
+
+static json_t *
+workers_json(void)
+{
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < dataplane_n_workers(); i++) {
+		struct dataplane_worker_info info;
+
+		dataplane_worker_info(i, &info);
+		json_array_append_new(
+			list, json_pack("{s:i, s:i, s:o, s:i, s:I, s:I, s:I}", "idx", (int)i, "lcore",
+					(int)info.lcore, "cpus", cpus_json(info.lcore), "queues",
+					(int)info.n_queues, "turns", (json_int_t)info.turns, "busy_turns",
+					(json_int_t)info.busy_turns, "lost", (json_int_t)info.lost));
+	}
+	return list;
+}
+
+static enum rpc_status
+system_info_call(const char *const values[], json_t **ret_result, struct diag *diag)
+{
+	struct rte_mempool *pool = dataplane_pool();
+
+	*ret_result = json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:o, s:s, s:{s:i, s:i}, s:o}", "version",
+				VNICD_VERSION, "dpdk", rte_version(), "pid", (int)getpid(), "mode",
+				dataplane_mode()->name, "control_socket", rpc_path(), "main_lcore",
+				(int)rte_get_main_lcore(), "main_cpus", cpus_json(rte_get_main_lcore()),
+				"picked", environment_describe(), "pool", "size", (int)pool->size, "in_use",
+				(int)rte_mempool_in_use_count(pool), "workers", workers_json());
+	return RPC_OK;
+}
+
+static struct rpc_method system_info = {
+	.name = "system.info",
+	.help = "version, forwarding mode, lcores, packet buffers, turns of the workers' poll loops",
+	.call = system_info_call,
+};
+RPC_METHOD_REGISTER(system_info)
+
+static json_t *
+params_json(const struct rpc_method *method)
+{
+	json_t *params = json_object();
+
+	for (const struct rpc_param *param = method->params; param->name; param++)
+		json_object_set_new(
+			params, param->name,
+			json_pack("{s:s, s:b}", "help", param->help, "required", (int)param->required));
+	return params;
+}
+
+static enum rpc_status
+rpc_list_call(const char *const values[], json_t **ret_result, struct diag *diag)
+{
+	const struct rpc_method *method;
+	json_t *list = json_array();
+
+	list_for_each(method, rpc_methods())
+		json_array_append_new(list, json_pack("{s:s, s:s, s:o}", "name", method->name, "help",
+						      method->help, "params", params_json(method)));
+	*ret_result = list;
+	return RPC_OK;
+}
+
+static struct rpc_method rpc_list = {
+	.name = "rpc.list",
+	.help = "all methods with their parameters",
+	.call = rpc_list_call,
+};
+RPC_METHOD_REGISTER(rpc_list)

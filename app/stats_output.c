@@ -1,0 +1,213 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "stats_output.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "dataplane.h"
+#include "loop.h"
+#include "port.h"
+
+/* Doubles in JSON: microseconds of the time of day fit. */
+enum { STATS_JSON_DIGITS = 16 };
+
+/* The counters of the last table, for rates; by port id. */
+struct stats_last {
+	const struct port *port; /* NULL: none yet */
+	struct port_stats stats;
+};
+
+static struct {
+	enum stats_format format;
+	struct loop_timer *timer;
+	struct stats_last *last; /* [PORT_MAX]; NULL with STATS_JSON */
+	uint64_t start_ms, last_ms;
+	unsigned int n_tables;
+} out;
+
+static json_t *
+port_json(const struct port *port)
+{
+	json_t *counters, *drops = json_object();
+	struct port_stats stats;
+
+	port_stats_read(port, &stats);
+	for (unsigned int i = 0; i < DROP_N; i++)
+		if (stats.drops[i])
+			json_object_set_new(drops, port_drop_name[i],
+					    json_integer((json_int_t)stats.drops[i]));
+	counters =
+		json_pack("{s:I, s:I, s:I, s:I, s:o}", "rx_packets", (json_int_t)stats.rx_packets, "rx_bytes",
+			  (json_int_t)stats.rx_bytes, "tx_packets", (json_int_t)stats.tx_packets, "tx_bytes",
+			  (json_int_t)stats.tx_bytes, "drops", drops);
+	if (counters && stats.copies)
+		json_object_set_new(counters, "copies", json_integer((json_int_t)stats.copies));
+	return counters;
+}
+
+json_t *
+stats_json(const struct port *only)
+{
+	json_t *ports = json_object();
+	struct timespec now;
+
+	for (unsigned int i = 0; i < dataplane_n_ports(); i++) {
+		const struct port *port = dataplane_port(i);
+
+		if (!only || port == only)
+			json_object_set_new(ports, port->name, port_json(port));
+	}
+	clock_gettime(CLOCK_REALTIME, &now);
+	/* Cut to microseconds, so that it prints short. */
+	return json_pack("{s:f, s:o}", "time", (double)now.tv_sec + (double)(now.tv_nsec / 1000) / 1e6,
+			 "ports", ports);
+}
+
+/* A reader that went away is no reason to stop forwarding: errors of standard output are not ours. */
+static void
+stdout_flush(void)
+{
+	fflush(stdout);
+	clearerr(stdout);
+}
+
+static void
+print_json(void)
+{
+	json_t *stats = stats_json(NULL);
+
+	if (stats)
+		json_dumpf(stats, stdout, JSON_COMPACT | JSON_REAL_PRECISION(STATS_JSON_DIGITS));
+	json_decref(stats);
+	putchar('\n');
+	stdout_flush();
+}
+
+/* 1234567 -> "1.235M": seven characters at most, for a column. */
+static const char *
+short_number(double value, char *buf, size_t size)
+{
+	static const char unit[] = " kMGTPE";
+	unsigned int i = 0;
+
+	while (value >= 999.5 && unit[i + 1]) {
+		value /= 1000;
+		i++;
+	}
+	if (i == 0)
+		snprintf(buf, size, "%.0f", value);
+	else
+		snprintf(buf, size, "%.*f%c", value < 9.995 ? 2 : value < 99.95 ? 1 : 0, value, unit[i]);
+	return buf;
+}
+
+/* "not_ready 12, runt 1" */
+static void
+drops_text(const struct port_stats *stats, uint64_t *ret_sum, char *buf, size_t size)
+{
+	size_t len = 0;
+
+	*ret_sum = 0;
+	buf[0] = '\0';
+	for (unsigned int i = 0; i < DROP_N; i++) {
+		*ret_sum += stats->drops[i];
+		if (stats->drops[i] && len < size)
+			len += (size_t)snprintf(buf + len, size - len, "%s%s %" PRIu64, len ? ", " : "",
+						port_drop_name[i], stats->drops[i]);
+	}
+}
+
+static void
+print_table_row(const struct port *port, double seconds)
+{
+	struct stats_last *last = &out.last[port->id];
+	static const struct port_stats zero;
+	const struct port_stats *before = last->port == port ? &last->stats : &zero;
+	char rx_pps[16], tx_pps[16], rx_bps[16], tx_bps[16], drops[512];
+	struct port_stats now;
+	uint64_t n_drops;
+
+	port_stats_read(port, &now);
+	drops_text(&now, &n_drops, drops, sizeof(drops));
+	printf("%-15s %14" PRIu64 " %7s %7s %14" PRIu64 " %7s %7s %12" PRIu64 "%s%s%s\n", port->name,
+	       now.rx_packets,
+	       short_number((double)(now.rx_packets - before->rx_packets) / seconds, rx_pps, sizeof(rx_pps)),
+	       short_number((double)(now.rx_bytes - before->rx_bytes) * 8 / seconds, rx_bps, sizeof(rx_bps)),
+	       now.tx_packets,
+	       short_number((double)(now.tx_packets - before->tx_packets) / seconds, tx_pps, sizeof(tx_pps)),
+	       short_number((double)(now.tx_bytes - before->tx_bytes) * 8 / seconds, tx_bps, sizeof(tx_bps)),
+	       n_drops, n_drops ? "  (" : "", drops, n_drops ? ")" : "");
+	last->port = port;
+	last->stats = now;
+}
+
+static void
+print_table(void)
+{
+	uint64_t now_ms = loop_now_ms();
+	double seconds = (double)(now_ms - out.last_ms) / 1000;
+
+	if (seconds < 0.001)
+		seconds = 0.001;
+	printf("%s%-15s %14s %7s %7s %14s %7s %7s %12s\n", out.n_tables++ ? "\n" : "", "port", "rx packets",
+	       "/s", "bit/s", "tx packets", "/s", "bit/s", "drops");
+	for (unsigned int i = 0; i < dataplane_n_ports(); i++)
+		print_table_row(dataplane_port(i), seconds);
+	out.last_ms = now_ms;
+	stdout_flush();
+}
+
+static void
+stats_print(void *arg)
+{
+	if (out.format == STATS_JSON)
+		print_json();
+	else
+		print_table();
+}
+
+int
+stats_output_open(struct loop *loop, enum stats_format format, unsigned long period_ms, struct diag *diag)
+{
+	out.format = format;
+	out.start_ms = out.last_ms = loop_now_ms();
+	if (format == STATS_TABLE) {
+		out.last = calloc(PORT_MAX, sizeof(*out.last));
+		if (!out.last)
+			return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
+	}
+	if (period_ms == 0)
+		return 0;
+	out.timer = loop_timer_add(loop, period_ms, period_ms, stats_print, NULL);
+	if (!out.timer) {
+		stats_output_close();
+		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
+	}
+	return 0;
+}
+
+void
+stats_output_final(void)
+{
+	/* The rates of the last table are those of the whole run. */
+	if (out.format == STATS_TABLE) {
+		memset(out.last, 0, PORT_MAX * sizeof(*out.last));
+		out.last_ms = out.start_ms;
+		if (out.n_tables)
+			printf("\nthe whole run, %.1f s:", (double)(loop_now_ms() - out.start_ms) / 1000);
+	}
+	stats_print(NULL);
+}
+
+void
+stats_output_close(void)
+{
+	loop_timer_remove(out.timer);
+	free(out.last);
+	out.timer = NULL;
+	out.last = NULL;
+}

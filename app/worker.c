@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "worker.h"
+
+#include <stdatomic.h>
+#include <time.h>
+
+#include <rte_pause.h>
+#include <rte_rcu_qsbr.h>
+
+#include "port.h"
+
+enum { WORKER_CLOCK_TURNS = 256 }; /* turns between two looks at the clock */
+
+/*
+ * The seconds of loop_now_ms(). Not from the TSC, whose calibration is off by seconds a day; the coarse clock
+ * is a read of the kernel's shared page, never a system call.
+ */
+static inline uint32_t
+clock_now_s(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_COARSE, &ts);
+	return (uint32_t)ts.tv_sec;
+}
+
+static inline unsigned int
+worker_take(struct fwd_worker *fwd, const struct fwd_plan *plan, const struct fwd_worker_plan *own)
+{
+	const struct fwd_mode *mode = plan->mode;
+	struct rte_mbuf *pkts[PORT_BURST];
+	unsigned int n_frames = 0;
+
+	for (unsigned int i = 0; i < own->n_queues; i++) {
+		struct port_queue *queue = own->queues[i];
+		uint16_t n = queue->rx(queue, pkts, PORT_BURST);
+
+		if (n) {
+			mode->forward(fwd, queue, pkts, n);
+			n_frames += n;
+		}
+	}
+	if (mode->generate)
+		for (unsigned int i = 0; i < own->n_queues; i++)
+			mode->generate(fwd, own->queues[i]);
+	return n_frames;
+}
+
+static inline void
+worker_serve(const struct fwd_worker_plan *own)
+{
+	unsigned int n = own->n_queues + own->n_leaving;
+
+	for (unsigned int i = 0; i < n; i++) {
+		struct port_queue *queue = own->queues[i];
+
+		if (queue->service)
+			queue->service(queue);
+	}
+}
+
+int
+worker_main(void *arg)
+{
+	const struct worker *worker = arg;
+	const struct worker_shared *shared = worker->shared;
+	struct worker_counters *counters = worker->counters;
+	struct fwd_worker *fwd = worker->fwd;
+	unsigned int idx = fwd->idx;
+	int order;
+
+	/* Registered by the control thread before it launched us; online from here to the end. */
+	rte_rcu_qsbr_thread_online(shared->rcu, idx);
+	fwd->now_s = clock_now_s();
+	while ((order = atomic_load_explicit(&shared->order, memory_order_relaxed)) != WORKER_STOP) {
+		/* Acquire: pairs with the release in dataplane_publish(); the plan is complete once we see
+		 * it. */
+		const struct fwd_plan *plan = atomic_load_explicit(&shared->plan, memory_order_acquire);
+		const struct fwd_worker_plan *own = &plan->workers[idx];
+		unsigned int n_frames = 0;
+
+		fwd->plan = plan;
+		if (likely(order == WORKER_RUN))
+			n_frames = worker_take(fwd, plan, own);
+		n_frames += fwd_handoff_drain(fwd);
+		worker_serve(own);
+		rte_rcu_qsbr_quiescent(shared->rcu, idx);
+
+		counters->busy_turns += n_frames != 0;
+		if (++counters->turns % WORKER_CLOCK_TURNS == 0)
+			fwd->now_s = clock_now_s();
+		if (n_frames == 0)
+			rte_pause();
+	}
+	fwd->plan = NULL;
+	rte_rcu_qsbr_thread_offline(shared->rcu, idx);
+	return 0;
+}

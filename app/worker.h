@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * worker: the poll loop of one worker lcore.
+ *
+ * A turn takes frames from every queue pair that the worker owns and forwards them, delivers what other
+ * workers handed over, and serves the pairs that ask for it. No lock, no system call, no allocation.
+ */
+#ifndef VNICD_WORKER_H
+#define VNICD_WORKER_H
+
+#include <stdint.h>
+
+#include "fwd.h"
+
+struct rte_rcu_qsbr;
+
+enum worker_order {
+	WORKER_RUN,
+	WORKER_DRAIN, /* take no new frames in, deliver those under way */
+	WORKER_STOP,
+};
+
+/* Shared by all workers. Written by the control thread, read by workers each turn. */
+struct worker_shared {
+	struct fwd_plan *_Atomic plan; /* never NULL while workers run */
+	_Atomic int order;             /* enum worker_order */
+	struct rte_rcu_qsbr *rcu;
+};
+
+/* Written by the worker with plain stores, one a turn; anyone may read. */
+struct worker_counters {
+	uint64_t turns;
+	uint64_t busy_turns; /* in which at least one frame came */
+} __rte_cache_aligned;
+
+struct worker {
+	struct fwd_worker *fwd;
+	const struct worker_shared *shared;
+	struct worker_counters *counters;
+	unsigned int lcore;
+};
+
+/* For rte_eal_remote_launch(); `arg` is a struct worker. Returns 0 after WORKER_STOP. */
+int
+worker_main(void *arg);
+
+#endif

@@ -1,0 +1,435 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""The command line: what it refuses and how, how vnicd starts, and what it leaves behind."""
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import unittest
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+import vnictest  # noqa: E402
+from vnictest import VNICD, Proc, Vnicd, tmpdir  # noqa: E402
+
+READY_S = 1.0         # start to ready
+READY_MARGIN = 2      # on a machine that does other things as well
+IDLE_PORTS = 64
+IDLE_MIB = 64         # what they may cost beyond the pool
+ASAN = b"__asan_init" in pathlib.Path(VNICD).read_bytes()
+
+
+def run(*args, run_dir=None, env=None, timeout=15, **kwargs):
+    """vnicd to its end; stdout and stderr apart."""
+    full_env = dict(os.environ, RUNTIME_DIRECTORY=run_dir or tmpdir(), **(env or {}))
+    return subprocess.run([VNICD, *args], capture_output=True, text=True, env=full_env, timeout=timeout, **kwargs)
+
+
+def listing(path):
+    return sorted(str(p.relative_to(path)) for p in pathlib.Path(path).rglob("*"))
+
+
+def two_ports(*extra):
+    return ["--port", "a=vhost-user", "--port", "b=vhost-user", "--forward-mode", "io", *extra]
+
+
+def pool_mib(output):
+    n, size = re.search(r"rounded to (\d+) mbufs of (\d+) bytes", output).groups()
+    return int(n) * int(size) / 2**20
+
+
+def rss_mib(pid):
+    """Resident memory; the kernel counts huge pages apart."""
+    text = pathlib.Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(kib) for kib in re.findall(r"^(?:Rss|\w+_Hugetlb):\s+(\d+) kB", text, re.M)) / 1024
+
+
+def listener(path):
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    sock.bind(path)
+    sock.listen(1)
+    return sock
+
+
+def is_live(path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.settimeout(2)
+        try:
+            sock.connect(path)
+            return True
+        except ConnectionRefusedError:
+            return False
+
+
+# What is wrong, the command line, what the cause must say, what the hint must say.
+REFUSED = [
+    ("nothing at all", [], r"no --port", r"--port NAME=vhost-user"),
+    ("no port", ["--forward-mode", "io"], r"no --port", r"--port NAME="),
+    ("no mode", ["--port", "a=vhost-user"], r"no --forward-mode", r"--forward-mode .*io.*switch"),
+    ("misspelt option", ["--prot", "a=vhost-user"], r"unknown option --prot", r"did you mean --port NAME=KIND"),
+    ("misspelt option with value", ["--stats-perod=1"], r"unknown option --stats-perod$", r"--stats-period SECONDS"),
+    ("EAL option without --", ["-l", "0-1", *two_ports()], r"unknown option -l", r"before a --"),
+    ("our option left of --", ["--port", "a=vhost-user", "--", "--forward-mode", "io"], r"--port stands before",
+     r"-- --port NAME"),
+    ("a stray word", ["io"], r'"io" is not an option', r"--port NAME=KIND"),
+    ("no value", ["--port"], r"--port needs a value", r"--port NAME=KIND"),
+    ("an option for a value", ["--port", "--forward-mode", "io"], r"--port needs a value", r"--port NAME=KIND"),
+    ("value for a flag", two_ports("--json=yes"), r"--json takes no value", r"--json"),
+    ("twice", two_ports("--duration", "1", "--duration", "2"), r"--duration is given twice", r"once"),
+    ("not a number", two_ports("--duration", "soon"), r'--duration: "soon" is not a number', r"--duration SECONDS"),
+    ("half a number", two_ports("--duration", "1s"), r'"1s" is not a number', r"--duration SECONDS"),
+    ("negative", two_ports("--stats-period", "-1"), r'"-1" is not a number', r"--stats-period SECONDS"),
+    ("zero", two_ports("--stats-period", "0"), r"out of range", r"0\.001"),
+    ("not a number (nan)", two_ports("--duration", "nan"), r"is not a number", r"--duration SECONDS"),
+    ("huge", two_ports("--duration", "1e99"), r"is not a number", r"--duration SECONDS"),
+    ("unknown mode", ["--port", "a=vhost-user", "--forward-mode", "swich"], r'no mode "swich"',
+     r"did you mean --forward-mode switch\?"),
+    ("unknown log level", two_ports("--log-level", "wran"), r'no level "wran"', r"--log-level warn"),
+    ("unknown kind", ["--port", "a=vhost-usr", "--forward-mode", "switch"], r"vhost-usr", r"vhost-user"),
+    ("no kind", ["--port", "a", "--forward-mode", "switch"], r"\ba\b", r"NAME=KIND|a=vhost-user|a=nic"),
+    ("unknown key", ["--port", "a=vhost-user,queus=2", "--forward-mode", "switch"], r"queus", r"queues="),
+    ("bad number in a key", ["--port", "a=vhost-user,queues=two", "--forward-mode", "switch"], r"two", r"queues="),
+    ("too many queues in a port", ["--port", "a=vhost-user,queues=129", "--forward-mode", "switch"], r"129", r"128"),
+    ("no queues in a port", ["--port", "a=vhost-user,queues=0", "--forward-mode", "switch"], r"queues", r"1"),
+    ("bad mac", ["--port", "a=vhost-user,mac=12:34", "--forward-mode", "switch"], r"12:34", r"mac="),
+    ("bad path mode", ["--port", "a=vhost-user,mode=sever", "--forward-mode", "switch"], r"sever", r"server"),
+    ("odd number of ports in io", ["--port", "a=vhost-user", "--forward-mode", "io"], r"even number.*1", r"two|switch"),
+    ("three ports in macswap", [*two_ports()[:4], "--port", "c=vhost-user", "--forward-mode", "macswap"],
+     r"even number.*3", r"."),
+    ("two ports of one name", ["--port", "a=vhost-user", "--port", "a=vhost-user,path=/tmp/other.sock",
+                               "--forward-mode", "io"], r"\ba\b", r"."),
+    ("two ports on one socket", ["--port", "a=vhost-user,path=/tmp/one.sock", "--port",
+                                 "b=vhost-user,path=/tmp/one.sock", "--forward-mode", "io"],
+     r"two ports on one socket.*/tmp/one\.sock", r"."),
+    ("the default socket given to another", ["--port", "a=vhost-user,path={run_dir}/b.sock", "--port",
+                                             "b=vhost-user", "--forward-mode", "io"], r"b\.sock", r"."),
+    ("more queues than workers can serve",
+     ["-l", "0-1", "--", *[arg for i in range(5) for arg in ("--port", f"p{i}=vhost-user,queues=128")],
+      "--forward-mode", "switch"], r"640 queue pairs are too many for 1 worker", r"-l|queues="),
+    ("one lcore only", ["-l", "0", "--", *two_ports()], r"no lcore is left for a worker", r"two lcores"),
+    ("control socket path too long", two_ports("--control-socket", "/tmp/" + "x" * 200), r"--control-socket",
+     r"107 characters"),
+]
+
+
+class Refused(unittest.TestCase):
+    """Two lines on stderr, exit status 2, nothing opened, nothing left."""
+
+    def test_each(self):
+        for name, args, cause, hint in REFUSED:
+            with self.subTest(name):
+                run_dir = tmpdir()
+                start = time.monotonic()
+                done = run(*[a.replace("{run_dir}", run_dir) for a in args], run_dir=run_dir)
+                seconds = time.monotonic() - start
+                lines = done.stderr.splitlines()
+                self.assertEqual(done.returncode, 2, done.stderr)
+                self.assertEqual(len(lines), 2, done.stderr)
+                self.assertRegex(lines[0], r"^vnicd: \S")
+                self.assertRegex(lines[1], r"^  \S")
+                self.assertRegex(lines[0], cause)
+                self.assertRegex(lines[1], hint)
+                self.assertEqual(done.stdout, "")
+                self.assertEqual(listing(run_dir), [])
+                self.assertLess(seconds, 5, "checked before EAL, so at once")
+
+    def test_run_dir_is_not_made(self):
+        run_dir = os.path.join(tmpdir(), "not-there")
+        self.assertEqual(run("--port", "a=vhost-user", "--forward-mode", "io", run_dir=run_dir).returncode, 2)
+        self.assertFalse(os.path.exists(run_dir))
+
+    def test_no_run_dir(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to become another user who has no XDG_RUNTIME_DIR")
+        # A copy that any user can reach, wherever the build directory is.
+        place = tmpdir()
+        os.chmod(place, 0o755)
+        program = shutil.copy(VNICD, place)
+        done = subprocess.run([program, *two_ports()], capture_output=True, text=True, timeout=20, user="nobody",
+                              group="nogroup", extra_groups=[], env={"PATH": os.environ["PATH"]}, cwd="/")
+        lines = done.stderr.splitlines()
+        self.assertEqual((done.returncode, len(lines)), (2, 2), done.stderr)
+        self.assertIn("XDG_RUNTIME_DIR is not set", lines[0])
+        self.assertIn("RUNTIME_DIRECTORY=", lines[1])
+
+
+class RunTimeFailure(unittest.TestCase):
+    """Exit status 1; the last two lines are cause and hint; nothing left."""
+
+    def failed(self, done, run_dir, cause, left=()):
+        lines = done.stderr.splitlines()
+        self.assertEqual(done.returncode, 1, done.stderr)
+        self.assertRegex(lines[-2], r"^vnicd: ")
+        self.assertRegex(lines[-2], cause)
+        self.assertRegex(lines[-1], r"^  \S")
+        self.assertEqual(listing(run_dir), sorted(left))
+
+    def test_eal_refuses(self):
+        run_dir = tmpdir()
+        self.failed(run("--no-such-option", "--", *two_ports(), run_dir=run_dir), run_dir,
+                    r"EAL does not start: .*no-such-option")
+
+    def test_eal_has_too_little_memory(self):
+        run_dir = tmpdir()
+        done = run("--no-huge", "-m", "8", "--no-pci", "--", *two_ports(), run_dir=run_dir)
+        self.failed(done, run_dir, r"pool: no memory for \d+ mbufs|EAL does not start")
+
+    def test_live_port_socket(self):
+        run_dir = tmpdir()
+        path = os.path.join(run_dir, "b.sock")
+        with listener(path):
+            inode = os.stat(path).st_ino
+            done = run(*two_ports(), run_dir=run_dir)
+            self.failed(done, run_dir, r"b\.sock", left=["b.sock"])
+            self.assertEqual(os.stat(path).st_ino, inode)
+            self.assertTrue(is_live(path))
+
+    def test_live_control_socket(self):
+        run_dir = tmpdir()
+        path = os.path.join(run_dir, "other.ctl")
+        with listener(path):
+            inode = os.stat(path).st_ino
+            done = run(*two_ports("--control-socket", path), run_dir=run_dir)
+            self.failed(done, run_dir, r"socket .*another process listens there", left=["other.ctl"])
+            self.assertEqual(os.stat(path).st_ino, inode)
+            self.assertTrue(is_live(path))
+
+    def test_control_socket_is_a_file(self):
+        run_dir = tmpdir()
+        path = pathlib.Path(run_dir, "file.ctl")
+        path.write_text("mine")
+        done = run(*two_ports("--control-socket", str(path)), run_dir=run_dir)
+        self.failed(done, run_dir, r"no socket is there", left=["file.ctl"])
+        self.assertEqual(path.read_text(), "mine")
+
+    def test_control_socket_is_a_link(self):
+        """To a stale socket, even: what a link points to was not named."""
+        run_dir = tmpdir()
+        listener(os.path.join(run_dir, "stale")).close()
+        os.symlink("stale", os.path.join(run_dir, "link.ctl"))
+        done = run(*two_ports("--control-socket", os.path.join(run_dir, "link.ctl")), run_dir=run_dir)
+        self.failed(done, run_dir, r"no socket is there", left=["link.ctl", "stale"])
+
+    def test_run_dir_is_a_file(self):
+        place = tmpdir()
+        path = os.path.join(place, "file")
+        pathlib.Path(path).touch()
+        self.failed(run(*two_ports(), run_dir=path), place, r"not a directory", left=["file"])
+
+
+class Help(unittest.TestCase):
+    def test_help(self):
+        for args in (["--help"], ["--", "--help"], ["--help", "--"], ["--port", "x", "--help"]):
+            done = run(*args)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            for word in ("--port", "--forward-mode", "--stats-period", "--json", "--duration", "--control-socket",
+                         "--log-level", "vhost-user", "nic", "path=", "mode=", "dev=", "queues=", "mac=", "mtu=",
+                         "io", "mac", "macswap", "rxonly", "txonly", "icmpecho", "switch", "examples:",
+                         "exit status"):
+                self.assertIn(word, done.stdout)
+
+    def test_help_fits_a_screen(self):
+        for line in run("--help").stdout.splitlines():
+            self.assertLessEqual(len(line), 120, line)
+
+    def test_version(self):
+        done = run("--version")
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+        self.assertRegex(done.stdout, r"^vnicd \d+\.\d+\.\d+\n$")
+
+
+class Start(unittest.TestCase):
+    def test_without_eal_options(self):
+        """Picks everything itself, says so, is ready in a second, and leaves nothing."""
+        run_dir = os.path.join(tmpdir(), "made-by-vnicd")
+        best = None
+        for _ in range(3):
+            start = time.monotonic()
+            proc = Proc([VNICD, *two_ports()], env={"RUNTIME_DIRECTORY": run_dir})
+            ready = proc.expect(r"vnicd: ready: 2 ports, mode io, (\d+) workers?, control (\S+)", 20)
+            seconds = time.monotonic() - start
+            best = min(best or seconds, seconds)
+            self.assertEqual(ready.group(2), os.path.join(run_dir, "vnicd.ctl"))
+            self.assertEqual(oct(os.stat(run_dir).st_mode & 0o777), "0o750")
+            self.assertEqual(oct(os.stat(ready.group(2)).st_mode & 0o777), "0o660")
+            self.assertTrue(os.path.exists(os.path.join(run_dir, "a.sock")))
+            self.assertRegex(proc.output, r"vnicd: picked: .*CPU.*memory.*file prefix vnicd-\d+")
+            self.assertRegex(proc.output, r"vnicd: pool: .* = \d+, rounded to \d+ mbufs of \d+ bytes, \d+ MiB")
+            self.assertRegex(proc.output, r"vnicd: port a: .*a\.sock")
+            self.assertEqual([line for line in proc.lines if "EAL" in line], [])
+            self.assertEqual(proc.stop(), 0)
+            self.assertFalse(os.path.exists(run_dir), "made by vnicd, so removed by it")
+        print(f"\nstart to ready: {best:.3f} s (best of 3)", file=sys.stderr)
+        if not ASAN:
+            self.assertLess(best, READY_S * READY_MARGIN)
+
+    def test_one_cpu(self):
+        """Control and worker share it."""
+        proc = Proc(["taskset", "-c", str(vnictest.cpus()[0]), VNICD, *two_ports()],
+                    env={"RUNTIME_DIRECTORY": tmpdir()})
+        proc.expect(r"picked: control and 1 worker share CPU", 20)
+        proc.expect(r"vnicd: ready", 20)
+        self.assertEqual(proc.stop(20), 0)
+
+    def test_two_at_once(self):
+        """Each with its own prefix and control socket."""
+        run_dir = tmpdir()
+        first = Proc([VNICD, *two_ports()], env={"RUNTIME_DIRECTORY": run_dir})
+        first.expect(r"ready", 20)
+        second = Proc([VNICD, "--port", "c=vhost-user", "--forward-mode", "switch"],
+                      env={"RUNTIME_DIRECTORY": run_dir})
+        path = second.expect(r"ready: .* control (\S+)", 20).group(1)
+        self.assertEqual(path, os.path.join(run_dir, f"vnicd-{second.pid}.ctl"))
+        self.assertIn("belongs to another running vnicd", second.output)
+        self.assertEqual(vnictest.rpc(path, "system.info")["pid"], second.pid)
+        self.assertEqual(vnictest.rpc(os.path.join(run_dir, "vnicd.ctl"), "system.info")["pid"], first.pid)
+        self.assertEqual(second.stop(), 0)
+        self.assertEqual(vnictest.rpc(os.path.join(run_dir, "vnicd.ctl"), "system.info")["pid"], first.pid)
+        self.assertEqual(first.stop(), 0)
+        self.assertEqual(listing(run_dir), [])
+
+    def test_duration(self):
+        start = time.monotonic()
+        done = run(*two_ports("--duration", "0.5"))
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertGreaterEqual(time.monotonic() - start, 0.5)
+        self.assertIn("duration is over", done.stderr)
+        self.assertRegex(done.stdout, r"^port +rx packets")
+        self.assertRegex(done.stdout, r"(?m)^a +0 ")
+
+    def test_log_level(self):
+        done = run(*two_ports("--duration", "0.1", "--log-level", "error"))
+        self.assertEqual((done.returncode, done.stderr), (0, ""))
+
+    def test_signals_leave_nothing(self):
+        for sig in (signal.SIGTERM, signal.SIGINT):
+            with self.subTest(sig):
+                vnicd = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user,queues=2"})
+                self.assertTrue(is_live(vnicd.sock("vm0")))
+                self.assertEqual(vnicd.stop(sig=sig), 0)
+                self.assertEqual(listing(vnicd.run_dir), [])
+
+    def test_stale_sockets_are_replaced(self):
+        first = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user"})
+        run_dir = first.run_dir
+        first.kill9()
+        left = listing(run_dir)
+        self.assertIn("vm0.sock", left)
+        self.assertIn("vnicd.ctl", left)
+        self.assertFalse(is_live(first.control))
+        second = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user"}, run_dir=run_dir)
+        self.assertTrue(is_live(second.sock("vm0")))
+        self.assertEqual(second.rpc("system.info")["pid"], second.pid)
+        self.assertEqual(second.stop(), 0)
+
+    def test_killed_without_eal_options_leaves_nothing_for_long(self):
+        """The next one removes EAL's directory of the killed one."""
+        run_dir = tmpdir()
+        first = Proc([VNICD, *two_ports()], env={"RUNTIME_DIRECTORY": run_dir})
+        first.expect(r"ready", 20)
+        first.kill9()
+        self.assertTrue(os.path.exists(os.path.join(run_dir, "dpdk", f"vnicd-{first.pid}")))
+        done = run(*two_ports("--duration", "0.1"), run_dir=run_dir)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertEqual([name for name in listing(run_dir) if name != "dpdk"], [])
+
+    def test_our_socket_replaced_by_another(self):
+        """At the end vnicd removes its own control socket, not the one that somebody put in its place."""
+        vnicd = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user"})
+        os.unlink(vnicd.control)
+        with listener(vnicd.control):
+            self.assertEqual(vnicd.stop(), 0)
+            self.assertTrue(is_live(vnicd.control))
+
+
+class Json(unittest.TestCase):
+    def check(self, stats):
+        self.assertEqual(set(stats), {"time", "ports"})
+        self.assertAlmostEqual(stats["time"], time.time(), delta=60)
+        for port in stats["ports"].values():
+            self.assertEqual(set(port) - {"copies"}, {"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "drops"})
+            for counter in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes"):
+                self.assertIsInstance(port[counter], int)
+            self.assertTrue(all(n > 0 for n in port["drops"].values()))
+
+    def test_idle(self):
+        lines = run(*two_ports("--json", "--stats-period", "0.2", "--duration", "1.5")).stdout.splitlines()
+        self.assertGreaterEqual(len(lines), 2)  # 8 on an idle machine
+        for line in lines:
+            stats = json.loads(line)
+            self.check(stats)
+            self.assertEqual(list(stats["ports"]), ["a", "b"])
+
+    def test_only_the_last(self):
+        done = run(*two_ports("--json", "--duration", "0.2"))
+        self.assertEqual(len(done.stdout.splitlines()), 1)
+        self.check(json.loads(done.stdout))
+
+    def test_adds_up(self):
+        """Made traffic, nobody there to take it: every frame that came in or was made is in one reason or sent."""
+        done = run("--vdev", "net_null0,size=64", "--vdev", "net_null1,size=64", "--", "--port",
+                   "n0=nic,dev=net_null0", "--port", "n1=nic,dev=net_null1", "--port", "vm0=vhost-user", "--port",
+                   "vm1=vhost-user", "--forward-mode", "io", "--json", "--stats-period", "0.3", "--duration", "1.3")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        last = {}
+        for line in done.stdout.splitlines():
+            stats = json.loads(line)
+            self.check(stats)
+            for name, port in stats["ports"].items():
+                for counter in ("rx_packets", "tx_packets"):
+                    self.assertGreaterEqual(port[counter], last.get((name, counter), 0))
+                    last[name, counter] = port[counter]
+        ports = stats["ports"].values()
+        n_in = sum(p["rx_packets"] + p.get("copies", 0) for p in ports)
+        n_out = sum(p["tx_packets"] + sum(p["drops"].values()) for p in ports)
+        self.assertGreater(n_in, 1000)
+        self.assertEqual(n_in, n_out)
+
+    def test_flooding_adds_up(self):
+        """The same with copies: a switch that floods to a guest that is not there."""
+        done = run("--vdev", "net_null0,size=64", "--", "--port", "n0=nic,dev=net_null0", "--port", "vm0=vhost-user",
+                   "--port", "vm1=vhost-user", "--forward-mode", "switch", "--json", "--duration", "0.7")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        ports = json.loads(done.stdout)["ports"]
+        n_in = sum(p["rx_packets"] + p.get("copies", 0) for p in ports.values())
+        n_out = sum(p["tx_packets"] + sum(p["drops"].values()) for p in ports.values())
+        self.assertGreater(ports["n0"]["rx_packets"], 1000)
+        self.assertEqual(n_in, n_out)
+
+    def test_reader_goes_away(self):
+        """A closed standard output is no reason to stop."""
+        proc = subprocess.Popen([VNICD, *two_ports("--json", "--stats-period", "0.05", "--duration", "1")],
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                                env=dict(os.environ, RUNTIME_DIRECTORY=tmpdir()))
+        proc.stdout.readline()
+        proc.stdout.close()
+        stderr = proc.stderr.read()
+        proc.stderr.close()
+        self.assertEqual(proc.wait(20), 0, stderr)
+        self.assertIn("duration is over", stderr)
+
+
+class Memory(unittest.TestCase):
+    @unittest.skipIf(ASAN, "the sanitizer's own memory would be measured")
+    def test_idle_ports(self):
+        beyond = {}
+        for n in (2, IDLE_PORTS):
+            args = [arg for i in range(n) for arg in ("--port", f"p{i}=vhost-user,queues=2")]
+            proc = Proc([VNICD, *args, "--forward-mode", "switch"], env={"RUNTIME_DIRECTORY": tmpdir()})
+            proc.expect(rf"ready: {n} ports", 20)
+            time.sleep(0.5)
+            beyond[n] = rss_mib(proc.pid) - pool_mib(proc.output)
+            self.assertEqual(proc.stop(), 0)
+        cost = beyond[IDLE_PORTS] - beyond[2]
+        print(f"\n{IDLE_PORTS} idle ports with 2 queue pairs: {beyond[IDLE_PORTS]:.1f} MiB beyond the pool, "
+              f"{cost:.1f} MiB more than 2 ports", file=sys.stderr)
+        self.assertLess(cost, IDLE_MIB)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
