@@ -1,0 +1,1347 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* test_fwd: every forwarding mode, the plan and the handoff, between made-up ports that record what they are
+ * sent. */
+#include <errno.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include <rte_arp.h>
+#include <rte_eal.h>
+#include <rte_icmp.h>
+#include <rte_ip.h>
+#include <rte_udp.h>
+
+#include "fwd.h"
+#include "quiesce.h"
+#include "switch.h"
+
+enum {
+	POOL_SIZE = 8191,
+	SENT_MAX = 4096, /* frames that a port keeps for looking at */
+};
+
+/* A port that keeps the first `room` frames it is sent, and refuses the rest. */
+struct fake {
+	struct port port;
+	unsigned int n_sent, room;
+	struct rte_mbuf *sent[SENT_MAX];
+	uint16_t sent_on[SENT_MAX]; /* queue */
+};
+
+static struct rte_mempool *pool;
+static struct fwd_worker workers[4];
+static struct fake *fakes[PORT_MAX];
+static struct port *ports[PORT_MAX];
+static unsigned int n_fakes;
+
+static uint16_t
+fake_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct fake *fake = queue->dev;
+	uint16_t n_sent = 0;
+
+	assert_true(n >= 1 && n <= PORT_BURST);
+	while (n_sent < n && fake->n_sent < fake->room) {
+		fake->sent_on[fake->n_sent] = queue->idx;
+		fake->sent[fake->n_sent++] = pkts[n_sent];
+		queue->stats.tx_bytes += rte_pktmbuf_pkt_len(pkts[n_sent]);
+		n_sent++;
+	}
+	queue->stats.tx_packets += n_sent;
+	if (n_sent < n)
+		port_drop(queue, DROP_TX_FULL, pkts + n_sent, (uint16_t)(n - n_sent));
+	return n_sent;
+}
+
+static struct fake *
+fake_open(uint16_t n_queues)
+{
+	struct fake *fake = calloc(1, sizeof(*fake));
+	size_t size = n_queues * sizeof(struct port_queue);
+
+	snprintf(fake->port.name, sizeof(fake->port.name), "p%u", n_fakes);
+	fake->port.id = (uint16_t)n_fakes;
+	fake->port.n_queues = n_queues;
+	atomic_init(&fake->port.n_active, n_queues);
+	fake->port.mac = (struct rte_ether_addr){{0x52, 0, 0, 0, (uint8_t)(n_fakes >> 8), (uint8_t)n_fakes}};
+	fake->port.queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
+	memset(fake->port.queues, 0, size);
+	for (uint16_t q = 0; q < n_queues; q++) {
+		struct port_queue *queue = &fake->port.queues[q];
+
+		queue->tx = fake_tx;
+		queue->dev = fake;
+		queue->port = &fake->port;
+		queue->idx = q;
+		queue->worker = UINT16_MAX;
+	}
+	fake->room = SENT_MAX;
+	fakes[n_fakes] = fake;
+	ports[n_fakes] = &fake->port;
+	n_fakes++;
+	return fake;
+}
+
+static void
+fake_forget(struct fake *fake)
+{
+	rte_pktmbuf_free_bulk(fake->sent, fake->n_sent);
+	fake->n_sent = 0;
+}
+
+static struct fwd_plan *
+plan_of(const char *mode_name, void *mode_state, unsigned int n_workers)
+{
+	struct diag diag = {0};
+	struct fwd_plan *plan = fwd_plan_build(fwd_mode_by_name(mode_name), mode_state, ports, n_fakes, NULL,
+					       n_workers, &diag);
+
+	assert_string_equal(diag.cause, "");
+	assert_non_null(plan);
+	for (unsigned int i = 0; i < n_workers; i++)
+		workers[i].plan = plan;
+	return plan;
+}
+
+/* n_ports ports of n_queues pairs, n_workers workers and a plan over them; undone by teardown(). */
+static struct fwd_plan *
+setup(const char *mode_name, void *mode_state, unsigned int n_ports, uint16_t n_queues,
+      unsigned int n_workers)
+{
+	struct diag diag = {0};
+
+	assert_int_equal(fwd_workers_open(workers, n_workers, pool, &diag), 0);
+	for (unsigned int i = 0; i < n_ports; i++)
+		fake_open(n_queues);
+	return plan_of(mode_name, mode_state, n_workers);
+}
+
+static void
+sums(struct port_stats *sum)
+{
+	memset(sum, 0, sizeof(*sum));
+	for (unsigned int i = 0; i < n_fakes; i++) {
+		struct port_stats stats;
+
+		port_stats_read(ports[i], &stats);
+		for (size_t w = 0; w < sizeof(stats) / 8; w++)
+			((uint64_t *)sum)[w] += ((uint64_t *)&stats)[w];
+	}
+}
+
+/* Nothing is lost, nothing is counted twice, no buffer leaks. */
+static void
+teardown(struct fwd_plan *plan)
+{
+	unsigned int n_workers = plan->n_workers;
+	struct port_stats sum;
+	uint64_t drops = 0;
+
+	for (unsigned int i = 0; i < n_workers; i++)
+		fwd_handoff_drain(&workers[i]);
+	sums(&sum);
+	for (int i = 0; i < DROP_N; i++)
+		drops += sum.drops[i];
+	assert_int_equal(sum.rx_packets + sum.copies, sum.tx_packets + drops);
+	fwd_plan_free(plan);
+	fwd_workers_close(workers, n_workers);
+	for (unsigned int i = 0; i < n_fakes; i++) {
+		fake_forget(fakes[i]);
+		free(fakes[i]->port.queues);
+		free(fakes[i]);
+	}
+	n_fakes = 0;
+	assert_int_equal(rte_mempool_in_use_count(pool), 0);
+}
+
+static struct rte_ether_addr
+station(uint8_t number)
+{
+	return (struct rte_ether_addr){{0x02, 0xaa, 0, 0, 0, number}};
+}
+
+static const struct rte_ether_addr broadcast = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+
+/* A 64-byte frame with a number in it. */
+static struct rte_mbuf *
+frame(struct rte_ether_addr dst, struct rte_ether_addr src, uint32_t number)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	struct rte_ether_hdr *eth;
+
+	assert_non_null(m);
+	eth = (struct rte_ether_hdr *)rte_pktmbuf_append(m, 64);
+	memset(eth, 0x5a, 64);
+	eth->dst_addr = dst;
+	eth->src_addr = src;
+	eth->ether_type = rte_cpu_to_be_16(0x88b5);
+	memcpy(eth + 1, &number, sizeof(number));
+	return m;
+}
+
+static uint32_t
+frame_number(const struct rte_mbuf *m)
+{
+	uint32_t number;
+
+	memcpy(&number, rte_pktmbuf_mtod_offset(m, char *, sizeof(struct rte_ether_hdr)), sizeof(number));
+	return number;
+}
+
+/* The frames come from queue q of port i, served by its owner. */
+static void
+arrive(unsigned int i, uint16_t q, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct port_queue *from = &ports[i]->queues[q];
+	struct fwd_worker *worker = &workers[from->worker];
+
+	from->stats.rx_packets += n;
+	worker->plan->mode->forward(worker, from, pkts, n);
+}
+
+static void
+arrive_one(unsigned int i, struct rte_mbuf *m)
+{
+	arrive(i, 0, &m, 1);
+}
+
+static uint64_t
+drops(unsigned int i, enum port_drop reason)
+{
+	struct port_stats stats;
+
+	port_stats_read(ports[i], &stats);
+	return stats.drops[reason];
+}
+
+/* The frames that port i was sent are exactly these, in this order. */
+static void
+assert_sent(unsigned int i, unsigned int n, const uint32_t numbers[])
+{
+	assert_int_equal(fakes[i]->n_sent, n);
+	for (unsigned int k = 0; k < n; k++)
+		assert_int_equal(frame_number(fakes[i]->sent[k]), numbers[k]);
+	fake_forget(fakes[i]);
+}
+
+#define ASSERT_SENT(i, ...) \
+	assert_sent(i, RTE_DIM(((const uint32_t[]){__VA_ARGS__})), (const uint32_t[]){__VA_ARGS__})
+#define ASSERT_SENT_NONE(i) assert_int_equal(fakes[i]->n_sent, 0)
+
+/* --- registry, plan ---------------------------------------------------------------------------------------
+ */
+
+static void
+test_modes(void **state)
+{
+	static const char *const names[] = {"io", "mac", "macswap", "rxonly", "txonly", "icmpecho", "switch"};
+	struct fwd_mode *mode;
+	struct diag diag;
+	unsigned int n = 0;
+
+	for (size_t i = 0; i < RTE_DIM(names); i++) {
+		mode = fwd_mode_by_name(names[i]);
+		assert_non_null(mode);
+		assert_string_equal(mode->name, names[i]);
+		assert_true(mode->help[0]);
+	}
+	list_for_each(mode, fwd_modes())
+		n++;
+	assert_int_equal(n, RTE_DIM(names));
+	assert_null(fwd_mode_by_name("hub"));
+	assert_int_equal(fwd_check_pairs(2, &diag), 0);
+	assert_int_equal(fwd_check_pairs(1024, &diag), 0);
+	assert_int_equal(fwd_check_pairs(3, &diag), -EINVAL);
+	assert_string_equal(diag.cause,
+			    "forwarding in pairs needs an even number of ports, 2 or more; there are 3");
+	assert_string_equal(diag.hint, "add a port or leave one out, or use --forward-mode switch");
+	assert_int_equal(fwd_check_pairs(1, &diag), -EINVAL);
+	assert_string_equal(diag.hint, "give two ports, or use --forward-mode switch");
+	assert_int_equal(fwd_check_pairs(0, &diag), -EINVAL);
+}
+
+static void
+test_plan(void **state)
+{
+	struct fwd_plan *plan = setup("io", NULL, 6, 2, 2), *next;
+	struct port *fewer[4];
+	struct diag diag;
+
+	assert_int_equal(plan->n_ports, 6);
+	/* (position / 2 + queue) mod 2 */
+	for (unsigned int i = 0; i < 6; i++)
+		for (unsigned int q = 0; q < 2; q++)
+			assert_int_equal(ports[i]->queues[q].worker, (i / 2 + q) % 2);
+	assert_int_equal(plan->workers[0].n_queues, 6);
+	assert_int_equal(plan->workers[1].n_queues, 6);
+	assert_int_equal(plan->workers[0].n_leaving, 0);
+	assert_ptr_equal(plan->peer_by_id[4], ports[5]);
+	assert_ptr_equal(plan->peer_by_id[5], ports[4]);
+	assert_null(plan->peer_by_id[6]);
+	assert_null(plan->leaving);
+
+	/* Port 1 leaves, then port 2 in its wake: others keep their workers, pairs close up. */
+	fewer[0] = ports[0];
+	fewer[1] = ports[3];
+	fewer[2] = ports[4];
+	fewer[3] = ports[5];
+	next = fwd_plan_build(plan->mode, NULL, fewer, 4, ports[1], 2, &diag);
+	assert_non_null(next);
+	assert_int_equal(next->n_ports, 4);
+	assert_ptr_equal(next->leaving, ports[1]);
+	assert_ptr_equal(next->port_by_id[1], ports[1]);
+	assert_null(next->port_by_id[2]);
+	assert_null(next->peer_by_id[1]);
+	assert_ptr_equal(next->peer_by_id[0], ports[3]);
+	assert_int_equal(ports[3]->queues[0].worker, 1);
+	for (unsigned int w = 0; w < 2; w++) {
+		const struct fwd_worker_plan *worker = &next->workers[w];
+
+		assert_int_equal(worker->n_queues, 4);
+		assert_int_equal(worker->n_leaving, 1);
+		assert_ptr_equal(worker->queues[4]->port, ports[1]);
+		for (unsigned int i = 0; i < 5; i++)
+			assert_int_equal(worker->queues[i]->worker, w);
+	}
+	fwd_plan_free(next);
+	/* A leaving port that is still in the list counts as leaving. */
+	assert_null(fwd_plan_build(plan->mode, NULL, ports, 6, ports[1], 2, &diag));
+	assert_non_null(strstr(diag.cause, "there are 5"));
+	next = fwd_plan_build(fwd_mode_by_name("switch"), NULL, ports, 6, ports[1], 2, &diag);
+	assert_int_equal(next->n_ports, 5);
+	assert_ptr_equal(next->leaving, ports[1]);
+	fwd_plan_free(next);
+	assert_null(fwd_plan_build(plan->mode, NULL, ports, 6, NULL, 0, &diag));
+	assert_null(fwd_plan_build(plan->mode, NULL, ports, 6, NULL, FWD_WORKERS_MAX + 1, &diag));
+	fwd_plan_free(NULL);
+	teardown(plan);
+}
+
+static void
+test_plan_full(void **state)
+{
+	struct fwd_plan *plan = setup("rxonly", NULL, 4, 128, 1);
+	struct diag diag;
+
+	assert_int_equal(plan->workers[0].n_queues, FWD_WORKER_QUEUES_MAX);
+	fake_open(1);
+	assert_null(fwd_plan_build(plan->mode, NULL, ports, 5, NULL, 1, &diag));
+	assert_string_equal(diag.cause, "port p4: worker 0 would serve more than 512 queue pairs");
+	assert_true(diag.hint[0]);
+	teardown(plan);
+}
+
+/* --- modes in pairs ---------------------------------------------------------------------------------------
+ */
+
+static void
+test_io(void **state)
+{
+	struct fwd_plan *plan = setup("io", NULL, 4, 1, 1);
+	struct rte_mbuf *pkts[3];
+
+	for (uint32_t i = 0; i < 3; i++)
+		pkts[i] = frame(station(1), station(2), i);
+	arrive(0, 0, pkts, 3);
+	arrive_one(3, frame(station(1), station(2), 3));
+	ASSERT_SENT(1, 0, 1, 2);
+	ASSERT_SENT(2, 3);
+	ASSERT_SENT_NONE(0);
+	ASSERT_SENT_NONE(3);
+	plan->peer_by_id[0] = NULL;
+	arrive_one(0, frame(station(1), station(2), 4));
+	assert_int_equal(drops(0, DROP_NO_PORT), 1);
+	fakes[2]->room = 0;
+	arrive_one(3, frame(station(1), station(2), 5));
+	assert_int_equal(drops(2, DROP_TX_FULL), 1);
+	teardown(plan);
+}
+
+static void
+test_mac(void **state)
+{
+	static const struct rte_ether_addr by_port_1 = {{0x02, 0, 0, 0, 0, 1}};
+	struct fwd_plan *plan = setup("mac", NULL, 2, 1, 1);
+	struct rte_mbuf *shared, *clone, *pkts[2];
+	const struct rte_ether_hdr *eth;
+
+	/* One frame of ours, one whose data somebody else still reads. */
+	shared = frame(station(1), station(2), 8);
+	clone = rte_pktmbuf_clone(shared, pool);
+	pkts[0] = frame(station(1), station(2), 7);
+	pkts[1] = shared;
+	arrive(0, 0, pkts, 2);
+	assert_int_equal(fakes[1]->n_sent, 2);
+	for (int i = 0; i < 2; i++) {
+		eth = rte_pktmbuf_mtod(fakes[1]->sent[i], struct rte_ether_hdr *);
+		assert_memory_equal(&eth->dst_addr, &by_port_1, 6);
+		assert_memory_equal(&eth->src_addr, &ports[1]->mac, 6);
+	}
+	ASSERT_SENT(1, 7, 8);
+	eth = rte_pktmbuf_mtod(clone, struct rte_ether_hdr *);
+	assert_memory_equal(&eth->dst_addr, (&(struct rte_ether_addr){{0x02, 0xaa, 0, 0, 0, 1}}), 6);
+	/* The clone itself is as little ours. */
+	arrive_one(0, clone);
+	ASSERT_SENT(1, 8);
+	teardown(plan);
+}
+
+static void
+test_macswap(void **state)
+{
+	struct fwd_plan *plan = setup("macswap", NULL, 2, 1, 1);
+	struct rte_ether_addr one = station(1), two = station(2);
+	const struct rte_ether_hdr *eth;
+
+	arrive_one(1, frame(one, two, 1));
+	assert_int_equal(fakes[0]->n_sent, 1);
+	eth = rte_pktmbuf_mtod(fakes[0]->sent[0], struct rte_ether_hdr *);
+	assert_memory_equal(&eth->dst_addr, &two, 6);
+	assert_memory_equal(&eth->src_addr, &one, 6);
+	ASSERT_SENT(0, 1);
+	teardown(plan);
+}
+
+/* --- rxonly, txonly ---------------------------------------------------------------------------------------
+ */
+
+static void
+test_rxonly(void **state)
+{
+	struct fwd_plan *plan = setup("rxonly", NULL, 1, 1, 1);
+
+	arrive_one(0, frame(station(1), station(2), 1));
+	assert_int_equal(drops(0, DROP_SINK), 1);
+	ASSERT_SENT_NONE(0);
+	teardown(plan);
+}
+
+static void
+test_txonly(void **state)
+{
+	struct fwd_mode *mode = fwd_mode_by_name("txonly");
+	static struct rte_mbuf *hoard[POOL_SIZE + 1];
+	struct rte_ipv4_hdr *ip;
+	struct fwd_plan *plan;
+	struct port_stats stats;
+	struct diag diag;
+	void *mode_state;
+	unsigned int n_hoard = 0;
+
+	assert_int_equal(mode->open(&mode_state, &diag), 0);
+	plan = setup("txonly", mode_state, 2, 2, 1);
+	mode->generate(&workers[0], &ports[1]->queues[1]);
+	assert_int_equal(fakes[1]->n_sent, 32);
+	for (int i = 0; i < 32; i++) {
+		struct rte_mbuf *m = fakes[1]->sent[i];
+		struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
+		struct rte_udp_hdr *udp;
+
+		assert_int_equal(fakes[1]->sent_on[i], 1);
+		assert_int_equal(m->pkt_len, 64);
+		assert_int_equal(m->data_len, 64);
+		assert_memory_equal(&eth->src_addr, &ports[1]->mac, 6);
+		assert_memory_equal(&eth->dst_addr, (&(struct rte_ether_addr){{2, 0, 0, 0, 0, 1}}), 6);
+		assert_int_equal(eth->ether_type, rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4));
+		ip = (struct rte_ipv4_hdr *)(eth + 1);
+		assert_int_equal(rte_be_to_cpu_16(ip->total_length), 50);
+		assert_int_equal(rte_be_to_cpu_32(ip->src_addr), RTE_IPV4(198U, 18, 0, 1));
+		assert_int_equal(rte_be_to_cpu_32(ip->dst_addr), RTE_IPV4(198U, 18, 0, 2));
+		assert_int_equal(rte_raw_cksum(ip, sizeof(*ip)), 0xffff);
+		udp = (struct rte_udp_hdr *)(ip + 1);
+		assert_int_equal(rte_be_to_cpu_16(udp->dgram_len), 30);
+		assert_int_not_equal(udp->dgram_cksum, 0);
+		{
+			uint16_t cksum = udp->dgram_cksum;
+
+			udp->dgram_cksum = 0;
+			assert_int_equal(rte_ipv4_udptcp_cksum(ip, udp), cksum);
+		}
+	}
+	fake_forget(fakes[1]);
+	arrive_one(0, frame(station(1), station(2), 1));
+	assert_int_equal(drops(0, DROP_SINK), 1);
+	/* No buffer left: no burst, nothing counted. */
+	while ((hoard[n_hoard] = rte_pktmbuf_alloc(pool)))
+		n_hoard++;
+	mode->generate(&workers[0], &ports[1]->queues[0]);
+	ASSERT_SENT_NONE(1);
+	port_stats_read(ports[1], &stats);
+	assert_int_equal(stats.tx_packets, 32);
+	rte_pktmbuf_free_bulk(hoard, n_hoard);
+	/* Made here, so on no port's receiving side. */
+	ports[1]->queues[1].stats.rx_packets += 32;
+	teardown(plan);
+	mode->close(mode_state);
+}
+
+/* --- icmpecho ---------------------------------------------------------------------------------------------
+ */
+
+enum { IP_US = RTE_IPV4(192U, 0, 2, 1), IP_THEM = RTE_IPV4(192, 0, 2, 2) };
+
+/* The mbuf's bytes again, in segments of at most `piece`. */
+static struct rte_mbuf *
+split(struct rte_mbuf *m, uint16_t piece)
+{
+	struct rte_mbuf *head = NULL;
+	uint32_t len = m->pkt_len;
+
+	for (uint32_t at = 0; at < len; at += piece) {
+		uint16_t n = (uint16_t)RTE_MIN(len - at, (uint32_t)piece);
+		struct rte_mbuf *seg = rte_pktmbuf_alloc(pool);
+
+		memcpy(rte_pktmbuf_append(seg, n), rte_pktmbuf_mtod_offset(m, char *, at), n);
+		if (!head)
+			head = seg;
+		else
+			assert_int_equal(rte_pktmbuf_chain(head, seg), 0);
+	}
+	rte_pktmbuf_free(m);
+	return head;
+}
+
+static char *
+put_eth(struct rte_mbuf *m, struct rte_ether_addr dst, uint16_t type, bool tagged)
+{
+	struct rte_ether_hdr *eth = (struct rte_ether_hdr *)rte_pktmbuf_append(m, sizeof(*eth));
+
+	eth->dst_addr = dst;
+	eth->src_addr = station(9);
+	eth->ether_type = rte_cpu_to_be_16(tagged ? RTE_ETHER_TYPE_VLAN : type);
+	if (tagged) {
+		struct rte_vlan_hdr *vlan = (struct rte_vlan_hdr *)rte_pktmbuf_append(m, sizeof(*vlan));
+
+		vlan->vlan_tci = rte_cpu_to_be_16(42);
+		vlan->eth_proto = rte_cpu_to_be_16(type);
+	}
+	return rte_pktmbuf_mtod_offset(m, char *, m->pkt_len);
+}
+
+static struct rte_mbuf *
+arp(uint16_t op, uint32_t sender, uint32_t target, bool tagged)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	struct rte_arp_hdr *hdr;
+
+	put_eth(m, broadcast, RTE_ETHER_TYPE_ARP, tagged);
+	hdr = (struct rte_arp_hdr *)rte_pktmbuf_append(m, sizeof(*hdr));
+	memset(hdr, 0, sizeof(*hdr));
+	hdr->arp_hardware = rte_cpu_to_be_16(RTE_ARP_HRD_ETHER);
+	hdr->arp_protocol = rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4);
+	hdr->arp_hlen = 6;
+	hdr->arp_plen = 4;
+	hdr->arp_opcode = rte_cpu_to_be_16(op);
+	hdr->arp_data.arp_sha = station(9);
+	hdr->arp_data.arp_sip = rte_cpu_to_be_32(sender);
+	hdr->arp_data.arp_tip = rte_cpu_to_be_32(target);
+	return m;
+}
+
+struct ping {
+	uint8_t type;
+	uint8_t options_len; /* of the IPv4 header */
+	uint16_t data_len;
+	bool tagged;
+	uint16_t fragment;
+	uint32_t dst; /* 0: us */
+};
+
+static struct rte_mbuf *
+ping(const struct ping *p)
+{
+	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
+	struct rte_ipv4_hdr *ip;
+	struct rte_icmp_hdr *icmp;
+	uint16_t head = (uint16_t)(sizeof(*ip) + p->options_len),
+		 icmp_len = (uint16_t)(sizeof(*icmp) + p->data_len);
+
+	put_eth(m, station(1), RTE_ETHER_TYPE_IPV4, p->tagged);
+	ip = (struct rte_ipv4_hdr *)rte_pktmbuf_append(m, (uint16_t)(head + icmp_len));
+	memset(ip, 0, head);
+	ip->version_ihl = (uint8_t)(0x40 | head / 4);
+	ip->total_length = rte_cpu_to_be_16((uint16_t)(head + icmp_len));
+	ip->fragment_offset = rte_cpu_to_be_16(p->fragment);
+	ip->time_to_live = 64;
+	ip->next_proto_id = IPPROTO_ICMP;
+	ip->src_addr = rte_cpu_to_be_32(IP_THEM);
+	ip->dst_addr = rte_cpu_to_be_32(p->dst ? p->dst : IP_US);
+	memset(ip + 1, 1, p->options_len); /* no operation */
+	ip->hdr_checksum = (uint16_t)~rte_raw_cksum(ip, head);
+	icmp = RTE_PTR_ADD(ip, head);
+	icmp->icmp_type = p->type;
+	icmp->icmp_code = 0;
+	icmp->icmp_cksum = 0;
+	icmp->icmp_ident = 0x1234;
+	icmp->icmp_seq_nb = 0x0001;
+	for (uint16_t i = 0; i < p->data_len; i++)
+		((uint8_t *)(icmp + 1))[i] = (uint8_t)(i * 7);
+	icmp->icmp_cksum = (uint16_t)~rte_raw_cksum(icmp, icmp_len);
+	return m;
+}
+
+/* The one frame that port 0 has sent is the answer to p. */
+static void
+assert_pong(const struct ping *p)
+{
+	static uint8_t bytes[2048];
+	const struct rte_mbuf *m = fakes[0]->sent[0];
+	const struct rte_ether_hdr *eth = (const struct rte_ether_hdr *)bytes;
+	uint32_t offset = sizeof(*eth) + (p->tagged ? sizeof(struct rte_vlan_hdr) : 0);
+	const struct rte_ipv4_hdr *ip = (const struct rte_ipv4_hdr *)(bytes + offset);
+	const struct rte_icmp_hdr *icmp;
+	struct rte_ether_addr them = station(9);
+	const void *data;
+
+	assert_int_equal(fakes[0]->n_sent, 1);
+	assert_int_equal(fakes[0]->sent_on[0], 1);
+	assert_int_equal(m->pkt_len, offset + sizeof(*ip) + p->options_len + sizeof(*icmp) + p->data_len);
+	data = rte_pktmbuf_read(m, 0, m->pkt_len, bytes);
+	if (data != bytes)
+		memcpy(bytes, data, m->pkt_len);
+	assert_memory_equal(&eth->dst_addr, &them, 6);
+	assert_memory_equal(&eth->src_addr, &ports[0]->mac, 6);
+	if (p->tagged)
+		assert_int_equal(bytes[15], 42);
+	assert_int_equal(rte_be_to_cpu_32(ip->src_addr), IP_US);
+	assert_int_equal(rte_be_to_cpu_32(ip->dst_addr), IP_THEM);
+	assert_int_equal(rte_raw_cksum(ip, sizeof(*ip) + p->options_len), 0xffff);
+	icmp = (const struct rte_icmp_hdr *)((const uint8_t *)(ip + 1) + p->options_len);
+	assert_int_equal(icmp->icmp_type, RTE_IP_ICMP_ECHO_REPLY);
+	assert_int_equal(icmp->icmp_ident, 0x1234);
+	assert_int_equal(rte_raw_cksum(icmp, sizeof(*icmp) + p->data_len), 0xffff);
+	for (uint16_t i = 0; i < p->data_len; i++)
+		assert_int_equal(((const uint8_t *)(icmp + 1))[i], (uint8_t)(i * 7));
+	fake_forget(fakes[0]);
+}
+
+static void
+test_icmpecho_ping(void **state)
+{
+	static const struct ping good[] = {
+		{.type = 8, .data_len = 56},
+		{.type = 8, .data_len = 0},
+		{.type = 8, .data_len = 1472},
+		{.type = 8, .data_len = 33, .options_len = 40},
+		{.type = 8, .data_len = 1001, .tagged = true},
+		{.type = 8, .data_len = 5, .options_len = 8, .tagged = true},
+		{.type = 8, .data_len = 56, .fragment = RTE_IPV4_HDR_DF_FLAG},
+	};
+	static const uint16_t pieces[] = {2000, 128, 50, 16, 14};
+	struct fwd_plan *plan = setup("icmpecho", NULL, 1, 2, 1);
+
+	for (size_t i = 0; i < RTE_DIM(good); i++) {
+		for (size_t k = 0; k < RTE_DIM(pieces); k++) {
+			struct rte_mbuf *m = split(ping(&good[i]), pieces[k]);
+
+			arrive(0, 1, &m, 1);
+			assert_pong(&good[i]);
+		}
+	}
+	/* Every data length, so that every value of the checksum's carry comes up. */
+	for (uint16_t len = 0; len < 1000; len++) {
+		struct ping p = {.type = 8, .data_len = len};
+		struct rte_mbuf *m = ping(&p);
+
+		arrive(0, 1, &m, 1);
+		assert_pong(&p);
+	}
+	teardown(plan);
+}
+
+static void
+test_icmpecho_arp(void **state)
+{
+	struct fwd_plan *plan = setup("icmpecho", NULL, 1, 2, 1);
+	struct rte_ether_addr them = station(9);
+
+	for (int tagged = 0; tagged < 2; tagged++) {
+		for (uint16_t piece = 14; piece < 100; piece += 10) {
+			struct rte_mbuf *m = split(arp(RTE_ARP_OP_REQUEST, IP_THEM, IP_US, tagged), piece);
+			const struct rte_ether_hdr *eth;
+			const struct rte_arp_hdr *hdr;
+
+			arrive(0, 1, &m, 1);
+			assert_int_equal(fakes[0]->n_sent, 1);
+			assert_int_equal(fakes[0]->sent_on[0], 1);
+			eth = rte_pktmbuf_mtod(fakes[0]->sent[0], struct rte_ether_hdr *);
+			assert_memory_equal(&eth->dst_addr, &them, 6);
+			assert_memory_equal(&eth->src_addr, &ports[0]->mac, 6);
+			hdr = (const struct rte_arp_hdr *)((const uint8_t *)(eth + 1) + (tagged ? 4 : 0));
+			assert_int_equal(hdr->arp_opcode, rte_cpu_to_be_16(RTE_ARP_OP_REPLY));
+			assert_memory_equal(&hdr->arp_data.arp_sha, &ports[0]->mac, 6);
+			assert_memory_equal(&hdr->arp_data.arp_tha, &them, 6);
+			assert_int_equal(rte_be_to_cpu_32(hdr->arp_data.arp_sip), IP_US);
+			assert_int_equal(rte_be_to_cpu_32(hdr->arp_data.arp_tip), IP_THEM);
+			fake_forget(fakes[0]);
+		}
+	}
+	teardown(plan);
+}
+
+static void
+test_icmpecho_other(void **state)
+{
+	struct fwd_plan *plan = setup("icmpecho", NULL, 1, 1, 1);
+	struct rte_mbuf *bad[] = {
+		frame(station(1), station(2), 1),
+		arp(RTE_ARP_OP_REPLY, IP_THEM, IP_US, false),
+		arp(RTE_ARP_OP_REQUEST, 0, IP_US, false),        /* probe */
+		arp(RTE_ARP_OP_REQUEST, IP_THEM, IP_THEM, true), /* announcement */
+		arp(RTE_ARP_OP_REQUEST, IP_THEM, IP_US, false),  /* cut below */
+		arp(RTE_ARP_OP_REQUEST, IP_THEM, IP_US, true),   /* cut within the tag below */
+		ping(&(struct ping){.type = 0, .data_len = 56}),
+		ping(&(struct ping){.type = 8, .data_len = 56, .fragment = RTE_IPV4_HDR_MF_FLAG}),
+		ping(&(struct ping){.type = 8, .data_len = 56, .fragment = 1}),
+		ping(&(struct ping){.type = 8, .data_len = 56, .dst = RTE_IPV4(224U, 0, 0, 1)}),
+		ping(&(struct ping){.type = 8, .data_len = 56, .dst = UINT32_MAX}),
+		ping(&(struct ping){.type = 8, .data_len = 56}), /* cut below */
+		ping(&(struct ping){.type = 8, .data_len = 56}), /* from a multicast address below */
+		ping(&(struct ping){.type = 8, .data_len = 56}), /* header length below the least */
+		ping(&(struct ping){.type = 8, .data_len = 0}),  /* shorter than an ICMP header, below */
+	};
+	struct rte_mbuf *short_frame = frame(station(1), station(2), 1);
+	struct rte_ipv4_hdr *ip;
+
+	rte_pktmbuf_trim(bad[4], 1);
+	rte_pktmbuf_trim(bad[5], (uint16_t)(bad[5]->pkt_len - 16));
+	rte_pktmbuf_trim(bad[11], 1);
+	rte_pktmbuf_mtod(bad[12], struct rte_ether_hdr *)->src_addr.addr_bytes[0] |= 1;
+	*rte_pktmbuf_mtod_offset(bad[13], uint8_t *, 14) = 0x44;
+	ip = rte_pktmbuf_mtod_offset(bad[14], struct rte_ipv4_hdr *, 14);
+	ip->total_length = rte_cpu_to_be_16(27);
+	arrive(0, 0, bad, RTE_DIM(bad));
+	rte_pktmbuf_trim(short_frame, 50);
+	arrive_one(0, short_frame);
+	assert_int_equal(drops(0, DROP_NOT_ECHO), RTE_DIM(bad) + 1);
+	ASSERT_SENT_NONE(0);
+	teardown(plan);
+}
+
+/* --- handoff ----------------------------------------------------------------------------------------------
+ */
+
+static void
+test_handoff(void **state)
+{
+	struct fwd_plan *plan = setup("io", NULL, 2, 2, 2), *empty;
+	struct rte_mbuf *pkts[PORT_BURST];
+	struct diag diag;
+
+	/* Port 1 has one usable pair only, of worker 0; queue 1 of port 0 is worker 1's. */
+	atomic_store(&ports[1]->n_active, 1);
+	for (uint32_t i = 0; i < 5; i++)
+		pkts[i] = frame(station(1), station(2), i);
+	arrive(0, 1, pkts, 2);
+	arrive(0, 1, pkts + 2, 3);
+	ASSERT_SENT_NONE(1);
+	arrive_one(0, frame(station(1), station(2), 100)); /* worker 0 to its own: at once */
+	ASSERT_SENT(1, 100);
+	assert_int_equal(fwd_handoff_drain(&workers[1]), 0);
+	assert_int_equal(fwd_handoff_drain(&workers[0]), 5);
+	assert_int_equal(fakes[1]->sent_on[4], 0);
+	ASSERT_SENT(1, 0, 1, 2, 3, 4);
+
+	/* A ring holds one less than its size; the rest is counted where it came from. */
+	for (uint32_t i = 0; i < FWD_HANDOFF_SIZE + 10; i++) {
+		pkts[0] = frame(station(1), station(2), i);
+		arrive(0, 1, pkts, 1);
+	}
+	assert_int_equal(drops(0, DROP_HANDOFF_FULL), 11);
+	assert_int_equal(fwd_handoff_drain(&workers[0]), FWD_HANDOFF_SIZE - 1);
+	assert_int_equal(fakes[1]->n_sent, FWD_HANDOFF_SIZE - 1);
+	for (uint32_t i = 0; i < FWD_HANDOFF_SIZE - 1; i++)
+		assert_int_equal(frame_number(fakes[1]->sent[i]), i);
+	fake_forget(fakes[1]);
+
+	/* A leaving port still gets what is under way; a port that is gone does not. */
+	pkts[0] = frame(station(1), station(2), 7);
+	arrive(0, 1, pkts, 1);
+	empty = fwd_plan_build(fwd_mode_by_name("switch"), NULL, ports, 1, ports[1], 2, &diag);
+	workers[0].plan = empty;
+	assert_int_equal(fwd_handoff_drain(&workers[0]), 1);
+	ASSERT_SENT(1, 7);
+	assert_int_equal(workers[0].lost_port_gone, 0);
+	fwd_plan_free(empty);
+	pkts[0] = frame(station(1), station(2), 8);
+	arrive(0, 1, pkts, 1);
+	empty = fwd_plan_build(fwd_mode_by_name("switch"), NULL, ports, 1, NULL, 2, &diag);
+	workers[0].plan = empty;
+	assert_int_equal(fwd_handoff_drain(&workers[0]), 1);
+	ASSERT_SENT_NONE(1);
+	assert_int_equal(workers[0].lost_port_gone, 1);
+	ports[1]->queues[0].stats.drops[DROP_NOT_READY]++; /* for the sums */
+	fwd_plan_free(empty);
+
+	/* What is still in a ring when workers close is freed. */
+	workers[0].plan = plan;
+	pkts[0] = frame(station(1), station(2), 9);
+	arrive(0, 1, pkts, 1);
+	ports[1]->queues[0].stats.drops[DROP_NOT_READY]++;
+	fwd_workers_close(workers, 2);
+	teardown(plan);
+}
+
+static void
+test_workers_bad(void **state)
+{
+	struct diag diag;
+
+	assert_int_equal(fwd_workers_open(workers, 0, pool, &diag), -EINVAL);
+	assert_int_equal(fwd_workers_open(workers, FWD_WORKERS_MAX + 1, pool, &diag), -EINVAL);
+	assert_string_equal(diag.hint, "1..64 workers");
+}
+
+/* --- switch -----------------------------------------------------------------------------------------------
+ */
+
+static void *
+switch_state(uint32_t n_entries)
+{
+	struct diag diag;
+	void *bridge;
+
+	assert_int_equal(switch_open_sized(&bridge, n_entries, &diag), 0);
+	return bridge;
+}
+
+static void
+switch_free(void *bridge)
+{
+	fwd_mode_by_name("switch")->close(bridge);
+}
+
+static int
+find(const void *bridge, uint8_t number)
+{
+	struct rte_ether_addr mac = station(number);
+
+	return switch_find(bridge, &mac);
+}
+
+static void
+test_switch_learn(void **state)
+{
+	void *bridge = switch_state(64);
+	struct fwd_plan *plan = setup("switch", bridge, 4, 1, 1);
+	struct port_stats stats;
+	struct rte_mbuf *pkts[6];
+
+	/* Nobody is known: to everybody else. */
+	arrive_one(0, frame(station(2), station(1), 1));
+	ASSERT_SENT_NONE(0);
+	ASSERT_SENT(1, 1);
+	ASSERT_SENT(2, 1);
+	ASSERT_SENT(3, 1);
+	port_stats_read(ports[0], &stats);
+	assert_int_equal(stats.copies, 2);
+	assert_int_equal(find(bridge, 1), -1);
+	switch_tick_at(bridge, 1);
+	assert_int_equal(find(bridge, 1), 0);
+	assert_int_equal(switch_count(bridge), 1);
+	/* The answer goes to port 0 alone, and teaches. */
+	arrive_one(2, frame(station(1), station(2), 2));
+	ASSERT_SENT(0, 2);
+	ASSERT_SENT_NONE(1);
+	ASSERT_SENT_NONE(3);
+	switch_tick_at(bridge, 1);
+	arrive_one(0, frame(station(2), station(1), 3));
+	ASSERT_SENT(2, 3);
+	ASSERT_SENT_NONE(1);
+	ASSERT_SENT_NONE(3);
+	/* Behind the port it came from. */
+	arrive_one(2, frame(station(2), station(3), 4));
+	assert_int_equal(drops(2, DROP_SAME_PORT), 1);
+	/* Broadcast and multicast, known source. */
+	arrive_one(0, frame(broadcast, station(1), 5));
+	arrive_one(0, frame((struct rte_ether_addr){{1, 0, 0x5e, 0, 0, 1}}, station(1), 6));
+	for (unsigned int i = 1; i < 4; i++)
+		ASSERT_SENT(i, 5, 6);
+	ASSERT_SENT_NONE(0);
+	/* Not for bridges; the neighbours of that block are. */
+	for (uint8_t i = 0; i < 18; i++)
+		arrive_one(0, frame((struct rte_ether_addr){{1, 0x80, 0xc2, 0, 0, i}}, station(1), i));
+	assert_int_equal(drops(0, DROP_NO_PORT), 16);
+	ASSERT_SENT(1, 16, 17);
+	fake_forget(fakes[2]);
+	fake_forget(fakes[3]);
+	/* Sources that are no address of a station. */
+	switch_tick_at(bridge, 1);
+	assert_int_equal(switch_count(bridge), 3);
+	arrive_one(0, frame(station(2), broadcast, 1));
+	arrive_one(0, frame(station(2), (struct rte_ether_addr){{1, 0, 0, 0, 0, 1}}, 1));
+	arrive_one(0, frame(station(2), (struct rte_ether_addr){{0}}, 1));
+	switch_tick_at(bridge, 1);
+	assert_int_equal(switch_count(bridge), 3);
+	fake_forget(fakes[2]);
+
+	/* A burst for all kinds of destinations: each port gets its frames in order. */
+	pkts[0] = frame(station(2), station(1), 10);
+	pkts[1] = frame(broadcast, station(1), 11);
+	pkts[2] = frame(station(2), station(1), 12);
+	pkts[3] = frame(station(77), station(1), 13);
+	pkts[4] = frame(station(1), station(1), 14);
+	pkts[5] = frame(station(3), station(1), 15);
+	arrive(0, 0, pkts, 6);
+	ASSERT_SENT(1, 11, 13);
+	ASSERT_SENT(2, 10, 11, 12, 13, 15);
+	ASSERT_SENT(3, 11, 13);
+	assert_int_equal(drops(0, DROP_SAME_PORT), 1);
+	teardown(plan);
+	switch_free(bridge);
+}
+
+static void
+test_switch_move(void **state)
+{
+	void *bridge = switch_state(64);
+	struct fwd_plan *plan = setup("switch", bridge, 3, 1, 1);
+
+	arrive_one(0, frame(broadcast, station(1), 1));
+	switch_tick_at(bridge, 1);
+	arrive_one(1, frame(station(1), station(2), 2)); /* fills the cache of the worker */
+	assert_int_equal(find(bridge, 1), 0);
+	arrive_one(2, frame(broadcast, station(1), 3)); /* station 1 speaks from port 2 now */
+	switch_tick_at(bridge, 1);
+	assert_int_equal(find(bridge, 1), 2);
+	assert_int_equal(switch_count(bridge), 2);
+	for (unsigned int i = 0; i < 3; i++)
+		fake_forget(fakes[i]);
+	arrive_one(1, frame(station(1), station(2), 4));
+	ASSERT_SENT(2, 4);
+	ASSERT_SENT_NONE(0);
+	teardown(plan);
+	switch_free(bridge);
+}
+
+static void
+test_switch_age(void **state)
+{
+	void *bridge = switch_state(64);
+	struct fwd_plan *plan = setup("switch", bridge, 3, 1, 1);
+
+	workers[0].now_s = 1000;
+	arrive_one(0, frame(broadcast, station(1), 1));
+	arrive_one(0, frame(broadcast, station(2), 1));
+	switch_tick_at(bridge, 1000);
+	assert_int_equal(switch_count(bridge), 2);
+	workers[0].now_s = 1200;
+	arrive_one(0, frame(broadcast, station(2), 1)); /* alive */
+	switch_tick_at(bridge, 1300);
+	assert_int_equal(switch_count(bridge), 2); /* exactly the age: kept */
+	switch_tick_at(bridge, 1301);
+	assert_int_equal(find(bridge, 1), -1);
+	assert_int_equal(find(bridge, 2), 0);
+	for (unsigned int i = 0; i < 3; i++)
+		fake_forget(fakes[i]);
+	arrive_one(1, frame(station(1), station(3), 2)); /* forgotten: flooded again */
+	ASSERT_SENT(0, 2);
+	ASSERT_SENT(2, 2);
+	switch_set_ageing_s(bridge, 5);
+	switch_tick_at(bridge, 1302); /* learns 3, forgets 2 */
+	assert_int_equal(find(bridge, 2), -1);
+	assert_int_equal(find(bridge, 3), 1);
+	switch_tick_at(bridge, 1308);
+	assert_int_equal(switch_count(bridge), 0);
+	/* The clock of a worker may be a second ahead. */
+	workers[0].now_s = 1310;
+	arrive_one(0, frame(broadcast, station(1), 1));
+	switch_tick_at(bridge, 1310);
+	workers[0].now_s = 1312;
+	arrive_one(0, frame(broadcast, station(1), 1));
+	switch_tick_at(bridge, 1311);
+	assert_int_equal(switch_count(bridge), 1);
+	teardown(plan);
+	switch_free(bridge);
+}
+
+static void
+test_switch_full(void **state)
+{
+	void *bridge = switch_state(8);
+	struct fwd_plan *plan = setup("switch", bridge, 3, 1, 1);
+
+	for (uint8_t i = 1; i <= 10; i++)
+		arrive_one(0, frame(broadcast, station(i), i));
+	switch_tick_at(bridge, 1);
+	assert_int_equal(switch_count(bridge), 8);
+	for (unsigned int i = 0; i < 3; i++)
+		fake_forget(fakes[i]);
+	assert_int_equal(find(bridge, 8), 0);
+	assert_int_equal(find(bridge, 9), -1);
+	arrive_one(1, frame(station(9), station(8), 1)); /* not learnt: flooded; 8 moves all the same */
+	ASSERT_SENT(0, 1);
+	ASSERT_SENT(2, 1);
+	switch_tick_at(bridge, 2);
+	assert_int_equal(find(bridge, 8), 1);
+	/* When all have aged there is room again, and the slots of the hash are used anew, many times. */
+	for (uint32_t round = 1; round < 50; round++) {
+		uint32_t now_s = round * 1000;
+
+		switch_tick_at(bridge, now_s);
+		assert_int_equal(switch_count(bridge), 0);
+		workers[0].now_s = now_s;
+		for (uint8_t i = 0; i < 8; i++)
+			arrive_one(2, frame(broadcast, station((uint8_t)(round + i)), i));
+		switch_tick_at(bridge, now_s);
+		assert_int_equal(switch_count(bridge), 8);
+		assert_int_equal(find(bridge, (uint8_t)(round + 7)), 2);
+		for (unsigned int i = 0; i < 3; i++)
+			fake_forget(fakes[i]);
+	}
+	teardown(plan);
+	switch_free(bridge);
+}
+
+static void
+test_switch_remove(void **state)
+{
+	struct fwd_mode *mode = fwd_mode_by_name("switch");
+	void *bridge = switch_state(64);
+	struct fwd_plan *plan = setup("switch", bridge, 3, 1, 1), *next;
+	struct port *two[] = {ports[0], ports[2]};
+	struct diag diag;
+
+	arrive_one(1, frame(broadcast, station(1), 1));
+	arrive_one(2, frame(broadcast, station(2), 1));
+	switch_tick_at(bridge, 1);
+	arrive_one(0, frame(station(1), station(3), 2));
+	fake_forget(fakes[1]);
+	arrive_one(1, frame(broadcast, station(4), 1)); /* waits to be learnt while its port goes */
+	for (unsigned int i = 0; i < 3; i++)
+		fake_forget(fakes[i]);
+
+	mode->port_removed(bridge, ports[1]);
+	assert_int_equal(find(bridge, 1), -1);
+	assert_int_equal(find(bridge, 2), 2);
+	arrive_one(1, frame(broadcast, station(5), 3)); /* the worker does not know yet */
+	for (unsigned int i = 0; i < 3; i++)
+		fake_forget(fakes[i]);
+	next = fwd_plan_build(mode, bridge, two, 2, ports[1], 1, &diag);
+	workers[0].plan = next;
+	arrive_one(0,
+		   frame(station(1), station(3), 4)); /* not to the leaving port, flooded among the others */
+	ASSERT_SENT(2, 4);
+	ASSERT_SENT_NONE(1);
+	switch_tick_at(bridge, 1);
+	assert_int_equal(find(bridge, 4), -1);
+	assert_int_equal(find(bridge, 5), -1);
+	assert_int_equal(find(bridge, 3), 0);
+	/* Were it learnt again all the same, nothing would be sent to a leaving port. */
+	workers[0].plan = plan;
+	arrive_one(1, frame(station(3), station(1), 5));
+	ASSERT_SENT(0, 5);
+	switch_tick_at(bridge, 1);
+	assert_int_equal(find(bridge, 1), 1);
+	workers[0].plan = next;
+	arrive_one(0, frame(station(1), station(3), 6));
+	ASSERT_SENT(2, 6);
+	ASSERT_SENT_NONE(1);
+	fwd_plan_free(next);
+
+	/* One port left: nowhere to go. */
+	next = fwd_plan_build(mode, bridge, two, 1, NULL, 1, &diag);
+	workers[0].plan = next;
+	arrive_one(0, frame(broadcast, station(3), 7));
+	assert_int_equal(drops(0, DROP_NO_PORT), 1);
+	fwd_plan_free(next);
+	workers[0].plan = plan;
+	teardown(plan);
+	switch_free(bridge);
+}
+
+static void
+test_switch_no_clone(void **state)
+{
+	static struct rte_mbuf *hoard[POOL_SIZE + 1];
+	void *bridge = switch_state(64);
+	struct fwd_plan *plan = setup("switch", bridge, 4, 1, 1);
+	struct rte_mbuf *pkts[2] = {frame(broadcast, station(1), 1), frame(broadcast, station(1), 2)};
+	struct port_stats stats;
+	unsigned int n_hoard = 0;
+
+	while ((hoard[n_hoard] = rte_pktmbuf_alloc(pool)))
+		n_hoard++;
+	rte_pktmbuf_free(hoard[--n_hoard]); /* room for one copy */
+	arrive(0, 0, pkts, 2);
+	port_stats_read(ports[0], &stats);
+	assert_int_equal(stats.copies, 4);
+	assert_int_equal(stats.drops[DROP_NO_CLONE], 3);
+	ASSERT_SENT(1, 1);
+	ASSERT_SENT_NONE(2);
+	ASSERT_SENT(3, 1, 2); /* the frames themselves */
+	rte_pktmbuf_free_bulk(hoard, n_hoard);
+	teardown(plan);
+	switch_free(bridge);
+}
+
+static struct rte_ether_addr
+station_of_port(unsigned int i)
+{
+	return (struct rte_ether_addr){{0x02, 0xbb, 0, 0, (uint8_t)(i >> 8), (uint8_t)i}};
+}
+
+static void
+test_switch_many_ports(void **state)
+{
+	void *bridge = switch_state(2048);
+	struct fwd_plan *plan = setup("switch", bridge, PORT_MAX, 1, 4);
+	struct rte_mbuf *pkts[PORT_BURST];
+
+	/* Everybody speaks to an address behind port 0, which answers a burst for 32 ports at a time. */
+	arrive_one(0, frame(broadcast, station_of_port(0), 0));
+	for (unsigned int w = 0; w < 4; w++)
+		assert_int_equal(fwd_handoff_drain(&workers[w]), w ? PORT_MAX / 4 : 0);
+	switch_tick_at(bridge, 1);
+	for (unsigned int i = 1; i < PORT_MAX; i++) {
+		assert_int_equal(fakes[i]->n_sent, 1);
+		fake_forget(fakes[i]);
+		arrive_one(i, frame(station_of_port(0), station_of_port(i), i));
+	}
+	fwd_handoff_drain(&workers[0]);
+	assert_int_equal(fakes[0]->n_sent, PORT_MAX - 1);
+	fake_forget(fakes[0]);
+	switch_tick_at(bridge, 1);
+	assert_int_equal(switch_count(bridge), PORT_MAX);
+	for (unsigned int first = 1; first + PORT_BURST <= PORT_MAX; first += PORT_BURST) {
+		for (unsigned int i = 0; i < PORT_BURST; i++)
+			pkts[i] = frame(station_of_port(first + i), station_of_port(0), first + i);
+		arrive(0, 0, pkts, PORT_BURST);
+	}
+	for (unsigned int w = 0; w < 4; w++)
+		fwd_handoff_drain(&workers[w]);
+	for (unsigned int i = 1; i + PORT_BURST <= PORT_MAX; i++)
+		ASSERT_SENT(i, i);
+	teardown(plan);
+	switch_free(bridge);
+}
+
+/* --- all together -----------------------------------------------------------------------------------------
+ */
+
+/* Random traffic, full ports, full rings, ports that lose queues: the sums hold, and flows keep their order.
+ */
+static void
+test_conservation(void **state)
+{
+	static const char *const names[] = {"io", "mac", "macswap", "rxonly", "icmpecho", "switch"};
+	void *bridge = switch_state(16);
+
+	srandom(1);
+	for (size_t mode = 0; mode < RTE_DIM(names); mode++) {
+		struct fwd_plan *plan = setup(names[mode], bridge, 6, 3, 3);
+		uint32_t number = 0;
+
+		for (int round = 0; round < 3000; round++) {
+			struct rte_mbuf *pkts[PORT_BURST];
+			unsigned int port = (unsigned int)random() % 6;
+			uint16_t queue = (uint16_t)((unsigned int)random() % 3);
+			uint16_t n = (uint16_t)(1 + (unsigned int)random() % PORT_BURST);
+
+			if (rte_mempool_avail_count(pool) < PORT_BURST)
+				for (unsigned int i = 0; i < 6; i++)
+					fake_forget(fakes[i]);
+			for (uint16_t i = 0; i < n; i++) {
+				unsigned int dst = (unsigned int)random() % 20;
+
+				pkts[i] = frame(dst ? station((uint8_t)dst) : broadcast,
+						station((uint8_t)(random() % 20)), number++);
+			}
+			arrive(port, queue, pkts, n);
+			if (random() % 40 == 0)
+				fwd_handoff_drain(&workers[random() % 3]);
+			if (random() % 20 == 0)
+				switch_tick_at(bridge, (uint32_t)round);
+			if (random() % 10 == 0) {
+				fake_forget(fakes[port]);
+				fakes[port]->room = (unsigned int)random() % 200;
+				atomic_store(&ports[port]->n_active, (uint16_t)(1 + random() % 3));
+			}
+		}
+		for (unsigned int w = 0; w < 3; w++)
+			fwd_handoff_drain(&workers[w]);
+		teardown(plan);
+	}
+	switch_free(bridge);
+}
+
+/*
+ * Two workers on threads of their own, while this thread learns, ages and forgets as fast as it can, in a
+ * table too small for all: no frame is lost or comes back out of its own port. Most of its worth is under the
+ * sanitizers.
+ */
+enum { RACE_STATIONS = 40 };
+
+static struct {
+	atomic_uint stop;
+	atomic_uint turns[2]; /* odd: within a turn */
+	atomic_uint n_wrong;
+} race;
+
+static void
+race_wait(void *arg)
+{
+	for (int w = 0; w < 2; w++) {
+		unsigned int seen = atomic_load(&race.turns[w]);
+
+		/* Within a turn now: wait for its end. */
+		while ((seen & 1) && atomic_load(&race.turns[w]) == seen && !atomic_load(&race.stop))
+			sched_yield();
+	}
+}
+
+static uint16_t
+race_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(pkts[i], struct rte_ether_hdr *);
+
+		/* Station s is behind port s % 4 and nowhere else. */
+		if (eth->src_addr.addr_bytes[5] % 4 == queue->port->id)
+			atomic_fetch_add(&race.n_wrong, 1);
+	}
+	queue->stats.tx_packets += n;
+	rte_pktmbuf_free_bulk(pkts, n);
+	return n;
+}
+
+static void *
+race_worker(void *arg)
+{
+	struct fwd_worker *worker = arg;
+	const struct fwd_worker_plan *own = &worker->plan->workers[worker->idx];
+	unsigned int seed = worker->idx, rounds = 0;
+
+	rte_thread_register();
+	while (!atomic_load_explicit(&race.stop, memory_order_relaxed)) {
+		atomic_fetch_add(&race.turns[worker->idx], 1);
+		for (uint16_t q = 0; q < own->n_queues; q++) {
+			struct port_queue *from = own->queues[q];
+			struct rte_mbuf *pkts[PORT_BURST];
+			uint16_t n = 0;
+
+			while (n < PORT_BURST) {
+				uint8_t src =
+					(uint8_t)(rand_r(&seed) % (RACE_STATIONS / 4) * 4 + from->port->id);
+				uint8_t dst = (uint8_t)(rand_r(&seed) % RACE_STATIONS);
+
+				pkts[n] = rte_pktmbuf_alloc(pool);
+				if (!pkts[n])
+					break;
+				rte_pktmbuf_append(pkts[n], 64);
+				rte_pktmbuf_mtod(pkts[n], struct rte_ether_hdr *)->src_addr = station(src);
+				rte_pktmbuf_mtod(pkts[n], struct rte_ether_hdr *)->dst_addr = station(dst);
+				n++;
+			}
+			from->stats.rx_packets += n;
+			if (n)
+				worker->plan->mode->forward(worker, from, pkts, n);
+		}
+		fwd_handoff_drain(worker);
+		worker->now_s = rounds++;
+		atomic_fetch_add(&race.turns[worker->idx], 1);
+		sched_yield();
+	}
+	rte_thread_unregister();
+	return NULL;
+}
+
+static void
+test_race(void **state)
+{
+	struct fwd_mode *mode = fwd_mode_by_name("switch");
+	void *bridge = switch_state(RACE_STATIONS / 2);
+	struct fwd_plan *plan = setup("switch", bridge, 4, 1, 2);
+	pthread_t threads[2];
+	uint64_t n_rx = 0;
+
+	for (unsigned int i = 0; i < 4; i++)
+		ports[i]->queues[0].tx = race_tx;
+	switch_set_ageing_s(bridge, 1);
+	memset(&race, 0, sizeof(race));
+	quiesce_set_wait(race_wait, NULL);
+	for (int w = 0; w < 2; w++)
+		assert_int_equal(pthread_create(&threads[w], NULL, race_worker, &workers[w]), 0);
+	for (int i = 0; i < 300; i++) {
+		switch_tick_at(bridge, (uint32_t)i * 3);
+		if (i % 7 == 0)
+			mode->port_removed(bridge, ports[i % 4]);
+		usleep(1000);
+	}
+	atomic_store(&race.stop, 1);
+	for (int w = 0; w < 2; w++)
+		pthread_join(threads[w], NULL);
+	quiesce_set_wait(NULL, NULL);
+	for (unsigned int i = 0; i < 4; i++)
+		n_rx += ports[i]->queues[0].stats.rx_packets;
+	assert_true(n_rx > 1000);
+	assert_int_equal(atomic_load(&race.n_wrong), 0);
+	teardown(plan);
+	switch_free(bridge);
+}
+
+static int
+group_setup(void **state)
+{
+	char *args[] = {"test_fwd",    "--no-huge",      "--no-pci",      "-m", "64",
+			"--no-shconf", "--no-telemetry", "--log-level=4", "-l", "0"};
+
+	cpu_set_t cpus;
+
+	/* EAL binds this thread, and so those it makes, to one CPU; the race needs more. */
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	if (rte_eal_init(RTE_DIM(args), args) < 0)
+		return -1;
+	sched_setaffinity(0, sizeof(cpus), &cpus);
+	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	return pool ? 0 : -1;
+}
+
+static int
+group_teardown(void **state)
+{
+	rte_mempool_free(pool);
+	return rte_eal_cleanup();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_modes),
+		cmocka_unit_test(test_plan),
+		cmocka_unit_test(test_plan_full),
+		cmocka_unit_test(test_io),
+		cmocka_unit_test(test_mac),
+		cmocka_unit_test(test_macswap),
+		cmocka_unit_test(test_rxonly),
+		cmocka_unit_test(test_txonly),
+		cmocka_unit_test(test_icmpecho_ping),
+		cmocka_unit_test(test_icmpecho_arp),
+		cmocka_unit_test(test_icmpecho_other),
+		cmocka_unit_test(test_handoff),
+		cmocka_unit_test(test_workers_bad),
+		cmocka_unit_test(test_switch_learn),
+		cmocka_unit_test(test_switch_move),
+		cmocka_unit_test(test_switch_age),
+		cmocka_unit_test(test_switch_full),
+		cmocka_unit_test(test_switch_remove),
+		cmocka_unit_test(test_switch_no_clone),
+		cmocka_unit_test(test_switch_many_ports),
+		cmocka_unit_test(test_conservation),
+		cmocka_unit_test(test_race),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}

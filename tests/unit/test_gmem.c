@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Guest memory: what may be mapped, what translates to where, what the dirty log marks, what a lost file
+ * does. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "gmem.h"
+#include "gmem_sigbus.h"
+#include "loop.h"
+
+enum { MIB = 1 << 20 };
+
+static int
+memfd_make(off_t size)
+{
+	int fd = memfd_create("test", MFD_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(ftruncate(fd, size), 0);
+	return fd;
+}
+
+static void
+test_map_refuses(void **state)
+{
+	struct gmem_map *map = (void *)0x1;
+	int memfd = memfd_make(MIB), pipefd[2], sock, dir, zero, read_only, event;
+	char path[64];
+	struct diag diag;
+
+	assert_int_equal(pipe(pipefd), 0);
+	sock = socket(AF_UNIX, SOCK_STREAM, 0);
+	dir = open("/", O_RDONLY | O_DIRECTORY);
+	zero = open("/dev/zero", O_RDWR);
+	event = eventfd(0, 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", memfd);
+	read_only = open(path, O_RDONLY);
+	assert_true(read_only >= 0);
+
+	const struct {
+		int fd;
+		uint64_t offset, size;
+		int err;
+	} rows[] = {
+		{pipefd[0], 0, 4096, -EBADF},    {sock, 0, 4096, -EBADF},
+		{dir, 0, 4096, -EBADF},          {zero, 0, 4096, -EBADF},
+		{event, 0, 4096, -EBADF},        {read_only, 0, 4096, -EBADF},
+		{-1, 0, 4096, -EBADF},           {memfd, 0, 0, -EINVAL},
+		{memfd, 0, MIB + 1, -EFBIG},     {memfd, 4096, MIB, -EFBIG},
+		{memfd, MIB, 1, -EFBIG},         {memfd, 1, UINT64_MAX, -EINVAL},
+		{memfd, UINT64_MAX, 1, -EINVAL}, {memfd, 8192, UINT64_MAX - 4095, -EINVAL},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		assert_int_equal(gmem_map_open(rows[i].fd, rows[i].offset, rows[i].size, &map, &diag),
+				 rows[i].err);
+		assert_ptr_equal(map, (void *)0x1);
+		assert_true(diag.cause[0] != '\0');
+	}
+	close(pipefd[0]);
+	close(pipefd[1]);
+	close(sock);
+	close(dir);
+	close(zero);
+	close(event);
+	close(read_only);
+	close(memfd);
+}
+
+static void
+test_map_offset_not_on_a_page(void **state)
+{
+	int fd = memfd_make(MIB);
+	uint8_t *file = mmap(NULL, MIB, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	struct gmem_map *map;
+	struct diag diag;
+
+	file[5000] = 0x5a;
+	assert_int_equal(gmem_map_open(fd, 5000, 10000, &map, &diag), 0);
+	assert_int_equal(map->va[0], 0x5a);
+	assert_int_equal(map->size, 10000);
+	gmem_map_unref(map);
+	munmap(file, MIB);
+	close(fd);
+}
+
+static void
+test_table_refuses(void **state)
+{
+	int fd = memfd_make(16 * MIB);
+	struct gmem *mem;
+	struct diag diag;
+	const struct {
+		struct gmem_region_spec a, b;
+		int err;
+	} rows[] = {
+		{{0, MIB, 0x10000000, 0, fd}, {MIB, MIB, 0x20000000, MIB, fd}, 0},
+		{{0, MIB, 0x10000000, 0, fd}, {MIB - 1, MIB, 0x20000000, MIB, fd}, -EINVAL},
+		{{0, MIB, 0x10000000, 0, fd}, {0, MIB, 0x20000000, MIB, fd}, -EINVAL},
+		{{0, 4 * MIB, 0x10000000, 0, fd}, {MIB, MIB, 0x20000000, MIB, fd}, -EINVAL},
+		{{0, MIB, 0x10000000, 0, fd}, {2 * MIB, MIB, 0x10000000 + MIB - 1, MIB, fd}, -EINVAL},
+		{{UINT64_MAX - 4095, 8192, 0x10000000, 0, fd}, {0, MIB, 0x20000000, MIB, fd}, -EINVAL},
+		{{0, MIB, UINT64_MAX - 4095, 0, fd}, {MIB, MIB, 0x20000000, MIB, fd}, -EINVAL},
+		{{0, 0, 0x10000000, 0, fd}, {MIB, MIB, 0x20000000, MIB, fd}, -EINVAL},
+	};
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct gmem_region_spec specs[2] = {rows[i].a, rows[i].b};
+
+		assert_int_equal(gmem_build(NULL, specs, 2, &mem, &diag), rows[i].err);
+		if (rows[i].err == 0)
+			gmem_free(mem);
+	}
+	close(fd);
+}
+
+/* Every byte of a small space of addresses and lengths against a plain model. */
+static void
+test_translation_is_exact(void **state)
+{
+	int fd = memfd_make(16 * MIB);
+	const struct gmem_region_spec specs[] = {
+		{0x3000, 0x2000, 0x900000, 0x8000, fd},
+		{0x1000, 0x1000, 0x800000, 0x4000, fd},
+		{0x2000, 0x1000, 0x700000, 0x1000, fd}, /* touches both */
+		{0x8000, 0x1000, 0x100000, 0x2000, fd}, /* behind a hole */
+	};
+	struct gmem_cache hot;
+	struct gmem *mem;
+	struct diag diag;
+
+	assert_int_equal(gmem_build(NULL, specs, 4, &mem, &diag), 0);
+	gmem_cache_init(&hot, mem);
+	for (uint64_t gpa = 0; gpa < 0xa000; gpa += 0x1ff) {
+		for (uint64_t len = 0; len < 0x5000; len += 0x333) {
+			const struct gmem_region_spec *in = NULL;
+			uint64_t piece = 0;
+			uint8_t *va;
+
+			for (size_t i = 0; i < 4; i++)
+				if (gpa >= specs[i].gpa && gpa < specs[i].gpa + specs[i].size)
+					in = &specs[i];
+			va = gmem_va(mem, &hot, gpa, (uint32_t)len);
+			if (in && gpa + len <= in->gpa + in->size) {
+				const uint64_t offset = gpa - in->gpa;
+				uint64_t back;
+
+				assert_non_null(va);
+				assert_true(gmem_uva_to_gpa(mem, in->uva + offset, len, &back));
+				assert_int_equal(back, gpa);
+			} else {
+				assert_null(va);
+			}
+			va = gmem_piece(mem, gpa, len, &piece);
+			assert_int_equal(va != NULL, in != NULL);
+			if (in)
+				assert_int_equal(piece, len < in->gpa + in->size - gpa
+								? len
+								: in->gpa + in->size - gpa);
+		}
+	}
+	assert_null(gmem_va(mem, &hot, UINT64_MAX, 2));
+	assert_null(gmem_va(mem, &hot, 0x4fff, 2));
+	assert_null(gmem_va(mem, &hot, 0x1000, UINT32_MAX));
+	gmem_free(mem);
+	close(fd);
+}
+
+static void
+test_regions_come_and_go(void **state)
+{
+	int fd = memfd_make(4 * MIB);
+	struct gmem_region_spec spec = {0, MIB, 0x10000000, 0, fd};
+	struct gmem *one, *two, *left;
+	struct diag diag;
+
+	assert_int_equal(gmem_build(NULL, &spec, 1, &one, &diag), 0);
+	spec = (struct gmem_region_spec){8 * MIB, MIB, 0x20000000, MIB, fd};
+	assert_int_equal(gmem_build(one, &spec, 1, &two, &diag), 0);
+	/* The mapping of what stays is shared, so its address stays. */
+	assert_ptr_equal(one->regions[0].va, two->regions[0].va);
+	gmem_free(one);
+	two->regions[0].va[0] = 1;
+	assert_int_equal(gmem_build_without(two, 0, 0x10000000, MIB - 1, &left, &diag), -ENOENT);
+	assert_int_equal(gmem_build_without(two, 0, 0x10000000, MIB, &left, &diag), 0);
+	gmem_free(two);
+	assert_int_equal(left->n_regions, 1);
+	assert_int_equal(left->regions[0].gpa, 8 * MIB);
+	assert_int_equal(gmem_build_without(left, 8 * MIB, 0x20000000, MIB, &one, &diag), 0);
+	assert_int_equal(one->n_regions, 0);
+	gmem_free(left);
+	gmem_free(one);
+	close(fd);
+}
+
+static void
+test_log_marks_exactly_the_pages(void **state)
+{
+	static _Atomic uint8_t bits[16];
+	struct gmem_log log = {.bits = bits, .n_bytes = sizeof(bits)};
+
+	for (uint64_t gpa = 0; gpa < 16 * 4096; gpa += 777) {
+		for (uint64_t len = 0; len < 5 * 4096; len += 1001) {
+			memset((void *)bits, 0, sizeof(bits));
+			gmem_log_mark(&log, gpa, len);
+			for (uint64_t page = 0; page < 128; page++) {
+				bool want = len && page >= gpa / 4096 && page <= (gpa + len - 1) / 4096;
+
+				assert_int_equal(bits[page / 8] >> (page % 8) & 1, want);
+			}
+		}
+	}
+	/* Beyond the log: nothing is written, nothing faults. */
+	gmem_log_mark(&log, 128 * 4096, 4096);
+	gmem_log_mark(&log, UINT64_MAX - 10, 10);
+	gmem_log_mark(&log, 127 * 4096, 100 * 4096);
+}
+
+static bool lost_called;
+
+static void
+lost(void *arg)
+{
+	lost_called = true;
+}
+
+static void
+test_truncated_file_is_survived(void **state)
+{
+	struct loop *loop = loop_open();
+	int fd = memfd_make(4 * MIB);
+	struct gmem_region_spec spec = {0, 4 * MIB, 0x10000000, 0, fd};
+	struct gmem *mem;
+	struct diag diag;
+
+	assert_int_equal(gmem_sigbus_install(loop), 0);
+	gmem_sigbus_listen(lost, NULL);
+	assert_int_equal(gmem_build(NULL, &spec, 1, &mem, &diag), 0);
+	mem->regions[0].va[3 * MIB] = 7;
+	assert_false(gmem_is_lost(mem));
+	assert_int_equal(ftruncate(fd, 0), 0);
+	/* The access that would kill the process reads and writes zero pages instead. */
+	assert_int_equal(*(volatile uint8_t *)&mem->regions[0].va[3 * MIB], 0);
+	*(volatile uint8_t *)&mem->regions[0].va[MIB] = 9;
+	assert_true(gmem_is_lost(mem));
+	assert_int_equal(loop_run_once(loop, 1000), 0);
+	assert_true(lost_called);
+	gmem_free(mem);
+	gmem_sigbus_uninstall();
+	loop_run_once(loop, 0);
+	loop_close(loop);
+	close(fd);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_map_refuses),
+		cmocka_unit_test(test_map_offset_not_on_a_page),
+		cmocka_unit_test(test_table_refuses),
+		cmocka_unit_test(test_translation_is_exact),
+		cmocka_unit_test(test_regions_come_and_go),
+		cmocka_unit_test(test_log_marks_exactly_the_pages),
+		cmocka_unit_test(test_truncated_file_is_survived),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

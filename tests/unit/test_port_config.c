@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* test_port_config: lines of configuration, the port table, default addresses; with two made-up kinds. */
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "port.h"
+
+static const struct port_key guest_keys[] = {
+	{"path", "SOCKET", "unix socket"},
+	{"mode", "server|client", "who listens"},
+	{0},
+};
+
+static int guest_n_open;
+
+static int
+guest_check(struct port_config *config, struct diag *diag)
+{
+	if (config->values[1] && strcmp(config->values[1], "server") && strcmp(config->values[1], "client"))
+		return diag_set(diag, -EINVAL, "mode=server", "port %s: mode: '%s' is unknown", config->name,
+				config->values[1]);
+	snprintf(config->resource, sizeof(config->resource), "socket %s",
+		 config->values[0] ? config->values[0] : config->name);
+	return 0;
+}
+
+static int
+guest_open(struct port *port, const struct port_config *config, struct diag *diag)
+{
+	if (config->mtu == 666)
+		return diag_set(diag, -EIO, "another mtu", "port %s: no", config->name);
+	port->n_queues = config->n_queues;
+	port->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, port->n_queues * sizeof(port->queues[0]));
+	memset(port->queues, 0, port->n_queues * sizeof(port->queues[0]));
+	atomic_store(&port->n_active, 0);
+	guest_n_open++;
+	return 0;
+}
+
+static void
+guest_close(struct port *port)
+{
+	free(port->queues);
+	guest_n_open--;
+}
+
+static struct port_kind guest_kind = {
+	.name = "vhost-user",
+	.keys = guest_keys,
+	.check = guest_check,
+	.open = guest_open,
+	.close = guest_close,
+};
+PORT_KIND_REGISTER(guest_kind)
+
+static struct port_kind plain_kind = {.name = "plain"};
+PORT_KIND_REGISTER(plain_kind)
+
+static void
+test_good(void **state)
+{
+	static const struct rte_ether_addr mac = {{0x52, 0x54, 0, 0x12, 0x34, 0x56}};
+	struct port_config config;
+	struct diag diag;
+
+	assert_int_equal(port_config_parse(&config, "vm0=vhost-user", &diag), 0);
+	assert_string_equal(config.name, "vm0");
+	assert_ptr_equal(config.kind, &guest_kind);
+	assert_int_equal(config.n_queues, 1);
+	assert_false(config.has_mac);
+	assert_int_equal(config.mtu, 0);
+	assert_null(config.values[0]);
+	assert_string_equal(config.resource, "socket vm0");
+	port_config_free(&config);
+
+	assert_int_equal(
+		port_config_parse(&config,
+				  "a.b-c_9=vhost-user,mode=client,queues=128,mtu=65535,path=/tmp/x=y.sock,"
+				  "mac=52:54:00:12:34:56",
+				  &diag),
+		0);
+	assert_int_equal(config.n_queues, 128);
+	assert_int_equal(config.mtu, 65535);
+	assert_true(config.has_mac);
+	assert_memory_equal(&config.mac, &mac, sizeof(mac));
+	assert_string_equal(config.values[0], "/tmp/x=y.sock");
+	assert_string_equal(config.values[1], "client");
+	assert_string_equal(config.resource, "socket /tmp/x=y.sock");
+	port_config_free(&config);
+	assert_null(config.values[0]);
+
+	assert_int_equal(
+		port_config_parse(&config, "0123456789012345678901234567890=plain,mtu=68,queues=1", &diag),
+		0);
+	assert_int_equal(strlen(config.name), PORT_NAME_SIZE - 1);
+	port_config_free(&config);
+}
+
+static void
+test_bad(void **state)
+{
+	static const struct {
+		const char *line, *cause, *hint;
+	} row[] = {
+		{"", "port: the configuration is empty",
+		 "NAME=KIND[,key=value]..., for example p0=vhost-user"},
+		{"vm0", "port 'vm0': no kind is given",
+		 "NAME=KIND[,key=value]..., for example vm0=vhost-user"},
+		{"vm0,queues=2", "port 'vm0': no kind is given",
+		 "NAME=KIND[,key=value]..., for example vm0=vhost-user"},
+		{"vhost-user", "port 'vhost-user': no kind is given",
+		 "NAME=KIND[,key=value]..., for example p0=vhost-user"},
+		{"=vhost-user", "port '': the name is empty", "port0=vhost-user"},
+		{"-a=plain,mtu=99", "port '-a': a name starts with a letter or a digit", "a=plain,mtu=99"},
+		{"v m/0=plain", "port 'v m/0': a name has letters, digits, '-', '_' and '.' only",
+		 "v-m-0=plain"},
+		{"01234567890123456789012345678901=plain",
+		 "port '01234567890123456789012345678901': a name has at most 31 characters",
+		 "0123456789012345678901234567890=plain"},
+		{"vm0=", "port vm0: the kind is empty", "vm0=plain (kinds: vhost-user, plain)"},
+		{"vm0=vhostuser,queues=2", "port vm0: there is no kind 'vhostuser'",
+		 "vm0=vhost-user,queues=2 (kinds: vhost-user, plain)"},
+		{"vm0=vhost-user,queus=2", "port vm0: kind vhost-user has no key 'queus'",
+		 "queues=2 (keys: queues, mac, mtu, path, mode)"},
+		{"vm0=vhost-user,pth", "port vm0: kind vhost-user has no key 'pth'",
+		 "path=SOCKET (keys: queues, mac, mtu, path, mode)"},
+		{"vm0=plain,=1", "port vm0: kind plain has no key ''",
+		 "mac=XX:XX:XX:XX:XX:XX (keys: queues, mac, mtu)"},
+		{"vm0=plain,path=/x", "port vm0: kind plain has no key 'path'",
+		 "mac=XX:XX:XX:XX:XX:XX (keys: queues, mac, mtu)"},
+		{"vm0=vhost-user,queues", "port vm0: key 'queues' has no value", "queues=1..128"},
+		{"vm0=vhost-user,path=", "port vm0: key 'path' has no value", "path=SOCKET"},
+		{"vm0=vhost-user,queues=1,queues=1", "port vm0: key 'queues' is given twice",
+		 "queues=1 once"},
+		{"vm0=vhost-user,path=/a,path=/b", "port vm0: key 'path' is given twice", "path=/b once"},
+		{"vm0=vhost-user,", "port vm0: nothing stands next to a comma",
+		 "vm0=vhost-user[,key=value]..."},
+		{"vm0=vhost-user,,queues=1", "port vm0: nothing stands next to a comma",
+		 "vm0=vhost-user[,key=value]..."},
+		{"vm0=vhost-user,queues=1,", "port vm0: nothing stands next to a comma",
+		 "vm0=vhost-user[,key=value]..."},
+		{"vm0=vhost-user,queues=0", "port vm0: queues: 0 is not in 1..128", "queues=1"},
+		{"vm0=vhost-user,queues=129", "port vm0: queues: 129 is not in 1..128", "queues=128"},
+		{"vm0=vhost-user,queues=99999999999999999999",
+		 "port vm0: queues: 99999999999999999999 is not in 1..128", "queues=128"},
+		{"vm0=vhost-user,queues=two", "port vm0: queues: 'two' is not a number", "queues=1..128"},
+		{"vm0=vhost-user,queues=-1", "port vm0: queues: '-1' is not a number", "queues=1..128"},
+		{"vm0=vhost-user,queues=1x", "port vm0: queues: '1x' is not a number", "queues=1..128"},
+		{"vm0=vhost-user,mtu=67", "port vm0: mtu: 67 is not in 68..65535", "mtu=68"},
+		{"vm0=vhost-user,mtu=65536", "port vm0: mtu: 65536 is not in 68..65535", "mtu=65535"},
+		{"vm0=vhost-user,mac=53:54:00:12:34:56",
+		 "port vm0: mac: '53:54:00:12:34:56' is a multicast address", "mac=52:54:00:12:34:56"},
+		{"vm0=vhost-user,mode=srver", "port vm0: mode: 'srver' is unknown", "mode=server"},
+	};
+
+	for (size_t i = 0; i < RTE_DIM(row); i++) {
+		struct port_config config;
+		struct diag diag = {0};
+
+		assert_true(port_config_parse(&config, row[i].line, &diag) < 0);
+		assert_string_equal(diag.cause, row[i].cause);
+		assert_string_equal(diag.hint, row[i].hint);
+	}
+}
+
+/* The hint to a bad address is the one the port would have had. */
+static void
+test_bad_mac(void **state)
+{
+	static const struct {
+		const char *value, *what;
+	} row[] = {
+		{"00:00:00:00:00:00", "the all-zero address"}, {"ff:ff:ff:ff:ff:ff", "a multicast address"},
+		{"52:54:00:12:34", "not a MAC address"},       {"52:54:00:12:34:5g", "not a MAC address"},
+		{"52:54:00:12:34:56:78", "not a MAC address"}, {"525400123456", "not a MAC address"},
+	};
+	struct rte_ether_addr mac;
+	char text[RTE_ETHER_ADDR_FMT_SIZE], want[128], line[512];
+
+	port_mac_from_name(&mac, "vm0");
+	rte_ether_format_addr(text, sizeof(text), &mac);
+	for (size_t i = 0; i < RTE_DIM(row); i++) {
+		struct port_config config;
+		struct diag diag = {0};
+
+		snprintf(line, sizeof(line), "vm0=plain,mac=%s", row[i].value);
+		assert_int_equal(port_config_parse(&config, line, &diag), -EINVAL);
+		snprintf(want, sizeof(want), "port vm0: mac: '%s' is %s", row[i].value, row[i].what);
+		assert_string_equal(diag.cause, want);
+		snprintf(want, sizeof(want), "mac=%s", text);
+		assert_string_equal(diag.hint, want);
+		snprintf(line, sizeof(line), "vm0=plain,%s", diag.hint);
+		assert_int_equal(port_config_parse(&config, line, &diag), 0);
+		port_config_free(&config);
+	}
+}
+
+/* Lines far longer than a diag: refused, and cut to one line. */
+static void
+test_bad_long(void **state)
+{
+	static char line[8192];
+	struct port_config config;
+	struct diag diag;
+
+	for (const char *const *start =
+		     (const char *const[]){"", "vm0=", "vm0=plain,", "vm0=plain,mac=", NULL};
+	     *start; start++) {
+		memset(line, 'x', sizeof(line) - 1);
+		memcpy(line, *start, strlen(*start));
+		assert_int_equal(port_config_parse(&config, line, &diag), -EINVAL);
+		assert_null(strchr(diag.cause, '\n'));
+		assert_true(diag.hint[0]);
+	}
+}
+
+static void
+test_check(void **state)
+{
+	struct port_config configs[3];
+	struct diag diag;
+
+	assert_int_equal(port_config_parse(&configs[0], "vm0=vhost-user,path=/a", &diag), 0);
+	assert_int_equal(port_config_parse(&configs[1], "p=plain", &diag), 0);
+	assert_int_equal(port_config_parse(&configs[2], "vm1=vhost-user,path=/b", &diag), 0);
+	assert_int_equal(port_config_check(configs, 3, &diag), 0);
+	port_config_free(&configs[2]);
+
+	assert_int_equal(port_config_parse(&configs[2], "vm1=vhost-user,path=/a", &diag), 0);
+	assert_int_equal(port_config_check(configs, 3, &diag), -EEXIST);
+	assert_string_equal(diag.cause, "port vm1: two ports on one socket: port vm0 has socket /a too");
+	assert_string_equal(diag.hint, "give port vm1 a socket of its own");
+	port_config_free(&configs[2]);
+
+	assert_int_equal(port_config_parse(&configs[2], "vm0=vhost-user,path=/c", &diag), 0);
+	assert_int_equal(port_config_check(configs, 3, &diag), -EEXIST);
+	assert_string_equal(diag.cause, "port vm0: two ports have this name");
+	assert_string_equal(diag.hint, "give each port its own name, for example vm0-2=vhost-user");
+	/* Kinds that claim nothing do not collide. */
+	port_config_free(&configs[0]);
+	port_config_free(&configs[2]);
+	assert_int_equal(port_config_parse(&configs[0], "q=plain", &diag), 0);
+	assert_int_equal(port_config_check(configs, 2, &diag), 0);
+	port_config_free(&configs[0]);
+	port_config_free(&configs[1]);
+}
+
+static int
+open_line(const char *line, struct port **ret_port, struct diag *diag)
+{
+	struct port_config config;
+	int ret;
+
+	assert_int_equal(port_config_parse(&config, line, diag), 0);
+	ret = port_open(&config, ret_port, diag);
+	port_config_free(&config);
+	return ret;
+}
+
+static void
+test_table(void **state)
+{
+	struct port *a, *b, *c = NULL;
+	struct diag diag;
+
+	assert_int_equal(open_line("a=vhost-user,path=/a,queues=3", &a, &diag), 0);
+	assert_int_equal(open_line("b=vhost-user", &b, &diag), 0);
+	assert_int_equal(a->id, 0);
+	assert_int_equal(b->id, 1);
+	assert_string_equal(a->name, "a");
+	assert_ptr_equal(a->kind, &guest_kind);
+	assert_int_equal(atomic_load(&a->n_active), 1); /* though the kind said 0 */
+	for (uint16_t q = 0; q < 3; q++) {
+		assert_ptr_equal(a->queues[q].port, a);
+		assert_int_equal(a->queues[q].idx, q);
+		assert_int_equal(a->queues[q].worker, UINT16_MAX);
+	}
+	assert_ptr_equal(port_by_id(1), b);
+	assert_null(port_by_id(2));
+	assert_null(port_by_id(PORT_MAX));
+	assert_ptr_equal(port_by_name("a"), a);
+	assert_null(port_by_name("c"));
+	assert_int_equal(port_count(), 2);
+
+	assert_int_equal(open_line("a=vhost-user,path=/x", &c, &diag), -EEXIST);
+	assert_string_equal(diag.cause, "port a: a port of this name is open");
+	assert_int_equal(open_line("c=vhost-user,path=/a", &c, &diag), -EEXIST);
+	assert_string_equal(diag.cause, "port c: two ports on one socket: port a has socket /a");
+	assert_string_equal(diag.hint, "give port c a socket of its own, or remove port a first");
+	assert_int_equal(open_line("c=vhost-user,mtu=666", &c, &diag), -EIO);
+	assert_string_equal(diag.cause, "port c: no");
+	assert_null(c);
+	assert_int_equal(port_count(), 2);
+
+	a->queues[0].stats.rx_packets = 1;
+	a->queues[2].stats.rx_packets = 10;
+	a->queues[1].stats.drops[DROP_N - 1] = 5;
+	{
+		struct port_stats stats;
+
+		port_stats_read(a, &stats);
+		assert_int_equal(stats.rx_packets, 11);
+		assert_int_equal(stats.tx_packets, 0);
+		assert_int_equal(stats.drops[DROP_N - 1], 5);
+	}
+	/* The slot, the name and the resource are free again. */
+	port_close(a);
+	assert_null(port_by_name("a"));
+	assert_int_equal(open_line("c=vhost-user,path=/a", &c, &diag), 0);
+	assert_int_equal(c->id, 0);
+	port_close(b);
+	port_close(c);
+	port_close(NULL);
+	assert_int_equal(port_count(), 0);
+	assert_int_equal(guest_n_open, 0);
+}
+
+static void
+test_table_full(void **state)
+{
+	struct port *port;
+	struct diag diag;
+	char line[64];
+
+	for (int i = 0; i < PORT_MAX; i++) {
+		snprintf(line, sizeof(line), "vm%d=vhost-user", i);
+		assert_int_equal(open_line(line, &port, &diag), 0);
+	}
+	assert_int_equal(open_line("one-more=vhost-user", &port, &diag), -ENOSPC);
+	assert_string_equal(diag.cause, "port one-more: 1024 ports are open");
+	for (int i = 0; i < PORT_MAX; i++)
+		port_close(port_by_id((unsigned int)i));
+	assert_int_equal(port_count(), 0);
+}
+
+static int
+compare_mac(const void *a, const void *b)
+{
+	return memcmp(a, b, sizeof(struct rte_ether_addr));
+}
+
+static void
+test_mac(void **state)
+{
+	enum { N = 20000 };
+	/* The address of a name must never change: guests keep it in their configuration. */
+	static const struct rte_ether_addr vm0 = {{0x5a, 0x09, 0xce, 0x88, 0x71, 0x97}};
+	static struct rte_ether_addr macs[N];
+	struct rte_ether_addr mac;
+	char name[PORT_NAME_SIZE];
+
+	for (int i = 0; i < N; i++) {
+		snprintf(name, sizeof(name), "vm%d", i);
+		port_mac_from_name(&macs[i], name);
+		assert_true(rte_is_local_admin_ether_addr(&macs[i]));
+		assert_true(rte_is_unicast_ether_addr(&macs[i]));
+		port_mac_from_name(&mac, name);
+		assert_memory_equal(&mac, &macs[i], sizeof(mac));
+	}
+	assert_memory_equal(&macs[0], &vm0, sizeof(vm0));
+	qsort(macs, N, sizeof(macs[0]), compare_mac);
+	for (int i = 1; i < N; i++)
+		assert_memory_not_equal(&macs[i - 1], &macs[i], sizeof(mac));
+}
+
+static void
+test_drop_names(void **state)
+{
+	for (int i = 0; i < DROP_N; i++) {
+		assert_true(port_drop_name[i] && port_drop_name[i][0]);
+		assert_true(port_drop_help[i] && port_drop_help[i][0]);
+	}
+	assert_string_equal(port_drop_name[DROP_HANDOFF_FULL], "handoff_full");
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_good),       cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_bad_mac),    cmocka_unit_test(test_bad_long),
+		cmocka_unit_test(test_check),      cmocka_unit_test(test_table),
+		cmocka_unit_test(test_table_full), cmocka_unit_test(test_mac),
+		cmocka_unit_test(test_drop_names),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}

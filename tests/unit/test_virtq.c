@@ -1,0 +1,574 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Rings without packets: positions, faults, notification, both layouts. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "driver.h"
+#include "ring.h"
+
+enum { FRESH = 0x80008000u };
+
+struct rig {
+	struct driver_mem mem;
+	struct driver_queue driver;
+	struct virtq vq;
+};
+
+static struct rig *
+rig_open(uint32_t traits, uint16_t size, bool event_idx)
+{
+	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+
+	memset(rig, 0, sizeof(*rig));
+	driver_mem_open(&rig->mem);
+	driver_queue_open(&rig->driver, &rig->mem, 0, traits, size, event_idx);
+	assert_int_equal(virtq_start(&rig->vq, &rig->driver.conf, traits & TRAIT_PACKED ? FRESH : 0), 0);
+	return rig;
+}
+
+static void
+rig_close(struct rig *rig)
+{
+	if (rig->driver.conf.call_fd >= 0)
+		close(rig->driver.conf.call_fd);
+	driver_queue_close(&rig->driver);
+	driver_mem_close(&rig->mem);
+	free(rig);
+}
+
+static uint16_t
+rig_fetch(struct rig *rig, struct virtq_elem elems[], uint16_t n)
+{
+	struct virtq_cursor at = rig->vq.avail;
+
+	return virtq_fetch(&rig->vq, &rig->driver.conf, &at, elems, n, rig->driver.conf.traits);
+}
+
+/* Take and return up to n chains as a device does; returns the count. */
+static uint16_t
+rig_turn(struct rig *rig, uint16_t n)
+{
+	struct virtq_elem elems[VIRTQ_FETCH_MAX];
+	const uint32_t traits = rig->driver.conf.traits;
+
+	n = rig_fetch(rig, elems, n);
+	for (uint16_t i = 0; i < n; i++)
+		virtq_retire(&rig->vq, &rig->driver.conf, &elems[i], 0, traits);
+	if (n)
+		virtq_publish(&rig->vq, &rig->driver.conf, traits);
+	return n;
+}
+
+static const struct driver_buf one_buf = {0x200000, 100, false};
+
+/* --- positions --- */
+
+static void
+test_base_outside_the_ring_is_refused(void **state)
+{
+	const struct {
+		uint32_t base;
+		bool packed;
+		uint16_t size;
+		bool valid;
+	} rows[] = {
+		{0, false, 256, true},          {65535, false, 256, true},
+		{65536, false, 256, false},     {0xffffffff, false, 256, false},
+		{FRESH, true, 256, true},       {0, true, 256, true},
+		{255, true, 256, true},         {256, true, 256, false},
+		{0x7fff, true, 32768, true},    {0x80ff80ff, true, 256, true},
+		{0x81008000, true, 256, false}, {0x80008100, true, 256, false},
+		{0xffffffff, true, 256, false}, {0x80008000, true, 1, true},
+		{0x80008001, true, 1, false},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		assert_int_equal(virtq_base_valid(rows[i].base, rows[i].packed, rows[i].size), rows[i].valid);
+}
+
+/* Stop and start again at every position of several laps: the driver notices nothing. */
+static void
+test_restart_at_every_position(void **state)
+{
+	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
+		uint16_t size = traits & TRAIT_PACKED ? 5 : 4;
+		struct rig *rig = rig_open(traits, size, false);
+		uint64_t tag;
+		uint32_t len;
+
+		for (uint64_t i = 0; i < 100000; i++) {
+			uint32_t base;
+
+			assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
+			assert_int_equal(rig_turn(rig, 2), 1);
+			assert_true(driver_get(&rig->driver, &tag, &len));
+			assert_int_equal(tag, i);
+			base = virtq_base(&rig->vq, traits & TRAIT_PACKED);
+			memset(&rig->vq, 0xa5, sizeof(rig->vq));
+			assert_int_equal(virtq_start(&rig->vq, &rig->driver.conf, base), 0);
+		}
+		rig_close(rig);
+	}
+}
+
+/* What an earlier back-end took and did not return is taken again. */
+static void
+test_restart_takes_unreturned_again(void **state)
+{
+	struct virtq_elem elems[VIRTQ_FETCH_MAX];
+	struct rig *rig = rig_open(0, 16, false);
+
+	for (uint64_t i = 0; i < 8; i++)
+		assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
+	assert_int_equal(rig_turn(rig, 3), 3);
+	assert_int_equal(virtq_start(&rig->vq, &rig->driver.conf, 6), 0);
+	assert_int_equal(rig_fetch(rig, elems, VIRTQ_FETCH_MAX), 5);
+	rig_close(rig);
+
+	/* Packed: available position ahead of the used one. */
+	rig = rig_open(TRAIT_PACKED, 16, false);
+	for (uint64_t i = 0; i < 8; i++)
+		assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
+	assert_int_equal(rig_turn(rig, 3), 3);
+	assert_int_equal(virtq_start(&rig->vq, &rig->driver.conf, 0x80038006), 0);
+	assert_int_equal(rig_fetch(rig, elems, VIRTQ_FETCH_MAX), 5);
+	rig_close(rig);
+}
+
+/* Fetched but not retired is put back. */
+static void
+test_not_retired_is_put_back(void **state)
+{
+	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
+		struct rig *rig = rig_open(traits, 8, false);
+		struct virtq_elem elems[VIRTQ_FETCH_MAX];
+
+		for (uint64_t i = 0; i < 8; i++)
+			assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
+		for (int i = 0; i < 5; i++)
+			assert_int_equal(rig_fetch(rig, elems, VIRTQ_FETCH_MAX), 8);
+		assert_int_equal(rig_turn(rig, 3), 3);
+		assert_int_equal(rig_fetch(rig, elems, VIRTQ_FETCH_MAX), 5);
+		rig_close(rig);
+	}
+}
+
+/* --- faults --- */
+
+static enum virtq_fault
+fault_of(struct rig *rig)
+{
+	return atomic_load(&rig->vq.fault);
+}
+
+static enum virtq_walk
+walk_first(struct rig *rig, struct virtq_chain *chain)
+{
+	struct virtq_elem elem;
+
+	assert_int_equal(rig_fetch(rig, &elem, 1), 1);
+	return virtq_walk(&rig->vq, &rig->driver.conf, &elem, chain);
+}
+
+static void
+test_avail_index_jump(void **state)
+{
+	const uint16_t jumps[] = {17, 1000, 0xffff, 0x8000};
+
+	for (size_t i = 0; i < 4; i++) {
+		struct rig *rig = rig_open(0, 16, false);
+		struct virtq_elem elem;
+
+		rig->driver.avail->idx = jumps[i];
+		assert_int_equal(rig_fetch(rig, &elem, 1), 0);
+		assert_int_equal(fault_of(rig), FAULT_AVAIL_JUMP);
+		rig_close(rig);
+	}
+}
+
+static void
+test_head_outside_table(void **state)
+{
+	const uint16_t heads[] = {16, 65535};
+
+	for (size_t i = 0; i < 2; i++) {
+		struct rig *rig = rig_open(0, 16, false);
+		struct virtq_elem elems[8];
+
+		assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, 0));
+		rig->driver.avail->ring[1] = heads[i];
+		rig->driver.avail->idx = 2;
+		/* The good one first; the queue breaks when the bad one is next. */
+		assert_int_equal(rig_fetch(rig, elems, 8), 1);
+		assert_int_equal(fault_of(rig), FAULT_NONE);
+		assert_int_equal(rig_turn(rig, 8), 1);
+		assert_int_equal(rig_turn(rig, 8), 0);
+		assert_int_equal(fault_of(rig), FAULT_HEAD_RANGE);
+		rig_close(rig);
+	}
+}
+
+static void
+test_split_next_outside_and_loops(void **state)
+{
+	const struct {
+		uint16_t next[3];
+		enum virtq_fault fault;
+	} rows[] = {
+		{{0, 0, 0}, FAULT_LOOP},        {{1, 0, 0}, FAULT_LOOP},           {{1, 2, 1}, FAULT_LOOP},
+		{{16, 0, 0}, FAULT_NEXT_RANGE}, {{1, 65535, 0}, FAULT_NEXT_RANGE},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (uint32_t len = 0; len < 2; len++) {
+			struct rig *rig = rig_open(0, 16, false);
+			static struct virtq_chain chain;
+
+			for (uint16_t d = 0; d < 3; d++)
+				rig->driver.desc[d] = (struct vring_desc){0x200000, len, VRING_DESC_F_NEXT,
+									  rows[i].next[d]};
+			rig->driver.avail->ring[0] = 0;
+			rig->driver.avail->idx = 1;
+			assert_int_equal(walk_first(rig, &chain), VIRTQ_WALK_BROKEN);
+			assert_int_equal(fault_of(rig), rows[i].fault);
+			rig_close(rig);
+		}
+}
+
+static void
+test_packed_list_longer_than_the_ring(void **state)
+{
+	struct rig *rig = rig_open(TRAIT_PACKED, 7, false);
+	struct virtq_elem elem;
+
+	for (uint16_t d = 0; d < 7; d++)
+		rig->driver.ring[d] =
+			(struct vring_packed_desc){0x200000, 64, d, VRING_DESC_F_NEXT | PACKED_AVAIL};
+	assert_int_equal(rig_fetch(rig, &elem, 1), 0);
+	assert_int_equal(fault_of(rig), FAULT_LOOP);
+	rig_close(rig);
+}
+
+/* An indirect table, entry by entry. */
+static void
+test_indirect_tables(void **state)
+{
+	enum { W = VRING_DESC_F_WRITE, N = VRING_DESC_F_NEXT, I = VRING_DESC_F_INDIRECT };
+	const struct {
+		bool packed;
+		uint16_t outer;
+		uint32_t len;
+		uint16_t flags[3], next[3];
+		enum virtq_fault fault;
+	} rows[] = {
+		{false, I, 0, {0}, {0}, FAULT_INDIRECT_SIZE},
+		{false, I, 15, {0}, {0}, FAULT_INDIRECT_SIZE},
+		{false, I, 17, {0}, {0}, FAULT_INDIRECT_SIZE},
+		{false, I, 17 * 16, {0}, {0}, FAULT_INDIRECT_SIZE},
+		{false, I, UINT32_MAX - 15, {0}, {0}, FAULT_INDIRECT_SIZE},
+		{false, I | N, 32, {0}, {0}, FAULT_INDIRECT_FLAGS},
+		{false, I, 32, {I}, {0}, FAULT_INDIRECT_FLAGS},
+		{false, I, 48, {N, I}, {1}, FAULT_INDIRECT_FLAGS},
+		{false, I, 32, {N}, {2}, FAULT_NEXT_RANGE},
+		{false, I, 32, {N, N}, {1, 0}, FAULT_LOOP},
+		{false, I, 16, {N}, {0}, FAULT_LOOP},
+		{false, I, 32, {W | N, 0}, {1}, FAULT_ORDER},
+		{false, I | W, 32, {N, W}, {1}, FAULT_NONE},
+		{true, I, 0, {0}, {0}, FAULT_INDIRECT_SIZE},
+		{true, I, 15, {0}, {0}, FAULT_INDIRECT_SIZE},
+		{true, I, 17 * 16, {0}, {0}, FAULT_INDIRECT_SIZE},
+		{true, I, 32, {I, 0}, {0}, FAULT_INDIRECT_FLAGS},
+		{true, I, 32, {0, I}, {0}, FAULT_INDIRECT_FLAGS},
+		{true, I, 32, {W, 0}, {0}, FAULT_ORDER},
+		/* NEXT and the ring flags mean nothing inside. */
+		{true, I | W, 48, {N, PACKED_AVAIL | PACKED_USED, W}, {0}, FAULT_NONE},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+		struct rig *rig = rig_open(rows[i].packed ? TRAIT_PACKED : 0, 16, false);
+		static struct virtq_chain chain;
+		uint64_t table = 0x300000;
+
+		for (uint16_t d = 0; d < 3; d++) {
+			struct vring_desc *split = (struct vring_desc *)driver_va(&rig->mem, table) + d;
+			struct vring_packed_desc *packed = (struct vring_packed_desc *)split;
+
+			if (rows[i].packed)
+				*packed = (struct vring_packed_desc){0x200000, 64, 9, rows[i].flags[d]};
+			else
+				*split = (struct vring_desc){0x200000, 64, rows[i].flags[d], rows[i].next[d]};
+		}
+		if (rows[i].packed) {
+			rig->driver.ring[0] = (struct vring_packed_desc){table, rows[i].len, 0,
+									 rows[i].outer | PACKED_AVAIL};
+		} else {
+			rig->driver.desc[0] = (struct vring_desc){table, rows[i].len, rows[i].outer, 1};
+			rig->driver.avail->idx = 1;
+		}
+		assert_int_equal(walk_first(rig, &chain),
+				 rows[i].fault == FAULT_NONE ? VIRTQ_WALK_OK : VIRTQ_WALK_BROKEN);
+		assert_int_equal(fault_of(rig), rows[i].fault);
+		rig_close(rig);
+	}
+}
+
+/* Packed: a descriptor both indirect and chained must not occupy the device for ever. */
+static void
+test_packed_indirect_with_next(void **state)
+{
+	struct rig *rig = rig_open(TRAIT_PACKED, 16, false);
+	static struct virtq_chain chain;
+
+	rig->driver.ring[1] = (struct vring_packed_desc){0x200000, 64, 0, PACKED_AVAIL};
+	rig->driver.ring[0] = (struct vring_packed_desc){
+		0x300000, 32, 0, VRING_DESC_F_INDIRECT | VRING_DESC_F_NEXT | PACKED_AVAIL};
+	assert_int_equal(walk_first(rig, &chain), VIRTQ_WALK_BROKEN);
+	assert_int_equal(fault_of(rig), FAULT_INDIRECT_FLAGS);
+	rig_close(rig);
+}
+
+static void
+test_indirect_not_negotiated(void **state)
+{
+	for (uint32_t traits = 0; traits <= TRAIT_PACKED; traits += TRAIT_PACKED) {
+		struct rig *rig = rig_open(traits, 16, false);
+		static struct virtq_chain chain;
+
+		rig->driver.conf.indirect = false;
+		assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_INDIRECT, 0));
+		assert_int_equal(walk_first(rig, &chain), VIRTQ_WALK_BROKEN);
+		assert_int_equal(fault_of(rig), FAULT_INDIRECT_FLAGS);
+		rig_close(rig);
+	}
+}
+
+/* Longer than we keep, but within the table: useless, not broken. */
+static void
+test_chain_of_too_many_pieces(void **state)
+{
+	for (uint32_t traits = 0; traits <= TRAIT_PACKED; traits += TRAIT_PACKED) {
+		struct rig *rig = rig_open(traits, 512, false);
+		static struct virtq_chain chain;
+		struct driver_buf bufs[DRIVER_BUFS_MAX];
+
+		for (unsigned int i = 0; i < DRIVER_BUFS_MAX; i++)
+			bufs[i] = (struct driver_buf){0x200000 + i, 1, false};
+		assert_true(driver_add(&rig->driver, bufs, VIRTQ_SEGS_MAX, DRIVER_DIRECT, 0));
+		assert_int_equal(walk_first(rig, &chain), VIRTQ_WALK_OK);
+		assert_int_equal(rig_turn(rig, 1), 1);
+		assert_true(driver_add(&rig->driver, bufs, VIRTQ_SEGS_MAX + 1, DRIVER_INDIRECT, 1));
+		assert_int_equal(walk_first(rig, &chain), VIRTQ_WALK_BAD);
+		assert_int_equal(fault_of(rig), FAULT_NONE);
+		rig_close(rig);
+	}
+}
+
+/* --- notification --- */
+
+static unsigned int
+calls(struct rig *rig)
+{
+	uint64_t n = 0;
+
+	return read(rig->driver.conf.call_fd, &n, sizeof(n)) == sizeof(n) ? (unsigned int)n : 0;
+}
+
+static void
+notify_round(struct rig *rig, uint64_t tag, bool settle)
+{
+	assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, tag));
+	assert_int_equal(rig_turn(rig, 1), 1);
+	virtq_notify(&rig->vq, &rig->driver.conf);
+	if (settle && rig->vq.notify_pending)
+		virtq_notify_settle(&rig->vq, &rig->driver.conf);
+}
+
+static void
+drain(struct rig *rig)
+{
+	uint64_t tag;
+	uint32_t len;
+
+	while (driver_get(&rig->driver, &tag, &len))
+		;
+}
+
+static void
+test_notification_is_sent_when_wanted(void **state)
+{
+	for (uint32_t traits = 0; traits <= TRAIT_PACKED; traits += TRAIT_PACKED)
+		for (int event_idx = 0; event_idx < 2; event_idx++) {
+			struct rig *rig = rig_open(traits, traits & TRAIT_PACKED ? 7 : 8, event_idx);
+
+			rig->driver.conf.call_fd = eventfd(0, EFD_NONBLOCK);
+			/* Several laps, and for the split ring's 16-bit index more than one turn of it. */
+			for (uint64_t i = 0; i < 70000; i++) {
+				driver_interrupts(&rig->driver,
+						  event_idx ? DRIVER_INTERRUPTS_NEXT : DRIVER_INTERRUPTS_ON);
+				notify_round(rig, i, true);
+				assert_int_equal(calls(rig), 1);
+				drain(rig);
+			}
+			for (uint64_t i = 0; i < 5; i++) {
+				/* Off is set anew, as a driver does that polls. */
+				driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
+				notify_round(rig, i, true);
+				assert_int_equal(calls(rig), 0);
+				drain(rig);
+			}
+			rig_close(rig);
+		}
+}
+
+/* "Not wanted" was stale: the queue stays pending, and settling finds out. */
+static void
+test_late_wish_is_served(void **state)
+{
+	for (uint32_t traits = 0; traits <= TRAIT_PACKED; traits += TRAIT_PACKED)
+		for (int event_idx = 0; event_idx < 2; event_idx++) {
+			struct rig *rig = rig_open(traits, 64, event_idx);
+
+			rig->driver.conf.call_fd = eventfd(0, EFD_NONBLOCK);
+			atomic_store(&rig->vq.conf, &rig->driver.conf);
+			for (uint64_t i = 0; i < 1000; i++) {
+				/* The wish is stored after the device looked, the ring was read before it
+				 * published. */
+				driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
+				notify_round(rig, i, false);
+				assert_int_equal(calls(rig), 0);
+				assert_true(rig->vq.notify_pending);
+				driver_interrupts(&rig->driver,
+						  event_idx ? DRIVER_INTERRUPTS_NEXT : DRIVER_INTERRUPTS_ON);
+				/* The turn in which it published, then one in which it did not. */
+				virtq_notify_service(&rig->vq);
+				assert_int_equal(calls(rig), 0);
+				virtq_notify_service(&rig->vq);
+				assert_int_equal(calls(rig), 1);
+				assert_false(rig->vq.notify_pending);
+				drain(rig);
+			}
+			rig_close(rig);
+		}
+}
+
+/* Event index against the standard's own words, element by element: is the event's position among those just
+ * used? */
+static void
+test_event_index_oracle(void **state)
+{
+	for (uint32_t traits = 0; traits <= TRAIT_PACKED; traits += TRAIT_PACKED)
+		for (uint16_t size = 4; size <= 16; size = (uint16_t)(size * 2)) {
+			struct rig *rig = rig_open(traits, size, true);
+			uint64_t done = 0; /* buffers used since the start */
+			unsigned int seed = size;
+
+			rig->driver.conf.call_fd = eventfd(0, EFD_NONBLOCK);
+			for (int round = 0; round < 20000; round++) {
+				uint16_t n = (uint16_t)(1 + rand_r(&seed) % size);
+				/* An event somewhere within a ring's length after the position of the last
+				 * drain. */
+				uint64_t event = done + (unsigned int)rand_r(&seed) % size;
+				bool want = event < done + n;
+
+				if (traits & TRAIT_PACKED) {
+					struct vring_packed_desc_event *area =
+						driver_va(&rig->mem, rig->driver.avail_gpa);
+
+					area->off_wrap =
+						(uint16_t)(event % size | ((event / size) % 2 ? 0 : 1 << 15));
+					area->flags = VRING_PACKED_EVENT_FLAG_DESC;
+				} else {
+					rig->driver.avail->ring[size] = (uint16_t)event;
+				}
+				for (uint16_t i = 0; i < n; i++)
+					assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
+				assert_int_equal(rig_turn(rig, n), n);
+				virtq_notify(&rig->vq, &rig->driver.conf);
+				if (rig->vq.notify_pending)
+					virtq_notify_settle(&rig->vq, &rig->driver.conf);
+				assert_int_equal(calls(rig), want);
+				drain(rig);
+				done += n;
+			}
+			rig_close(rig);
+		}
+}
+
+static void
+test_full_call_descriptor_is_counted(void **state)
+{
+	struct rig *rig = rig_open(0, 8, false);
+	uint64_t most = UINT64_MAX - 1;
+
+	rig->driver.conf.call_fd = eventfd(0, EFD_NONBLOCK);
+	assert_int_equal(write(rig->driver.conf.call_fd, &most, sizeof(most)), sizeof(most));
+	notify_round(rig, 0, true);
+	assert_int_equal(rig->vq.notified, 1);
+	assert_int_equal(rig->vq.notify_refused, 1);
+	rig_close(rig);
+}
+
+static void
+test_kicks_are_suppressed_and_wanted_again(void **state)
+{
+	struct rig *rig = rig_open(0, 8, false);
+	struct vring_packed_desc_event *device;
+
+	virtq_want_kicks(&rig->vq, &rig->driver.conf, VIRTQ_KICKS_UNWANTED);
+	assert_int_equal(rig->driver.used->flags, VRING_USED_F_NO_NOTIFY);
+	virtq_want_kicks(&rig->vq, &rig->driver.conf, VIRTQ_KICKS_WANTED);
+	assert_int_equal(rig->driver.used->flags, 0);
+	rig_close(rig);
+
+	/* Event index: flags are 0, the index does the work. */
+	rig = rig_open(0, 8, true);
+	virtq_want_kicks(&rig->vq, &rig->driver.conf, VIRTQ_KICKS_UNWANTED);
+	assert_int_equal(rig->driver.used->flags, 0);
+	assert_int_equal(*(uint16_t *)&rig->driver.used->ring[8], 0xffff);
+	virtq_want_kicks(&rig->vq, &rig->driver.conf, VIRTQ_KICKS_WANTED);
+	assert_int_equal(*(uint16_t *)&rig->driver.used->ring[8], 0);
+	rig_close(rig);
+
+	rig = rig_open(TRAIT_PACKED, 8, true);
+	device = driver_va(&rig->mem, rig->driver.used_gpa);
+	virtq_want_kicks(&rig->vq, &rig->driver.conf, VIRTQ_KICKS_UNWANTED);
+	assert_int_equal(device->flags, VRING_PACKED_EVENT_FLAG_DISABLE);
+	virtq_want_kicks(&rig->vq, &rig->driver.conf, VIRTQ_KICKS_WANTED);
+	assert_int_equal(device->flags, VRING_PACKED_EVENT_FLAG_ENABLE);
+	rig_close(rig);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_base_outside_the_ring_is_refused),
+		cmocka_unit_test(test_restart_at_every_position),
+		cmocka_unit_test(test_restart_takes_unreturned_again),
+		cmocka_unit_test(test_not_retired_is_put_back),
+		cmocka_unit_test(test_avail_index_jump),
+		cmocka_unit_test(test_head_outside_table),
+		cmocka_unit_test(test_split_next_outside_and_loops),
+		cmocka_unit_test(test_packed_list_longer_than_the_ring),
+		cmocka_unit_test(test_indirect_tables),
+		cmocka_unit_test(test_packed_indirect_with_next),
+		cmocka_unit_test(test_indirect_not_negotiated),
+		cmocka_unit_test(test_chain_of_too_many_pieces),
+		cmocka_unit_test(test_notification_is_sent_when_wanted),
+		cmocka_unit_test(test_late_wish_is_served),
+		cmocka_unit_test(test_event_index_oracle),
+		cmocka_unit_test(test_full_call_descriptor_is_counted),
+		cmocka_unit_test(test_kicks_are_suppressed_and_wanted_again),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
