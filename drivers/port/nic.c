@@ -27,7 +27,8 @@ enum {
 	NIC_POOL_CACHE = 256,
 	NIC_POOL_CACHE_FULL = NIC_POOL_CACHE * 3 / 2, /* what a worker's cache may hold back */
 	NIC_VLAN_ROOM = 2 * sizeof(struct rte_vlan_hdr),
-	NIC_ROOM_BIG = 16384, /* for devices that want a whole ring frame in one buffer */
+	NIC_ROOM_BIG = 16384,  /* for devices that want a whole frame in one buffer */
+	NIC_BIG_BUFFERS = 255, /* of that size, for devices that send one segment only */
 	NIC_HINT_DEVICES = 16,
 };
 
@@ -46,6 +47,8 @@ struct nic {
 	uint16_t segs_max;  /* segments that a frame may have on its way out */
 	uint32_t frame_max; /* bytes, when an MTU was given */
 	struct rte_mempool *pool;
+	struct rte_mempool
+		*big_pool; /* where frames become one piece that pool can't hold; NULL: never needed */
 
 	/* control only */
 	struct rte_mempool *pool_refused; /* after a failure: the driver may still hold buffers of it */
@@ -104,22 +107,29 @@ nic_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 	return unlikely(any_runt) ? nic_rx_runts(queue, pkts, n) : n;
 }
 
-/* The frame in one piece, in a buffer of ours; NULL: it does not fit, or no buffer is free. */
+/* The frame in one piece, in a buffer of ours; NULL, and why in *ret_drop, when that can't be. */
 static struct rte_mbuf *
-nic_linearise(const struct nic *nic, const struct rte_mbuf *m)
+nic_linearise(const struct nic *nic, const struct rte_mbuf *m, enum port_drop *ret_drop)
 {
 	uint32_t len = rte_pktmbuf_pkt_len(m);
-	struct rte_mbuf *copy = rte_pktmbuf_alloc(nic->pool);
+	struct rte_mempool *pool = nic->pool;
+	struct rte_mbuf *copy;
 	const void *data;
 	char *room;
 
-	if (!copy)
-		return NULL;
-	room = len <= rte_pktmbuf_tailroom(copy) ? rte_pktmbuf_append(copy, (uint16_t)len) : NULL;
-	if (!room) {
-		rte_pktmbuf_free(copy);
+	if (nic->big_pool && len + RTE_PKTMBUF_HEADROOM > rte_pktmbuf_data_room_size(pool))
+		pool = nic->big_pool;
+	if (len + RTE_PKTMBUF_HEADROOM > rte_pktmbuf_data_room_size(pool)) {
+		*ret_drop = DROP_TOO_LONG;
 		return NULL;
 	}
+	copy = rte_pktmbuf_alloc(pool);
+	if (!copy) {
+		/* They are all on their way out. */
+		*ret_drop = DROP_TX_FULL;
+		return NULL;
+	}
+	room = rte_pktmbuf_append(copy, (uint16_t)len);
 	data = rte_pktmbuf_read(m, 0, len, room);
 	if (data != room)
 		memcpy(room, data, len);
@@ -142,9 +152,11 @@ nic_tx_fit(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_
 			continue;
 		}
 		if (m->nb_segs > nic->segs_max) {
-			m = nic_linearise(nic, pkts[i]);
+			enum port_drop drop;
+
+			m = nic_linearise(nic, pkts[i], &drop);
 			if (!m) {
-				port_drop(queue, DROP_TOO_LONG, &pkts[i], 1);
+				port_drop(queue, drop, &pkts[i], 1);
 				continue;
 			}
 			rte_pktmbuf_free(pkts[i]);
@@ -442,6 +454,15 @@ nic_setup_queues(struct nic *nic, const struct port *port, const struct port_con
 		return diag_set(diag, -rte_errno, "give more memory (-m), or fewer queues",
 				"port %s: no memory for %u packet buffers of %u bytes: %s", config->name,
 				n_mbufs, room, rte_strerror(rte_errno));
+	if (nic->segs_max == 1 && !nic->big_pool) {
+		snprintf(pool_name, sizeof(pool_name), "nic_%u_big", port->id);
+		nic->big_pool = rte_pktmbuf_pool_create(pool_name, NIC_BIG_BUFFERS, 0, 0,
+							NIC_ROOM_BIG + RTE_PKTMBUF_HEADROOM, (int)socket_id);
+		if (!nic->big_pool)
+			return diag_set(diag, -rte_errno, "give more memory (-m)",
+					"port %s: no memory for %d packet buffers of %d bytes: %s",
+					config->name, NIC_BIG_BUFFERS, NIC_ROOM_BIG, rte_strerror(rte_errno));
+	}
 	rx_conf.offloads = nic->info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
 	tx_conf.offloads = nic->info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	for (uint16_t q = 0; q < config->n_queues; q++) {
@@ -575,6 +596,7 @@ nic_free(struct nic *nic)
 		log_warn("device %s: could not be removed", nic->vdev_name);
 	rte_mempool_free(nic->pool);
 	rte_mempool_free(nic->pool_refused);
+	rte_mempool_free(nic->big_pool);
 	free(nic);
 }
 

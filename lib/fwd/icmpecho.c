@@ -28,8 +28,7 @@ icmpecho_cksum_update(uint16_t cksum)
 	uint32_t sum = (uint16_t)~cksum + (uint32_t)(uint16_t)~old;
 
 	/* The new word, type 0 and code 0, adds nothing. */
-	sum = (sum & UINT16_MAX) + (sum >> 16);
-	sum = (sum & UINT16_MAX) + (sum >> 16);
+	sum = (sum & UINT16_MAX) + (sum >> 16); /* two words carry once at most */
 	return (uint16_t)~sum;
 }
 

@@ -793,6 +793,25 @@ test_handoff(void **state)
 	teardown(plan);
 }
 
+/* Queue pairs of unequal ports: the source's index, wrapped around what the destination has. */
+static void
+test_send_queue(void **state)
+{
+	struct fwd_plan *plan = setup("io", NULL, 2, 6, 1);
+
+	for (uint16_t n_active = 1; n_active <= 6; n_active++) {
+		atomic_store(&ports[1]->n_active, n_active);
+		for (uint16_t q = 0; q < 6; q++) {
+			struct rte_mbuf *m = frame(station(1), station(2), q);
+
+			arrive(0, q, &m, 1);
+			assert_int_equal(fakes[1]->sent_on[0], q % n_active);
+			ASSERT_SENT(1, q);
+		}
+	}
+	teardown(plan);
+}
+
 static void
 test_workers_bad(void **state)
 {
@@ -1331,6 +1350,7 @@ main(void)
 		cmocka_unit_test(test_icmpecho_arp),
 		cmocka_unit_test(test_icmpecho_other),
 		cmocka_unit_test(test_handoff),
+		cmocka_unit_test(test_send_queue),
 		cmocka_unit_test(test_workers_bad),
 		cmocka_unit_test(test_switch_learn),
 		cmocka_unit_test(test_switch_move),

@@ -162,6 +162,32 @@ test_not_retired_is_put_back(void **state)
 	}
 }
 
+/* Retired but not published: the driver sees none of it; then all at once. */
+static void
+test_retired_is_invisible_until_published(void **state)
+{
+	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
+		struct rig *rig = rig_open(traits, 8, false);
+		struct virtq_elem elems[VIRTQ_FETCH_MAX];
+		uint64_t tag;
+		uint32_t len;
+
+		for (uint64_t i = 0; i < 5; i++)
+			assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
+		assert_int_equal(rig_fetch(rig, elems, VIRTQ_FETCH_MAX), 5);
+		for (uint64_t i = 0; i < 5; i++) {
+			virtq_retire(&rig->vq, &rig->driver.conf, &elems[i], 0, traits);
+			assert_false(driver_get(&rig->driver, &tag, &len));
+		}
+		virtq_publish(&rig->vq, &rig->driver.conf, traits);
+		for (uint64_t i = 0; i < 5; i++) {
+			assert_true(driver_get(&rig->driver, &tag, &len));
+			assert_int_equal(tag, i);
+		}
+		rig_close(rig);
+	}
+}
+
 /* --- faults --- */
 
 static enum virtq_fault
@@ -555,6 +581,7 @@ main(void)
 		cmocka_unit_test(test_restart_at_every_position),
 		cmocka_unit_test(test_restart_takes_unreturned_again),
 		cmocka_unit_test(test_not_retired_is_put_back),
+		cmocka_unit_test(test_retired_is_invisible_until_published),
 		cmocka_unit_test(test_avail_index_jump),
 		cmocka_unit_test(test_head_outside_table),
 		cmocka_unit_test(test_split_next_outside_and_loops),

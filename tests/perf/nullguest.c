@@ -1,0 +1,645 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * nullguest: one or two guests that cost almost nothing, to see how fast a vhost-user back-end is. This file
+ * is the command line, the order of events and the report. README.md says what the options mean for the
+ * figures.
+ */
+#include <errno.h>
+#include <getopt.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+
+#include "distance.h"
+#include "fail.h"
+#include "guest_mem.h"
+#include "ring.h"
+#include "traffic.h"
+#include "vhost_frontend.h"
+
+enum { FRAME_LEN_MIN = 64, FRAME_LEN_MAX = 9000, PORTS_MAX = 2 };
+
+struct options {
+	const char *sockets[PORTS_MAX];
+	unsigned n_sockets;
+	bool server;
+	bool packed;
+	bool in_order;
+	bool mergeable;
+	bool both;
+	bool imix;
+	bool json;
+	enum ring_shape shape;
+	enum traffic_touch touch;
+	enum traffic_mode mode;
+	enum guest_mem_pages pages;
+	unsigned long ring_size;
+	unsigned long frame_size;
+	unsigned long burst;
+	unsigned long wait_s;
+	long cpu; /* -1: wherever */
+	double duration_s;
+	double warmup_s;
+	double pps;
+};
+
+struct guest {
+	char name[16];
+	struct guest_mem mem;
+	struct ring to_guest; /* virtqueue 0 */
+	struct ring from_guest;
+	struct vhost_frontend frontend;
+};
+
+/* What happened between two moments. */
+struct period {
+	double seconds;
+	struct flow_counters flows[2];
+	long n_involuntary_switches;
+};
+
+static const char *const touch_names[] = {"none", "one", "all"};
+static const char *const mode_names[] = {"saturated", "paced", "latency"};
+static const char *const shape_names[] = {"dpdk", "linux"};
+
+/* 7 : 4 : 1, mixed so that every stretch of the ring has all of them. */
+static const uint16_t imix_pattern[] = {64, 570, 64, 64, 1518, 64, 570, 64, 570, 64, 64, 570};
+
+void
+fail(const char *fmt, ...)
+{
+	char line[512];
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(line, sizeof(line), fmt, ap);
+	va_end(ap);
+	fprintf(stderr, "nullguest: %s\n", line);
+	exit(1);
+}
+
+static const char usage_text[] =
+	"usage: nullguest --socket PATH [--socket PATH] [options]\n"
+	"  --socket PATH            a back-end's vhost-user socket; the first is port A, the second B;\n"
+	"                           with one only, port A gets its own frames back\n"
+	"  --server                 listen on the sockets instead of connecting to them\n"
+	"  --layout split|packed    (split)\n"
+	"  --ring-size N            descriptors: a power of two for split, anything for packed (256)\n"
+	"  --in-order               demand VIRTIO_F_IN_ORDER\n"
+	"  --no-mergeable           do without VIRTIO_NET_F_MRG_RXBUF\n"
+	"  --shape dpdk|linux       whose buffers to imitate (dpdk)\n"
+	"  --touch none|one|all     payload lines the guests write and read (one)\n"
+	"  --frame-size N           64 to 9000, without FCS (64)\n"
+	"  --imix                   7 x 64, 4 x 570, 1 x 1518 instead\n"
+	"  --direction a2b|both     (both, with two sockets)\n"
+	"  --mode saturated|paced|latency  (saturated)\n"
+	"  --pps N                  paced: frames per second and direction\n"
+	"  --burst N                frames per turn, and per pace, 1 to 512 (32)\n"
+	"  --duration S --warmup S  seconds, fractions allowed (5, 1)\n"
+	"  --wait S                 for sockets and for the first frames (10)\n"
+	"  --cpu N                  run on this CPU\n"
+	"  --pages auto|huge|small  guest memory on 2 MiB hugepages or 4 KiB pages (auto)\n"
+	"  --distance CPU,CPU       nothing of all this: how many ns a line takes between two CPUs\n"
+	"  --json                   one JSON object on standard output instead of text\n";
+
+static __attribute__((noreturn, format(printf, 1, 2))) void
+usage_error(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	fputs("nullguest: ", stderr);
+	vfprintf(stderr, fmt, ap);
+	fputs("\nnullguest: see nullguest --help\n", stderr);
+	va_end(ap);
+	exit(2);
+}
+
+static double
+number(const char *option, const char *text, double min, double max)
+{
+	char *end;
+	double value = strtod(text, &end);
+
+	if (end == text || *end || !(value >= min && value <= max))
+		usage_error("--%s %s: not a number from %g to %g", option, text, min, max);
+	return value;
+}
+
+static unsigned long
+whole_number(const char *option, const char *text, unsigned long min, unsigned long max)
+{
+	double value = number(option, text, (double)min, (double)max);
+
+	if (value != (double)(unsigned long)value)
+		usage_error("--%s %s: not a whole number", option, text);
+	return (unsigned long)value;
+}
+
+static unsigned
+choice(const char *option, const char *text, const char *const *names, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		if (!strcmp(text, names[i]))
+			return i;
+	}
+	usage_error("--%s %s: must be one of %s %s %s", option, text, names[0], names[1],
+		    n > 2 ? names[2] : "");
+}
+
+static void
+options_check(struct options *options)
+{
+	if (!options->n_sockets)
+		usage_error("no --socket");
+	if (!options->packed && (options->ring_size & (options->ring_size - 1)))
+		usage_error("--ring-size %lu: a split ring's size is a power of two", options->ring_size);
+	if (options->mode == TRAFFIC_PACED && options->pps <= 0)
+		usage_error("--mode paced needs --pps");
+	if (options->mode == TRAFFIC_LATENCY && options->touch != TOUCH_ONE)
+		usage_error("--mode latency works with --touch one only");
+	if (options->n_sockets == 1)
+		options->both = false;
+}
+
+static void
+distance_print(const char *text)
+{
+	int cpu_a, cpu_b, end = 0;
+
+	if (sscanf(text, "%d,%d%n", &cpu_a, &cpu_b, &end) != 2 || text[end] || cpu_a < 0 || cpu_b < 0 ||
+	    cpu_a >= CPU_SETSIZE || cpu_b >= CPU_SETSIZE || cpu_a == cpu_b)
+		usage_error("--distance %s: not two CPUs, as in 0,1", text);
+	printf("%.1f\n", distance_measure(cpu_a, cpu_b));
+}
+
+static void
+options_parse(struct options *options, int argc, char **argv)
+{
+	enum {
+		SOCKET,
+		SERVER,
+		LAYOUT,
+		RING_SIZE,
+		IN_ORDER,
+		NO_MERGEABLE,
+		SHAPE,
+		TOUCH,
+		FRAME_SIZE,
+		IMIX,
+		DIRECTION,
+		MODE,
+		PPS,
+		BURST,
+		DURATION,
+		WARMUP,
+		WAIT,
+		CPU,
+		PAGES,
+		DISTANCE,
+		JSON,
+		HELP
+	};
+	static const struct option table[] = {
+		{"socket", required_argument, NULL, SOCKET},
+		{"server", no_argument, NULL, SERVER},
+		{"layout", required_argument, NULL, LAYOUT},
+		{"ring-size", required_argument, NULL, RING_SIZE},
+		{"in-order", no_argument, NULL, IN_ORDER},
+		{"no-mergeable", no_argument, NULL, NO_MERGEABLE},
+		{"shape", required_argument, NULL, SHAPE},
+		{"touch", required_argument, NULL, TOUCH},
+		{"frame-size", required_argument, NULL, FRAME_SIZE},
+		{"imix", no_argument, NULL, IMIX},
+		{"direction", required_argument, NULL, DIRECTION},
+		{"mode", required_argument, NULL, MODE},
+		{"pps", required_argument, NULL, PPS},
+		{"burst", required_argument, NULL, BURST},
+		{"duration", required_argument, NULL, DURATION},
+		{"warmup", required_argument, NULL, WARMUP},
+		{"wait", required_argument, NULL, WAIT},
+		{"cpu", required_argument, NULL, CPU},
+		{"pages", required_argument, NULL, PAGES},
+		{"distance", required_argument, NULL, DISTANCE},
+		{"json", no_argument, NULL, JSON},
+		{"help", no_argument, NULL, HELP},
+		{0},
+	};
+	static const char *const layouts[] = {"split", "packed"};
+	static const char *const directions[] = {"a2b", "both"};
+	static const char *const pages[] = {"auto", "huge", "small"};
+	int c, at = 0;
+
+	*options = (struct options){
+		.mergeable = true,
+		.both = true,
+		.touch = TOUCH_ONE,
+		.ring_size = 256,
+		.frame_size = 64,
+		.burst = 32,
+		.wait_s = 10,
+		.cpu = -1,
+		.duration_s = 5,
+		.warmup_s = 1,
+	};
+	while ((c = getopt_long(argc, argv, "", table, &at)) != -1) {
+		const char *name = c == '?' ? "" : table[at].name;
+
+		switch (c) {
+		case SOCKET:
+			if (options->n_sockets == PORTS_MAX)
+				usage_error("--socket %s: two are enough", optarg);
+			options->sockets[options->n_sockets++] = optarg;
+			break;
+		case SERVER:
+			options->server = true;
+			break;
+		case LAYOUT:
+			options->packed = choice(name, optarg, layouts, 2);
+			break;
+		case RING_SIZE:
+			options->ring_size = whole_number(name, optarg, 2, 32768);
+			break;
+		case IN_ORDER:
+			options->in_order = true;
+			break;
+		case NO_MERGEABLE:
+			options->mergeable = false;
+			break;
+		case SHAPE:
+			options->shape = choice(name, optarg, shape_names, 2);
+			break;
+		case TOUCH:
+			options->touch = choice(name, optarg, touch_names, 3);
+			break;
+		case FRAME_SIZE:
+			options->frame_size = whole_number(name, optarg, FRAME_LEN_MIN, FRAME_LEN_MAX);
+			break;
+		case IMIX:
+			options->imix = true;
+			break;
+		case DIRECTION:
+			options->both = choice(name, optarg, directions, 2);
+			break;
+		case MODE:
+			options->mode = choice(name, optarg, mode_names, 3);
+			break;
+		case PPS:
+			options->pps = number(name, optarg, 1, 1e9);
+			break;
+		case BURST:
+			options->burst = whole_number(name, optarg, 1, RING_BATCH_MAX);
+			break;
+		case DURATION:
+			options->duration_s = number(name, optarg, 0.01, 1e6);
+			break;
+		case WARMUP:
+			options->warmup_s = number(name, optarg, 0, 1e6);
+			break;
+		case WAIT:
+			options->wait_s = whole_number(name, optarg, 1, 3600);
+			break;
+		case CPU:
+			options->cpu = (long)whole_number(name, optarg, 0, CPU_SETSIZE - 1);
+			break;
+		case PAGES:
+			options->pages = choice(name, optarg, pages, 3);
+			break;
+		case DISTANCE:
+			distance_print(optarg);
+			exit(0);
+		case JSON:
+			options->json = true;
+			break;
+		case HELP:
+			fputs(usage_text, stdout);
+			exit(0);
+		default:
+			fputs("nullguest: see nullguest --help\n", stderr);
+			exit(2);
+		}
+	}
+	if (optind < argc)
+		usage_error("%s: not an option", argv[optind]);
+	options_check(options);
+}
+
+static void
+guest_open(struct guest *guest, const struct options *options, const struct ring_config *config,
+	   unsigned port)
+{
+	char letter = (char)('A' + port), ring_name[16];
+	size_t size, to_guest_size;
+	uint64_t gpa_delta;
+
+	snprintf(guest->name, sizeof(guest->name), "port %c", letter);
+	vhost_frontend_connect(&guest->frontend, guest->name, options->sockets[port], options->server,
+			       (unsigned)options->wait_s);
+	vhost_frontend_negotiate(&guest->frontend, config);
+
+	snprintf(ring_name, sizeof(ring_name), "port %c rx", letter);
+	to_guest_size = ring_plan(&guest->to_guest, config, RING_TO_GUEST, ring_name);
+	snprintf(ring_name, sizeof(ring_name), "port %c tx", letter);
+	size = to_guest_size + ring_plan(&guest->from_guest, config, RING_FROM_GUEST, ring_name);
+	guest_mem_open(&guest->mem, size, options->pages);
+	gpa_delta = GUEST_MEM_GPA - (uint64_t)guest->mem.va;
+	ring_place(&guest->to_guest, config, guest->mem.va, gpa_delta);
+	ring_place(&guest->from_guest, config, guest->mem.va + to_guest_size, gpa_delta);
+	vhost_frontend_start(&guest->frontend, &guest->mem,
+			     (struct ring *[2]){&guest->to_guest, &guest->from_guest});
+}
+
+static void
+guest_close(struct guest *guest)
+{
+	vhost_frontend_close(&guest->frontend);
+	ring_free(&guest->to_guest);
+	ring_free(&guest->from_guest);
+	guest_mem_close(&guest->mem);
+}
+
+static void
+traffic_plan(struct traffic *traffic, const struct options *options, const struct ring_config *config,
+	     struct guest *guests)
+{
+	static const char *const names[2][2] = {{"a2a"}, {"a2b", "b2a"}};
+
+	traffic->mode = options->mode;
+	traffic->touch = options->touch;
+	traffic->burst = (uint32_t)options->burst;
+	traffic->pps = options->pps;
+	traffic->n_flows = options->both ? 2 : 1;
+	for (unsigned i = 0; i < traffic->n_flows; i++) {
+		struct flow *flow = &traffic->flows[i];
+		struct guest *to = &guests[(i + 1) % options->n_sockets];
+
+		flow->name = names[options->n_sockets - 1][i];
+		flow->from = &guests[i].from_guest;
+		flow->to = &to->to_guest;
+		flow->word = flow->check.next = (uint64_t)(0xa0 + i) << SEQ_TAG_SHIFT;
+		/* A guest with mergeable buffers reads each header, unless it looks at nothing. */
+		flow->read_header = config->mergeable && (options->touch != TOUCH_NONE ||
+							  config->frame_len_max > flow->to->data_len);
+	}
+	for (unsigned i = 0; i < options->n_sockets; i++) {
+		traffic->rings[traffic->n_rings++] = &guests[i].to_guest;
+		traffic->rings[traffic->n_rings++] = &guests[i].from_guest;
+	}
+}
+
+static void
+counters_subtract(struct flow_counters *a, const struct flow_counters *b)
+{
+	a->posted -= b->posted;
+	a->taken -= b->taken;
+	a->delivered -= b->delivered;
+	a->bytes -= b->bytes;
+	a->unsent -= b->unsent;
+	a->lost -= b->lost;
+	a->duplicated -= b->duplicated;
+	a->reordered -= b->reordered;
+	a->foreign -= b->foreign;
+}
+
+static double
+seconds_now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
+
+static long
+involuntary_switches(void)
+{
+	struct rusage usage;
+
+	getrusage(RUSAGE_THREAD, &usage);
+	return usage.ru_nivcsw;
+}
+
+static void
+measure(struct traffic *traffic, double seconds, struct period *ret_period)
+{
+	struct flow_counters before[2];
+
+	traffic_times_reset(traffic);
+	for (unsigned i = 0; i < traffic->n_flows; i++)
+		flow_counters_get(&traffic->flows[i], &before[i]);
+	ret_period->n_involuntary_switches = involuntary_switches();
+	ret_period->seconds = seconds_now();
+	traffic_run(traffic, seconds);
+	ret_period->seconds = seconds_now() - ret_period->seconds;
+	ret_period->n_involuntary_switches = involuntary_switches() - ret_period->n_involuntary_switches;
+	for (unsigned i = 0; i < traffic->n_flows; i++) {
+		flow_counters_get(&traffic->flows[i], &ret_period->flows[i]);
+		counters_subtract(&ret_period->flows[i], &before[i]);
+	}
+}
+
+struct sums {
+	struct flow_counters all;
+	double mpps;
+	double gbps;
+	double guest_tsc_per_frame;
+	double frames_per_turn; /* of those that moved something */
+	double idle_share;
+	double stalled_share;
+};
+
+static struct sums
+sum_up(const struct traffic *traffic, const struct period *period)
+{
+	struct sums sums = {0};
+	double tsc = (double)(traffic->tsc_busy + traffic->tsc_idle + traffic->tsc_stalled);
+
+	for (unsigned i = 0; i < traffic->n_flows; i++) {
+		const struct flow_counters *flow = &period->flows[i];
+
+		sums.all.delivered += flow->delivered;
+		sums.all.bytes += flow->bytes;
+		sums.all.lost += flow->lost;
+		sums.all.duplicated += flow->duplicated;
+		sums.all.reordered += flow->reordered;
+	}
+	sums.mpps = (double)sums.all.delivered / period->seconds / 1e6;
+	sums.gbps = (double)sums.all.bytes * 8 / period->seconds / 1e9;
+	if (sums.all.delivered)
+		sums.guest_tsc_per_frame = (double)traffic->tsc_busy / (double)sums.all.delivered;
+	if (traffic->n_turns > traffic->n_turns_idle)
+		sums.frames_per_turn =
+			(double)sums.all.delivered / (double)(traffic->n_turns - traffic->n_turns_idle);
+	if (tsc > 0) {
+		sums.idle_share = (double)traffic->tsc_idle / tsc;
+		sums.stalled_share = (double)traffic->tsc_stalled / tsc;
+	}
+	return sums;
+}
+
+static double
+latency_ns(const struct traffic *traffic, double share)
+{
+	return (double)histogram_percentile(&traffic->latency, share) / traffic->tsc_hz * 1e9;
+}
+
+static void
+report_flow_json(const char *name, const struct flow_counters *c, const char *end)
+{
+	printf("\"%s\":{\"sent\":%lu,\"taken\":%lu,\"delivered\":%lu,\"bytes\":%lu,\"unsent\":%lu,\"lost\":%"
+	       "lu,"
+	       "\"duplicated\":%lu,\"reordered\":%lu,\"foreign\":%lu}%s",
+	       name, c->posted, c->taken, c->delivered, c->bytes, c->unsent, c->lost, c->duplicated,
+	       c->reordered, c->foreign, end);
+}
+
+static void
+report_json(const struct options *options, const struct guest *guests, const struct traffic *traffic,
+	    const struct period *period)
+{
+	struct sums sums = sum_up(traffic, period);
+
+	printf("{\"layout\":\"%s\",\"ring_size\":%lu,\"mergeable\":%s,\"in_order\":%s,\"shape\":\"%s\","
+	       "\"touch\":\"%s\","
+	       "\"mode\":\"%s\",\"frame_size\":",
+	       options->packed ? "packed" : "split", options->ring_size,
+	       options->mergeable ? "true" : "false", options->in_order ? "true" : "false",
+	       shape_names[options->shape], touch_names[options->touch], mode_names[options->mode]);
+	printf(options->imix ? "\"imix\"" : "%lu", options->frame_size);
+	printf(",\"burst\":%lu,\"page_kib\":%u,\"tsc_hz\":%.0f,\"seconds\":%.4f,\"mpps\":%.4f,\"gbps\":%.4f,",
+	       options->burst, guests[0].mem.page_kib, traffic->tsc_hz, period->seconds, sums.mpps,
+	       sums.gbps);
+	if (traffic->mode != TRAFFIC_LATENCY)
+		printf("\"guest_tsc_per_frame\":%.1f,\"guest_frames_per_turn\":%.1f,\"guest_idle_share\":%."
+		       "4f,\"guest_stalled_share\":%.4f,",
+		       sums.guest_tsc_per_frame, sums.frames_per_turn, sums.idle_share, sums.stalled_share);
+	else
+		printf("\"latency_ns\":{\"n\":%lu,\"timeouts\":%lu,\"min\":%.0f,\"p50\":%.0f,\"p99\":%.0f,"
+		       "\"p99.9\":%.0f,"
+		       "\"max\":%.0f},",
+		       traffic->latency.n, traffic->n_timeouts,
+		       (double)traffic->latency.min / traffic->tsc_hz * 1e9, latency_ns(traffic, 0.5),
+		       latency_ns(traffic, 0.99), latency_ns(traffic, 0.999),
+		       (double)traffic->latency.max / traffic->tsc_hz * 1e9);
+	printf("\"involuntary_switches\":%ld,\"measured\":{", period->n_involuntary_switches);
+	for (unsigned i = 0; i < traffic->n_flows; i++)
+		report_flow_json(traffic->flows[i].name, &period->flows[i],
+				 i + 1 < traffic->n_flows ? "," : "");
+	printf("},\"whole_run\":{");
+	for (unsigned i = 0; i < traffic->n_flows; i++) {
+		struct flow_counters total;
+
+		flow_counters_get(&traffic->flows[i], &total);
+		report_flow_json(traffic->flows[i].name, &total, i + 1 < traffic->n_flows ? "," : "");
+	}
+	printf("}}\n");
+}
+
+static void
+report_text(const struct options *options, const struct guest *guests, const struct traffic *traffic,
+	    const struct period *period)
+{
+	struct sums sums = sum_up(traffic, period);
+
+	printf("%s ring of %lu, %s, %sshape %s, touch %s, %u KiB pages\n",
+	       options->packed ? "packed" : "split", options->ring_size,
+	       options->mergeable ? "mergeable" : "not mergeable", options->in_order ? "in order, " : "",
+	       shape_names[options->shape], touch_names[options->touch], guests[0].mem.page_kib);
+	printf("delivered: %.3f Mpps, %.3f Gbit/s in %.2f s\n", sums.mpps, sums.gbps, period->seconds);
+	for (unsigned i = 0; i < traffic->n_flows; i++) {
+		const struct flow_counters *c = &period->flows[i];
+		struct flow_counters total;
+
+		printf("  %s: delivered %lu, lost %lu, duplicated %lu, reordered %lu, foreign %lu, unsent "
+		       "%lu\n",
+		       traffic->flows[i].name, c->delivered, c->lost, c->duplicated, c->reordered, c->foreign,
+		       c->unsent);
+		flow_counters_get(&traffic->flows[i], &total);
+		printf("       whole run: sent %lu, taken %lu, delivered %lu, missing %ld\n", total.posted,
+		       total.taken, total.delivered, (long)(total.posted - total.delivered));
+	}
+	if (traffic->mode == TRAFFIC_LATENCY) {
+		printf("latency one way, ns: p50 %.0f, p99 %.0f, p99.9 %.0f, max %.0f (%lu probes, %lu "
+		       "timeouts)\n",
+		       latency_ns(traffic, 0.5), latency_ns(traffic, 0.99), latency_ns(traffic, 0.999),
+		       (double)traffic->latency.max / traffic->tsc_hz * 1e9, traffic->latency.n,
+		       traffic->n_timeouts);
+		return;
+	}
+	printf("guests: %.1f tsc per frame (both ends), %.1f frames per turn, idle %.1f %% of the time, off "
+	       "the CPU %.1f %%, "
+	       "%ld involuntary switches\n",
+	       sums.guest_tsc_per_frame, sums.frames_per_turn, sums.idle_share * 100,
+	       sums.stalled_share * 100, period->n_involuntary_switches);
+	if (traffic->mode == TRAFFIC_SATURATED)
+		printf("limit: the %s\n",
+		       sums.idle_share < 0.02 ? "guests (the back-end may be faster)" : "back-end");
+}
+
+static void
+on_signal(int sig)
+{
+	(void)sig;
+	traffic_stopped = true;
+}
+
+static void
+pin(long cpu)
+{
+	cpu_set_t set;
+
+	if (cpu < 0)
+		return;
+	CPU_ZERO(&set);
+	CPU_SET(cpu, &set);
+	if (sched_setaffinity(0, sizeof(set), &set))
+		fail("--cpu %ld: %s", cpu, strerror(errno));
+}
+
+int
+main(int argc, char **argv)
+{
+	static struct traffic traffic; /* large: histogram and gaps */
+	static struct guest guests[PORTS_MAX];
+	struct options options;
+	struct period period;
+	uint16_t one_length;
+	struct ring_config config;
+
+	options_parse(&options, argc, argv);
+	one_length = (uint16_t)options.frame_size;
+	config = (struct ring_config){
+		.packed = options.packed,
+		.in_order = options.in_order,
+		.mergeable = options.mergeable,
+		.shape = options.shape,
+		.size = (uint32_t)options.ring_size,
+		.frame_len_max = options.imix ? 1518 : one_length,
+		.frame_pattern = options.imix ? imix_pattern : &one_length,
+		.n_pattern = options.imix ? sizeof(imix_pattern) / sizeof(imix_pattern[0]) : 1,
+	};
+	signal(SIGINT, on_signal);
+	signal(SIGTERM, on_signal);
+	pin(options.cpu);
+	traffic.tsc_hz = traffic_tsc_calibrate();
+	for (unsigned i = 0; i < options.n_sockets; i++)
+		guest_open(&guests[i], &options, &config, i);
+	traffic_plan(&traffic, &options, &config, guests);
+
+	traffic_await(&traffic, (unsigned)options.wait_s);
+	traffic_run(&traffic, options.warmup_s);
+	measure(&traffic, options.duration_s, &period);
+	traffic_drain(&traffic);
+	if (options.json)
+		report_json(&options, guests, &traffic, &period);
+	else
+		report_text(&options, guests, &traffic, &period);
+	for (unsigned i = 0; i < options.n_sockets; i++)
+		guest_close(&guests[i]);
+	return 0;
+}

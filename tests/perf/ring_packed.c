@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* ring_packed.c: the guest's half of a packed virtqueue. Neighbour and twin in purpose: ring_split.c. */
+#include "ring.h"
+
+#include "fail.h"
+
+#define DESC_F_NEXT ((uint64_t)1 << 48)
+#define DESC_F_WRITE ((uint64_t)1 << 49)
+#define DESC_F_AVAIL ((uint64_t)1 << 55)
+#define DESC_F_USED ((uint64_t)1 << 63)
+
+enum { EVENT_F_DISABLE = 1, DESC_PER_LINE = 4 };
+
+static void
+packed_layout(const struct ring *ring, size_t ret_bytes[3])
+{
+	ret_bytes[0] = ring->size * sizeof(struct packed_desc);
+	ret_bytes[1] = sizeof(struct packed_event);
+	ret_bytes[2] = sizeof(struct packed_event);
+}
+
+static void
+packed_init(struct ring *ring)
+{
+	struct packed_event *driver_event = ring->driver_area;
+
+	ring->packed.avail_wrap = true;
+	ring->packed.used_wrap = true;
+	driver_event->flags = EVENT_F_DISABLE;
+}
+
+static void
+packed_used_pos_advance(struct ring *ring, uint32_t n)
+{
+	ring->packed.used_pos += n;
+	if (ring->packed.used_pos >= ring->size) {
+		ring->packed.used_pos -= ring->size;
+		ring->packed.used_wrap = !ring->packed.used_wrap;
+	}
+}
+
+/* Flags, id and length in one load: there is no order to keep between them. */
+static inline uint64_t
+packed_word_read(const struct ring *ring, uint32_t pos)
+{
+	const struct packed_desc *desc = ring->desc_area;
+
+	return *(volatile const uint64_t *)&desc[pos].len_id_flags;
+}
+
+static inline bool
+packed_word_used(uint64_t word, bool wrap)
+{
+	return (word & (DESC_F_AVAIL | DESC_F_USED)) == (wrap ? DESC_F_AVAIL | DESC_F_USED : 0);
+}
+
+static inline uint32_t
+packed_word_slot(const struct ring *ring, uint64_t word)
+{
+	uint32_t id = (uint16_t)(word >> 32);
+
+	if (__builtin_expect(id >= ring->n_slots, 0))
+		fail("%s: back-end returned buffer %u of %u", ring->name, id, ring->n_slots);
+	return id;
+}
+
+/* One descriptor for a batch: its id is the last of them, the others were filled completely. */
+static unsigned
+packed_reap_in_order(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, unsigned max)
+{
+	unsigned n = 0;
+
+	for (; n < max; n++) {
+		if (!ring->batch_left) {
+			uint64_t word = packed_word_read(ring, ring->packed.used_pos);
+
+			if (!packed_word_used(word, ring->packed.used_wrap))
+				break;
+			ring->batch_left =
+				(packed_word_slot(ring, word) + ring->n_slots - ring->in_order_slot) %
+					ring->n_slots +
+				1;
+			ring->batch_last_len = (uint32_t)word;
+		}
+		ret_slots[n] = (uint16_t)ring->in_order_slot;
+		ret_lens[n] = --ring->batch_left ? VNET_HDR_LEN + ring->data_len : ring->batch_last_len;
+		if (++ring->in_order_slot == ring->n_slots)
+			ring->in_order_slot = 0;
+		packed_used_pos_advance(ring, ring->desc_per_slot);
+	}
+	return n;
+}
+
+static unsigned
+packed_reap(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, unsigned max)
+{
+	bool wrap = ring->packed.used_wrap;
+	uint32_t pos = ring->packed.used_pos;
+	unsigned n = 0;
+
+	if (ring->in_order)
+		return packed_reap_in_order(ring, ret_slots, ret_lens, max);
+	while (n < max) {
+		uint64_t word = packed_word_read(ring, pos);
+
+		if (!packed_word_used(word, wrap))
+			break;
+		ret_slots[n] = (uint16_t)packed_word_slot(ring, word);
+		ret_lens[n++] = (uint32_t)word;
+		pos += ring->desc_per_slot;
+		if (__builtin_expect(pos >= ring->size, 0)) {
+			pos -= ring->size;
+			wrap = !wrap;
+		}
+	}
+	ring->packed.used_pos = pos;
+	ring->packed.used_wrap = wrap;
+	ring_barrier(); /* partner: the device's release of the flags; x86 loads stay in order */
+	return n;
+}
+
+static inline void
+packed_desc_write(struct packed_desc *desc, uint64_t addr, uint64_t len_id_flags)
+{
+	desc->addr = addr;
+	ring_barrier(); /* partner: the device's load of the flags, before it loads the rest */
+	*(volatile uint64_t *)&desc->len_id_flags = len_id_flags;
+}
+
+/* Header and data chained. The second is written first, so the device never sees half a chain. */
+static void
+packed_post_pairs(struct ring *ring, const uint16_t *slots, unsigned n)
+{
+	struct packed_desc *desc = ring->desc_area;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t id = (uint64_t)slots[i] << 32;
+		uint64_t first_flags = ring->packed.avail_wrap ? DESC_F_AVAIL : DESC_F_USED;
+		uint32_t first = ring->packed.avail_pos, second = first + 1;
+
+		if (second == ring->size) {
+			second = 0;
+			ring->packed.avail_wrap = !ring->packed.avail_wrap;
+		}
+		packed_desc_write(&desc[second], (uint64_t)ring_frame(ring, slots[i]) + ring->gpa_delta,
+				  ring->data_len | id | DESC_F_WRITE |
+					  (ring->packed.avail_wrap ? DESC_F_AVAIL : DESC_F_USED));
+		packed_desc_write(&desc[first], (uint64_t)ring_hdr(ring, slots[i]) + ring->gpa_delta,
+				  VNET_HDR_LEN | id | DESC_F_WRITE | DESC_F_NEXT | first_flags);
+		ring->packed.avail_pos = second + 1;
+		if (ring->packed.avail_pos == ring->size) {
+			ring->packed.avail_pos = 0;
+			ring->packed.avail_wrap = !ring->packed.avail_wrap;
+		}
+	}
+}
+
+static inline void
+packed_single_write(const struct ring *ring, struct packed_desc *desc, uint16_t slot, uint64_t base,
+		    uint64_t flags)
+{
+	packed_desc_write(desc, base + slot * ring->slot_stride,
+			  ring->slot_len[slot] | (uint64_t)slot << 32 | flags);
+}
+
+/* One line of four at a time, last descriptor first: the device finds four or none. */
+static void
+packed_post_singles(struct ring *ring, const uint16_t *slots, unsigned n)
+{
+	struct packed_desc *desc = ring->desc_area;
+	uint64_t write = ring->direction == RING_TO_GUEST ? DESC_F_WRITE : 0;
+	uint64_t base = (uint64_t)ring->slots + ring->hdr_off + ring->gpa_delta;
+
+	while (n) {
+		uint32_t pos = ring->packed.avail_pos;
+		uint64_t flags = write | (ring->packed.avail_wrap ? DESC_F_AVAIL : DESC_F_USED);
+		unsigned k = DESC_PER_LINE - pos % DESC_PER_LINE;
+
+		if (k > ring->size - pos)
+			k = ring->size - pos;
+		if (k > n)
+			k = n;
+		if (__builtin_expect(k == DESC_PER_LINE, 1)) {
+			packed_single_write(ring, &desc[pos + 3], slots[3], base, flags);
+			packed_single_write(ring, &desc[pos + 2], slots[2], base, flags);
+			packed_single_write(ring, &desc[pos + 1], slots[1], base, flags);
+			packed_single_write(ring, &desc[pos], slots[0], base, flags);
+		} else {
+			for (unsigned i = k; i-- > 0;)
+				packed_single_write(ring, &desc[pos + i], slots[i], base, flags);
+		}
+		slots += k;
+		n -= k;
+		ring->packed.avail_pos += k;
+		if (ring->packed.avail_pos == ring->size) {
+			ring->packed.avail_pos = 0;
+			ring->packed.avail_wrap = !ring->packed.avail_wrap;
+		}
+	}
+}
+
+static void
+packed_post(struct ring *ring, const uint16_t *slots, unsigned n)
+{
+	if (ring->desc_per_slot == 2)
+		packed_post_pairs(ring, slots, n);
+	else
+		packed_post_singles(ring, slots, n);
+	ring->posted = true;
+}
+
+static bool
+packed_wants_kick(const struct ring *ring)
+{
+	const struct packed_event *device_event = ring->device_area;
+
+	return *(volatile const uint16_t *)&device_event->flags != EVENT_F_DISABLE;
+}
+
+const struct ring_ops ring_packed_ops = {
+	.layout = packed_layout,
+	.init = packed_init,
+	.reap = packed_reap,
+	.post = packed_post,
+	.wants_kick = packed_wants_kick,
+};

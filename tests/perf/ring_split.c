@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* ring_split.c: the guest's half of a split virtqueue. Neighbour and twin in purpose: ring_packed.c. */
+#include "ring.h"
+
+#include "fail.h"
+
+enum { DESC_F_NEXT = 1, DESC_F_WRITE = 2, AVAIL_F_NO_INTERRUPT = 1, USED_F_NO_NOTIFY = 1 };
+
+static void
+split_layout(const struct ring *ring, size_t ret_bytes[3])
+{
+	ret_bytes[0] = ring->size * sizeof(struct split_desc);
+	ret_bytes[1] = sizeof(struct split_avail) + ring->size * sizeof(uint16_t) + sizeof(uint16_t);
+	ret_bytes[2] =
+		sizeof(struct split_used) + ring->size * sizeof(struct split_used_elem) + sizeof(uint16_t);
+}
+
+static void
+split_init(struct ring *ring)
+{
+	struct split_desc *table = ring->desc_area;
+	struct split_avail *avail = ring->driver_area;
+	uint16_t write = ring->direction == RING_TO_GUEST ? DESC_F_WRITE : 0;
+
+	for (uint32_t slot = 0; slot < ring->n_slots; slot++) {
+		struct split_desc *desc = &table[slot * ring->desc_per_slot];
+
+		desc->addr = (uint64_t)ring_hdr(ring, (uint16_t)slot) + ring->gpa_delta;
+		desc->len = ring->slot_len[slot];
+		desc->flags = write;
+		if (ring->desc_per_slot == 2) {
+			desc[0].flags |= DESC_F_NEXT;
+			desc[0].next = (uint16_t)(slot * 2 + 1);
+			desc[1].addr = (uint64_t)ring_frame(ring, (uint16_t)slot) + ring->gpa_delta;
+			desc[1].len = ring->data_len;
+			desc[1].flags = write;
+		}
+	}
+	avail->flags = AVAIL_F_NO_INTERRUPT;
+}
+
+static unsigned
+split_reap_in_order(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, unsigned n_ready,
+		    unsigned max)
+{
+	const struct split_used *used = ring->device_area;
+	unsigned n = 0;
+
+	for (; n < n_ready && n < max; n++) {
+		if (!ring->batch_left) {
+			/* One element for a batch: its id is the last of them, the others were filled
+			 * completely. */
+			const struct split_used_elem *elem =
+				&used->ring[ring->split.used_idx & (ring->size - 1)];
+			uint32_t last = elem->id / ring->desc_per_slot;
+
+			ring->batch_left = (last + ring->n_slots - ring->in_order_slot) % ring->n_slots + 1;
+			ring->batch_last_len = elem->len;
+			if (last >= ring->n_slots || ring->batch_left > n_ready - n)
+				fail("%s: back-end returned descriptor %u out of order", ring->name,
+				     elem->id);
+		}
+		ret_slots[n] = (uint16_t)ring->in_order_slot;
+		ret_lens[n] = --ring->batch_left ? VNET_HDR_LEN + ring->data_len : ring->batch_last_len;
+		ring->split.used_idx++;
+		if (++ring->in_order_slot == ring->n_slots)
+			ring->in_order_slot = 0;
+	}
+	return n;
+}
+
+static unsigned
+split_reap(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, unsigned max)
+{
+	const struct split_used *used = ring->device_area;
+	uint16_t idx = *(volatile const uint16_t *)&used->idx;
+	unsigned n = (uint16_t)(idx - ring->split.used_idx);
+	unsigned shift = ring->desc_per_slot - 1u;
+	uint32_t mask = ring->size - 1;
+
+	ring_barrier(); /* partner: the device's release of used->idx; x86 loads stay in order */
+	if (!n)
+		return 0;
+	if (n > ring->n_slots)
+		fail("%s: back-end moved the used index by %u of %u buffers", ring->name, n, ring->n_slots);
+	if (ring->in_order)
+		return split_reap_in_order(ring, ret_slots, ret_lens, n, max);
+	if (n > max)
+		n = max;
+	for (unsigned i = 0; i < n; i++) {
+		const struct split_used_elem *elem = &used->ring[(ring->split.used_idx + i) & mask];
+		uint32_t id = elem->id;
+
+		if (__builtin_expect(id >= ring->size || (id & shift), 0))
+			fail("%s: back-end returned descriptor %u, which heads no buffer", ring->name, id);
+		ret_slots[i] = (uint16_t)(id >> shift);
+		ret_lens[i] = elem->len;
+	}
+	ring->split.used_idx = (uint16_t)(ring->split.used_idx + n);
+	return n;
+}
+
+static void
+split_post(struct ring *ring, const uint16_t *slots, unsigned n)
+{
+	struct split_avail *avail = ring->driver_area;
+	unsigned shift = ring->desc_per_slot - 1u;
+	uint32_t mask = ring->size - 1;
+
+	for (unsigned i = 0; i < n; i++) {
+		uint16_t *entry = &avail->ring[(ring->split.avail_idx + i) & mask];
+		uint16_t head = (uint16_t)(slots[i] << shift);
+
+		/* A device that returns in order finds the entries of the last round, in lines it still has.
+		 */
+		if (*entry != head)
+			*entry = head;
+	}
+	ring->split.avail_idx = (uint16_t)(ring->split.avail_idx + n);
+	ring_barrier(); /* partner: the device's load of avail->idx */
+	*(volatile uint16_t *)&avail->idx = ring->split.avail_idx;
+	ring->posted = true;
+}
+
+static bool
+split_wants_kick(const struct ring *ring)
+{
+	const struct split_used *used = ring->device_area;
+
+	return !(*(volatile const uint16_t *)&used->flags & USED_F_NO_NOTIFY);
+}
+
+const struct ring_ops ring_split_ops = {
+	.layout = split_layout,
+	.init = split_init,
+	.reap = split_reap,
+	.post = split_post,
+	.wants_kick = split_wants_kick,
+};

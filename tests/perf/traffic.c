@@ -1,0 +1,429 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * traffic.c: see traffic.h. The turn functions are the hot path. They work on whole batches: read the ring,
+ * prefetch every frame of the batch, then touch the frames, then write the ring. No fence anywhere but in
+ * ring_kick().
+ */
+#include "traffic.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "fail.h"
+
+#define always_inline inline __attribute__((always_inline))
+
+enum {
+	LINE = 64,
+	/* In the frame, behind the Ethernet header. */
+	WORD_OFF = 16,
+	STAMP_OFF = 24,
+	KICK_PERIOD_US = 20,
+	STALL_US = 1000, /* a turn of 512 frames of 9000 bytes takes less */
+	STEP_MS = 10,
+	PROBE_WAIT_MS = 50,
+	DRAIN_QUIET_MS = 100, /* the back-end may be preempted with frames in its hands */
+	DRAIN_MAX_MS = 2000,
+};
+
+volatile bool traffic_stopped;
+
+static always_inline uint64_t
+load64(const uint8_t *at)
+{
+	uint64_t word;
+
+	memcpy(&word, at, sizeof(word));
+	return word;
+}
+
+static always_inline void
+store64(uint8_t *at, uint64_t word)
+{
+	memcpy(at, &word, sizeof(word));
+}
+
+static uint64_t
+clock_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+double
+traffic_tsc_calibrate(void)
+{
+	uint64_t ns = clock_ns(), tsc = tsc_now();
+	struct timespec pause = {.tv_nsec = 50 * 1000 * 1000};
+
+	nanosleep(&pause, NULL);
+	ns = clock_ns() - ns;
+	tsc = tsc_now() - tsc;
+	return (double)tsc * 1e9 / (double)ns;
+}
+
+/* Takes back what the back-end has sent. */
+static always_inline unsigned
+flow_take(struct flow *flow, unsigned max)
+{
+	struct ring *ring = flow->from;
+	uint32_t lens[RING_BATCH_MAX];
+	uint16_t slots[RING_BATCH_MAX];
+	unsigned n = ring->ops->reap(ring, slots, lens, max);
+
+	for (unsigned i = 0; i < n; i++)
+		ring->free_slots[(ring->free_tail + i) & ring->free_mask] = slots[i];
+	ring->free_tail += n;
+	flow->counters.taken += n;
+	return n;
+}
+
+static always_inline unsigned
+flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
+{
+	struct ring *ring = flow->from;
+	uint16_t slots[RING_BATCH_MAX];
+	unsigned n = ring_n_free(ring);
+
+	if (n > max)
+		n = max;
+	if (!n)
+		return 0;
+	for (unsigned i = 0; i < n; i++) {
+		slots[i] = ring->free_slots[(ring->free_head + i) & ring->free_mask];
+		if (touch != TOUCH_NONE)
+			__builtin_prefetch(ring_frame(ring, slots[i]) + WORD_OFF, 1);
+	}
+	ring->free_head += n;
+	for (unsigned i = 0; touch != TOUCH_NONE && i < n; i++) {
+		uint8_t *frame = ring_frame(ring, slots[i]);
+
+		store64(frame + WORD_OFF, flow->word++);
+		if (touch == TOUCH_ALL) {
+			uint8_t *end = frame + ring->slot_len[slots[i]] - VNET_HDR_LEN - sizeof(uint64_t);
+
+			for (uint8_t *at = frame + WORD_OFF + LINE; at <= end; at += LINE)
+				store64(at, flow->word);
+		}
+	}
+	ring->ops->post(ring, slots, n);
+	flow->counters.posted += n;
+	return n;
+}
+
+/* One buffer of the ring to the guest; true when a frame began in it. */
+static always_inline bool
+flow_receive_one(struct flow *flow, const enum traffic_touch touch, const bool read_header, uint16_t slot,
+		 uint32_t len, uint64_t *bytes)
+{
+	const struct ring *ring = flow->to;
+	const uint8_t *frame = ring_frame(ring, slot);
+	bool first = true, ours = true;
+
+	if (read_header) {
+		uint16_t n_buffers;
+
+		if (flow->more) {
+			flow->more--;
+			first = false;
+		} else {
+			memcpy(&n_buffers, ring_hdr(ring, slot) + 10, sizeof(n_buffers));
+			flow->more = n_buffers - 1u;
+		}
+	}
+	if (!first) {
+		*bytes += len;
+		frame = ring_hdr(ring, slot);
+	} else {
+		if (touch != TOUCH_NONE)
+			ours = seqcheck_word(&flow->check, load64(frame + WORD_OFF));
+		len -= VNET_HDR_LEN;
+		*bytes += len;
+	}
+	if (touch == TOUCH_ALL) {
+		uint64_t sum = 0;
+
+		for (uint32_t off = first ? WORD_OFF + LINE : 0; off + sizeof(uint64_t) <= len; off += LINE)
+			sum += load64(frame + off);
+		__asm__ volatile("" ::"r"(sum));
+	}
+	return first && ours;
+}
+
+static always_inline unsigned
+flow_receive_body(struct flow *flow, const enum traffic_touch touch, const bool read_header, unsigned max)
+{
+	struct ring *ring = flow->to;
+	uint32_t lens[RING_BATCH_MAX];
+	uint16_t slots[RING_BATCH_MAX];
+	unsigned n = ring->ops->reap(ring, slots, lens, max);
+	uint64_t n_frames = 0, n_bytes = 0;
+
+	if (!n)
+		return 0;
+	for (unsigned i = 0; i < n; i++) {
+		if (touch != TOUCH_NONE)
+			__builtin_prefetch(ring_frame(ring, slots[i]) + WORD_OFF);
+		if (read_header)
+			__builtin_prefetch(ring_hdr(ring, slots[i]));
+	}
+	for (unsigned i = 0; i < n; i++)
+		n_frames += flow_receive_one(flow, touch, read_header, slots[i], lens[i], &n_bytes);
+	flow->counters.delivered += n_frames;
+	flow->counters.bytes += n_bytes;
+	ring->ops->post(ring, slots, n);
+	return n;
+}
+
+static always_inline unsigned
+flow_receive(struct flow *flow, const enum traffic_touch touch, unsigned max)
+{
+	return flow->read_header ? flow_receive_body(flow, touch, true, max)
+				 : flow_receive_body(flow, touch, false, max);
+}
+
+static void
+traffic_kick(struct traffic *traffic)
+{
+	for (unsigned i = 0; i < traffic->n_rings; i++)
+		ring_kick(traffic->rings[i]);
+}
+
+/* Paced: how many frames have become due; what a full ring makes impossible is counted and forgotten. */
+static void
+traffic_allow(struct traffic *traffic, uint64_t now)
+{
+	uint64_t interval = (uint64_t)(traffic->tsc_hz * traffic->burst / traffic->pps);
+	uint64_t n_bursts;
+
+	if (now < traffic->next_due)
+		return;
+	n_bursts = (now - traffic->next_due) / interval + 1;
+	traffic->next_due += n_bursts * interval;
+	for (unsigned i = 0; i < traffic->n_flows; i++) {
+		struct flow *flow = &traffic->flows[i];
+
+		flow->allowance += n_bursts * traffic->burst;
+		if (flow->allowance > flow->from->n_slots) {
+			flow->counters.unsent += flow->allowance - flow->from->n_slots;
+			flow->allowance = flow->from->n_slots;
+		}
+	}
+}
+
+static always_inline void
+stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t end)
+{
+	uint64_t kick_period = (uint64_t)(traffic->tsc_hz / 1e6 * KICK_PERIOD_US);
+	bool paced = traffic->mode == TRAFFIC_PACED;
+	uint64_t stall = (uint64_t)(traffic->tsc_hz / 1e6 * STALL_US);
+	uint64_t before = tsc_now(), kick_due = before;
+
+	if (paced && traffic->next_due + kick_period < before)
+		traffic->next_due = before;
+	while (before < end && !traffic_stopped) {
+		unsigned n_moved = 0;
+		uint64_t now;
+
+		if (paced)
+			traffic_allow(traffic, before);
+		for (unsigned i = 0; i < traffic->n_flows; i++) {
+			struct flow *flow = &traffic->flows[i];
+			unsigned n, max = traffic->burst;
+
+			if (paced && flow->allowance < max)
+				max = (unsigned)flow->allowance;
+			n_moved += flow_take(flow, traffic->burst);
+			n = flow_send(flow, touch, max);
+			n_moved += n;
+			if (paced) {
+				flow->allowance -= n;
+				if (n)
+					ring_kick(flow->from);
+			}
+		}
+		for (unsigned i = 0; i < traffic->n_flows; i++)
+			n_moved += flow_receive(&traffic->flows[i], touch, traffic->burst);
+		now = tsc_now();
+		traffic->n_turns++;
+		if (now - before > stall) {
+			traffic->tsc_stalled += now - before;
+		} else if (n_moved) {
+			traffic->tsc_busy += now - before;
+		} else {
+			traffic->n_turns_idle++;
+			traffic->tsc_idle += now - before;
+		}
+		if (now >= kick_due) {
+			traffic_kick(traffic);
+			kick_due = now + kick_period;
+		}
+		before = now;
+	}
+}
+
+static void
+stream(struct traffic *traffic, uint64_t end)
+{
+	switch (traffic->touch) {
+	case TOUCH_NONE:
+		stream_body(traffic, TOUCH_NONE, end);
+		break;
+	case TOUCH_ONE:
+		stream_body(traffic, TOUCH_ONE, end);
+		break;
+	case TOUCH_ALL:
+		stream_body(traffic, TOUCH_ALL, end);
+		break;
+	}
+}
+
+/* One frame in flight: from the first store of its words to the moment the receiver has read them. */
+static void
+probe(struct traffic *traffic, struct flow *flow)
+{
+	uint64_t wait = (uint64_t)(traffic->tsc_hz / 1e3 * PROBE_WAIT_MS);
+	struct ring *from = flow->from, *to = flow->to;
+	uint64_t sent_at = tsc_now();
+	uint64_t n_before = flow->counters.delivered;
+	uint16_t slot;
+
+	if (!ring_n_free(from)) {
+		flow_take(flow, traffic->burst);
+		return;
+	}
+	/* Stamped by hand, because the stamp must be in the frame before the frame is posted. */
+	slot = from->free_slots[from->free_head & from->free_mask];
+	store64(ring_frame(from, slot) + STAMP_OFF, sent_at);
+	flow_send(flow, TOUCH_ONE, 1);
+	ring_kick(from);
+	do {
+		uint32_t len;
+		uint16_t got;
+
+		if (to->ops->reap(to, &got, &len, 1)) {
+			uint64_t stamp = load64(ring_frame(to, got) + STAMP_OFF);
+
+			if (flow_receive_one(flow, TOUCH_ONE, flow->read_header, got, len,
+					     &flow->counters.bytes))
+				flow->counters.delivered++;
+			if (stamp == sent_at)
+				histogram_add(&traffic->latency, tsc_now() - sent_at);
+			to->ops->post(to, &got, 1);
+		}
+		if (tsc_now() - sent_at > wait || traffic_stopped) {
+			traffic->n_timeouts++;
+			break;
+		}
+	} while (flow->counters.delivered == n_before || flow->more);
+	flow_take(flow, traffic->burst);
+	ring_kick(to);
+}
+
+static void
+probes(struct traffic *traffic, uint64_t end)
+{
+	unsigned i = 0;
+
+	while (tsc_now() < end && !traffic_stopped)
+		probe(traffic, &traffic->flows[i++ % traffic->n_flows]);
+}
+
+void
+traffic_run(struct traffic *traffic, double seconds)
+{
+	uint64_t end = tsc_now() + (uint64_t)(seconds * traffic->tsc_hz);
+
+	if (traffic->mode == TRAFFIC_LATENCY)
+		probes(traffic, end);
+	else
+		stream(traffic, end);
+}
+
+static void
+post_all(struct ring *ring)
+{
+	while (ring_n_free(ring)) {
+		uint16_t slot = ring->free_slots[ring->free_head++ & ring->free_mask];
+
+		ring->ops->post(ring, &slot, 1);
+	}
+}
+
+void
+traffic_await(struct traffic *traffic, unsigned wait_s)
+{
+	for (unsigned i = 0; i < traffic->n_rings; i++) {
+		if (traffic->rings[i]->direction == RING_TO_GUEST)
+			post_all(traffic->rings[i]);
+	}
+	traffic_kick(traffic);
+	for (unsigned step = 0; step < wait_s * 1000 / STEP_MS && !traffic_stopped; step++) {
+		bool flowing = true;
+
+		traffic_run(traffic, STEP_MS / 1e3);
+		for (unsigned i = 0; i < traffic->n_flows; i++)
+			flowing &= traffic->flows[i].counters.delivered > 0;
+		if (flowing)
+			return;
+	}
+	for (unsigned i = 0; i < traffic->n_flows && !traffic_stopped; i++) {
+		struct flow *flow = &traffic->flows[i];
+		struct flow_counters counters;
+
+		flow_counters_get(flow, &counters);
+		if (counters.delivered)
+			continue;
+		if (!counters.taken)
+			fail("%s: in %u s the back-end took no frame from %s (does it poll or forward yet?)",
+			     flow->name, wait_s, flow->from->name);
+		fail("%s: in %u s the back-end took %lu frames from %s and delivered none to %s (%lu "
+		     "strangers "
+		     "came instead; does it forward one to the other?)",
+		     flow->name, wait_s, counters.taken, flow->from->name, flow->to->name, counters.foreign);
+	}
+}
+
+void
+traffic_drain(struct traffic *traffic)
+{
+	double quiet_tsc = traffic->tsc_hz / 1e3 * DRAIN_QUIET_MS;
+	uint64_t start = tsc_now(), moved_at = start;
+
+	while ((double)(tsc_now() - moved_at) < quiet_tsc &&
+	       (double)(tsc_now() - start) < traffic->tsc_hz / 1e3 * DRAIN_MAX_MS) {
+		for (unsigned i = 0; i < traffic->n_flows; i++) {
+			struct flow *flow = &traffic->flows[i];
+			unsigned n = flow_take(flow, traffic->burst);
+
+			if (traffic->touch == TOUCH_NONE)
+				n += flow_receive(flow, TOUCH_NONE, traffic->burst);
+			else
+				n += flow_receive(flow, TOUCH_ONE, traffic->burst);
+			if (n || flow->counters.taken != flow->counters.posted)
+				moved_at = tsc_now();
+		}
+		traffic_kick(traffic);
+	}
+}
+
+void
+traffic_times_reset(struct traffic *traffic)
+{
+	traffic->tsc_busy = traffic->tsc_idle = traffic->tsc_stalled = 0;
+	traffic->n_turns = traffic->n_turns_idle = 0;
+	traffic->n_timeouts = 0;
+	memset(&traffic->latency, 0, sizeof(traffic->latency));
+}
+
+void
+flow_counters_get(const struct flow *flow, struct flow_counters *ret_counters)
+{
+	*ret_counters = flow->counters;
+	ret_counters->lost = flow->check.n_lost;
+	ret_counters->duplicated = flow->check.n_duplicated;
+	ret_counters->reordered = flow->check.n_reordered;
+	ret_counters->foreign = flow->check.n_foreign;
+}

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* traffic.h: what one thread does with both guests' rings: fill, empty, count, time. */
+#ifndef PERF_TRAFFIC_H
+#define PERF_TRAFFIC_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "histogram.h"
+#include "ring.h"
+#include "seqcheck.h"
+
+enum traffic_mode { TRAFFIC_SATURATED, TRAFFIC_PACED, TRAFFIC_LATENCY };
+
+/* Which lines of a frame the guest writes before sending and reads after receiving. */
+enum traffic_touch { TOUCH_NONE, TOUCH_ONE, TOUCH_ALL };
+
+/* Counted since the start; what a period saw is a difference of two. */
+struct flow_counters {
+	uint64_t posted;    /* frames given to the back-end */
+	uint64_t taken;     /* frames whose buffers the back-end returned */
+	uint64_t delivered; /* frames the receiving guest got */
+	uint64_t bytes;     /* in them, without headers */
+	uint64_t unsent;    /* paced: due, but the ring was full */
+	uint64_t lost;
+	uint64_t duplicated;
+	uint64_t reordered;
+	uint64_t foreign;
+};
+
+/* Frames from one guest to the other, or to itself when there is but one. */
+struct flow {
+	const char *name; /* "a2b" */
+	struct ring *from;
+	struct ring *to;
+	struct flow_counters counters;
+	uint64_t word; /* of the next frame to send: tag and number */
+	struct seqcheck check;
+	uint32_t more; /* buffers that still belong to the frame being received */
+	bool read_header;
+	uint64_t allowance; /* paced: frames due now */
+};
+
+struct traffic {
+	enum traffic_mode mode;
+	enum traffic_touch touch;
+	uint32_t burst;
+	double pps; /* paced: per flow */
+	double tsc_hz;
+	struct flow flows[2];
+	unsigned n_flows;
+	struct ring *rings[4]; /* all of both guests */
+	unsigned n_rings;
+
+	uint64_t tsc_busy; /* in turns that moved something */
+	uint64_t tsc_idle;
+	uint64_t tsc_stalled; /* in turns so long that something else must have had our CPU */
+	uint64_t n_turns;
+	uint64_t n_turns_idle;
+	uint64_t n_timeouts; /* latency: probes that did not arrive in time */
+	struct histogram latency;
+	uint64_t next_due; /* paced: TSC */
+};
+
+/* Set by signal handlers: every loop ends soon. */
+extern volatile bool traffic_stopped;
+
+double
+traffic_tsc_calibrate(void);
+
+/* Posts all receive buffers and starts to send; returns when every flow delivers. Exits with the cause if
+ * not. */
+void
+traffic_await(struct traffic *traffic, unsigned wait_s);
+
+/* The chosen mode for so long. */
+void
+traffic_run(struct traffic *traffic, double seconds);
+
+/* Sends no more and receives until all is quiet. */
+void
+traffic_drain(struct traffic *traffic);
+
+/* Forgets times and latencies, not counters. */
+void
+traffic_times_reset(struct traffic *traffic);
+
+void
+flow_counters_get(const struct flow *flow, struct flow_counters *ret_counters);
+
+static inline uint64_t
+tsc_now(void)
+{
+	return __builtin_ia32_rdtsc();
+}
+
+#endif
