@@ -16,12 +16,10 @@ struct diag {
 };
 
 /* Set both lines and return `err` (a negative errno), so that a caller can write `return diag_set(...)`. */
-int
-diag_set(struct diag *diag, int err, const char *hint, const char *cause_fmt, ...)
+int diag_set(struct diag *diag, int err, const char *hint, const char *cause_fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
 /* Replace the hint by a formatted one. Returns nothing so that it cannot be taken for the error. */
-void
-diag_hint(struct diag *diag, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void diag_hint(struct diag *diag, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

@@ -14,11 +14,9 @@
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
 /* Lines above this level are not written. Default: LOG_LEVEL_INFO. Control thread only. */
-void
-log_set_level(enum log_level level);
+void log_set_level(enum log_level level);
 
-void
-log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
 #define log_warn(...) log_write(LOG_LEVEL_WARN, __VA_ARGS__)
@@ -33,8 +31,7 @@ struct log_limit {
 };
 
 /* Like log_write(), unless `limit` has run dry. */
-void
-log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
+void log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
 #endif

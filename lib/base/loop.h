@@ -20,40 +20,28 @@ typedef void (*loop_fd_fn)(void *arg, uint32_t events);
 typedef void (*loop_timer_fn)(void *arg);
 
 /* NULL with errno set when the kernel gives no epoll instance or no memory. */
-struct loop *
-loop_open(void);
-void
-loop_close(struct loop *loop); /* accepts NULL; watches and timers must be gone */
+struct loop *loop_open(void);
+void loop_close(struct loop *loop); /* accepts NULL; watches and timers must be gone */
 
 /* The descriptor stays the caller's. NULL with errno set on failure. */
-struct loop_watch *
-loop_watch_add(struct loop *loop, int fd, uint32_t events, loop_fd_fn fn, void *arg);
-int
-loop_watch_set(struct loop_watch *watch, uint32_t events);
-void
-loop_watch_remove(struct loop_watch *watch); /* accepts NULL; before the descriptor is closed */
+struct loop_watch *loop_watch_add(struct loop *loop, int fd, uint32_t events, loop_fd_fn fn, void *arg);
+int loop_watch_set(struct loop_watch *watch, uint32_t events);
+void loop_watch_remove(struct loop_watch *watch); /* accepts NULL; before the descriptor is closed */
 
 /* First call after delay_ms, then every period_ms; period_ms 0 fires once (the timer still has to be
  * removed). */
-struct loop_timer *
-loop_timer_add(struct loop *loop, uint64_t delay_ms, uint64_t period_ms, loop_timer_fn fn, void *arg);
-void
-loop_timer_set(struct loop_timer *timer, uint64_t delay_ms);
-void
-loop_timer_stop(struct loop_timer *timer);
-void
-loop_timer_remove(struct loop_timer *timer); /* accepts NULL */
+struct loop_timer *loop_timer_add(struct loop *loop, uint64_t delay_ms, uint64_t period_ms, loop_timer_fn fn,
+				  void *arg);
+void loop_timer_set(struct loop_timer *timer, uint64_t delay_ms);
+void loop_timer_stop(struct loop_timer *timer);
+void loop_timer_remove(struct loop_timer *timer); /* accepts NULL */
 
 /* Runs until loop_stop(). Returns 0, or -errno when waiting itself failed. */
-int
-loop_run(struct loop *loop);
+int loop_run(struct loop *loop);
 /* Waits at most timeout_ms (-1: no limit) for something and handles it. Returns 0 or -errno. */
-int
-loop_run_once(struct loop *loop, int timeout_ms);
-void
-loop_stop(struct loop *loop);
+int loop_run_once(struct loop *loop, int timeout_ms);
+void loop_stop(struct loop *loop);
 
-uint64_t
-loop_now_ms(void); /* CLOCK_MONOTONIC */
+uint64_t loop_now_ms(void); /* CLOCK_MONOTONIC */
 
 #endif

@@ -9,14 +9,12 @@
 #define VNICD_QUIESCE_H
 
 /* Control thread, before any worker runs. */
-void
-quiesce_set_wait(void (*wait)(void *arg), void *arg);
+void quiesce_set_wait(void (*wait)(void *arg), void *arg);
 
 /*
  * Control thread. On return every worker has passed a point at which it held no reference to a plan, so what
  * was unpublished before the call may be freed.
  */
-void
-quiesce_wait(void);
+void quiesce_wait(void);
 
 #endif

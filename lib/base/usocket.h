@@ -23,14 +23,11 @@ struct usocket {
  * killed program) is replaced; one that somebody answers at (-EADDRINUSE), and any other kind of file
  * (-EEXIST), is left alone. 0, or -errno with diag filled.
  */
-int
-usocket_listen(struct usocket *sock, const char *path, int backlog, struct diag *diag);
+int usocket_listen(struct usocket *sock, const char *path, int backlog, struct diag *diag);
 /* Stop listening and remove the file, if it is still ours. */
-void
-usocket_close(struct usocket *sock);
+void usocket_close(struct usocket *sock);
 
 /* Returns a connected non-blocking descriptor, or -errno; nobody there: -ENOENT, -ECONNREFUSED, -EAGAIN. */
-int
-usocket_connect(const char *path);
+int usocket_connect(const char *path);
 
 #endif

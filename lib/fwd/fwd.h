@@ -17,9 +17,9 @@
 #include "port.h"
 
 enum {
-	FWD_WORKERS_MAX = 64,       /* poll-mode workers */
+	FWD_WORKERS_MAX = 64,        /* poll-mode workers */
 	FWD_WORKER_QUEUES_MAX = 512, /* queue pairs that one worker serves */
-	FWD_HANDOFF_SIZE = 1024,    /* frames in flight from one worker to another */
+	FWD_HANDOFF_SIZE = 1024,     /* frames in flight from one worker to another */
 };
 
 /* Published to workers; nothing in it changes after that, but the ports' own state. */
@@ -28,10 +28,11 @@ struct fwd_plan {
 	void *mode_state; /* from mode->open; outlives plans */
 	uint16_t n_ports;
 	uint16_t n_workers;
-	struct port *ports[PORT_MAX];      /* [n_ports], in the order they were configured */
+	struct port *ports[PORT_MAX]; /* [n_ports], in the order they were configured */
 	/*
-	 * By id; NULL: no such port. A port that is leaving is still here, so that frames on their way to it over
-	 * a handoff ring arrive, but no longer in ports[], peer_by_id[] or a worker's queues to take frames from.
+	 * By id; NULL: no such port. A port that is leaving is still here, so that frames on their way to it
+	 * over a handoff ring arrive, but no longer in ports[], peer_by_id[] or a worker's queues to take
+	 * frames from.
 	 */
 	struct port *port_by_id[PORT_MAX];
 	/* The port paired with a port (io, mac, macswap), by id; NULL: none. */
@@ -49,13 +50,15 @@ struct fwd_worker {
 	uint16_t idx;
 	uint16_t n_workers;
 	const struct fwd_plan *plan; /* the plan of this turn of the poll loop */
-	/* [from]: frames that worker `from` has handed to us; NULL for ourselves. Single producer, single consumer. */
+	/* [from]: frames that worker `from` has handed to us; NULL for ourselves. Single producer, single
+	 * consumer. */
 	struct rte_ring *handoff_in[FWD_WORKERS_MAX];
 	/* [to]: the same rings seen from the other end. */
 	struct rte_ring *handoff_out[FWD_WORKERS_MAX];
 	struct rte_mempool *clone_pool; /* for the copies made by flooding */
 	uint32_t now_s; /* loop_now_ms() / 1000, coarse: refreshed by the poll loop at least once a second */
-	/* Frames that came over a ring for a port that no plan knows any more; 0 unless a port was removed too early. */
+	/* Frames that came over a ring for a port that no plan knows any more; 0 unless a port was removed
+	 * too early. */
 	uint64_t lost_port_gone;
 } __rte_cache_aligned;
 
@@ -73,7 +76,8 @@ struct fwd_mode {
 	/* A port is about to leave: forget it. Control thread, before the plan without it is published. */
 	void (*port_removed)(void *state, const struct port *port);
 	/* Worker: n (1 .. PORT_BURST) frames came from `from`; takes ownership of all. */
-	void (*forward)(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n);
+	void (*forward)(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts,
+			uint16_t n);
 	/* Worker: once per turn for each owned queue pair, to make traffic. NULL: none. */
 	void (*generate)(struct fwd_worker *worker, struct port_queue *queue);
 };
@@ -82,10 +86,10 @@ void fwd_mode_register(struct fwd_mode *mode);
 struct fwd_mode *fwd_modes(void);
 struct fwd_mode *fwd_mode_by_name(const char *name); /* NULL: none */
 
-#define FWD_MODE_REGISTER(mode)                                                                              \
-	__attribute__((constructor)) static void fwd_mode_register_##mode(void)                              \
-	{                                                                                                    \
-		fwd_mode_register(&(mode));                                                                  \
+#define FWD_MODE_REGISTER(mode)                                                 \
+	__attribute__((constructor)) static void fwd_mode_register_##mode(void) \
+	{                                                                       \
+		fwd_mode_register(&(mode));                                     \
 	}
 
 /* Ready-made mode->check: an even number of ports, 2 or more (io, mac, macswap: "ports in pairs"). */
@@ -102,20 +106,21 @@ void fwd_send(struct fwd_worker *worker, struct port_queue *from, struct port *t
 /* Worker: deliver what others handed over. Returns the number of frames. */
 unsigned int fwd_handoff_drain(struct fwd_worker *worker);
 
-/* Once, before the first worker runs: make the rings and register the mbuf field that carries the destination. */
+/* Once, before the first worker runs: make the rings and register the mbuf field that carries the
+ * destination. */
 int fwd_workers_open(struct fwd_worker workers[], unsigned int n_workers, struct rte_mempool *clone_pool,
 		     struct diag *diag);
 void fwd_workers_close(struct fwd_worker workers[], unsigned int n_workers);
 
 /*
- * Control thread: a new plan over ports[0..n_ports) (their queues' `worker` is assigned here for those not yet
- * assigned: UINT16_MAX). NULL with diag filled: the mode refuses, or a worker would serve more than
+ * Control thread: a new plan over ports[0..n_ports) (their queues' `worker` is assigned here for those not
+ * yet assigned: UINT16_MAX). NULL with diag filled: the mode refuses, or a worker would serve more than
  * FWD_WORKER_QUEUES_MAX pairs. Freed with fwd_plan_free() after no worker sees it.
  *
  * `leaving` (NULL: none) is a port being removed: first publish a plan that names it as leaving, wait for
- * quiescence twice (nobody sends to it any more; what was under way has arrived), then publish one without it.
- * The same for a port that comes: first as leaving, so that every worker can place what is handed over for it, then
- * as one of the ports.
+ * quiescence twice (nobody sends to it any more; what was under way has arrived), then publish one without
+ * it. The same for a port that comes: first as leaving, so that every worker can place what is handed over
+ * for it, then as one of the ports.
  */
 struct fwd_plan *fwd_plan_build(const struct fwd_mode *mode, void *mode_state, struct port *const ports[],
 				unsigned int n_ports, struct port *leaving, unsigned int n_workers,

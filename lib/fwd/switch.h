@@ -18,18 +18,13 @@ enum {
 };
 
 /* Like the mode's open, for n_entries addresses. */
-int
-switch_open_sized(void **ret_state, uint32_t n_entries, struct diag *diag);
-void
-switch_set_ageing_s(void *state, uint32_t ageing_s);
+int switch_open_sized(void **ret_state, uint32_t n_entries, struct diag *diag);
+void switch_set_ageing_s(void *state, uint32_t ageing_s);
 /* Like the mode's tick, at a given time on the clock of fwd_worker.now_s. */
-void
-switch_tick_at(void *state, uint32_t now_s);
+void switch_tick_at(void *state, uint32_t now_s);
 /* The number of addresses known. */
-uint32_t
-switch_count(const void *state);
+uint32_t switch_count(const void *state);
 /* The id of the port that an address is behind; -1: not known. */
-int
-switch_find(const void *state, const struct rte_ether_addr *mac);
+int switch_find(const void *state, const struct rte_ether_addr *mac);
 
 #endif

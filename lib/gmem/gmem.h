@@ -46,33 +46,26 @@ struct gmem_region_spec {
  * overlaps
  * (-EINVAL), more than GMEM_REGIONS_MAX (-ENOSPC), and what gmem_map_open() refuses. `old` stays as it is.
  */
-int
-gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsigned int n,
-	   struct gmem **ret_mem, struct diag *diag);
+int gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsigned int n,
+	       struct gmem **ret_mem, struct diag *diag);
 /* `old` without the region of exactly this gpa, uva and size; -ENOENT when there is none. */
-int
-gmem_build_without(const struct gmem *old, uint64_t gpa, uint64_t uva, uint64_t size, struct gmem **ret_mem,
-		   struct diag *diag);
+int gmem_build_without(const struct gmem *old, uint64_t gpa, uint64_t uva, uint64_t size,
+		       struct gmem **ret_mem, struct diag *diag);
 /* No worker may still see it. Accepts NULL. */
-void
-gmem_free(struct gmem *mem);
+void gmem_free(struct gmem *mem);
 /* Some region's file has gone from under us. Accepts NULL. */
-bool
-gmem_is_lost(const struct gmem *mem);
+bool gmem_is_lost(const struct gmem *mem);
 
 /* Front-end address to guest address; false when [uva, uva + len) is not inside one region. */
-bool
-gmem_uva_to_gpa(const struct gmem *mem, uint64_t uva, uint64_t len, uint64_t *ret_gpa);
+bool gmem_uva_to_gpa(const struct gmem *mem, uint64_t uva, uint64_t len, uint64_t *ret_gpa);
 
 /* The slow half of gmem_va(): searches all regions. */
-uint8_t *
-gmem_va_search(const struct gmem *mem, uint64_t gpa, uint64_t len);
+uint8_t *gmem_va_search(const struct gmem *mem, uint64_t gpa, uint64_t len);
 /*
  * As much of [gpa, gpa + len) as one region holds: returns its va and the length in *ret_len (1 .. len);
  * NULL when gpa itself is not mapped. For ranges that cross from one region into the next.
  */
-uint8_t *
-gmem_piece(const struct gmem *mem, uint64_t gpa, uint64_t len, uint64_t *ret_len);
+uint8_t *gmem_piece(const struct gmem *mem, uint64_t gpa, uint64_t len, uint64_t *ret_len);
 
 /* The region that a queue found its last buffer in; owned by the queue's worker. */
 struct gmem_cache {
@@ -93,8 +86,7 @@ gmem_va(const struct gmem *mem, const struct gmem_cache *cache, uint64_t gpa, ui
 }
 
 /* The region in which most buffers lie: the largest. */
-void
-gmem_cache_init(struct gmem_cache *cache, const struct gmem *mem);
+void gmem_cache_init(struct gmem_cache *cache, const struct gmem *mem);
 
 /* --- dirty log: one bit a page of 4096 bytes, in memory shared with the front-end (SET_LOG_BASE) --- */
 

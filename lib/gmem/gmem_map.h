@@ -33,14 +33,11 @@ struct gmem_map {
  * Refused, with nothing left behind: size 0, ranges that overflow or reach past the end of the file, and
  * descriptors that are not regular files opened for reading and writing (-EBADF, -EINVAL, -EFBIG, -ENOMEM).
  */
-int
-gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map, struct diag *diag);
+int gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map, struct diag *diag);
 
-void
-gmem_map_ref(struct gmem_map *map);
+void gmem_map_ref(struct gmem_map *map);
 /* The last reference unmaps; no worker may still see the mapping. Accepts NULL. */
-void
-gmem_map_unref(struct gmem_map *map);
+void gmem_map_unref(struct gmem_map *map);
 
 static inline bool
 gmem_map_is_lost(const struct gmem_map *map)

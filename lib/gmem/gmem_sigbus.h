@@ -19,19 +19,14 @@ enum { GMEM_SIGBUS_SLOTS = 16384 }; /* mappings in one program */
  * Install the handler; `lost` is called on the control thread's loop after at least one mapping was lost
  * (find out which with gmem_map_is_lost()). Once per program. 0 or -errno.
  */
-int
-gmem_sigbus_install(struct loop *loop);
-void
-gmem_sigbus_uninstall(void);
+int gmem_sigbus_install(struct loop *loop);
+void gmem_sigbus_uninstall(void);
 
 /* Called on the control thread after mappings were lost; one listener at most. */
-void
-gmem_sigbus_listen(void (*lost)(void *arg), void *arg);
+void gmem_sigbus_listen(void (*lost)(void *arg), void *arg);
 
 /* For gmem_map: enter and leave the handler's table. Returns a slot, or -1 when the table is full. */
-int
-gmem_sigbus_guard(struct gmem_map *map);
-void
-gmem_sigbus_unguard(struct gmem_map *map);
+int gmem_sigbus_guard(struct gmem_map *map);
+void gmem_sigbus_unguard(struct gmem_map *map);
 
 #endif

@@ -26,10 +26,10 @@ struct loop;
 struct rte_kvargs;
 
 enum {
-	PORT_MAX = 1024,      /* ports in one program */
-	PORT_QUEUES_MAX = 128, /* queue pairs of one port */
-	PORT_BURST = 32,      /* frames per rx or tx call, at most */
-	PORT_NAME_SIZE = 32,  /* with the terminating NUL */
+	PORT_MAX = 1024,        /* ports in one program */
+	PORT_QUEUES_MAX = 128,  /* queue pairs of one port */
+	PORT_BURST = 32,        /* frames per rx or tx call, at most */
+	PORT_NAME_SIZE = 32,    /* with the terminating NUL */
 	PORT_FRAME_MAX = 65535, /* largest frame, Ethernet header included, without FCS */
 };
 
@@ -44,9 +44,9 @@ extern const char *const port_drop_name[DROP_N];
 extern const char *const port_drop_help[DROP_N];
 
 /*
- * rx: from the port into vnicd; tx: towards the port. A frame that was taken from the port and then dropped for
- * whatever reason counts in rx and in one drop reason; a frame handed to tx counts either in tx or in one drop
- * reason. So over all ports rx + copies made by flooding = tx + drops.
+ * rx: from the port into vnicd; tx: towards the port. A frame that was taken from the port and then dropped
+ * for whatever reason counts in rx and in one drop reason; a frame handed to tx counts either in tx or in one
+ * drop reason. So over all ports rx + copies made by flooding = tx + drops.
  */
 struct port_stats {
 	uint64_t rx_packets, rx_bytes;
@@ -59,13 +59,13 @@ struct port;
 struct port_queue;
 
 /*
- * Take up to n (at most PORT_BURST) frames; the caller owns the mbufs. Packet type and l2/l3 lengths are not set.
- * Multi-segment mbufs are possible. Returns the count.
+ * Take up to n (at most PORT_BURST) frames; the caller owns the mbufs. Packet type and l2/l3 lengths are not
+ * set. Multi-segment mbufs are possible. Returns the count.
  */
 typedef uint16_t (*port_rx_fn)(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
 /*
- * Send n (at most PORT_BURST) frames: takes ownership of all of them, counts those not sent under a drop reason.
- * Does not write to frames whose reference count is above one. Returns the number sent.
+ * Send n (at most PORT_BURST) frames: takes ownership of all of them, counts those not sent under a drop
+ * reason. Does not write to frames whose reference count is above one. Returns the number sent.
  */
 typedef uint16_t (*port_tx_fn)(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
 /* Called once per turn of the owner's poll loop, after all rx and tx of that turn; NULL when not needed. */
@@ -87,18 +87,18 @@ struct port_queue {
 
 struct port {
 	char name[PORT_NAME_SIZE];
-	uint16_t id; /* slot in the port table, 0 .. PORT_MAX - 1; fixed for life */
+	uint16_t id;       /* slot in the port table, 0 .. PORT_MAX - 1; fixed for life */
 	uint16_t n_queues; /* queue pairs, 1 .. PORT_QUEUES_MAX */
 	/*
-	 * Pairs 0 .. n_active - 1 can be sent to now; at least 1 (a frame for a pair that can't take it is dropped by
-	 * its tx). Written by the control thread, read by every worker (relaxed).
+	 * Pairs 0 .. n_active - 1 can be sent to now; at least 1 (a frame for a pair that can't take it is
+	 * dropped by its tx). Written by the control thread, read by every worker (relaxed).
 	 */
 	_Atomic uint16_t n_active;
 	const struct port_kind *kind;
 	struct rte_ether_addr mac;
-	void *dev; /* the kind's own */
+	void *dev;                 /* the kind's own */
 	struct port_queue *queues; /* [n_queues] */
-	char describe[192]; /* one line for people: "vhost-user server /run/vnicd/vm0.sock" */
+	char describe[192];        /* one line for people: "vhost-user server /run/vnicd/vm0.sock" */
 };
 
 /* One line of configuration, checked: NAME=KIND[,key=value]... */
@@ -127,11 +127,12 @@ struct port_kind {
 	const char *help;
 	/* The kind's own keys, after the common ones (queues, mac, mtu); at most 8; ends with a NULL name. */
 	const struct port_key *keys;
-	/* Fill config->resource, check config->values. Opens nothing. Returns 0 or -errno with diag filled. */
+	/* Fill config->resource, check config->values. Opens nothing. Returns 0 or -errno with diag filled.
+	 */
 	int (*check)(struct port_config *config, struct diag *diag);
 	/*
-	 * Make the port: allocate port->queues, fill every field but name, id and kind. Returns 0 or -errno with diag
-	 * filled and nothing left behind.
+	 * Make the port: allocate port->queues, fill every field but name, id and kind. Returns 0 or -errno
+	 * with diag filled and nothing left behind.
 	 */
 	int (*open)(struct port *port, const struct port_config *config, struct diag *diag);
 	/* No worker polls the port any more. Frees everything that open made. */
@@ -141,13 +142,14 @@ struct port_kind {
 void port_kind_register(struct port_kind *kind);
 struct port_kind *port_kinds(void); /* head of the list */
 
-#define PORT_KIND_REGISTER(kind)                                                                             \
-	__attribute__((constructor)) static void port_kind_register_##kind(void)                             \
-	{                                                                                                    \
-		port_kind_register(&(kind));                                                                 \
+#define PORT_KIND_REGISTER(kind)                                                 \
+	__attribute__((constructor)) static void port_kind_register_##kind(void) \
+	{                                                                        \
+		port_kind_register(&(kind));                                     \
 	}
 
-/* Parse and check one line. 0, or -errno with diag filled. On success config owns memory: port_config_free(). */
+/* Parse and check one line. 0, or -errno with diag filled. On success config owns memory: port_config_free().
+ */
 int port_config_parse(struct port_config *config, const char *line, struct diag *diag);
 void port_config_free(struct port_config *config);
 /* Check that the names and resources of a set do not collide. */
@@ -163,13 +165,15 @@ struct port_env {
 extern struct port_env port_env;
 
 /*
- * Open a port and enter it in the table. -EEXIST: the name or the resource is taken; -ENOSPC: the table is full.
+ * Open a port and enter it in the table. -EEXIST: the name or the resource is taken; -ENOSPC: the table is
+ * full.
  */
 int port_open(const struct port_config *config, struct port **ret_port, struct diag *diag);
 /* The caller has made sure that no worker sees the port. */
 void port_close(struct port *port);
 
-/* The table: control thread only (workers see ports through their plan). NULL for an empty slot or unknown name. */
+/* The table: control thread only (workers see ports through their plan). NULL for an empty slot or unknown
+ * name. */
 struct port *port_by_id(unsigned int id);
 struct port *port_by_name(const char *name);
 unsigned int port_count(void);

@@ -36,10 +36,8 @@ struct transport_ops {
 	bool (*is_connected)(const struct transport *transport);
 };
 
-void
-transport_register(struct transport_ops *ops);
-const struct transport_ops *
-transport_by_name(const char *name); /* NULL: none */
+void transport_register(struct transport_ops *ops);
+const struct transport_ops *transport_by_name(const char *name); /* NULL: none */
 
 #define TRANSPORT_REGISTER(ops)                                                 \
 	__attribute__((constructor)) static void transport_register_##ops(void) \

@@ -540,7 +540,8 @@ vdev_queue_set_addr(struct vdev *dev, unsigned int idx, const struct vdev_queue_
 
 enum vdev_fd_use { VDEV_FD_KICK, VDEV_FD_NOTIFY };
 
-/* Kicks come through an eventfd; notifications go to an eventfd or, with User-mode Linux, a socket or a pipe. */
+/* Kicks come through an eventfd; notifications go to an eventfd or, with User-mode Linux, a socket or a pipe.
+ */
 static int
 vdev_fd_check(unsigned int idx, int fd, enum vdev_fd_use use, struct diag *diag)
 {
@@ -557,8 +558,10 @@ vdev_fd_check(unsigned int idx, int fd, enum vdev_fd_use use, struct diag *diag)
 		return 0;
 	if (use == VDEV_FD_NOTIFY && fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
 		return 0;
-	return diag_set(diag, -EBADF, "",
-			"queue %u: the descriptor is neither an eventfd nor, for notifications, a socket or pipe", idx);
+	return diag_set(
+		diag, -EBADF, "",
+		"queue %u: the descriptor is neither an eventfd nor, for notifications, a socket or pipe",
+		idx);
 }
 
 int

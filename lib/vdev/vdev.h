@@ -104,76 +104,55 @@ struct vdev {
 
 /* Fill in the fields that the caller has not (queues are allocated, `vq` pointers are the caller's). 0 or
  * -errno. */
-int
-vdev_init(struct vdev *dev, const char *name, const struct vdev_ops *ops, void *type_dev,
-	  unsigned int n_queues, bool (*init_queue)(void *type_dev, unsigned int idx, struct virtq **ret_vq));
+int vdev_init(struct vdev *dev, const char *name, const struct vdev_ops *ops, void *type_dev,
+	      unsigned int n_queues,
+	      bool (*init_queue)(void *type_dev, unsigned int idx, struct virtq **ret_vq));
 /* Stops everything first. */
-void
-vdev_fini(struct vdev *dev);
+void vdev_fini(struct vdev *dev);
 
 /* The front-end has gone: every queue stops; memory, log, features and descriptors are released. */
-void
-vdev_disconnect(struct vdev *dev);
+void vdev_disconnect(struct vdev *dev);
 /* Stop and disable all rings, status 0 (RESET_DEVICE, SET_STATUS 0). Memory and the connection stay. */
-void
-vdev_reset(struct vdev *dev);
+void vdev_reset(struct vdev *dev);
 
 /* All of the following return 0, or -errno with diag filled and nothing changed. */
-uint64_t
-vdev_features_offered(const struct vdev *dev);
-int
-vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag);
-int
-vdev_set_status(struct vdev *dev, uint64_t status, struct diag *diag);
+uint64_t vdev_features_offered(const struct vdev *dev);
+int vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag);
+int vdev_set_status(struct vdev *dev, uint64_t status, struct diag *diag);
 /* Takes the table; the old one is released. */
-int
-vdev_set_mem(struct vdev *dev, struct gmem *mem, struct diag *diag);
+int vdev_set_mem(struct vdev *dev, struct gmem *mem, struct diag *diag);
 /* Takes the map. */
-int
-vdev_set_log(struct vdev *dev, struct gmem_map *map, struct diag *diag);
-int
-vdev_queue_set_size(struct vdev *dev, unsigned int idx, uint32_t size, struct diag *diag);
-int
-vdev_queue_set_base(struct vdev *dev, unsigned int idx, uint32_t base, struct diag *diag);
+int vdev_set_log(struct vdev *dev, struct gmem_map *map, struct diag *diag);
+int vdev_queue_set_size(struct vdev *dev, unsigned int idx, uint32_t size, struct diag *diag);
+int vdev_queue_set_base(struct vdev *dev, unsigned int idx, uint32_t base, struct diag *diag);
 
 struct vdev_queue_addr {
 	uint64_t desc, avail, used; /* front-end addresses */
 	uint64_t log_gpa;
 	bool log;
 };
-int
-vdev_queue_set_addr(struct vdev *dev, unsigned int idx, const struct vdev_queue_addr *addr,
-		    struct diag *diag);
+int vdev_queue_set_addr(struct vdev *dev, unsigned int idx, const struct vdev_queue_addr *addr,
+			struct diag *diag);
 /* Takes the descriptor (-1: none, the ring is polled) on success. */
-int
-vdev_queue_set_kick(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
-int
-vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
-int
-vdev_queue_set_err(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
-int
-vdev_queue_set_enable(struct vdev *dev, unsigned int idx, bool enable, struct diag *diag);
+int vdev_queue_set_kick(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
+int vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
+int vdev_queue_set_err(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
+int vdev_queue_set_enable(struct vdev *dev, unsigned int idx, bool enable, struct diag *diag);
 /* Stops the queue, forgets its addresses and kick descriptor; returns where it stands (GET_VRING_BASE). */
-uint32_t
-vdev_queue_get_base(struct vdev *dev, unsigned int idx);
+uint32_t vdev_queue_get_base(struct vdev *dev, unsigned int idx);
 
-bool
-vdev_queue_is_running(const struct vdev *dev, unsigned int idx);
+bool vdev_queue_is_running(const struct vdev *dev, unsigned int idx);
 /* The device type's part of the confs changed: publish them anew. */
-int
-vdev_refresh(struct vdev *dev, struct diag *diag);
+int vdev_refresh(struct vdev *dev, struct diag *diag);
 /* Running, enabled and not broken. */
-bool
-vdev_queue_is_active(const struct vdev *dev, unsigned int idx);
+bool vdev_queue_is_active(const struct vdev *dev, unsigned int idx);
 
 /*
  * Look for queues that broke since the last call: one log line, the queue's error descriptor, NEEDS_RESET and
  * a configuration change for each. Returns how many.
  */
-unsigned int
-vdev_check_faults(struct vdev *dev);
+unsigned int vdev_check_faults(struct vdev *dev);
 /* The guest's memory file has gone from under us. */
-bool
-vdev_memory_is_lost(const struct vdev *dev);
+bool vdev_memory_is_lost(const struct vdev *dev);
 
 #endif

@@ -23,8 +23,10 @@ struct chain_walk {
 	struct virtq *vq;
 	const struct virtq_conf *conf;
 	struct virtq_chain *chain;
-	bool bad;     /* keep walking for the structure, but the chain is useless */
-	bool writing; /* a device-writable descriptor was seen */
+	bool bad;           /* keep walking for the structure, but the chain is useless */
+	bool writing;       /* a device-writable descriptor was seen */
+	bool first_may_lie; /* about being device-writable */
+	uint32_t n_added;   /* descriptors so far */
 };
 
 static enum virtq_walk
@@ -43,6 +45,15 @@ chain_add(struct chain_walk *walk, const struct chain_desc *desc)
 	bool writable = desc->flags & VRING_DESC_F_WRITE;
 	uint32_t *total = writable ? &chain->writable_len : &chain->readable_len;
 
+	if (!writable && walk->writing && walk->first_may_lie && chain->n_readable == 0 &&
+	    walk->n_added == 1) {
+		/* See chain_walk_indirect(). */
+		chain->n_readable = chain->n_segs;
+		chain->readable_len = chain->writable_len;
+		chain->writable_len = 0;
+		walk->writing = false;
+	}
+	walk->n_added++;
 	if (!writable && walk->writing) {
 		virtq_break(walk->vq, FAULT_ORDER);
 		return false;
@@ -94,6 +105,11 @@ chain_walk_indirect(struct chain_walk *walk, const struct chain_desc *outer)
 		walk->bad = true;
 		return VIRTQ_WALK_OK;
 	}
+	/*
+	 * DPDK's driver leaves WRITE set on the first entry, the header, of a packed ring's transmit tables.
+	 * When readable entries follow a single writable one, that one is taken for readable.
+	 */
+	walk->first_may_lie = packed;
 	for (uint32_t step = 0; step < n; step++) {
 		struct chain_desc desc;
 

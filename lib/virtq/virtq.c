@@ -39,9 +39,9 @@ virtq_base_valid(uint32_t base, bool packed, uint16_t size)
 }
 
 /*
- * Between used and available position: taken by an earlier back-end and never returned; they are taken again. Some
- * front-ends leave the used half 0 and mean that both are the same, so the used position counts only when the
- * distance is credible and the driver's buffer is still there.
+ * Between used and available position: taken by an earlier back-end and never returned; they are taken again.
+ * Some front-ends leave the used half 0 and mean that both are the same, so the used position counts only
+ * when the distance is credible and the driver's buffer is still there.
  */
 static void
 virtq_start_packed(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
@@ -68,11 +68,12 @@ virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
 	if (packed) {
 		virtq_start_packed(vq, conf, base);
 	} else {
-		uint16_t used = __atomic_load_n(&conf->used->idx, __ATOMIC_ACQUIRE);
-
-		/* Between `used` and `base`: taken by an earlier back-end and never returned. Farther apart:
-		 * not credible. */
-		vq->used_idx = (uint16_t)(base - used) <= conf->size ? used : (uint16_t)base;
+		/*
+		 * The ring itself says what was returned; chains between there and `base` were taken by an
+		 * earlier back-end and are taken again. A front-end whose back-end was killed can only guess
+		 * at `base`.
+		 */
+		vq->used_idx = __atomic_load_n(&conf->used->idx, __ATOMIC_ACQUIRE);
 		vq->avail.idx = vq->used_idx;
 		vq->avail.wrap = false;
 		vq->avail_seen = vq->avail.idx;

@@ -150,20 +150,17 @@ enum virtq_walk {
 /* --- control thread, while no conf is published --- */
 
 /*
- * Set where the queue starts, in the form of vhost-user's SET_VRING_BASE: split: the available index; packed:
- * bits 0-14 available position, 15 its wrap counter, 16-30 used position, 31 its wrap counter. Chains which
- * an earlier back-end took but did not return are taken again. -EINVAL: a position outside the ring.
+ * Set where the queue starts: split: where the used ring stands; packed: by `base`, in the form of
+ * vhost-user's SET_VRING_BASE: split: the available index; packed: bits 0-14 available position, 15 its wrap
+ * counter, 16-30 used position, 31 its wrap counter. Chains which an earlier back-end took but did not return
+ * are taken again. -EINVAL: a position outside the ring.
  */
-int
-virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base);
-bool
-virtq_base_valid(uint32_t base, bool packed, uint16_t size);
-uint32_t
-virtq_base(const struct virtq *vq, bool packed);
+int virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base);
+bool virtq_base_valid(uint32_t base, bool packed, uint16_t size);
+uint32_t virtq_base(const struct virtq *vq, bool packed);
 /* Tell the driver whether we want to hear its kicks (VIRTIO, "Available Buffer Notification Suppression"). */
 enum virtq_kicks { VIRTQ_KICKS_UNWANTED, VIRTQ_KICKS_WANTED };
-void
-virtq_want_kicks(const struct virtq *vq, const struct virtq_conf *conf, enum virtq_kicks kicks);
+void virtq_want_kicks(const struct virtq *vq, const struct virtq_conf *conf, enum virtq_kicks kicks);
 
 /* --- owner --- */
 
@@ -181,26 +178,21 @@ virtq_is_broken(const struct virtq *vq)
 }
 
 /* The queue stops here: nothing is taken from it or given to it until it is started again. */
-void
-virtq_break(struct virtq *vq, enum virtq_fault fault);
+void virtq_break(struct virtq *vq, enum virtq_fault fault);
 /* How often any queue of the program broke; the control thread looks for the culprit when it changes. */
-unsigned int
-virtq_faults_total(void);
+unsigned int virtq_faults_total(void);
 
 /* Walk one fetched chain whole: the one chain walker (chain.c). */
-enum virtq_walk
-virtq_walk(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_elem *elem,
-	   struct virtq_chain *chain);
+enum virtq_walk virtq_walk(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_elem *elem,
+			   struct virtq_chain *chain);
 
 /*
  * After publish: notify the driver if it wants it, without a fence. When the answer is no, that answer may be
  * stale; virtq_notify_settle() has to follow once the queue pauses: virtq_notify_service() sees to that.
  */
-void
-virtq_notify(struct virtq *vq, const struct virtq_conf *conf);
+void virtq_notify(struct virtq *vq, const struct virtq_conf *conf);
 /* With a full fence: after this the answer was right. */
-void
-virtq_notify_settle(struct virtq *vq, const struct virtq_conf *conf);
+void virtq_notify_settle(struct virtq *vq, const struct virtq_conf *conf);
 
 /* Once per turn of the owner's poll loop: a queue that paused for a whole turn is settled. */
 static inline void

@@ -56,19 +56,14 @@ struct vnet_config {
 };
 
 /* 0 or -ENOMEM. */
-int
-vnet_init(struct vnet_dev *dev, const struct vnet_config *config);
+int vnet_init(struct vnet_dev *dev, const struct vnet_config *config);
 /* No worker polls its queues any more. */
-void
-vnet_fini(struct vnet_dev *dev);
+void vnet_fini(struct vnet_dev *dev);
 
 /* The port functions of a queue pair: queue->dev is its struct vnet_queue. */
-uint16_t
-vnet_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
-uint16_t
-vnet_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
-void
-vnet_service(struct port_queue *queue);
+uint16_t vnet_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
+uint16_t vnet_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
+void vnet_service(struct port_queue *queue);
 
 /* --- burst functions: conf->burst of a transmitq and a receiveq --- */
 
@@ -82,10 +77,8 @@ typedef uint16_t (*vnet_to_guest_fn)(struct vnet_queue *queue, const struct virt
 
 /* The fastest variant for a traits word, and the one that reads the word from the conf (fallback and oracle).
  */
-vnet_from_guest_fn
-vnet_from_guest_variant(uint32_t traits);
-vnet_to_guest_fn
-vnet_to_guest_variant(uint32_t traits);
+vnet_from_guest_fn vnet_from_guest_variant(uint32_t traits);
+vnet_to_guest_fn vnet_to_guest_variant(uint32_t traits);
 extern const vnet_from_guest_fn vnet_from_guest_generic;
 extern const vnet_to_guest_fn vnet_to_guest_generic;
 
@@ -95,9 +88,9 @@ enum vnet_took {
 	VNET_TOOK_DROP,  /* counted; the chain goes back */
 	VNET_TOOK_NONE,  /* the chain stays: no packet buffer, or the queue broke */
 };
-enum vnet_took
-vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
-		      const struct virtq_elem *elem, struct rte_mbuf *first, struct rte_mbuf **ret_pkt);
+enum vnet_took vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf,
+				     struct port_queue *port_queue, const struct virtq_elem *elem,
+				     struct rte_mbuf *first, struct rte_mbuf **ret_pkt);
 
 /* Chains fetched for a burst and not used yet: elems[next .. n), then what lies beyond the cursor. */
 struct vnet_buffers {
@@ -106,8 +99,8 @@ struct vnet_buffers {
 	struct virtq_cursor at;
 };
 /* True: the frame was given; false: it was counted as dropped. */
-bool
-vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
-		    const struct rte_mbuf *pkt, struct vnet_buffers *buffers);
+bool vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf,
+			 struct port_queue *port_queue, const struct rte_mbuf *pkt,
+			 struct vnet_buffers *buffers);
 
 #endif

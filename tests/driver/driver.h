@@ -26,24 +26,17 @@ struct driver_mem {
 	struct gmem_log log;
 };
 
-void
-driver_mem_open(struct driver_mem *mem);
-void
-driver_mem_close(struct driver_mem *mem);
+void driver_mem_open(struct driver_mem *mem);
+void driver_mem_close(struct driver_mem *mem);
 /* First guest address and size of a region. */
-uint64_t
-driver_region_gpa(unsigned int region);
+uint64_t driver_region_gpa(unsigned int region);
 /* A piece of region `region`, zeroed; aborts when it is full. */
-uint64_t
-driver_alloc(struct driver_mem *mem, unsigned int region, uint64_t size, uint64_t align);
+uint64_t driver_alloc(struct driver_mem *mem, unsigned int region, uint64_t size, uint64_t align);
 /* The driver's view of a guest address. */
-void *
-driver_va(struct driver_mem *mem, uint64_t gpa);
+void *driver_va(struct driver_mem *mem, uint64_t gpa);
 /* Copies that may cross from the first into the second region. */
-void
-driver_write(struct driver_mem *mem, uint64_t gpa, const void *from, uint64_t len);
-void
-driver_read(struct driver_mem *mem, uint64_t gpa, void *to, uint64_t len);
+void driver_write(struct driver_mem *mem, uint64_t gpa, const void *from, uint64_t len);
+void driver_read(struct driver_mem *mem, uint64_t gpa, void *to, uint64_t len);
 
 struct driver_buf {
 	uint64_t gpa;
@@ -84,24 +77,19 @@ struct driver_queue {
 };
 
 /* A queue at the start of its life (packed: wrap counters 1), its ring in region `region`. */
-void
-driver_queue_open(struct driver_queue *queue, struct driver_mem *mem, unsigned int region, uint32_t traits,
-		  uint16_t size, bool event_idx);
-void
-driver_queue_close(struct driver_queue *queue);
+void driver_queue_open(struct driver_queue *queue, struct driver_mem *mem, unsigned int region,
+		       uint32_t traits, uint16_t size, bool event_idx);
+void driver_queue_close(struct driver_queue *queue);
 
 /* Make a chain available. False: no room in the ring. */
-bool
-driver_add(struct driver_queue *queue, const struct driver_buf bufs[], unsigned int n, enum driver_form form,
-	   uint64_t tag);
+bool driver_add(struct driver_queue *queue, const struct driver_buf bufs[], unsigned int n,
+		enum driver_form form, uint64_t tag);
 /* The next used chain: its tag and how many bytes the device wrote. False: none. Aborts on what a driver
  * can't accept. */
-bool
-driver_get(struct driver_queue *queue, uint64_t *ret_tag, uint32_t *ret_len);
+bool driver_get(struct driver_queue *queue, uint64_t *ret_tag, uint32_t *ret_len);
 
 enum driver_interrupts { DRIVER_INTERRUPTS_OFF, DRIVER_INTERRUPTS_ON, DRIVER_INTERRUPTS_NEXT };
 /* NEXT: tell me about the next used buffer (event index at our position). */
-void
-driver_interrupts(struct driver_queue *queue, enum driver_interrupts what);
+void driver_interrupts(struct driver_queue *queue, enum driver_interrupts what);
 
 #endif

@@ -4,7 +4,6 @@
 #define PERF_DISTANCE_H
 
 /* Nanoseconds that a changed cache line takes from one CPU to the other, median of many short rallies. */
-double
-distance_measure(int cpu_a, int cpu_b);
+double distance_measure(int cpu_a, int cpu_b);
 
 #endif

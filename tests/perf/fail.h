@@ -3,7 +3,6 @@
 #ifndef PERF_FAIL_H
 #define PERF_FAIL_H
 
-__attribute__((noreturn, cold, format(printf, 1, 2))) void
-fail(const char *fmt, ...);
+__attribute__((noreturn, cold, format(printf, 1, 2))) void fail(const char *fmt, ...);
 
 #endif

@@ -21,9 +21,7 @@ struct guest_mem {
 };
 
 /* All pages present and zeroed. Exits with a message when memory is short. */
-void
-guest_mem_open(struct guest_mem *mem, size_t size, enum guest_mem_pages pages);
-void
-guest_mem_close(struct guest_mem *mem);
+void guest_mem_open(struct guest_mem *mem, size_t size, enum guest_mem_pages pages);
+void guest_mem_close(struct guest_mem *mem);
 
 #endif

@@ -14,11 +14,9 @@ struct histogram {
 	uint64_t buckets[HISTOGRAM_BUCKETS];
 };
 
-void
-histogram_add(struct histogram *histogram, uint64_t value);
+void histogram_add(struct histogram *histogram, uint64_t value);
 
 /* The value that the given share (0 to 1) of all values does not exceed; 0 when there are none. */
-uint64_t
-histogram_percentile(const struct histogram *histogram, double share);
+uint64_t histogram_percentile(const struct histogram *histogram, double share);
 
 #endif

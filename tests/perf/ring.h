@@ -148,21 +148,17 @@ extern const struct ring_ops ring_split_ops;
 extern const struct ring_ops ring_packed_ops;
 
 /* Decides shape and count; returns the bytes of guest memory that ring_place() will want. */
-size_t
-ring_plan(struct ring *ring, const struct ring_config *config, enum ring_direction direction,
-	  const char *name);
+size_t ring_plan(struct ring *ring, const struct ring_config *config, enum ring_direction direction,
+		 const char *name);
 
 /* Builds rings, headers and frames at mem (zeroed, 4 KiB aligned, ring_plan() bytes). Nothing is posted yet.
  */
-void
-ring_place(struct ring *ring, const struct ring_config *config, uint8_t *mem, uint64_t gpa_delta);
+void ring_place(struct ring *ring, const struct ring_config *config, uint8_t *mem, uint64_t gpa_delta);
 
-void
-ring_free(struct ring *ring);
+void ring_free(struct ring *ring);
 
 /* Kicks if anything was posted since the last call and the device wants to hear of it. Costs a full fence. */
-void
-ring_kick(struct ring *ring);
+void ring_kick(struct ring *ring);
 
 static inline uint8_t *
 ring_frame(const struct ring *ring, uint16_t slot)

@@ -28,8 +28,7 @@ struct seqcheck {
 };
 
 /* The word is not the expected one. False: it is foreign. */
-bool
-seqcheck_unexpected(struct seqcheck *check, uint64_t word);
+bool seqcheck_unexpected(struct seqcheck *check, uint64_t word);
 
 static inline bool
 seqcheck_word(struct seqcheck *check, uint64_t word)

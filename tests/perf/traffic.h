@@ -65,28 +65,22 @@ struct traffic {
 /* Set by signal handlers: every loop ends soon. */
 extern volatile bool traffic_stopped;
 
-double
-traffic_tsc_calibrate(void);
+double traffic_tsc_calibrate(void);
 
 /* Posts all receive buffers and starts to send; returns when every flow delivers. Exits with the cause if
  * not. */
-void
-traffic_await(struct traffic *traffic, unsigned wait_s);
+void traffic_await(struct traffic *traffic, unsigned wait_s);
 
 /* The chosen mode for so long. */
-void
-traffic_run(struct traffic *traffic, double seconds);
+void traffic_run(struct traffic *traffic, double seconds);
 
 /* Sends no more and receives until all is quiet. */
-void
-traffic_drain(struct traffic *traffic);
+void traffic_drain(struct traffic *traffic);
 
 /* Forgets times and latencies, not counters. */
-void
-traffic_times_reset(struct traffic *traffic);
+void traffic_times_reset(struct traffic *traffic);
 
-void
-flow_counters_get(const struct flow *flow, struct flow_counters *ret_counters);
+void flow_counters_get(const struct flow *flow, struct flow_counters *ret_counters);
 
 static inline uint64_t
 tsc_now(void)

@@ -18,20 +18,16 @@ struct vhost_frontend {
 };
 
 /* A back-end that connects to us is awaited up to wait_s; one that listens is tried as long. */
-void
-vhost_frontend_connect(struct vhost_frontend *fe, const char *name, const char *path, bool server,
-		       unsigned wait_s);
+void vhost_frontend_connect(struct vhost_frontend *fe, const char *name, const char *path, bool server,
+			    unsigned wait_s);
 
 /* Feature negotiation up to SET_FEATURES. Exits when the back-end lacks what the configuration needs. */
-void
-vhost_frontend_negotiate(struct vhost_frontend *fe, const struct ring_config *config);
+void vhost_frontend_negotiate(struct vhost_frontend *fe, const struct ring_config *config);
 
 /* Hands over memory and rings and starts them. Opens the rings' eventfds. */
-void
-vhost_frontend_start(struct vhost_frontend *fe, const struct guest_mem *mem, struct ring *rings[2]);
+void vhost_frontend_start(struct vhost_frontend *fe, const struct guest_mem *mem, struct ring *rings[2]);
 
 /* Stops the rings, so that the back-end lets go of the memory, and closes the connection. */
-void
-vhost_frontend_close(struct vhost_frontend *fe);
+void vhost_frontend_close(struct vhost_frontend *fe);
 
 #endif

@@ -314,7 +314,11 @@ test_indirect_tables(void **state)
 		{true, I, 17 * 16, {0}, {0}, FAULT_INDIRECT_SIZE},
 		{true, I, 32, {I, 0}, {0}, FAULT_INDIRECT_FLAGS},
 		{true, I, 32, {0, I}, {0}, FAULT_INDIRECT_FLAGS},
-		{true, I, 32, {W, 0}, {0}, FAULT_ORDER},
+		{true, I, 48, {0, W, 0}, {0}, FAULT_ORDER},
+		{true, I, 48, {W, W, 0}, {0}, FAULT_ORDER},
+		/* A driver's slip that is let pass: WRITE on the first entry of a table to be read. */
+		{true, I, 32, {W, 0}, {0}, FAULT_NONE},
+		{true, I, 48, {W, 0, 0}, {0}, FAULT_NONE},
 		/* NEXT and the ring flags mean nothing inside. */
 		{true, I | W, 48, {N, PACKED_AVAIL | PACKED_USED, W}, {0}, FAULT_NONE},
 	};

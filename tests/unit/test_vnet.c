@@ -594,9 +594,18 @@ test_empty_pool_loses_nothing(void **state)
 int
 main(void)
 {
-	char *eal[] = {(char *)"test_vnet", (char *)"--no-huge", (char *)"-m",
-		       (char *)"128",       (char *)"--no-pci",  (char *)"--log-level=lib.*:error",
-		       (char *)"-l",        (char *)"0"};
+	/* A prefix of its own, so that other DPDK programs on the machine don't matter. */
+	char *eal[] = {(char *)"test_vnet",
+		       (char *)"--no-huge",
+		       (char *)"-m",
+		       (char *)"128",
+		       (char *)"--no-pci",
+		       (char *)"--no-shconf",
+		       (char *)"--no-telemetry",
+		       (char *)"--file-prefix=test_vnet",
+		       (char *)"--log-level=lib.*:error",
+		       (char *)"-l",
+		       (char *)"0"};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_from_guest),
 		cmocka_unit_test(test_to_guest),

@@ -36,8 +36,7 @@ struct transport {
 	struct log_limit log_limit;
 };
 
-static void
-endpoint_wait(struct transport *endpoint);
+static void endpoint_wait(struct transport *endpoint);
 
 static void
 endpoint_ended(void *arg, const char *why)

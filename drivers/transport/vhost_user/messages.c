@@ -99,6 +99,9 @@ handle_set_log_base(struct session *session, struct message *message, struct dia
 	struct gmem_map *map;
 	int ret;
 
+	if (message->payload.log.offset % 4096)
+		return diag_set(diag, -EINVAL, "", "offset 0x%llx is not on a page",
+				(unsigned long long)message->payload.log.offset);
 	ret = gmem_map_open(message->fds[0], message->payload.log.offset, message->payload.log.size, &map,
 			    diag);
 	if (ret < 0)
@@ -283,11 +286,9 @@ handle_get_config(struct session *session, struct message *message, struct diag 
 	uint8_t space[VDEV_CONFIG_MAX];
 	struct message reply;
 
-	if (size == 0 || offset > VDEV_CONFIG_MAX || size > VDEV_CONFIG_MAX - offset) {
-		/* An error is a reply without payload. */
-		session_reply(session, message, NULL, 0);
-		return 0;
-	}
+	if (size == 0 || offset > VDEV_CONFIG_MAX || size > VDEV_CONFIG_MAX - offset)
+		return diag_set(diag, -EINVAL, "", "%u bytes at offset %u of %d", size, offset,
+				VDEV_CONFIG_MAX);
 	session->vdev->ops->config_read(session->vdev, space);
 	reply.payload.config.offset = offset;
 	reply.payload.config.size = size;
@@ -371,7 +372,6 @@ handle_get_status(struct session *session, struct message *message, struct diag 
 /* --- the table --- */
 
 enum message_index { MESSAGE_INDEX_NONE, MESSAGE_INDEX_WORD, MESSAGE_INDEX_BYTE };
-enum message_reply { MESSAGE_REPLY_OWN, MESSAGE_REPLY_ACK };
 
 struct message_row {
 	const char *name;
@@ -417,12 +417,12 @@ message_name(uint32_t request)
 	return row ? row->name : "?";
 }
 
-bool
-message_has_own_reply(uint32_t request)
+enum message_reply
+message_reply(uint32_t request)
 {
 	const struct message_row *row = message_row(request);
 
-	return row && row->reply == MESSAGE_REPLY_OWN;
+	return row ? row->reply : MESSAGE_REPLY_ACK;
 }
 
 int

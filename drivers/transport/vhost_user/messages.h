@@ -84,14 +84,17 @@ enum {
  * Check a message against its row and carry it out. A handler gets a message whose size, descriptor count and
  * queue index are right. Returns 0 or -errno with diag filled and the device unchanged.
  */
-int
-message_handle(struct session *session, struct message *message, struct diag *diag);
+int message_handle(struct session *session, struct message *message, struct diag *diag);
 
 /* "SET_MEM_TABLE", or "?" for a number that has no row. */
-const char *
-message_name(uint32_t request);
-/* It is answered with a message of its own, whether or not the front-end asks for an acknowledgement. */
-bool
-message_has_own_reply(uint32_t request);
+const char *message_name(uint32_t request);
+
+/* What a front-end gets for a message, beyond what its handler replies. */
+enum message_reply {
+	MESSAGE_REPLY_ACK,   /* 0 or 1, when it asks for it */
+	MESSAGE_REPLY_OWN,   /* nothing: the handler replies; a refusal closes the connection */
+	MESSAGE_REPLY_EMPTY, /* nothing: the handler replies; a refusal is a reply without payload */
+};
+enum message_reply message_reply(uint32_t request);
 
 #endif

@@ -164,54 +164,73 @@ session_handle(struct session *session, struct diag *diag)
 	/* The very message that asks for acknowledgements may want one. */
 	need_ack = message->header.flags & MESSAGE_NEED_REPLY &&
 		   session_has_protocol(session, PROTOCOL_REPLY_ACK);
-	if (ret < 0) {
+	if (ret < 0)
 		log_limited(&session->log_limit, LOG_LEVEL_WARN, "port %s: %s (%u) refused: %s",
 			    session->vdev->name, message_name(message->header.request),
 			    message->header.request, diag->cause);
+	switch (message_reply(message->header.request)) {
+	case MESSAGE_REPLY_ACK:
 		if (!need_ack)
 			return ret;
-	}
-	if (need_ack && (ret < 0 || !message_has_own_reply(message->header.request))) {
-		answer = ret < 0 ? 1 : 0;
+		answer = ret < 0;
 		session_reply(session, message, &answer, sizeof(answer));
+		return 0;
+	case MESSAGE_REPLY_EMPTY:
+		if (ret < 0)
+			session_reply(session, message, NULL, 0);
+		return 0;
+	case MESSAGE_REPLY_OWN:
+		break;
 	}
-	return 0;
+	return ret;
 }
 
-/* Returns 1 when a message was handled, 0 when there is nothing more to do now, -errno with diag when it is
- * over. */
+/* How long the message under way is, as far as is known; -1: longer than any. */
+static int
+session_whole_len(const struct session *session)
+{
+	const uint32_t header_len = sizeof(session->in.header);
+
+	if (session->n_in < header_len)
+		return (int)header_len;
+	if (session->in.header.size > MESSAGE_PAYLOAD_MAX)
+		return -1;
+	return (int)(header_len + session->in.header.size);
+}
+
+/*
+ * Receive and handle one message. Returns 1 when that is done, 0 when its rest has not come yet, -errno with
+ * diag when the session is over. What has been received whole is always handled: no event would come for it
+ * any more.
+ */
 static int
 session_step(struct session *session, struct diag *diag)
 {
 	const uint32_t header_len = sizeof(session->in.header);
-	uint32_t whole = header_len;
-	ssize_t n;
-	int ret;
+	int whole, ret;
 
-	if (session->n_in >= header_len) {
-		if (session->in.header.size > MESSAGE_PAYLOAD_MAX)
-			return diag_set(diag, -EMSGSIZE, "", "message %u has a payload of %u bytes",
-					session->in.header.request, session->in.header.size);
-		whole += session->in.header.size;
-	}
-	if (session->n_in < whole) {
+	while ((whole = session_whole_len(session)) > (int)session->n_in) {
 		uint8_t *at = session->n_in < header_len
 				      ? (uint8_t *)&session->in.header + session->n_in
 				      : session->in.payload.bytes + (session->n_in - header_len);
+		ssize_t n = session_recv(session, at, (size_t)whole - session->n_in);
 
-		n = session_recv(session, at, whole - session->n_in);
 		if (n == 0)
 			return 0;
 		if (n < 0)
 			return diag_set(diag, (int)n, "", "%s", strerror((int)-n));
 		session->n_in += (uint32_t)n;
-		return 1;
 	}
+	if (whole < 0)
+		return diag_set(diag, -EMSGSIZE, "", "message %u has a payload of %u bytes",
+				session->in.header.request, session->in.header.size);
 	ret = session_handle(session, diag);
 	session_close_message_fds(&session->in);
 	memset(&session->in, 0, sizeof(session->in));
 	session->in_fds_excess = false;
 	session->n_in = 0;
+	/* The deadline is one message's, not that of all that follow each other without a pause. */
+	session->waiting = false;
 	return ret < 0 ? ret : 1;
 }
 
@@ -222,7 +241,7 @@ session_ready(void *arg, uint32_t events)
 	struct diag diag = {{0}, {0}};
 	int ret = session_flush(session);
 
-	for (int i = 0; ret >= 0 && i < 2 * SESSION_MESSAGES_MAX && session->n_out == 0; i++) {
+	for (int i = 0; ret >= 0 && i < SESSION_MESSAGES_MAX && session->n_out == 0; i++) {
 		ret = session_step(session, &diag);
 		if (ret == 0)
 			break;

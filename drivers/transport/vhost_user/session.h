@@ -47,16 +47,13 @@ struct session {
  * the session is over (why: NULL when the front-end closed it in an orderly way); the callee closes it. NULL:
  * out of memory, fd is closed.
  */
-struct session *
-session_open(struct loop *loop, struct vdev *vdev, unsigned int n_pairs, int fd,
-	     void (*ended)(void *arg, const char *why), void *arg);
+struct session *session_open(struct loop *loop, struct vdev *vdev, unsigned int n_pairs, int fd,
+			     void (*ended)(void *arg, const char *why), void *arg);
 /* Disconnects the device. Accepts NULL. */
-void
-session_close(struct session *session);
+void session_close(struct session *session);
 
 /* Queue a reply to `to`, with a payload of `size` bytes. */
-void
-session_reply(struct session *session, const struct message *to, const void *payload, uint32_t size);
+void session_reply(struct session *session, const struct message *to, const void *payload, uint32_t size);
 
 static inline bool
 session_has_protocol(const struct session *session, unsigned int bit)
@@ -65,7 +62,6 @@ session_has_protocol(const struct session *session, unsigned int bit)
 }
 
 /* Send BACKEND_CONFIG_CHANGE_MSG where the front-end has given a channel for it. */
-void
-session_config_changed(void *session);
+void session_config_changed(void *session);
 
 #endif
