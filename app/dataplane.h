@@ -20,38 +20,28 @@ struct rte_mempool;
  * Workers on all worker lcores of EAL, none running yet; no ports. `pool` is for copies; it stays the
  * caller's. From here quiesce_wait() waits for the workers. 0 or -errno with diag filled.
  */
-int
-dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loop *loop, struct diag *diag);
+int dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loop *loop,
+		   struct diag *diag);
 /* Start the workers on the ports that are open by now. */
-int
-dataplane_start(struct diag *diag);
+int dataplane_start(struct diag *diag);
 /* Take no more frames, deliver those under way, stop the workers. Ports stay open, with their counters final.
  */
-void
-dataplane_stop(void);
+void dataplane_stop(void);
 /* Close all ports and the rest. Also after a failed or missing dataplane_open(). */
-void
-dataplane_close(void);
+void dataplane_close(void);
 
 /* Open a port, and when the workers run make them poll it. 0 or -errno with diag filled. */
-int
-dataplane_port_add(const struct port_config *config, struct port **ret_port, struct diag *diag);
+int dataplane_port_add(const struct port_config *config, struct port **ret_port, struct diag *diag);
 /* 0, or -ENOENT with diag filled. The port is gone on return; nobody was stopped for it. */
-int
-dataplane_port_remove(const char *name, struct diag *diag);
+int dataplane_port_remove(const char *name, struct diag *diag);
 
 /* The ports in the order they were added; NULL from dataplane_n_ports() on. */
-unsigned int
-dataplane_n_ports(void);
-struct port *
-dataplane_port(unsigned int i);
+unsigned int dataplane_n_ports(void);
+struct port *dataplane_port(unsigned int i);
 
-const struct fwd_mode *
-dataplane_mode(void);
-struct rte_mempool *
-dataplane_pool(void);
-unsigned int
-dataplane_n_workers(void);
+const struct fwd_mode *dataplane_mode(void);
+struct rte_mempool *dataplane_pool(void);
+unsigned int dataplane_n_workers(void);
 
 struct dataplane_worker_info {
 	unsigned int lcore;
@@ -59,7 +49,6 @@ struct dataplane_worker_info {
 	uint64_t turns, busy_turns;
 	uint64_t lost; /* frames handed over for a port that was gone; anything but 0 is our mistake */
 };
-void
-dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info);
+void dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info);
 
 #endif

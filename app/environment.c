@@ -295,8 +295,7 @@ static char eal_run_dir[PATH_MAX]; /* EAL's directory of this process */
 static bool eal_run_dir_existed;
 static bool eal_run_dir_parent_existed;
 
-static void
-eal_add(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void eal_add(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 static void
 eal_add(const char *fmt, ...)
@@ -315,8 +314,7 @@ eal_add(const char *fmt, ...)
 	eal_args.argv[eal_args.argc++] = arg;
 }
 
-static void
-picked(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+static void picked(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 
 static void
 picked(const char *fmt, ...)

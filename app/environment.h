@@ -17,32 +17,25 @@ struct pool_size;
 
 /* The run-time directory's path; nothing is made yet. NULL with diag filled: there is none. Static storage.
  */
-const char *
-environment_run_dir(struct diag *diag);
+const char *environment_run_dir(struct diag *diag);
 /* Make it (0750) if it is not there. 0 or -errno with diag filled. */
-int
-environment_run_dir_open(struct diag *diag);
+int environment_run_dir_open(struct diag *diag);
 /* Remove it, if it is empty and we made it. */
-void
-environment_run_dir_close(void);
+void environment_run_dir_close(void);
 
 /*
  * How many workers there will be, from the user's EAL options or by our own choice. 0: can't be told before
  * EAL runs (-s, unusual forms of -l, ...). -errno with diag filled: no usable CPU.
  */
-int
-environment_count_workers(const struct options *options, unsigned int *ret_n, struct diag *diag);
+int environment_count_workers(const struct options *options, unsigned int *ret_n, struct diag *diag);
 
 /* Start EAL. 0 or -errno with diag filled. */
-int
-environment_eal_open(const char *program, const struct options *options, const struct pool_size *size,
-		     struct diag *diag);
+int environment_eal_open(const char *program, const struct options *options, const struct pool_size *size,
+			 struct diag *diag);
 /* Stop EAL and remove what it leaves in the file system. */
-void
-environment_eal_close(void);
+void environment_eal_close(void);
 
 /* What EAL was told, for system.info. */
-const char *
-environment_describe(void);
+const char *environment_describe(void);
 
 #endif

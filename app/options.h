@@ -40,22 +40,16 @@ struct options {
  * Split the command line and check every single value but the ports' lines. 0, or -errno with diag filled;
  * either way options_free() is due.
  */
-int
-options_parse(struct options *options, int argc, char **argv, struct diag *diag);
+int options_parse(struct options *options, int argc, char **argv, struct diag *diag);
 /* Parse the ports' lines and check the whole against itself. port_env.run_dir must be set. */
-int
-options_parse_ports(struct options *options, struct diag *diag);
+int options_parse_ports(struct options *options, struct diag *diag);
 /* Can n_workers workers serve all the queue pairs? */
-int
-options_check_workers(const struct options *options, unsigned int n_workers, struct diag *diag);
+int options_check_workers(const struct options *options, unsigned int n_workers, struct diag *diag);
 /* Queue pairs of all ports of one kind; NULL: of every kind. */
-unsigned int
-options_queue_pairs(const struct options *options, const char *kind);
-void
-options_free(struct options *options);
+unsigned int options_queue_pairs(const struct options *options, const char *kind);
+void options_free(struct options *options);
 
 /* --help, on standard output. */
-void
-options_print_help(void);
+void options_print_help(void);
 
 #endif

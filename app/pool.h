@@ -23,14 +23,11 @@ struct pool_size {
 	char line[256]; /* the computation, for people */
 };
 
-void
-pool_size_compute(struct pool_size *size, unsigned int n_workers, unsigned int n_guest_pairs,
-		  unsigned int n_nic_pairs);
+void pool_size_compute(struct pool_size *size, unsigned int n_workers, unsigned int n_guest_pairs,
+		       unsigned int n_nic_pairs);
 
 /* On the NUMA node of the workers when they share one and it has memory. NULL with diag filled. EAL runs. */
-struct rte_mempool *
-pool_open(const struct pool_size *size, struct diag *diag);
-void
-pool_close(struct rte_mempool *pool); /* accepts NULL */
+struct rte_mempool *pool_open(const struct pool_size *size, struct diag *diag);
+void pool_close(struct rte_mempool *pool); /* accepts NULL */
 
 #endif

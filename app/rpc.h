@@ -48,10 +48,8 @@ struct rpc_method {
 	enum rpc_status (*call)(const char *const values[], json_t **ret_result, struct diag *diag);
 };
 
-void
-rpc_method_register(struct rpc_method *method);
-struct rpc_method *
-rpc_methods(void); /* head of the list */
+void rpc_method_register(struct rpc_method *method);
+struct rpc_method *rpc_methods(void); /* head of the list */
 
 #define RPC_METHOD_REGISTER(method)                                                 \
 	__attribute__((constructor)) static void rpc_method_register_##method(void) \
@@ -64,12 +62,9 @@ rpc_methods(void); /* head of the list */
  * one. A stale socket is replaced; a live one, or any other file, is left alone. 0 or -errno with diag
  * filled.
  */
-int
-rpc_open(struct loop *loop, const char *path, const char *run_dir, struct diag *diag);
+int rpc_open(struct loop *loop, const char *path, const char *run_dir, struct diag *diag);
 /* Close everything and remove the socket. Also without rpc_open(). */
-void
-rpc_close(void);
-const char *
-rpc_path(void);
+void rpc_close(void);
+const char *rpc_path(void);
 
 #endif

@@ -17,18 +17,15 @@ struct port;
  * {"time": seconds since the epoch, "ports": {NAME: counters}}; of all ports, or of one when `only` is not
  * NULL. NULL: no memory.
  */
-json_t *
-stats_json(const struct port *only);
+json_t *stats_json(const struct port *only);
 
 enum stats_format { STATS_TABLE, STATS_JSON };
 
 /* Print each period_ms (0: only at the end). 0 or -errno with diag filled. */
-int
-stats_output_open(struct loop *loop, enum stats_format format, unsigned long period_ms, struct diag *diag);
+int stats_output_open(struct loop *loop, enum stats_format format, unsigned long period_ms,
+		      struct diag *diag);
 /* The last output, after the workers have stopped and before the ports are closed. */
-void
-stats_output_final(void);
-void
-stats_output_close(void);
+void stats_output_final(void);
+void stats_output_close(void);
 
 #endif

@@ -41,7 +41,6 @@ struct worker {
 };
 
 /* For rte_eal_remote_launch(); `arg` is a struct worker. Returns 0 after WORKER_STOP. */
-int
-worker_main(void *arg);
+int worker_main(void *arg);
 
 #endif
