@@ -62,6 +62,14 @@ virtq_retire_read(struct virtq *vq, const struct virtq_conf *conf, const struct 
 		virtq_retire(vq, conf, &elems[i], 0, traits);
 }
 
+/* A full burst was taken, so there is likely to be another: have its descriptors on their way meanwhile. */
+TEMPLATE void
+virtq_prefetch_next(const struct virtq *vq, const struct virtq_conf *conf, const uint32_t traits)
+{
+	if (traits & TRAIT_PACKED)
+		packed_prefetch(conf, vq->avail.idx, VIRTQ_FETCH_MAX);
+}
+
 /* Let the driver see what was retired. */
 TEMPLATE void
 virtq_publish(struct virtq *vq, const struct virtq_conf *conf, const uint32_t traits)

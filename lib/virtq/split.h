@@ -4,7 +4,10 @@
 #ifndef VNICD_SPLIT_H
 #define VNICD_SPLIT_H
 
+#include "prefetch.h"
 #include "virtq.h"
+
+enum { SPLIT_USED_PER_LINE = 8 }; /* used elements in a cache line */
 
 /* Fetch once: two loads into private memory, whatever the driver does meanwhile. */
 static inline struct vring_desc
@@ -44,6 +47,9 @@ split_fetch(struct virtq *vq, const struct virtq_conf *conf, struct virtq_cursor
 	    struct virtq_elem elems[], uint16_t n)
 {
 	n = split_ready(vq, conf, *at, n);
+	/* The used elements of this burst will be written: have their lines on their way. */
+	for (uint16_t i = 0; i < n; i = (uint16_t)(i + SPLIT_USED_PER_LINE))
+		prefetch_write(&conf->used->ring[(uint16_t)(vq->used_idx + i) & conf->mask]);
 	for (uint16_t i = 0; i < n; i++) {
 		elems[i].head = __atomic_load_n(&conf->avail->ring[(uint16_t)(at->idx + i) & conf->mask],
 						__ATOMIC_RELAXED);
@@ -54,7 +60,7 @@ split_fetch(struct virtq *vq, const struct virtq_conf *conf, struct virtq_cursor
 			n = i;
 			break;
 		}
-		__builtin_prefetch(&conf->desc[elems[i].head]);
+		prefetch_read(&conf->desc[elems[i].head]);
 	}
 	for (uint16_t i = 0; i < n; i++) {
 		struct vring_desc desc = split_load(conf->desc, elems[i].head);

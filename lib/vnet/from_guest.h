@@ -86,6 +86,8 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 
 	virtq_retire_read(vq, conf, elems, n_done, traits);
 	virtq_publish(vq, conf, traits);
+	if (n_done == VIRTQ_FETCH_MAX)
+		virtq_prefetch_next(vq, conf, traits);
 	virtq_notify(vq, conf);
 	port_queue->stats.rx_packets += n_done;
 	port_queue->stats.rx_bytes += bytes;

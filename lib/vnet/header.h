@@ -32,4 +32,23 @@ header_write(uint8_t *to, uint16_t len, uint16_t num_buffers)
 		memcpy(to + 8, &rest, 2);
 }
 
+/*
+ * The same, but without a store where the right header stands already. When the header has a cache line of its own (as
+ * with DPDK's drivers, whose frames start on a line), the guest only ever reads that line: leaving it alone leaves it
+ * in both caches, while a store would take it from the guest and the guest's next read would take it back. What is
+ * read here decides nothing else; a guest that changes it meanwhile spoils its own header.
+ */
+static inline void
+header_refresh(uint8_t *to, uint16_t len, uint16_t num_buffers)
+{
+	const uint32_t rest = (uint32_t)num_buffers << 16;
+	uint64_t first_now;
+	uint32_t rest_now = 0;
+
+	memcpy(&first_now, to, 8);
+	memcpy(&rest_now, to + 8, len == HEADER_LEN ? 4 : 2);
+	if (first_now != 0 || rest_now != (len == HEADER_LEN ? rest : 0))
+		header_write(to, len, num_buffers);
+}
+
 #endif

@@ -9,8 +9,16 @@
 
 #include "copy.h"
 #include "header.h"
+#include "prefetch.h"
 #include "ring.h"
 #include "vnet.h"
+
+/* The frame starts on a cache line, so that the header ends the line before it. */
+static inline bool
+to_guest_header_apart(const uint8_t *buffer, uint32_t hdr_len)
+{
+	return ((uintptr_t)buffer + hdr_len) % RTE_CACHE_LINE_SIZE == 0;
+}
 
 TEMPLATE uint16_t
 vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
@@ -41,8 +49,13 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		if (likely_true((elem->flags & VRING_DESC_F_WRITE) && !(elem->flags & odd)))
 			buffer[i] = gmem_va(conf->mem, &conf->hot, elem->addr, elem->len);
 		if (likely_true(buffer[i] != NULL)) {
-			__builtin_prefetch(buffer[i], 1);
-			__builtin_prefetch(buffer[i] + RTE_CACHE_LINE_SIZE, 1);
+			if (to_guest_header_apart(buffer[i], hdr_len)) {
+				prefetch_read(buffer[i]);
+				prefetch_write(buffer[i] + hdr_len);
+			} else {
+				prefetch_write(buffer[i]);
+				prefetch_write(buffer[i] + RTE_CACHE_LINE_SIZE);
+			}
 		}
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], const void *));
 	}
@@ -53,7 +66,10 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 
 		if (likely_true(k < buffers.n && buffer[k] && pkt->nb_segs == 1 && len <= frame_max &&
 				hdr_len + len <= buffers.elems[k].len)) {
-			header_write(buffer[k], (uint16_t)hdr_len, 1);
+			if (to_guest_header_apart(buffer[k], hdr_len))
+				header_refresh(buffer[k], (uint16_t)hdr_len, 1);
+			else
+				header_write(buffer[k], (uint16_t)hdr_len, 1);
 			copy_frame(buffer[k] + hdr_len, rte_pktmbuf_mtod(pkt, const uint8_t *), len);
 			if (traits & TRAIT_LOG)
 				gmem_log_mark(conf->log, buffers.elems[k].addr, hdr_len + len);
@@ -68,6 +84,8 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	/* Buffers can have gone back although no frame was sent: bad ones. */
 	if (likely_true(vq->batch != 0)) {
 		virtq_publish(vq, conf, traits);
+		if (n_sent == VIRTQ_FETCH_MAX)
+			virtq_prefetch_next(vq, conf, traits);
 		virtq_notify(vq, conf);
 	}
 	port_queue->stats.tx_packets += n_sent;
