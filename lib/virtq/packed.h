@@ -81,8 +81,8 @@ packed_list_length(const struct virtq_conf *conf, uint16_t head, uint16_t *ret_i
 }
 
 /*
- * A burst's descriptors are read when they are fetched and written when they are retired: bring their lines here for
- * writing, all at once, so that neither step waits for the driver's CPU line by line.
+ * A burst's descriptors are read when they are fetched and written when they are retired: bring their lines
+ * here for writing, all at once, so that neither step waits for the driver's CPU line by line.
  */
 static inline void
 packed_prefetch(const struct virtq_conf *conf, uint32_t slot, uint16_t n)

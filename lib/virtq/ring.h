@@ -38,36 +38,30 @@ virtq_retire(struct virtq *vq, const struct virtq_conf *conf, const struct virtq
 }
 
 /*
- * Give back n chains, oldest first, nothing written to any. With IN_ORDER a packed ring takes one used
- * element, with the last chain's id, for all of them ("In-order use of descriptors").
+ * Packed and IN_ORDER: give back n (1 or more) chains, oldest first, nothing written to any, with one used
+ * element that has the last chain's id ("In-order use of descriptors").
  */
 TEMPLATE void
-virtq_retire_read(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_elem elems[],
-		  uint16_t n, const uint32_t traits)
+virtq_retire_batch(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_elem elems[],
+		   uint16_t n, const uint32_t traits)
 {
-	if ((traits & TRAIT_PACKED) && (traits & TRAIT_IN_ORDER) && n) {
-		uint16_t slots = 0;
+	uint16_t slots = 0;
 
-		for (uint16_t i = 0; i < n; i++)
-			slots = (uint16_t)(slots + elems[i].n_desc);
-		if (traits & TRAIT_LOG)
-			gmem_log_mark(conf->log,
-				      conf->used_gpa + vq->used_idx * sizeof(struct vring_packed_desc),
-				      sizeof(struct vring_packed_desc));
-		packed_retire(vq, conf, elems[n - 1].id, 0, slots);
-		vq->batch = (uint16_t)(vq->batch + slots);
-		return;
-	}
 	for (uint16_t i = 0; i < n; i++)
-		virtq_retire(vq, conf, &elems[i], 0, traits);
+		slots = (uint16_t)(slots + elems[i].n_desc);
+	if (traits & TRAIT_LOG)
+		gmem_log_mark(conf->log, conf->used_gpa + vq->used_idx * sizeof(struct vring_packed_desc),
+			      sizeof(struct vring_packed_desc));
+	packed_retire(vq, conf, elems[n - 1].id, 0, slots);
+	vq->batch = (uint16_t)(vq->batch + slots);
 }
 
 /* A full burst was taken, so there is likely to be another: have its descriptors on their way meanwhile. */
 TEMPLATE void
-virtq_prefetch_next(const struct virtq *vq, const struct virtq_conf *conf, const uint32_t traits)
+virtq_prefetch_next(const struct virtq_conf *conf, struct virtq_cursor at, const uint32_t traits)
 {
 	if (traits & TRAIT_PACKED)
-		packed_prefetch(conf, vq->avail.idx, VIRTQ_FETCH_MAX);
+		packed_prefetch(conf, at.idx, VIRTQ_FETCH_MAX);
 }
 
 /* Let the driver see what was retired. */

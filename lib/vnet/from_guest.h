@@ -31,6 +31,8 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
 	const uint32_t hdr_len = conf->hdr_len,
 		       room = rte_pktmbuf_data_room_size(queue->pool) - RTE_PKTMBUF_HEADROOM;
+	/* One used element for all of them ("In-order use of descriptors"). */
+	const bool batched = (traits & TRAIT_PACKED) && (traits & TRAIT_IN_ORDER);
 	struct virtq *vq = &queue->from_guest;
 	struct virtq_cursor at = vq->avail;
 	struct virtq_elem elems[VIRTQ_FETCH_MAX];
@@ -60,6 +62,8 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 		vq->no_mbuf++;
 		return 0;
 	}
+	if (n_chains == VIRTQ_FETCH_MAX)
+		virtq_prefetch_next(conf, at, traits);
 	for (n_done = 0; n_done < n_chains; n_done++) {
 		struct rte_mbuf *pkt = fresh[n_done];
 		enum vnet_took took;
@@ -71,23 +75,26 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 			copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame[n_done], len);
 			bytes += len;
 			pkts[n_pkts++] = pkt;
-			continue;
+		} else {
+			took = vnet_from_guest_chain(queue, conf, port_queue, &elems[n_done], pkt,
+						     &pkts[n_pkts]);
+			if (took == VNET_TOOK_NONE)
+				break;
+			if (took == VNET_TOOK_FRAME)
+				bytes += pkts[n_pkts++]->pkt_len;
 		}
-		took = vnet_from_guest_chain(queue, conf, port_queue, &elems[n_done], pkt, &pkts[n_pkts]);
-		if (took == VNET_TOOK_NONE)
-			break;
-		if (took == VNET_TOOK_FRAME)
-			bytes += pkts[n_pkts++]->pkt_len;
+		/* At once, so that these stores drain while the next frame's loads are waited for. */
+		if (!batched)
+			virtq_retire(vq, conf, &elems[n_done], 0, traits);
 	}
 	if (unlikely(n_done < n_chains))
 		rte_mempool_put_bulk(queue->pool, (void **)&fresh[n_done], n_chains - n_done);
 	if (unlikely(n_done == 0))
 		return 0;
 
-	virtq_retire_read(vq, conf, elems, n_done, traits);
+	if (batched)
+		virtq_retire_batch(vq, conf, elems, n_done, traits);
 	virtq_publish(vq, conf, traits);
-	if (n_done == VIRTQ_FETCH_MAX)
-		virtq_prefetch_next(vq, conf, traits);
 	virtq_notify(vq, conf);
 	port_queue->stats.rx_packets += n_done;
 	port_queue->stats.rx_bytes += bytes;

@@ -33,10 +33,11 @@ header_write(uint8_t *to, uint16_t len, uint16_t num_buffers)
 }
 
 /*
- * The same, but without a store where the right header stands already. When the header has a cache line of its own (as
- * with DPDK's drivers, whose frames start on a line), the guest only ever reads that line: leaving it alone leaves it
- * in both caches, while a store would take it from the guest and the guest's next read would take it back. What is
- * read here decides nothing else; a guest that changes it meanwhile spoils its own header.
+ * The same, but without a store where the right header stands already. When the header has a cache line of
+ * its own (as with DPDK's drivers, whose frames start on a line), the guest only ever reads that line:
+ * leaving it alone leaves it in both caches, while a store would take it from the guest and the guest's next
+ * read would take it back. What is read here decides nothing else; a guest that changes it meanwhile spoils
+ * its own header.
  */
 static inline void
 header_refresh(uint8_t *to, uint16_t len, uint16_t num_buffers)

@@ -59,6 +59,8 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		}
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], const void *));
 	}
+	if (buffers.n == VIRTQ_FETCH_MAX)
+		virtq_prefetch_next(conf, buffers.at, traits);
 	for (uint16_t i = 0; i < n; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
 		const uint32_t len = pkt->pkt_len;
@@ -84,8 +86,6 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	/* Buffers can have gone back although no frame was sent: bad ones. */
 	if (likely_true(vq->batch != 0)) {
 		virtq_publish(vq, conf, traits);
-		if (n_sent == VIRTQ_FETCH_MAX)
-			virtq_prefetch_next(vq, conf, traits);
 		virtq_notify(vq, conf);
 	}
 	port_queue->stats.tx_packets += n_sent;
