@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What the vhost-user messages do when they are right: each is sent by the raw front-end and its effect is looked at."""
+import os
+import pathlib
+import socket
+import struct
+import sys
+import time
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "hostile")]
+import rawfe as fe  # noqa: E402
+import vnictest  # noqa: E402
+
+MAC = "02:00:00:00:aa:01"
+LINK_UP = 1
+BROADCAST = b"\xff" * 6
+
+
+def u64(value):
+    return struct.pack("<Q", value)
+
+
+class Protocol(unittest.TestCase):
+    PORTS = {"a": f"vhost-user,queues=2,mac={MAC},mtu=1500", "b": "vhost-user,queues=2"}
+
+    def setUp(self):
+        self.vnicd = vnictest.Vnicd(self.PORTS, "io")
+        self.addCleanup(self.stop)
+        self.guests = []
+
+    def stop(self):
+        for guest in self.guests:
+            guest.close()
+        self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
+
+    def guest(self, port, **kwargs):
+        guest = fe.RawFrontend(self.vnicd.sock(port), queues=kwargs.pop("queues", 2), **kwargs)
+        self.guests.append(guest)
+        return guest
+
+    def pair(self, **kwargs):
+        a, b = self.guest("a", **kwargs).start(), self.guest("b").start()
+        self.pass_frame(a, b)
+        return a, b
+
+    def pass_frame(self, src, dst, queue=0, length=200):
+        frame = fe.ethernet(os.urandom(length))
+        src.send_frame(frame, queue)
+        self.assertEqual(dst.receive_frame(queue), frame)
+
+    def drops(self, port):
+        return self.vnicd.stats()[port]["drops"]
+
+    def get_config(self, guest, offset, size):
+        data = guest.ask(fe.GET_CONFIG, struct.pack("<III", offset, size, 0) + bytes(size))
+        if not data:
+            return None
+        got_offset, got_size, _ = struct.unpack("<III", data[:12])
+        self.assertEqual((got_offset, got_size, len(data)), (offset, size, 12 + size))
+        return data[12:]
+
+    def set_config(self, guest, offset, data, flags=0):
+        return guest.ack(fe.SET_CONFIG, struct.pack("<III", offset, len(data), flags) + data)
+
+    # --- configuration space ---
+
+    def test_config_space_at_any_offset(self):
+        guest = self.guest("a")
+        guest.negotiate()
+        whole = self.get_config(guest, 0, 256)
+        mac, status, pairs, mtu = struct.unpack("<6sHHH", whole[:12])
+        self.assertEqual((mac.hex(":"), status & LINK_UP, pairs, mtu), (MAC, LINK_UP, 2, 1500))
+        for offset in range(0, 30):
+            for size in (1, 2, 4, 7, 256 - offset):
+                self.assertEqual(self.get_config(guest, offset, size), whole[offset:offset + size])
+        for offset, size in ((0, 0), (0, 257), (256, 1), (255, 2), (0xffffffff, 2)):
+            data = guest.ask(fe.GET_CONFIG, struct.pack("<III", offset, size, 0) + bytes(min(size, 256)))
+            self.assertEqual(data, b"", "an error is a reply without payload")
+
+    def test_config_write(self):
+        guest = self.guest("a", features=fe.bits(fe.F_MRG_RXBUF, fe.F_PROTOCOL))
+        guest.negotiate()
+        other = bytes.fromhex("020000000077")
+        self.assertEqual(self.set_config(guest, 0, other), 0, "a legacy driver may set the address")
+        self.assertEqual(self.get_config(guest, 0, 6), other)
+        self.assertNotEqual(self.set_config(guest, 6, b"\0\0"), 0, "status is read-only")
+        self.assertNotEqual(self.set_config(guest, 5, b"\0\0"), 0)
+        self.assertEqual(self.get_config(guest, 0, 8)[:6], other)
+
+    def test_config_write_by_a_modern_driver_is_refused(self):
+        guest = self.guest("a")
+        guest.negotiate()
+        self.assertNotEqual(self.set_config(guest, 0, b"\2\0\0\0\0\x77"), 0)
+        self.assertEqual(self.get_config(guest, 0, 6).hex(":"), MAC)
+        self.assertEqual(self.set_config(guest, 0, b"\2\0\0\0\0\x77", flags=1), 0, "migration restores it")
+
+    # --- features ---
+
+    def test_features_offered(self):
+        a, b = self.guest("a"), self.guest("b", queues=1)
+        a.negotiate()
+        b.negotiate()
+        always = fe.bits(5, 15, 16, 22, 26, 27, 28, 29, 30, 32, 34, 35, 36)
+        self.assertEqual(a.offered, always | fe.bits(3), "with mtu= the port offers MTU")
+        self.assertEqual(b.offered, always)
+        self.assertEqual(a.ask_u64(fe.GET_QUEUE_NUM), 2)
+        self.assertEqual(a.ask_u64(fe.GET_MAX_MEM_SLOTS), 509)
+
+    def test_one_pair_does_not_offer_mq(self):
+        self.vnicd.rpc("port.add", {"config": "c=vhost-user"})
+        c = self.guest("c", queues=1)
+        c.negotiate()
+        self.assertFalse(c.offered & fe.bits(22))
+
+    def test_features_that_were_not_offered_are_refused(self):
+        guest = self.guest("a")
+        guest.negotiate()
+        for bit in (0, 7, 17, 33, 57, 63):
+            self.assertNotEqual(guest.ack(fe.SET_FEATURES, u64(guest.features | 1 << bit)), 0, f"bit {bit}")
+        self.assertNotEqual(guest.ack(fe.SET_FEATURES, u64(fe.bits(fe.F_PACKED))), 0, "packed without VERSION_1")
+        self.assertEqual(guest.ack(fe.SET_FEATURES, u64(guest.features)), 0)
+
+    # --- what frames do ---
+
+    def test_mtu_limits_what_is_delivered(self):
+        a, b = self.pair()
+        # mtu=1500 of the port: 1500 bytes and a VLAN tag pass, more does not.
+        self.pass_frame(b, a, length=1504)
+        b.send_frame(fe.ethernet(bytes(1505)))
+        self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("too_long") == 1)
+        self.assertEqual(a.ack(fe.NET_SET_MTU, u64(1000)), 0)
+        b.send_frame(fe.ethernet(bytes(1005)))
+        self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("too_long") == 2)
+        self.pass_frame(b, a, length=1004)
+        for bad in (0, 67, 65536, 2**64 - 1):
+            self.assertNotEqual(a.ack(fe.NET_SET_MTU, u64(bad)), 0)
+
+    def test_send_rarp_announces_the_address(self):
+        a, b = self.pair(protocol=fe.bits(fe.P_MQ, 2, fe.P_REPLY_ACK))
+        mac = bytes.fromhex("02000000aa01")
+        self.assertEqual(a.ack(fe.SEND_RARP, mac + b"\0\0"), 0)
+        frame = b.receive_frame(0)
+        self.assertEqual(frame[:6], BROADCAST)
+        self.assertEqual(frame[6:12], mac)
+        self.assertEqual(frame[12:14], b"\x80\x35")
+        self.assertEqual(frame[22:28], mac, "sender hardware address")
+        self.assertNotEqual(a.ack(fe.SEND_RARP, u64(0)), 0)
+
+    def test_disabled_queue_discards_and_takes_nothing(self):
+        a, b = self.pair()
+        a.enable(3, 0)
+        a.send_frame(fe.ethernet(bytes(100)), 1)
+        self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("disabled") == 1)
+        a.enable(3, 1)
+        self.pass_frame(a, b, 1)
+        # Nothing is delivered on a disabled receive queue; what was for pair 1 goes to pair 0.
+        a.enable(2, 0)
+        b.send_frame(fe.ethernet(bytes(100)), 1)
+        self.assertEqual(a.receive_frame(0), fe.ethernet(bytes(100)))
+        a.enable(0, 0)
+        b.send_frame(fe.ethernet(bytes(100)), 0)
+        self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("not_ready") == 1)
+        a.enable(0, 1)
+        a.enable(2, 1)
+        self.pass_frame(b, a, 0)
+        self.pass_frame(b, a, 1)
+
+    def test_stop_and_resume_where_it_stood(self):
+        for layout in ("split", "packed"):
+            with self.subTest(layout):
+                a, b = self.pair(layout=layout)
+                for _ in range(100):
+                    self.pass_frame(a, b)
+                    self.pass_frame(b, a)
+                bases = [a.stop_ring(idx) for idx in (0, 1)]
+                if layout == "split":
+                    self.assertEqual(bases, [101 - 1, 101])
+                # While it is stopped nothing moves.
+                b.send_frame(fe.ethernet(bytes(60)))
+                self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("not_ready", 0) >= 1)
+                for idx, base in zip((0, 1), bases):
+                    for name, request, payload, fds in a.ring_messages(idx):
+                        if name == "BASE":
+                            payload = struct.pack("<II", idx, base)
+                        a.tell(request, payload, fds)
+                self.pass_frame(a, b)
+                self.pass_frame(b, a)
+                a.close()
+                b.close()
+                self.guests.clear()
+
+    def test_reset_device(self):
+        a, b = self.pair()
+        a.tell(34)      # RESET_DEVICE
+        b.send_frame(fe.ethernet(bytes(60)))
+        self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("not_ready") == 1)
+        for idx in range(4):
+            a.restart_ring(idx)
+        self.pass_frame(a, b)
+        self.pass_frame(b, a)
+
+    def test_nothing_moves_before_driver_ok(self):
+        protocol = fe.bits(fe.P_MQ, fe.P_REPLY_ACK, fe.P_STATUS)
+        a, b = self.guest("a", protocol=protocol), self.guest("b").start()
+        a.negotiate()
+        a.set_memory()
+        a.make_rings()
+        for idx in range(a.n_rings()):
+            a.start_ring(idx)
+        self.assertEqual(a.ask_u64(fe.GET_STATUS), 11)
+        a.send_frame(fe.ethernet(bytes(60)), wait=False)
+        b.send_frame(fe.ethernet(bytes(60)))
+        time.sleep(0.1)
+        self.assertEqual(a.pairs[0].tx.poll(), [])
+        self.assertEqual(self.vnicd.stats()["a"]["rx_packets"], 0)
+        self.assertEqual(self.drops("a"), {"not_ready": 1})
+        a.driver_ok()
+        a.reclaim_tx(0, all_of_them=True)
+        b.receive_frame(0)
+        a.tell(fe.SET_STATUS, u64(0))
+        self.assertEqual(a.ask_u64(fe.GET_STATUS), 0)
+
+    # --- memory ---
+
+    def test_memory_regions_come_and_go_under_traffic(self):
+        a, b = self.pair()
+        extra = fe.Region(0x9000_0000, 1 << 20, 0x6600_0000_0000)
+        self.addCleanup(extra.close)
+        region = struct.pack("<QQQQQ", 0, extra.gpa, extra.size, extra.uva, extra.offset)
+        a.tell(fe.ADD_MEM_REG, region, (extra.fd,))
+        self.assertNotEqual(a.ack(fe.ADD_MEM_REG, region, (extra.fd,)), 0, "the same again overlaps")
+        self.pass_frame(a, b)
+        # A frame that lies in the new region arrives; after its removal it is malformed.
+        frame = fe.ethernet(b"there" * 20)
+        data = a.frame_header() + frame
+        extra.map[extra.offset:extra.offset + len(data)] = data
+        a.pairs[0].tx.add([fe.D(extra.gpa, len(data))], None)
+        self.assertEqual(b.receive_frame(0), frame)
+        a.tell(fe.REM_MEM_REG, region)
+        a.pairs[0].tx.add([fe.D(extra.gpa, len(data))], None)
+        self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("malformed") == 1)
+        self.assertNotEqual(a.ack(fe.REM_MEM_REG, region), 0, "it is gone")
+        a.pairs[0].tx.poll()
+        self.pass_frame(a, b)
+        a.tell(fe.SET_MEM_TABLE, a.mem.table(), a.mem.fds())
+        self.pass_frame(a, b)
+
+    # --- notification ---
+
+    def test_driver_is_notified_when_it_wants(self):
+        for layout in ("split", "packed"):
+            with self.subTest(layout):
+                a, b = self.pair(layout=layout)
+                ring = a.pairs[0].rx
+                while ring.called():
+                    pass
+                b.send_frame(fe.ethernet(bytes(60)))
+                self.assertTrue(ring.called(2.0), "no notification for a received frame")
+                a.close()
+                b.close()
+                self.guests.clear()
+
+    def test_broken_queue_is_announced(self):
+        """The error descriptor, NEEDS_RESET, and a configuration change on the back-end channel."""
+        protocol = fe.bits(fe.P_MQ, fe.P_REPLY_ACK, fe.P_STATUS, fe.P_BACKEND_REQ, fe.P_CONFIG)
+        a, b = self.guest("a", protocol=protocol), self.guest("b").start()
+        a.start()
+        ours, theirs = socket.socketpair()
+        self.addCleanup(ours.close)
+        a.tell(fe.SET_BACKEND_REQ_FD, b"", (theirs.fileno(),))
+        theirs.close()
+        self.pass_frame(a, b, 1)
+        ring = a.pairs[0].tx
+        ring.mem.store(ring.addresses()[2] + 2, 2, 5000)     # available index: a jump
+        self.assertTrue(ring.erred(2.0))
+        ours.settimeout(2)
+        request, flags, size = struct.unpack("<III", ours.recv(12))
+        self.assertEqual((request, flags & 3, size), (2, 1, 0))
+        self.assertTrue(a.ask_u64(fe.GET_STATUS) & 64)
+        self.pass_frame(a, b, 1)
+        self.vnicd.expect("queue 1 is broken by its driver", 2)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
