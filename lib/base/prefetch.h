@@ -3,8 +3,8 @@
  * prefetch: have a cache line on its way, to be read or to be written.
  *
  * For writing means with ownership: without it a store to a line that another CPU has written costs a second
- * round trip. The compiler emits PREFETCHW only for CPUs that announce it, but every x86-64 CPU decodes it (the
- * oldest as a no-op).
+ * round trip. The compiler emits PREFETCHW only for CPUs that announce it, but every x86-64 CPU decodes it
+ * (the oldest as a no-op).
  */
 #ifndef VNICD_PREFETCH_H
 #define VNICD_PREFETCH_H
