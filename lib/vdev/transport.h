@@ -6,7 +6,6 @@
 #ifndef VNICD_TRANSPORT_H
 #define VNICD_TRANSPORT_H
 
-#include <stdbool.h>
 
 #include "diag.h"
 
@@ -33,7 +32,6 @@ struct transport_ops {
 	void (*close)(struct transport *transport);
 	/* End the connection for a reason that lies with the front-end; it may connect again. */
 	void (*drop)(struct transport *transport, const char *why);
-	bool (*is_connected)(const struct transport *transport);
 };
 
 void transport_register(struct transport_ops *ops);

@@ -13,7 +13,7 @@ import virtio_user as vu  # noqa: E402  (adds tests/lib to the path)
 import pcapfile  # noqa: E402
 from vnictest import Vnicd  # noqa: E402
 
-FAULTS = {"malformed", "runt", "oversize", "broken", "no_clone", "rx_no_mbuf"}
+FAULTS = {"malformed", "runt", "oversize", "broken", "no_clone"}
 
 
 def fd_count(proc):

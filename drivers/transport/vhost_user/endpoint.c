@@ -171,18 +171,11 @@ endpoint_drop(struct transport *endpoint, const char *why)
 		endpoint_ended(endpoint, why);
 }
 
-static bool
-endpoint_is_connected(const struct transport *endpoint)
-{
-	return endpoint->session != NULL;
-}
-
 static struct transport_ops vhost_user_transport = {
 	.name = "vhost-user",
 	.open = endpoint_open,
 	.close = endpoint_close,
 	.drop = endpoint_drop,
-	.is_connected = endpoint_is_connected,
 };
 
 TRANSPORT_REGISTER(vhost_user_transport)
