@@ -6,7 +6,6 @@
 #ifndef VNICD_TRANSPORT_H
 #define VNICD_TRANSPORT_H
 
-
 #include "diag.h"
 
 struct loop;
