@@ -25,6 +25,7 @@
 #include "pool.h"
 #include "port.h"
 #include "rpc.h"
+#include "service.h"
 #include "stats_output.h"
 
 enum { EXIT_STOPPED = 0, EXIT_RUN_TIME = 1, EXIT_COMMAND_LINE = 2 };
@@ -128,6 +129,9 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 	if (ret < 0)
 		return ret;
 
+	ret = service_open(diag);
+	if (ret < 0)
+		return ret;
 	port_env.loop = program.loop;
 	port_env.pool = program.pool;
 	port_env.n_workers = dataplane_n_workers();
@@ -157,6 +161,7 @@ stop(void)
 {
 	rpc_close();
 	dataplane_close();
+	service_close();
 	stats_output_close();
 	loop_timer_remove(program.duration);
 	pool_close(program.pool);

@@ -129,14 +129,6 @@ guest_check(struct port_config *config, struct diag *diag)
 	return 0;
 }
 
-static void
-guest_active_changed(void *arg, uint16_t n_pairs)
-{
-	struct guest *guest = arg;
-
-	atomic_store_explicit(&guest->port->n_active, n_pairs, memory_order_relaxed);
-}
-
 static int
 guest_open_queues(struct port *port, struct guest *guest)
 {
@@ -185,8 +177,8 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		.n_pairs = config->n_queues,
 		.mtu = config->mtu,
 		.pool = port_env.pool,
-		.active_changed = guest_active_changed,
-		.active_changed_arg = guest,
+		.port = port,
+		.loop = port_env.loop,
 	};
 	int ret;
 

@@ -7,6 +7,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control.h"
+
 enum { LOOP_EVENTS_MAX = 32 };
 
 /*
@@ -58,6 +60,7 @@ loop_open(void)
 		free(loop);
 		return NULL;
 	}
+	control_lock();
 	return loop;
 }
 
@@ -92,6 +95,7 @@ loop_close(struct loop *loop)
 	loop_bury(loop);
 	close(loop->epoll_fd);
 	free(loop);
+	control_unlock();
 }
 
 struct loop_watch *
@@ -195,7 +199,10 @@ loop_run_once(struct loop *loop, int timeout_ms)
 	uint64_t now_ms;
 	int n;
 
-	n = epoll_wait(loop->epoll_fd, events, LOOP_EVENTS_MAX, loop_timeout(loop, timeout_ms));
+	timeout_ms = loop_timeout(loop, timeout_ms);
+	control_unlock();
+	n = epoll_wait(loop->epoll_fd, events, LOOP_EVENTS_MAX, timeout_ms);
+	control_lock();
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	for (int i = 0; i < n; i++) {

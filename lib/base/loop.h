@@ -2,8 +2,9 @@
 /*
  * loop: the control thread's event loop, over epoll: file descriptors and timers.
  *
- * One thread uses it; there is no locking. A callback may add and remove any watch or timer, its own
- * included.
+ * One thread uses it, the control thread: it holds the control lock (control.h) from loop_open() to
+ * loop_close(), but for the time that it waits. There is one loop in a program. A callback may add and remove
+ * any watch or timer, its own included.
  */
 #ifndef VNICD_LOOP_H
 #define VNICD_LOOP_H

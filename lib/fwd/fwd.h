@@ -97,8 +97,8 @@ int fwd_check_pairs(unsigned int n_ports, struct diag *diag);
 
 /*
  * Worker: send n (at most PORT_BURST) frames that came from `from` to the port `to`: queue pair
- * from->idx mod to->n_active, at once when this worker owns that pair, over the ring to its owner otherwise.
- * Takes ownership; counts HANDOFF_FULL on `from`.
+ * that the port's steering picks (without one: from->idx mod to->n_active), at once when this worker owns
+ * that pair, over the ring to its owner otherwise. Takes ownership; counts HANDOFF_FULL on `from`.
  */
 void fwd_send(struct fwd_worker *worker, struct port_queue *from, struct port *to, struct rte_mbuf **pkts,
 	      uint16_t n);

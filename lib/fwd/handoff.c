@@ -50,21 +50,57 @@ handoff_send(struct fwd_worker *worker, struct port_queue *from, const struct po
 		port_drop(from, DROP_HANDOFF_FULL, pkts + n_taken, (uint16_t)(n - n_taken));
 }
 
-void
-fwd_send(struct fwd_worker *worker, struct port_queue *from, struct port *to, struct rte_mbuf **pkts,
-	 uint16_t n)
+static inline void
+handoff_or_tx(struct fwd_worker *worker, struct port_queue *from, struct port_queue *queue,
+	      struct rte_mbuf **pkts, uint16_t n)
 {
-	uint16_t n_active = atomic_load_explicit(&to->n_active, memory_order_relaxed);
-	uint16_t idx = from->idx;
-	struct port_queue *queue;
-
-	if (unlikely(idx >= n_active))
-		idx %= n_active;
-	queue = &to->queues[idx];
 	if (likely(queue->worker == worker->idx))
 		queue->tx(queue, pkts, n);
 	else
 		handoff_send(worker, from, queue, pkts, n);
+}
+
+/* Frames of one burst for several pairs: those of the first frame's pair together, then those of the next. */
+static void
+handoff_steered(struct fwd_worker *worker, struct port_queue *from, struct port *to,
+		const struct port_steer *steer, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct rte_mbuf *run[PORT_BURST];
+	uint16_t pairs[PORT_BURST];
+
+	steer->pick(steer, to, from, pkts, n, pairs);
+	while (n) {
+		uint16_t pair = pairs[0], n_run = 0, n_left = 0;
+
+		for (uint16_t i = 0; i < n; i++) {
+			if (pairs[i] == pair) {
+				run[n_run++] = pkts[i];
+			} else {
+				pkts[n_left] = pkts[i];
+				pairs[n_left++] = pairs[i];
+			}
+		}
+		handoff_or_tx(worker, from, &to->queues[pair], run, n_run);
+		n = n_left;
+	}
+}
+
+void
+fwd_send(struct fwd_worker *worker, struct port_queue *from, struct port *to, struct rte_mbuf **pkts,
+	 uint16_t n)
+{
+	/* Acquire: pairs with the release of whoever published it. */
+	const struct port_steer *steer = atomic_load_explicit(&to->steer, memory_order_acquire);
+	uint16_t n_active, idx = from->idx;
+
+	if (unlikely(steer)) {
+		handoff_steered(worker, from, to, steer, pkts, n);
+		return;
+	}
+	n_active = atomic_load_explicit(&to->n_active, memory_order_relaxed);
+	if (unlikely(idx >= n_active))
+		idx %= n_active;
+	handoff_or_tx(worker, from, &to->queues[idx], pkts, n);
 }
 
 /* A run of frames with one destination, which this worker owns. */

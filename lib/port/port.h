@@ -85,6 +85,29 @@ struct port_queue {
 	struct port_stats stats __rte_cache_aligned;
 } __rte_cache_aligned;
 
+/*
+ * How frames for a port are spread over its queue pairs, where that is not simply by the sender's own pair
+ * number. Immutable once published; freed by the port's kind when no worker sees it any more (quiesce.h).
+ */
+struct port_steer {
+	/*
+	 * Any worker that sends to the port: the pair for each of n (1 .. PORT_BURST) frames, each below
+	 * `to`'s n_queues. May write the mbufs' hash fields.
+	 */
+	void (*pick)(const struct port_steer *steer, const struct port *to, const struct port_queue *from,
+		     struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[]);
+};
+
+/*
+ * What a port that hashes frames itself hashes them with, so that a guest with the same wishes need not do it
+ * again (a NIC with Toeplitz). Such frames have RTE_MBUF_F_RX_RSS_HASH and hash.rss set.
+ */
+struct port_rx_hash {
+	uint32_t types; /* bits as in VIRTIO's supported_hash_types */
+	uint8_t key_len;
+	uint8_t key[40];
+};
+
 struct port {
 	char name[PORT_NAME_SIZE];
 	uint16_t id;       /* slot in the port table, 0 .. PORT_MAX - 1; fixed for life */
@@ -94,6 +117,11 @@ struct port {
 	 * dropped by its tx). Written by the control thread, read by every worker (relaxed).
 	 */
 	_Atomic uint16_t n_active;
+	/* NULL: frames go to pair (sender's pair) mod n_active. Written under the control lock, read by
+	 * workers. */
+	_Atomic(const struct port_steer *) steer;
+	/* NULL: frames that come from this port have no hash. As `steer`. */
+	_Atomic(const struct port_rx_hash *) rx_hash;
 	const struct port_kind *kind;
 	struct rte_ether_addr mac;
 	void *dev;                 /* the kind's own */

@@ -295,7 +295,7 @@ vdev_refresh(struct vdev *dev, struct diag *diag)
 
 int
 vdev_init(struct vdev *dev, const char *name, const struct vdev_ops *ops, void *type_dev,
-	  unsigned int n_queues, bool (*init_queue)(void *type_dev, unsigned int idx, struct virtq **ret_vq))
+	  unsigned int n_queues)
 {
 	memset(dev, 0, sizeof(*dev));
 	dev->queues = calloc(n_queues, sizeof(dev->queues[0]));
@@ -309,12 +309,9 @@ vdev_init(struct vdev *dev, const char *name, const struct vdev_ops *ops, void *
 		struct vdev_queue *queue = &dev->queues[i];
 
 		queue->kick_fd = queue->call_fd = queue->err_fd = -1;
-		if (!init_queue(type_dev, i, &queue->vq)) {
-			free(dev->queues);
-			dev->queues = NULL;
-			return -ENOMEM;
-		}
+		queue->vq = ops->queue(dev, i);
 	}
+	ops->reset(dev);
 	return 0;
 }
 
@@ -338,6 +335,7 @@ vdev_reset(struct vdev *dev)
 		dev->queues[i].base = 0;
 	}
 	dev->status = 0;
+	dev->ops->reset(dev);
 	dev->ops->queues_changed(dev);
 }
 
@@ -391,6 +389,19 @@ vdev_any_running(const struct vdev *dev)
 	return false;
 }
 
+/*
+ * Which state plays which queue depends on the features. A front-end that speaks of status tells a reset by
+ * it, and sends the features again when it only resumes; of another one, new features are a new driver.
+ */
+static void
+vdev_driver_starts(struct vdev *dev)
+{
+	for (unsigned int i = 0; i < dev->n_queues; i++)
+		dev->queues[i].vq = dev->ops->queue(dev, i);
+	if (!dev->status_used)
+		dev->ops->reset(dev);
+}
+
 int
 vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag)
 {
@@ -402,12 +413,16 @@ vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag)
 				(unsigned long long)unknown);
 	if (features & FEATURE_MASK(RING_PACKED) && !(features & FEATURE_MASK(VERSION_1)))
 		return diag_set(diag, -EINVAL, "", "feature ring_packed without version_1");
+	if (dev->ops->features_check(dev, features, diag) < 0)
+		return -EINVAL;
 	/* Migration switches logging on and off while rings run; nothing else may change under them. */
 	if (changed & ~FEATURE_MASK(LOG_ALL) && vdev_any_running(dev))
 		return diag_set(diag, -EBUSY, "", "features changed by 0x%llx while queues run",
 				(unsigned long long)changed);
 	dev->features = features;
 	dev->has_features = true;
+	if (!vdev_any_running(dev))
+		vdev_driver_starts(dev);
 	return vdev_apply_all(dev, diag);
 }
 

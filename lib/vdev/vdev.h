@@ -54,6 +54,12 @@ struct vdev_ops {
 	uint64_t (*features)(const struct vdev *dev);
 	/* Fill the type's part of a conf for queue `idx` from dev->features. */
 	void (*conf_fill)(struct vdev *dev, unsigned int idx, struct virtq_conf *conf);
+	/* May the driver have these bits together? 0, or -EINVAL with diag filled. */
+	int (*features_check)(const struct vdev *dev, uint64_t features, struct diag *diag);
+	/* The running state that plays virtqueue `idx` under dev->features; asked while no queue runs. */
+	struct virtq *(*queue)(struct vdev *dev, unsigned int idx);
+	/* The driver starts anew: forget all it has set. No queue runs. */
+	void (*reset)(struct vdev *dev);
 	/* Some queue started, stopped, was enabled or disabled; all of it is in effect. */
 	void (*queues_changed)(struct vdev *dev);
 	/* The whole configuration space as it is now; returns its length in bytes. */
@@ -102,11 +108,9 @@ struct vdev {
 	void *config_changed_arg;
 };
 
-/* Fill in the fields that the caller has not (queues are allocated, `vq` pointers are the caller's). 0 or
- * -errno. */
+/* A device whose queues are all stopped; the type's `queue` and `reset` are called on it. 0 or -ENOMEM. */
 int vdev_init(struct vdev *dev, const char *name, const struct vdev_ops *ops, void *type_dev,
-	      unsigned int n_queues,
-	      bool (*init_queue)(void *type_dev, unsigned int idx, struct virtq **ret_vq));
+	      unsigned int n_queues);
 /* Stops everything first. */
 void vdev_fini(struct vdev *dev);
 

@@ -75,6 +75,9 @@ struct virtq_conf {
 	uint16_t hdr_len;    /* bytes before the frame */
 	uint32_t frame_max;  /* longest frame to deliver */
 	void (*burst)(void); /* the device type's burst function, cast back by it */
+	const void *filter;  /* what is not let through to the guest; NULL: everything is */
+	void *flows;         /* where flows from the guest are learnt; NULL: nowhere */
+	uint64_t offloads;   /* feature bits of the offloads that the frames of this queue may ask for */
 
 	/* The control thread's; workers do not look. */
 	struct {

@@ -2,16 +2,17 @@
 #include "vnet.h"
 
 #include <errno.h>
-#include <linux/virtio_net.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <rte_arp.h>
 #include <rte_ether.h>
 
+#include "filter.h"
 #include "header.h"
+#include "steer.h"
 
-enum { VNET_MTU_MIN = 68, VNET_LINK_UP = VIRTIO_NET_S_LINK_UP };
+enum { VNET_MTU_MIN = 68 };
 
 static struct vnet_dev *
 vnet_of(const struct vdev *vdev)
@@ -21,20 +22,88 @@ vnet_of(const struct vdev *vdev)
 
 /* --- the device type --- */
 
+/* VIRTIO, "Feature bit requirements"; CTRL_VQ itself is for the front-end to ask for or to keep to itself. */
+static const struct {
+	uint64_t feature, needs_one_of;
+	const char *what;
+} vnet_requirements[] = {
+	{FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6), FEATURE_MASK(NET_GUEST_CSUM),
+	 "guest_tso4 and guest_tso6 need guest_csum"},
+	{FEATURE_MASK(NET_GUEST_ECN), FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6),
+	 "guest_ecn needs guest_tso4 or guest_tso6"},
+	{FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6), FEATURE_MASK(NET_CSUM),
+	 "host_tso4 and host_tso6 need csum"},
+	{FEATURE_MASK(NET_HOST_ECN), FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6),
+	 "host_ecn needs host_tso4 or host_tso6"},
+};
+
 static uint64_t
 vnet_features(const struct vdev *vdev)
 {
 	const struct vnet_dev *dev = vnet_of(vdev);
 	uint64_t features = FEATURE_MASK(NET_MAC) | FEATURE_MASK(NET_STATUS) | FEATURE_MASK(NET_MRG_RXBUF) |
-			    FEATURE_MASK(ANY_LAYOUT) | FEATURE_MASK(INDIRECT_DESC) | FEATURE_MASK(EVENT_IDX) |
-			    FEATURE_MASK(VERSION_1) | FEATURE_MASK(RING_PACKED) | FEATURE_MASK(IN_ORDER) |
-			    FEATURE_MASK(ORDER_PLATFORM);
+			    FEATURE_MASK(NET_CTRL_VQ) | FEATURE_MASK(ANY_LAYOUT) |
+			    FEATURE_MASK(INDIRECT_DESC) | FEATURE_MASK(EVENT_IDX) | FEATURE_MASK(VERSION_1) |
+			    FEATURE_MASK(RING_PACKED) | FEATURE_MASK(IN_ORDER) | FEATURE_MASK(ORDER_PLATFORM);
 
 	if (dev->n_pairs > 1)
 		features |= FEATURE_MASK(NET_MQ);
 	if (dev->offer_mtu)
 		features |= FEATURE_MASK(NET_MTU);
+	if (dev->offer_standby)
+		features |= FEATURE_MASK(NET_STANDBY);
+	if (dev->offer_speed)
+		features |= FEATURE_MASK(NET_SPEED_DUPLEX);
 	return features;
+}
+
+static int
+vnet_features_check(const struct vdev *vdev, uint64_t features, struct diag *diag)
+{
+	for (size_t i = 0; i < RTE_DIM(vnet_requirements); i++)
+		if (features & vnet_requirements[i].feature &&
+		    !(features & vnet_requirements[i].needs_one_of))
+			return diag_set(diag, -EINVAL, "", "features: %s", vnet_requirements[i].what);
+	return 0;
+}
+
+/* VIRTIO, "Virtqueues" of the network device: without MQ and RSS there is one pair, and the controlq follows
+ * it. */
+static bool
+vnet_has_one_pair(const struct vnet_dev *dev)
+{
+	uint64_t several = FEATURE_MASK(NET_MQ) | FEATURE_MASK(NET_RSS);
+
+	return dev->vdev.features & FEATURE_MASK(NET_CTRL_VQ) && !(dev->vdev.features & several);
+}
+
+int
+vnet_controlq_idx(const struct vnet_dev *dev)
+{
+	if (!(dev->vdev.features & FEATURE_MASK(NET_CTRL_VQ)))
+		return -1;
+	return vnet_has_one_pair(dev) ? 2 : 2 * dev->n_pairs;
+}
+
+static struct virtq *
+vnet_queue_of(struct vdev *vdev, unsigned int idx)
+{
+	struct vnet_dev *dev = vnet_of(vdev);
+	unsigned int last = 2u * dev->n_pairs;
+
+	/* With one pair, queues 2 and `last` change places, so that every state plays one queue. */
+	if (vnet_has_one_pair(dev) && (idx == 2 || idx == last))
+		idx = 2 + last - idx;
+	if (idx == last)
+		return &dev->controlq.vq;
+	return idx % 2 ? &dev->queues[idx / 2].from_guest : &dev->queues[idx / 2].to_guest;
+}
+
+/* A transmitq above the pairs in use is drained and discarded, like a disabled one. */
+static bool
+vnet_pair_is_in_use(const struct vnet_dev *dev, unsigned int pair)
+{
+	return !vnet_controlq_is_ours(dev) || pair < dev->settings->n_pairs;
 }
 
 static void
@@ -43,6 +112,8 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 	const struct vnet_dev *dev = vnet_of(vdev);
 	bool mergeable = vdev->features & FEATURE_MASK(NET_MRG_RXBUF);
 
+	if ((int)idx == vnet_controlq_idx(dev))
+		return;
 	if (mergeable)
 		conf->traits |= TRAIT_MERGEABLE;
 	conf->hdr_len =
@@ -51,54 +122,54 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 	if (dev->mtu)
 		conf->frame_max = RTE_MIN((uint32_t)PORT_FRAME_MAX,
 					  (uint32_t)dev->mtu + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN);
-	conf->burst = idx % 2 ? (void (*)(void))vnet_from_guest_variant(conf->traits)
-			      : (void (*)(void))vnet_to_guest_variant(conf->traits);
+	if (idx % 2) {
+		conf->enabled &= vnet_pair_is_in_use(dev, idx / 2);
+		conf->flows = dev->flows;
+		conf->burst = (void (*)(void))vnet_from_guest_variant(conf->traits);
+	} else {
+		conf->filter = dev->filter;
+		conf->offloads = dev->settings->offloads;
+		conf->burst = (void (*)(void))vnet_to_guest_variant(conf->traits);
+	}
 }
 
-/* Up to the highest pair that can receive, so that one broken queue does not silence those above it. */
+void
+vnet_active_update(struct vnet_dev *dev)
+{
+	uint16_t n_max = vnet_has_one_pair(dev) ? 1 : dev->n_pairs, n = 1;
+
+	if (vnet_controlq_is_ours(dev) && !dev->settings->rss.enabled)
+		n_max = RTE_MIN(n_max, dev->settings->n_pairs);
+	/* Up to the highest pair that can receive, so that one broken queue does not silence those above it.
+	 */
+	for (uint16_t i = 0; i < n_max; i++)
+		if (vdev_queue_is_active(&dev->vdev, 2u * i))
+			n = (uint16_t)(i + 1);
+	if (dev->port)
+		atomic_store_explicit(&dev->port->n_active, n, memory_order_relaxed);
+}
+
 static void
 vnet_queues_changed(struct vdev *vdev)
 {
 	struct vnet_dev *dev = vnet_of(vdev);
-	uint16_t n = 1;
+	bool was_ours = dev->controlq.listed;
 
-	for (uint16_t i = 0; i < dev->n_pairs; i++)
-		if (vdev_queue_is_active(vdev, 2u * i))
-			n = (uint16_t)(i + 1);
-	dev->active_changed(dev->active_changed_arg, n);
+	controlq_update(&dev->controlq);
+	vnet_active_update(dev);
+	/* Whose word counts has changed, so what follows from the settings has too. */
+	if (dev->controlq.listed != was_ours)
+		vnet_apply(dev, dev->settings);
 }
 
-static unsigned int
-vnet_config_read(const struct vdev *vdev, uint8_t space[VDEV_CONFIG_MAX])
-{
-	const struct vnet_dev *dev = vnet_of(vdev);
-	struct virtio_net_config config = {
-		.status = VNET_LINK_UP,
-		.max_virtqueue_pairs = dev->n_pairs,
-		.mtu = dev->mtu,
-	};
-
-	memcpy(config.mac, dev->mac.addr_bytes, sizeof(config.mac));
-	memset(space, 0, VDEV_CONFIG_MAX);
-	memcpy(space, &config, sizeof(config));
-	return sizeof(config);
-}
-
-/* Only a legacy driver may write here, and only its MAC address ("Device configuration layout"). */
-static int
-vnet_config_write(struct vdev *vdev, unsigned int offset, const uint8_t *data, unsigned int len,
-		  bool migration)
+static void
+vnet_reset(struct vdev *vdev)
 {
 	struct vnet_dev *dev = vnet_of(vdev);
-	struct rte_ether_addr mac = dev->mac;
+	struct vnet_settings settings;
 
-	if (offset >= RTE_ETHER_ADDR_LEN || len == 0 || len > RTE_ETHER_ADDR_LEN - offset)
-		return -EROFS;
-	if (!migration && vdev->features & FEATURE_MASK(VERSION_1))
-		return -EROFS;
-	memcpy(mac.addr_bytes + offset, data, len);
-	dev->mac = mac;
-	return 0;
+	vnet_settings_reset(dev, &settings);
+	vnet_apply(dev, &settings);
 }
 
 static int
@@ -133,6 +204,9 @@ vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6])
 static const struct vdev_ops vnet_ops = {
 	.name = "net",
 	.features = vnet_features,
+	.features_check = vnet_features_check,
+	.queue = vnet_queue_of,
+	.reset = vnet_reset,
 	.conf_fill = vnet_conf_fill,
 	.queues_changed = vnet_queues_changed,
 	.config_read = vnet_config_read,
@@ -141,47 +215,58 @@ static const struct vdev_ops vnet_ops = {
 	.send_rarp = vnet_send_rarp,
 };
 
-static bool
-vnet_init_queue(void *type_dev, unsigned int idx, struct virtq **ret_vq)
-{
-	struct vnet_dev *dev = type_dev;
-	struct vnet_queue *queue = &dev->queues[idx / 2];
-
-	*ret_vq = idx % 2 ? &queue->from_guest : &queue->to_guest;
-	return true;
-}
-
 int
 vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 {
-	int ret;
-
 	memset(dev, 0, sizeof(*dev));
-	dev->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, config->n_pairs * sizeof(dev->queues[0]));
-	if (!dev->queues)
-		return -ENOMEM;
-	memset(dev->queues, 0, config->n_pairs * sizeof(dev->queues[0]));
 	dev->n_pairs = config->n_pairs;
 	dev->mtu = config->mtu;
 	dev->offer_mtu = config->mtu != 0;
+	dev->offer_standby = config->standby;
+	dev->offer_speed = config->speed_duplex;
+	dev->speed = config->speed_duplex ? config->speed : VNET_SPEED_UNKNOWN;
+	dev->duplex = config->speed_duplex ? config->duplex : VNET_DUPLEX_UNKNOWN;
+	dev->link_up = true;
 	dev->mac = config->mac;
-	dev->active_changed = config->active_changed;
-	dev->active_changed_arg = config->active_changed_arg;
+	dev->port = config->port;
+	dev->loop = config->loop;
+	controlq_init(&dev->controlq, dev);
+	dev->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, config->n_pairs * sizeof(dev->queues[0]));
+	dev->settings = calloc(1, sizeof(*dev->settings));
+	if (config->n_pairs > 1)
+		dev->flows = vnet_flows_new();
+	if (!dev->queues || !dev->settings || (config->n_pairs > 1 && !dev->flows))
+		goto err;
+	memset(dev->queues, 0, config->n_pairs * sizeof(dev->queues[0]));
 	for (uint16_t i = 0; i < config->n_pairs; i++) {
 		dev->queues[i].pool = config->pool;
 		dev->queues[i].dev = dev;
 	}
-	ret = vdev_init(&dev->vdev, config->name, &vnet_ops, dev, 2u * config->n_pairs, vnet_init_queue);
-	if (ret < 0)
-		free(dev->queues);
-	return ret;
+	if (vdev_init(&dev->vdev, config->name, &vnet_ops, dev, 2u * config->n_pairs + 1) < 0)
+		goto err;
+	return 0;
+
+err:
+	vnet_fini(dev);
+	return -ENOMEM;
 }
 
 void
 vnet_fini(struct vnet_dev *dev)
 {
 	vdev_fini(&dev->vdev);
+	controlq_fini(&dev->controlq);
+	if (dev->port)
+		atomic_store_explicit(&dev->port->steer, NULL, memory_order_relaxed);
+	vnet_steer_free(dev->steer);
+	vnet_filter_free(dev->filter);
+	vnet_flows_free(dev->flows);
+	free(dev->settings);
 	free(dev->queues);
+	dev->steer = NULL;
+	dev->filter = NULL;
+	dev->flows = NULL;
+	dev->settings = NULL;
 	dev->queues = NULL;
 }
 
@@ -223,6 +308,8 @@ vnet_rx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 		port_drop(port_queue, DROP_DISABLED, pkts, n);
 		return 0;
 	}
+	if (unlikely(n && conf->flows && queue->dev->steer))
+		vnet_flows_learn(conf->flows, port_queue->idx, pkts, n);
 	return n;
 }
 
@@ -259,6 +346,15 @@ vnet_tx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 	if (unlikely(virtq_is_broken(&queue->to_guest))) {
 		port_drop(port_queue, DROP_BROKEN, pkts, n);
 		return 0;
+	}
+	if (unlikely(conf->filter)) {
+		uint16_t n_wanted = vnet_filter_burst(conf->filter, pkts, n);
+
+		if (n_wanted < n)
+			port_drop(port_queue, DROP_FILTERED, pkts + n_wanted, (uint16_t)(n - n_wanted));
+		if (n_wanted == 0)
+			return 0;
+		n = n_wanted;
 	}
 	n_sent = ((vnet_to_guest_fn)conf->burst)(queue, conf, port_queue, pkts, n);
 	vnet_free(pkts, n);

@@ -4,6 +4,11 @@
  * other.
  *
  * Virtqueue 2i is receiveq i (to the guest), 2i + 1 is transmitq i (from the guest). One worker owns both.
+ * The controlq comes after the last pair that the driver may use (controlq.h).
+ *
+ *   settings.h  what the driver has set        -> filter.h   which frames it wants  (in the receiveqs' confs)
+ *   controlq.h  how it sets it                  -> steer.h    which pair they go to  (port->steer)
+ *   config.c    the configuration space         -> confs      offloads, coalescing, queues in use
  */
 #ifndef VNICD_VNET_H
 #define VNICD_VNET_H
@@ -15,11 +20,16 @@
 #include <rte_ether.h>
 #include <rte_mempool.h>
 
+#include "controlq.h"
 #include "port.h"
+#include "settings.h"
 #include "vdev.h"
 #include "virtq.h"
 
+struct loop;
 struct vnet_dev;
+struct vnet_filter;
+struct vnet_flows;
 
 /* One queue pair; its owner's, but for what is said at the fields. */
 struct vnet_queue {
@@ -29,17 +39,42 @@ struct vnet_queue {
 	struct vnet_dev *dev;
 };
 
-/* Control thread's. */
+/* VIRTIO, "Device configuration layout". */
+enum {
+	VNET_SPEED_MAX = 0x7fffffff, /* Mb/s */
+	VNET_SPEED_UNKNOWN = -1,
+	VNET_DUPLEX_HALF = 0,
+	VNET_DUPLEX_FULL = 1,
+	VNET_DUPLEX_UNKNOWN = 0xff,
+};
+
+/* Offloads of frames to the guest, which GUEST_OFFLOADS_SET switches. */
+#define VNET_GUEST_OFFLOADS                                                                           \
+	(FEATURE_MASK(NET_GUEST_CSUM) | FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6) | \
+	 FEATURE_MASK(NET_GUEST_ECN))
+
+/* Control lock. */
 struct vnet_dev {
 	struct vdev vdev;
 	uint16_t n_pairs;
-	bool offer_mtu; /* mtu was given when the port was made */
-	uint16_t mtu;   /* 0: no limit known */
-	struct rte_ether_addr mac;
+	bool offer_mtu;     /* mtu was given when the port was made */
+	uint16_t mtu;       /* 0: no limit known */
+	bool offer_standby; /* failover: this is the standby of a passed-through NIC */
+	bool offer_speed;   /* SPEED_DUPLEX */
+	int32_t speed;      /* Mb/s, or VNET_SPEED_UNKNOWN */
+	uint8_t duplex;     /* VNET_DUPLEX_* */
+	bool link_up;
+	struct rte_ether_addr mac; /* after a reset; settings->mac is what counts */
 	struct vnet_queue *queues; /* [n_pairs] */
-	/* Called when the set of usable queues changed: pairs 0 .. n - 1 can be sent to (n is at least 1). */
-	void (*active_changed)(void *arg, uint16_t n_pairs);
-	void *active_changed_arg;
+	struct controlq controlq;
+	struct loop *loop; /* NULL: nobody watches the controlq's kicks */
+
+	struct vnet_settings *settings; /* in effect */
+	struct vnet_filter *filter;     /* NULL: nothing is kept out */
+	struct port_steer *steer;       /* NULL: none needed */
+	struct vnet_flows *flows;       /* NULL: a single pair */
+	/* Where workers look for `steer` and how many pairs can be sent to: the port's fields. */
+	struct port *port;
 	/* SEND_RARP: the address to announce, written by the control thread, taken by the owner of pair 0. 0:
 	 * none. */
 	_Atomic uint64_t rarp_mac;
@@ -51,14 +86,35 @@ struct vnet_config {
 	uint16_t mtu; /* 0: not offered */
 	struct rte_ether_addr mac;
 	struct rte_mempool *pool;
-	void (*active_changed)(void *arg, uint16_t n_pairs);
-	void *active_changed_arg;
+	struct port *port; /* n_active and steer of it are written by the device */
+	struct loop *loop; /* NULL: nobody watches the controlq's kicks */
+	bool standby;
+	bool speed_duplex; /* offer speed and duplex */
+	int32_t speed;
+	uint8_t duplex;
 };
 
 /* 0 or -ENOMEM. */
 int vnet_init(struct vnet_dev *dev, const struct vnet_config *config);
 /* No worker polls its queues any more. */
 void vnet_fini(struct vnet_dev *dev);
+
+/* The driver's settings after a reset, under the features that it has. */
+void vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings);
+/* The settings take effect as a whole, for every worker, before this returns. 0, or -errno and nothing
+ * changed. */
+int vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings);
+/* Index of the controlq under the features that the driver has; -1: it has none. */
+int vnet_controlq_idx(const struct vnet_dev *dev);
+/* The controlq is served by us: what the driver sets there comes to us, not to the VMM. */
+bool vnet_controlq_is_ours(const struct vnet_dev *dev);
+/* Pairs that can be sent to: 0 .. n - 1 (n is at least 1); recount after queues or settings changed. */
+void vnet_active_update(struct vnet_dev *dev);
+
+/* The configuration space (config.c): the two functions of the device type. */
+unsigned int vnet_config_read(const struct vdev *vdev, uint8_t space[VDEV_CONFIG_MAX]);
+int vnet_config_write(struct vdev *vdev, unsigned int offset, const uint8_t *data, unsigned int len,
+		      bool migration);
 
 /* The port functions of a queue pair: queue->dev is its struct vnet_queue. */
 uint16_t vnet_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);

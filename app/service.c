@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "service.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include <rte_lcore.h>
+#include <rte_service.h>
+#include <rte_service_component.h>
+
+#include "control.h"
+#include "controlq.h"
+
+static struct {
+	uint32_t id;
+	bool registered;
+	uint32_t lcores[RTE_MAX_LCORE];
+	unsigned int n_lcores;
+} service;
+
+/* On the control thread the lock is held already; anybody else gets it when the control thread waits. */
+static int32_t
+service_run(void *arg)
+{
+	unsigned int n;
+
+	if (rte_lcore_id() == rte_get_main_lcore())
+		return controlq_serve_all() ? 0 : -EAGAIN;
+	if (!control_trylock())
+		return -EAGAIN;
+	n = controlq_serve_all();
+	control_unlock();
+	return n ? 0 : -EAGAIN;
+}
+
+static void
+service_wake(void)
+{
+	rte_service_run_iter_on_app_lcore(service.id, 1);
+}
+
+static int
+service_map(struct diag *diag)
+{
+	int ret = 0;
+
+	for (unsigned int i = 0; i < service.n_lcores && ret == 0; i++) {
+		ret = rte_service_map_lcore_set(service.id, service.lcores[i], 1);
+		if (ret == 0)
+			ret = rte_service_lcore_start(service.lcores[i]);
+		if (ret == -EALREADY)
+			ret = 0;
+	}
+	return ret < 0 ? diag_set(diag, ret, "leave the EAL options -s and -S out",
+				  "control service: a service lcore does not start: %s", strerror(-ret))
+		       : 0;
+}
+
+int
+service_open(struct diag *diag)
+{
+	struct rte_service_spec spec = {.name = "vnicd_control", .callback = service_run};
+	int32_t n = rte_service_lcore_list(service.lcores, RTE_DIM(service.lcores));
+	int ret = rte_service_component_register(&spec, &service.id);
+
+	if (ret < 0)
+		return diag_set(diag, ret, NULL, "control service: %s", strerror(-ret));
+	service.registered = true;
+	service.n_lcores = n > 0 ? (unsigned int)n : 0;
+	/* Without a service lcore it runs on the control thread's, which is not mapped to it. */
+	rte_service_set_runstate_mapped_check(service.id, service.n_lcores > 0);
+	rte_service_component_runstate_set(service.id, 1);
+	rte_service_runstate_set(service.id, 1);
+	controlq_set_mode(service.n_lcores ? CONTROLQ_POLLED : CONTROLQ_BY_KICK, service_wake);
+	return service_map(diag);
+}
+
+void
+service_close(void)
+{
+	if (!service.registered)
+		return;
+	rte_service_runstate_set(service.id, 0);
+	for (unsigned int i = 0; i < service.n_lcores; i++) {
+		rte_service_map_lcore_set(service.id, service.lcores[i], 0);
+		rte_service_lcore_stop(service.lcores[i]);
+	}
+	rte_service_component_runstate_set(service.id, 0);
+	rte_service_component_unregister(service.id);
+	controlq_set_mode(CONTROLQ_BY_KICK, NULL);
+	service.registered = false;
+	service.n_lcores = 0;
+}
+
+unsigned int
+service_n_lcores(void)
+{
+	return service.n_lcores;
+}

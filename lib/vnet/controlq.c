@@ -1,0 +1,345 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "controlq.h"
+
+#include <errno.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+#include "list.h"
+#include "log.h"
+#include "loop.h"
+#include "ring.h"
+#include "vnet.h"
+
+enum {
+	CONTROLQ_HEAD = 2,    /* class and command */
+	CONTROLQ_POLL_MS = 1, /* where the driver gives no kick descriptor */
+};
+
+static struct controlq_command *controlq_commands;
+static struct controlq *controlq_list; /* those that run */
+static enum controlq_mode controlq_mode;
+static void (*controlq_wake)(void);
+
+/* The command under way; one at a time, under the control lock. */
+static uint8_t controlq_data[CONTROLQ_HEAD + CONTROLQ_DATA_MAX];
+static uint8_t controlq_result[CONTROLQ_RESULT_MAX];
+static struct vnet_settings controlq_settings;
+
+void
+controlq_command_register(struct controlq_command *command)
+{
+	list_append(controlq_commands, command);
+}
+
+void
+controlq_set_mode(enum controlq_mode mode, void (*wake)(void))
+{
+	controlq_mode = mode;
+	controlq_wake = wake;
+}
+
+static const struct controlq_command *
+controlq_command(uint8_t class, uint8_t number)
+{
+	const struct controlq_command *command;
+
+	list_for_each(command, controlq_commands) {
+		if (command->class == class && command->command == number)
+			return command;
+	}
+	return NULL;
+}
+
+/* --- one command --- */
+
+static void
+controlq_read(const struct virtq_chain *chain, uint8_t *to)
+{
+	for (uint16_t i = 0; i < chain->n_readable; i++) {
+		memcpy(to, chain->segs[i].va, chain->segs[i].len);
+		to += chain->segs[i].len;
+	}
+}
+
+/* Writes len bytes at `offset` of the chain's writable part. */
+static void
+controlq_write(const struct virtq_conf *conf, const struct virtq_chain *chain, uint32_t offset,
+	       const uint8_t *from, uint32_t len)
+{
+	for (uint16_t i = chain->n_readable; i < chain->n_segs && len; i++) {
+		const struct virtq_seg *seg = &chain->segs[i];
+		uint32_t now;
+
+		if (offset >= seg->len) {
+			offset -= seg->len;
+			continue;
+		}
+		now = RTE_MIN(len, seg->len - offset);
+		memcpy(seg->va + offset, from, now);
+		if (conf->log)
+			gmem_log_mark(conf->log, seg->gpa + offset, now);
+		from += now;
+		len -= now;
+		offset = 0;
+	}
+}
+
+/* 0: in effect. */
+static int
+controlq_run(struct vnet_dev *dev, const struct controlq_command *command, struct controlq_request *request)
+{
+	int ret;
+
+	if (!command)
+		return -ENOSYS;
+	if (command->features & ~dev->vdev.features)
+		return -EOPNOTSUPP;
+	controlq_settings = *dev->settings;
+	request->settings = &controlq_settings;
+	ret = command->run(dev, request);
+	return ret < 0 ? ret : vnet_apply(dev, &controlq_settings);
+}
+
+/* Carry out the chain's command and write its answer; returns the number of bytes written. */
+static uint32_t
+controlq_answer(struct controlq *controlq, const struct virtq_chain *chain)
+{
+	const struct virtq_conf *conf;
+	const struct controlq_command *command = NULL;
+	struct controlq_request request = {
+		.data = controlq_data + CONTROLQ_HEAD,
+		.result = controlq_result,
+		.result_room = RTE_MIN(chain->writable_len - 1, (uint32_t)CONTROLQ_RESULT_MAX),
+	};
+	struct vnet_dev *dev = controlq->dev;
+	uint8_t ack = CONTROLQ_ACK_OK;
+	int ret = -EINVAL;
+
+	if (chain->readable_len >= CONTROLQ_HEAD && chain->readable_len <= sizeof(controlq_data)) {
+		controlq_read(chain, controlq_data);
+		request.len = chain->readable_len - CONTROLQ_HEAD;
+		command = controlq_command(controlq_data[0], controlq_data[1]);
+		ret = controlq_run(dev, command, &request);
+	}
+	if (ret < 0) {
+		ack = CONTROLQ_ACK_ERR;
+		request.result_len = 0;
+		controlq->n_err++;
+		log_limited(&dev->vdev.log_limit, LOG_LEVEL_DEBUG, "port %s: control command %s: %s",
+			    dev->vdev.name, command ? command->name : "?", strerror(-ret));
+	} else {
+		controlq->n_ok++;
+	}
+	/* A command publishes confs anew, this queue's too: the one from before is gone. */
+	conf = virtq_conf(&controlq->vq);
+	if (!conf)
+		return 0;
+	controlq_write(conf, chain, 1, controlq_result, request.result_len);
+	controlq_write(conf, chain, 0, &ack, 1);
+	return 1 + request.result_len;
+}
+
+/* True: a chain went back. */
+static bool
+controlq_serve_one(struct controlq *controlq)
+{
+	struct virtq *vq = &controlq->vq;
+	const struct virtq_conf *conf = virtq_conf(vq);
+	struct virtq_chain chain;
+	struct virtq_cursor at;
+	struct virtq_elem elem;
+	uint32_t written = 0;
+
+	if (!conf || virtq_is_broken(vq) || !conf->enabled)
+		return false;
+	at = vq->avail;
+	if (virtq_fetch(vq, conf, &at, &elem, 1, conf->traits) == 0)
+		return false;
+	switch (virtq_walk(vq, conf, &elem, &chain)) {
+	case VIRTQ_WALK_OK:
+		if (chain.writable_len)
+			written = controlq_answer(controlq, &chain);
+		else
+			controlq->n_unanswered++;
+		break;
+	case VIRTQ_WALK_BAD:
+		controlq->n_unanswered++;
+		break;
+	case VIRTQ_WALK_BROKEN:
+		return false;
+	}
+	conf = virtq_conf(vq);
+	if (!conf)
+		return false;
+	virtq_retire(vq, conf, &elem, written, conf->traits);
+	virtq_publish(vq, conf, conf->traits);
+	virtq_notify_settle(vq, conf);
+	return true;
+}
+
+unsigned int
+controlq_serve(struct controlq *controlq)
+{
+	unsigned int n = 0;
+
+	while (n < CONTROLQ_TURN_MAX && controlq_serve_one(controlq))
+		n++;
+	return n;
+}
+
+unsigned int
+controlq_serve_all(void)
+{
+	unsigned int n = 0;
+
+	for (struct controlq *controlq = controlq_list; controlq; controlq = controlq->next)
+		n += controlq_serve(controlq);
+	return n;
+}
+
+/* --- by kick --- */
+
+static void
+controlq_kicks_wanted(struct controlq *controlq)
+{
+	const struct virtq_conf *conf = virtq_conf(&controlq->vq);
+
+	if (!conf)
+		return;
+	virtq_want_kicks(&controlq->vq, conf, VIRTQ_KICKS_WANTED);
+	/* Pairs with the driver's fence between making a command available and looking whether to kick. */
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+/* Serve, and be sure that either nothing is left or we come again. */
+static void
+controlq_kicked(struct controlq *controlq)
+{
+	unsigned int n = controlq_serve(controlq);
+
+	if (n < CONTROLQ_TURN_MAX) {
+		controlq_kicks_wanted(controlq);
+		n = controlq_serve(controlq);
+	}
+	if (n && controlq->kick_fd >= 0) {
+		uint64_t one = 1;
+
+		/* More may be waiting; after everybody else's turn. */
+		if (write(controlq->kick_fd, &one, sizeof(one)) < 0) {
+			/* Full: a kick is pending already. */
+		}
+	}
+}
+
+static void
+controlq_on_kick(void *arg, uint32_t events)
+{
+	struct controlq *controlq = arg;
+	uint64_t count;
+
+	if (read(controlq->kick_fd, &count, sizeof(count)) < 0 && errno != EAGAIN) {
+		/* Not an eventfd after all, or broken: the timer of controlq_update() is not for this. */
+		loop_watch_remove(controlq->watch);
+		controlq->watch = NULL;
+		return;
+	}
+	if (controlq_wake)
+		controlq_wake();
+	controlq_kicked(controlq);
+}
+
+static void
+controlq_on_timer(void *arg)
+{
+	controlq_serve(arg);
+}
+
+static void
+controlq_watch_stop(struct controlq *controlq)
+{
+	loop_watch_remove(controlq->watch);
+	loop_timer_remove(controlq->timer);
+	if (controlq->kick_fd >= 0)
+		close(controlq->kick_fd);
+	controlq->watch = NULL;
+	controlq->timer = NULL;
+	controlq->kick_fd = controlq->watched_fd = -1;
+}
+
+static void
+controlq_watch_start(struct controlq *controlq, int kick_fd)
+{
+	struct vnet_dev *dev = controlq->dev;
+
+	if (!dev->loop || controlq_mode == CONTROLQ_POLLED)
+		return;
+	controlq->watched_fd = kick_fd;
+	if (kick_fd >= 0) {
+		/* The device closes its own when it likes; a watch needs one that stays. */
+		controlq->kick_fd = dup(kick_fd);
+		if (controlq->kick_fd >= 0)
+			controlq->watch = loop_watch_add(dev->loop, controlq->kick_fd, EPOLLIN,
+							 controlq_on_kick, controlq);
+	}
+	if (!controlq->watch) {
+		controlq->timer = loop_timer_add(dev->loop, CONTROLQ_POLL_MS, CONTROLQ_POLL_MS,
+						 controlq_on_timer, controlq);
+		return;
+	}
+	controlq_kicked(controlq);
+}
+
+/* --- life --- */
+
+static void
+controlq_unlist(struct controlq *controlq)
+{
+	struct controlq **link = &controlq_list;
+
+	while (*link && *link != controlq)
+		link = &(*link)->next;
+	if (*link)
+		*link = controlq->next;
+	controlq->listed = false;
+}
+
+void
+controlq_init(struct controlq *controlq, struct vnet_dev *dev)
+{
+	memset(controlq, 0, sizeof(*controlq));
+	controlq->dev = dev;
+	controlq->kick_fd = controlq->watched_fd = -1;
+}
+
+void
+controlq_fini(struct controlq *controlq)
+{
+	controlq_watch_stop(controlq);
+	if (controlq->listed)
+		controlq_unlist(controlq);
+}
+
+void
+controlq_update(struct controlq *controlq)
+{
+	int idx = vnet_controlq_idx(controlq->dev);
+	bool running = idx >= 0 && virtq_conf(&controlq->vq);
+	int kick_fd = running ? controlq->dev->vdev.queues[idx].kick_fd : -1;
+
+	if (!running) {
+		controlq_fini(controlq);
+		return;
+	}
+	if (controlq->listed && kick_fd == controlq->watched_fd)
+		return;
+	controlq_watch_stop(controlq);
+	if (!controlq->listed) {
+		controlq->next = controlq_list;
+		controlq_list = controlq;
+		controlq->listed = true;
+	}
+	controlq_watch_start(controlq, kick_fd);
+}

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * controlq: serves a device's control virtqueue (VIRTIO, "Control Virtqueue").
+ *
+ * A command is a row that its class's file registers (controlq_*.c). The service here pops a chain, copies
+ * what the driver wrote, finds the row, lets it change a copy of the settings, applies that copy as a whole,
+ * and answers: OK for what is in effect by then, ERR with nothing changed for all else.
+ *
+ * Served in one of two ways, the same for all devices: by kick, from the control thread's loop; or polled, by
+ * a service core between two turns of the control thread. All of it under the control lock (control.h).
+ */
+#ifndef VNICD_CONTROLQ_H
+#define VNICD_CONTROLQ_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "settings.h"
+#include "virtq.h"
+
+struct loop_watch;
+struct loop_timer;
+struct vnet_dev;
+
+enum {
+	CONTROLQ_ACK_OK = 0,
+	CONTROLQ_ACK_ERR = 1,
+	CONTROLQ_DATA_MAX = 65536,   /* bytes of command-specific-data; longer ones are refused */
+	CONTROLQ_RESULT_MAX = 65536, /* bytes of command-specific-result; longer ones are not written */
+	CONTROLQ_TURN_MAX = 64,      /* commands of one device in one turn */
+};
+
+/* One command under way. */
+struct controlq_request {
+	const uint8_t *data; /* command-specific-data, private */
+	uint32_t len;        /* bytes of it */
+	/* command-specific-result: room for result_room bytes (what the driver gave); the command sets
+	 * result_len. */
+	uint8_t *result;
+	uint32_t result_room, result_len;
+	struct vnet_settings
+		*settings; /* a copy of the device's, to be changed; in effect before the answer */
+};
+
+struct controlq_command {
+	struct controlq_command *next;
+	const char *name; /* as the specification spells it: "VIRTIO_NET_CTRL_RX_PROMISC" without
+			     VIRTIO_NET_CTRL_ */
+	uint8_t class, command;
+	uint64_t features; /* all of these must be negotiated */
+	/* 0: OK; -errno: ERR, and request->settings and result are thrown away. */
+	int (*run)(const struct vnet_dev *dev, struct controlq_request *request);
+};
+
+void controlq_command_register(struct controlq_command *command);
+
+/* For a static array of commands. */
+#define CONTROLQ_COMMANDS_REGISTER(commands)                                                \
+	__attribute__((constructor)) static void controlq_register_##commands(void)         \
+	{                                                                                   \
+		for (unsigned int i = 0; i < sizeof(commands) / sizeof((commands)[0]); i++) \
+			controlq_command_register(&(commands)[i]);                          \
+	}
+
+/* Of one device. Control lock. */
+struct controlq {
+	struct virtq vq;
+	struct controlq *next; /* in the list of all whose queue runs */
+	struct vnet_dev *dev;
+	bool listed;
+	int watched_fd;           /* the device's kick descriptor when the watch was made; -1: none */
+	int kick_fd;              /* our own copy of it */
+	struct loop_watch *watch; /* NULL: not by kick, or the driver gives none */
+	struct loop_timer *timer; /* instead of it */
+	uint64_t n_ok, n_err;     /* answers */
+	uint64_t n_unanswered;    /* chains without room for an answer */
+};
+
+void controlq_init(struct controlq *controlq, struct vnet_dev *dev);
+/* The queue does not run any more. */
+void controlq_fini(struct controlq *controlq);
+/* The device's queues have changed: start or stop watching this one. */
+void controlq_update(struct controlq *controlq);
+/* Serve one device: at most CONTROLQ_TURN_MAX commands. Returns how many chains went back. */
+unsigned int controlq_serve(struct controlq *controlq);
+
+enum controlq_mode { CONTROLQ_BY_KICK, CONTROLQ_POLLED };
+/*
+ * Once, before the first port: how queues are served. BY_KICK: `wake` is called on the control thread when
+ * some driver kicked; it has to get controlq_serve_all() called there. POLLED: somebody calls
+ * controlq_serve_all() over and over; `wake` is not used. Without this call: BY_KICK, and serving is done
+ * where the kick arrives.
+ */
+void controlq_set_mode(enum controlq_mode mode, void (*wake)(void));
+/* All devices once. With the control lock held. Returns how many chains went back. */
+unsigned int controlq_serve_all(void);
+
+#endif

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * steer: which queue pair of a guest a frame is for, and its hash (VIRTIO, "Receive-side scaling",
+ * "Automatic receive steering in multiqueue mode", "Hash reporting for incoming packets").
+ *
+ * Three ways, chosen by what the driver has set:
+ *   RSS          Toeplitz hash, indirection table; no hash: unclassified_queue
+ *   flows        a flow that the guest sent on transmitq n comes back on receiveq n; others: the sender's own
+ *                pair number where it fits, else spread by hash
+ *   none         one pair and no hash report: no steering object at all
+ * With HASH_REPORT the hash is computed in all of them.
+ *
+ * The hash of a frame travels in its mbuf: ol_flags has RTE_MBUF_F_RX_RSS_HASH, hash.rss is the value and
+ * hash.fdir.hi the report code (1 .. 9). A frame without hash has the flag clear. Whatever a NIC left there
+ * is overwritten when a steering object has seen the frame.
+ */
+#ifndef VNICD_STEER_H
+#define VNICD_STEER_H
+
+#include <stdint.h>
+
+#include <rte_mbuf.h>
+
+#include "port.h"
+#include "settings.h"
+
+struct vnet_flows;
+
+/* Where flows from the guest are learnt; shared by all pairs, written by their owners without order. */
+struct vnet_flows *vnet_flows_new(void);        /* NULL: out of memory */
+void vnet_flows_free(struct vnet_flows *flows); /* accepts NULL */
+/* Worker: frames that the guest sent on transmitq `pair`. */
+void vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n);
+
+enum steer_report { STEER_NO_REPORT, STEER_REPORT }; /* HASH_REPORT */
+
+/*
+ * Control lock. The steering of a device with n_pairs pairs; *ret_steer NULL: none is needed. `flows` (NULL:
+ * none) stays the caller's and outlives it. 0 or -ENOMEM.
+ */
+int vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum steer_report report,
+		     const struct vnet_flows *flows, struct port_steer **ret_steer);
+void vnet_steer_free(struct port_steer *steer); /* accepts NULL; no worker sees it any more */
+
+#endif
