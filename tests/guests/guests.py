@@ -317,14 +317,19 @@ class UmlGuest(Guest):
 
     @staticmethod
     def _env(mem):
-        """The guest's memory is a file in /dev/shm; where that does not do (containers), in another directory."""
+        """The guest's memory is a file in /dev/shm; where that does not do (containers), in another directory.
+        On CPUs with AMX the kernel needs usertools/uml_xstate.c."""
+        env = {}
+        shim = pathlib.Path(vnictest.VNICD).resolve().parents[1] / "usertools/uml_xstate.so"
+        if shim.exists():
+            env["LD_PRELOAD"] = str(shim)
         try:
             shm = os.statvfs("/dev/shm")
         except OSError:
-            return None
+            return env
         if shm.f_flag & os.ST_NOEXEC or shm.f_bavail * shm.f_frsize < mem << 20:
-            return {"TMPDIR": tempfile.gettempdir()}
-        return None
+            env["TMPDIR"] = tempfile.gettempdir()
+        return env
 
 
 class QemuGuest(Guest):
