@@ -290,6 +290,16 @@ no_such_port(const char *name, struct diag *diag)
 	return -ENOENT;
 }
 
+struct port *
+dataplane_port_find(const char *name, struct diag *diag)
+{
+	struct port *port = port_by_name(name);
+
+	if (!port)
+		no_such_port(name, diag);
+	return port;
+}
+
 int
 dataplane_port_remove(const char *name, struct diag *diag)
 {

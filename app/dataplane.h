@@ -35,6 +35,9 @@ int dataplane_port_add(const struct port_config *config, struct port **ret_port,
 /* 0, or -ENOENT with diag filled. The port is gone on return; nobody was stopped for it. */
 int dataplane_port_remove(const char *name, struct diag *diag);
 
+/* NULL with diag filled: there is none of that name. */
+struct port *dataplane_port_find(const char *name, struct diag *diag);
+
 /* The ports in the order they were added; NULL from dataplane_n_ports() on. */
 unsigned int dataplane_n_ports(void);
 struct port *dataplane_port(unsigned int i);

@@ -161,14 +161,13 @@ eal_says(const struct options *options, const char *const names[])
 }
 
 /*
- * Counts lcore ids in EAL's lists: "0-3,5", "(0-1)@2,1@(3,4)". The ids stand left of an @. 0: not understood.
+ * Marks the lcore ids of one of EAL's lists: "0-3,5", "(0-1)@2,1@(3,4)". The ids stand left of an @. False:
+ * not understood.
  */
-static unsigned int
-lcore_list_count(const char *list)
+static bool
+lcore_list_mark(const char *list, bool lcores[])
 {
-	bool seen[CPUS_MAX] = {false};
 	bool cpus = false; /* right of an @ */
-	unsigned int n = 0;
 	int depth = 0;
 
 	while (*list) {
@@ -191,31 +190,37 @@ lcore_list_count(const char *list)
 			if (*list == '-' && isdigit((unsigned char)list[1]))
 				last = strtoul(list + 1, (char **)&list, 10);
 			if (first > last || last >= CPUS_MAX)
-				return 0;
-			for (; !cpus && first <= last; first++) {
-				n += !seen[first];
-				seen[first] = true;
-			}
+				return false;
+			for (; !cpus && first <= last; first++)
+				lcores[first] = true;
 		} else {
-			return 0;
+			return false;
 		}
 	}
-	return n;
+	return true;
 }
 
-static unsigned int
-lcore_mask_count(const char *mask)
+/* The same of a mask in hexadecimal. */
+static bool
+lcore_mask_mark(const char *mask, bool lcores[])
 {
-	unsigned int n = 0;
+	size_t len;
 
 	if (strncasecmp(mask, "0x", 2) == 0)
 		mask += 2;
-	for (; *mask; mask++) {
-		if (!isxdigit((unsigned char)*mask))
-			return 0;
-		n += (unsigned int)__builtin_popcount((unsigned int)strtoul((char[]){*mask, '\0'}, NULL, 16));
+	len = strlen(mask);
+	if (len == 0 || len > CPUS_MAX / 4)
+		return false;
+	for (size_t i = 0; i < len; i++) {
+		unsigned long digit;
+
+		if (!isxdigit((unsigned char)mask[len - 1 - i]))
+			return false;
+		digit = strtoul((char[]){mask[len - 1 - i], '\0'}, NULL, 16);
+		for (unsigned int bit = 0; bit < 4; bit++)
+			lcores[i * 4 + bit] |= digit >> bit & 1;
 	}
-	return n;
+	return true;
 }
 
 /* CPUs we may run on, in order. */
@@ -249,11 +254,78 @@ workers_to_start(const struct options *options, unsigned int n_cpus)
 	return RTE_MIN(n, (unsigned int)FWD_WORKERS_MAX);
 }
 
+/* What the lcores are for that the user's options make. */
+struct lcore_roles {
+	bool exists[CPUS_MAX];
+	bool serves[CPUS_MAX]; /* -s, -S */
+	unsigned int control;  /* EAL's main lcore */
+};
+
+/* False: not understood. */
+static bool
+lcore_roles_read(const struct options *options, struct lcore_roles *roles)
+{
+	unsigned int cpus[CPUS_MAX], n_cpus;
+	const char *value;
+	bool ok = true;
+
+	memset(roles, 0, sizeof(*roles));
+	if ((value = eal_value(options, "--lcores")) || (value = eal_value(options, "-l"))) {
+		ok = lcore_list_mark(value, roles->exists);
+	} else if ((value = eal_value(options, "-c"))) {
+		ok = lcore_mask_mark(value, roles->exists);
+	} else {
+		n_cpus = cpus_usable(cpus);
+		for (unsigned int i = 0; i < n_cpus; i++)
+			roles->exists[cpus[i]] = cpus[i] < RTE_MAX_LCORE;
+	}
+	if ((value = eal_value(options, "-S")))
+		ok = ok && lcore_list_mark(value, roles->serves);
+	if ((value = eal_value(options, "-s")))
+		ok = ok && lcore_mask_mark(value, roles->serves);
+	value = eal_value(options, "--main-lcore");
+	if (value)
+		return ok && sscanf(value, "%u", &roles->control) == 1 && roles->control < CPUS_MAX;
+	while (roles->control < CPUS_MAX && !roles->exists[roles->control])
+		roles->control++;
+	return ok && roles->control < CPUS_MAX;
+}
+
+static int
+environment_count_given(const struct options *options, const struct lcore_roles *roles, unsigned int *ret_n,
+			struct diag *diag)
+{
+	unsigned int n_workers = 0, n_service = 0;
+
+	for (unsigned int i = 0; i < CPUS_MAX; i++) {
+		if (roles->serves[i] && !roles->exists[i]) {
+			diag_set(diag, -EINVAL, NULL, "service lcore %u is not among the lcores", i);
+			diag_hint(diag, "-l or --lcores names it too, for example --lcores 0@0,1@1,2@0 -S 2");
+			return -EINVAL;
+		}
+		if (i == roles->control || !roles->exists[i])
+			continue;
+		n_service += roles->serves[i];
+		n_workers += !roles->serves[i];
+	}
+	if (n_workers == 0 && n_service)
+		return diag_set(
+			diag, -EINVAL,
+			"give one more, for example --lcores 0@0,1@1,2@0 -S 2: lcore 2 serves, on the "
+			"control thread's CPU",
+			"no lcore is left for a worker: the control thread takes one, %u serve%s", n_service,
+			n_service == 1 ? "s" : "");
+	if (n_workers == 0)
+		return options_check_workers(options, 0, diag);
+	*ret_n = RTE_MIN(n_workers, (unsigned int)FWD_WORKERS_MAX);
+	return 0;
+}
+
 int
 environment_count_workers(const struct options *options, unsigned int *ret_n, struct diag *diag)
 {
-	unsigned int cpus[CPUS_MAX], n_lcores;
-	const char *value;
+	unsigned int cpus[CPUS_MAX];
+	struct lcore_roles roles;
 
 	if (!eal_says(options, eal_cpu_options)) {
 		unsigned int n_cpus = cpus_usable(cpus);
@@ -264,20 +336,23 @@ environment_count_workers(const struct options *options, unsigned int *ret_n, st
 		*ret_n = workers_to_start(options, n_cpus);
 		return 0;
 	}
-	if (eal_value(options, "-s") || eal_value(options, "-S")) {
+	if (!lcore_roles_read(options, &roles)) {
 		*ret_n = 0;
 		return 0;
 	}
-	if ((value = eal_value(options, "--lcores")) || (value = eal_value(options, "-l")))
-		n_lcores = lcore_list_count(value);
-	else if ((value = eal_value(options, "-c")))
-		n_lcores = lcore_mask_count(value);
-	else
-		n_lcores = 0;
-	if (n_lcores == 1)
-		return options_check_workers(options, 0, diag);
-	*ret_n = n_lcores ? RTE_MIN(n_lcores - 1, (unsigned int)FWD_WORKERS_MAX) : 0;
-	return 0;
+	return environment_count_given(options, &roles, ret_n, diag);
+}
+
+unsigned int
+environment_n_workers(void)
+{
+	unsigned int lcore, n = 0;
+
+	RTE_LCORE_FOREACH_WORKER(lcore)
+	{
+		n++;
+	}
+	return RTE_MIN(n, (unsigned int)FWD_WORKERS_MAX);
 }
 
 static_assert(FWD_WORKERS_MAX < RTE_MAX_LCORE, "EAL has an lcore for every worker and for control");

@@ -25,9 +25,12 @@ void environment_run_dir_close(void);
 
 /*
  * How many workers there will be, from the user's EAL options or by our own choice. 0: can't be told before
- * EAL runs (-s, unusual forms of -l, ...). -errno with diag filled: no usable CPU.
+ * EAL runs (forms of -l that EAL knows and we don't, ...). -errno with diag filled: none, no usable CPU, or a
+ * service lcore (-s, -S) that is no lcore.
  */
 int environment_count_workers(const struct options *options, unsigned int *ret_n, struct diag *diag);
+/* The same once EAL runs: lcores that are neither the control thread's nor EAL's for services. */
+unsigned int environment_n_workers(void);
 
 /* Start EAL. 0 or -errno with diag filled. */
 int environment_eal_open(const char *program, const struct options *options, const struct pool_size *size,

@@ -183,9 +183,10 @@ run(const struct options *options, const struct pool_size *size)
 		stop();
 		return fail(&diag, EXIT_RUN_TIME);
 	}
-	log_info("ready: %u port%s, mode %s, %u worker%s, control %s", dataplane_n_ports(),
-		 dataplane_n_ports() == 1 ? "" : "s", options->mode->name, dataplane_n_workers(),
-		 dataplane_n_workers() == 1 ? "" : "s", rpc_path());
+	log_info("ready: %u port%s, mode %s, %u worker%s, control queues on %s, control %s",
+		 dataplane_n_ports(), dataplane_n_ports() == 1 ? "" : "s", options->mode->name,
+		 dataplane_n_workers(), dataplane_n_workers() == 1 ? "" : "s", service_describe(),
+		 rpc_path());
 	ret = loop_run(program.loop);
 	dataplane_stop();
 	stats_output_final();
@@ -252,8 +253,8 @@ vnicd(struct options *options, int argc, char **argv)
 		environment_run_dir_close();
 		return fail(&diag, EXIT_RUN_TIME);
 	}
-	if (size.n_workers != rte_lcore_count() - 1)
-		pool_size_compute(&size, RTE_MAX(rte_lcore_count() - 1, 1U), size.n_guest_pairs,
+	if (size.n_workers != environment_n_workers())
+		pool_size_compute(&size, RTE_MAX(environment_n_workers(), 1U), size.n_guest_pairs,
 				  size.n_nic_pairs);
 	status = run(options, &size);
 	environment_eal_close();

@@ -414,6 +414,8 @@ options_print_help(void)
 	       "Sockets go to the run-time directory: $RUNTIME_DIRECTORY, else /run/vnicd as root, else\n"
 	       "$XDG_RUNTIME_DIR/vnicd. Without EAL options vnicd picks CPUs and memory and says which.\n"
 	       "While it runs, vnicctl adds and removes ports and shows counters.\n"
+	       "Guests' control queues are served by the control thread, when a guest kicks; or, without\n"
+	       "a pause, by an EAL service lcore (-S, -s): vnicd --lcores 0@0,1@1,2@2 -S 2 -- ...\n"
 	       "\n"
 	       "examples:\n"
 	       "  two guests, wired to each other:\n"

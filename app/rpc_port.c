@@ -1,26 +1,35 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* rpc_port: port.add, port.remove, port.list. */
+/* rpc_port: port.add, port.remove, port.list, port.set, port.announce. */
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
+
+#include <rte_common.h>
 
 #include "dataplane.h"
+#include "nearest.h"
 #include "port.h"
 #include "rpc.h"
 
 static json_t *
 port_object(const struct port *port)
 {
-	json_t *workers = json_array();
+	json_t *workers = json_array(), *link = json_null();
+	struct port_link state;
 	char mac[RTE_ETHER_ADDR_FMT_SIZE];
 
 	rte_ether_format_addr(mac, sizeof(mac), &port->mac);
 	/* The owner of each queue pair, in order. */
 	for (unsigned int i = 0; i < port->n_queues; i++)
 		json_array_append_new(workers, json_integer(port->queues[i].worker));
-	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:o}", "name", port->name, "kind", port->kind->name,
-			 "describe", port->describe, "queues", (int)port->n_queues, "active_queues",
-			 (int)atomic_load_explicit(&port->n_active, memory_order_relaxed), "mac", mac,
-			 "workers", workers);
+	if (port->kind->link) {
+		port->kind->link(port, &state);
+		link = json_string(state.up ? "up" : "down");
+	}
+	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:o, s:o}", "name", port->name, "kind",
+			 port->kind->name, "describe", port->describe, "queues", (int)port->n_queues,
+			 "active_queues", (int)atomic_load_explicit(&port->n_active, memory_order_relaxed),
+			 "mac", mac, "link", link, "workers", workers);
 }
 
 static enum rpc_status
@@ -32,7 +41,9 @@ port_add_call(const char *const values[], json_t **ret_result, struct diag *diag
 
 	if (port_config_parse(&config, values[0], diag) < 0)
 		return RPC_FAILED;
-	ret = dataplane_port_add(&config, &port, diag);
+	ret = port_config_check_open(&config, diag);
+	if (ret == 0)
+		ret = dataplane_port_add(&config, &port, diag);
 	port_config_free(&config);
 	if (ret < 0)
 		return RPC_FAILED;
@@ -82,3 +93,66 @@ static struct rpc_method port_list = {
 	.call = port_list_call,
 };
 RPC_METHOD_REGISTER(port_list)
+
+static enum rpc_status
+port_cannot(const struct port *port, const char *what, struct diag *diag)
+{
+	diag_set(diag, 0, "only the port of a guest can", "port %s: kind %s can't %s", port->name,
+		 port->kind->name, what);
+	return RPC_FAILED;
+}
+
+static enum rpc_status
+port_set_call(const char *const values[], json_t **ret_result, struct diag *diag)
+{
+	static const char *const words[] = {[PORT_LINK_DOWN] = "down", [PORT_LINK_UP] = "up"};
+	struct port *port = dataplane_port_find(values[0], diag);
+
+	if (!port)
+		return RPC_FAILED;
+	if (!port->kind->set_link)
+		return port_cannot(port, "have its link set", diag);
+	for (unsigned int i = 0; i < RTE_DIM(words); i++) {
+		if (strcmp(values[1], words[i]) != 0)
+			continue;
+		if (port->kind->set_link(port, (enum port_link_wish)i, diag) < 0)
+			return RPC_FAILED;
+		*ret_result = port_object(port);
+		return RPC_OK;
+	}
+	diag_set(diag, 0, NULL, "link: '%.64s' is neither up nor down", values[1]);
+	diag_hint(diag, "link=%s", nearest_word(values[1], words, RTE_DIM(words)));
+	return RPC_INVALID_PARAMS;
+}
+
+static struct rpc_method port_set = {
+	.name = "port.set",
+	.help = "take a guest's link down, or up as far as its uplink lets it; returns the port",
+	.params = {{"name", "the port's name", .required = true}, {"link", "up|down", .required = true}},
+	.call = port_set_call,
+};
+RPC_METHOD_REGISTER(port_set)
+
+static enum rpc_status
+port_announce_call(const char *const values[], json_t **ret_result, struct diag *diag)
+{
+	struct port *port = dataplane_port_find(values[0], diag);
+
+	if (!port)
+		return RPC_FAILED;
+	if (!port->kind->announce)
+		return port_cannot(port, "be announced", diag);
+	if (port->kind->announce(port, diag) < 0)
+		return RPC_FAILED;
+	*ret_result = json_pack("{s:s}", "announced", port->name);
+	return RPC_OK;
+}
+
+static struct rpc_method port_announce = {
+	.name = "port.announce",
+	.help = "make the network learn where a guest is: its driver is asked to, or a RARP goes out in its "
+		"name",
+	.params = {{"name", "the port's name", .required = true}},
+	.call = port_announce_call,
+};
+RPC_METHOD_REGISTER(port_announce)

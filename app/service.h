@@ -17,5 +17,7 @@ void service_close(void);
 
 /* Service lcores that serve; 0: the control thread does. */
 unsigned int service_n_lcores(void);
+/* Who serves: "the control thread", "service lcore 2", "service lcores 2, 3". Static storage. */
+const char *service_describe(void);
 
 #endif

@@ -30,22 +30,44 @@ static struct {
 } out;
 
 static json_t *
-port_json(const struct port *port)
+counters_json(const struct port_stats *stats)
 {
 	json_t *counters, *drops = json_object();
-	struct port_stats stats;
 
-	port_stats_read(port, &stats);
 	for (unsigned int i = 0; i < DROP_N; i++)
-		if (stats.drops[i])
+		if (stats->drops[i])
 			json_object_set_new(drops, port_drop_name[i],
-					    json_integer((json_int_t)stats.drops[i]));
-	counters =
-		json_pack("{s:I, s:I, s:I, s:I, s:o}", "rx_packets", (json_int_t)stats.rx_packets, "rx_bytes",
-			  (json_int_t)stats.rx_bytes, "tx_packets", (json_int_t)stats.tx_packets, "tx_bytes",
-			  (json_int_t)stats.tx_bytes, "drops", drops);
-	if (counters && stats.copies)
-		json_object_set_new(counters, "copies", json_integer((json_int_t)stats.copies));
+					    json_integer((json_int_t)stats->drops[i]));
+	counters = json_pack("{s:I, s:I, s:I, s:I, s:o}", "rx_packets", (json_int_t)stats->rx_packets,
+			     "rx_bytes", (json_int_t)stats->rx_bytes, "tx_packets",
+			     (json_int_t)stats->tx_packets, "tx_bytes", (json_int_t)stats->tx_bytes, "drops",
+			     drops);
+	if (counters && stats->copies)
+		json_object_set_new(counters, "copies", json_integer((json_int_t)stats->copies));
+	return counters;
+}
+
+/*
+ * The port's counters are the sums of the very ones that stand beside them, so that both agree while workers
+ * count on.
+ */
+static json_t *
+port_json(const struct port *port)
+{
+	json_t *counters, *queues = json_array();
+	struct port_stats sum, stats;
+
+	memset(&sum, 0, sizeof(sum));
+	for (uint16_t i = 0; i < port->n_queues; i++) {
+		port_queue_stats_read(&port->queues[i], &stats);
+		port_stats_add(&sum, &stats);
+		json_array_append_new(queues, counters_json(&stats));
+	}
+	counters = counters_json(&sum);
+	/* With one pair it would say everything twice. */
+	if (counters && port->n_queues > 1)
+		json_object_set(counters, "queues", queues);
+	json_decref(queues);
 	return counters;
 }
 

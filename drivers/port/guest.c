@@ -4,6 +4,7 @@
  * and the transport that its front-end comes over, and speaks for the device when its driver or its memory
  * misbehaves.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,21 +12,41 @@
 #include <sys/un.h>
 
 #include "gmem_sigbus.h"
+#include "guest_show.h"
 #include "log.h"
 #include "loop.h"
 #include "port.h"
+#include "show.h"
 #include "transport.h"
+#include "uplink.h"
 #include "vnet.h"
 
-enum { GUEST_FAULT_PERIOD_MS = 10 };
+enum {
+	GUEST_FAULT_PERIOD_MS = 10,
+	GUEST_MTU_SHOULD = 1280,
+};
 
-enum guest_key { GUEST_KEY_PATH, GUEST_KEY_MODE };
+enum guest_key {
+	GUEST_KEY_PATH,
+	GUEST_KEY_MODE,
+	GUEST_KEY_SPEED,
+	GUEST_KEY_DUPLEX,
+	GUEST_KEY_STANDBY,
+	GUEST_KEY_UPLINK,
+};
 
 static const struct port_key guest_keys[] = {
 	[GUEST_KEY_PATH] = {"path", "SOCKET",
 			    "unix socket of the front-end; default NAME.sock in the run-time directory"},
 	[GUEST_KEY_MODE] = {"mode", "server|client",
 			    "who makes the socket: vnicd (server, the default) or the front-end"},
+	[GUEST_KEY_SPEED] = {"speed", "MBPS",
+			     "speed that the guest is told, 0..2147483647 Mb/s (default: unknown)"},
+	[GUEST_KEY_DUPLEX] = {"duplex", "half|full", "duplex that the guest is told (default: unknown)"},
+	[GUEST_KEY_STANDBY] = {"standby", "on|off",
+			       "offer to stand in for a passed-through NIC with the same address (failover)"},
+	[GUEST_KEY_UPLINK] = {"uplink", "PORT",
+			      "a nic port: the guest sees its link, and its speed and duplex unless given"},
 	{NULL, NULL, NULL},
 };
 
@@ -35,7 +56,12 @@ struct guest {
 	struct port *port;
 	const struct transport_ops *transport_ops;
 	struct transport *transport;
+	struct port_link link;         /* as configured and as port.set has it: speed, duplex, not down */
+	struct uplink_follower uplink; /* .uplink NULL: none */
 };
+
+static const char *const guest_duplex_words[] = {[PORT_DUPLEX_HALF] = "half", [PORT_DUPLEX_FULL] = "full"};
+static const char *const guest_switch_words[] = {"off", "on"};
 
 /* All guests, and the timer that looks for broken queues; control thread. */
 static struct guest *guests;
@@ -109,11 +135,53 @@ guest_is_client(const struct port_config *config)
 	return config->values[GUEST_KEY_MODE] && strcmp(config->values[GUEST_KEY_MODE], "client") == 0;
 }
 
+/* speed= and duplex= into *ret_link. */
+static int
+guest_check_link(const struct port_config *config, struct port_link *ret_link, struct diag *diag)
+{
+	const char *speed = config->values[GUEST_KEY_SPEED], *duplex = config->values[GUEST_KEY_DUPLEX];
+	unsigned long mbps;
+	unsigned int word;
+	int ret = 0;
+
+	*ret_link =
+		(struct port_link){.up = true, .speed = PORT_SPEED_UNKNOWN, .duplex = PORT_DUPLEX_UNKNOWN};
+	if (speed) {
+		ret = port_config_number(config, "speed", speed, 0, VNET_SPEED_MAX, &mbps, diag);
+		if (ret == 0)
+			ret_link->speed = (int32_t)mbps;
+	}
+	if (duplex && ret == 0) {
+		ret = port_config_word(config, "duplex", duplex, guest_duplex_words,
+				       RTE_DIM(guest_duplex_words), &word, diag);
+		if (ret == 0)
+			ret_link->duplex = (uint8_t)word;
+	}
+	return ret;
+}
+
+static int
+guest_check_standby(const struct port_config *config, bool *ret_standby, struct diag *diag)
+{
+	const char *value = config->values[GUEST_KEY_STANDBY];
+	unsigned int word = 0;
+	int ret = 0;
+
+	if (value)
+		ret = port_config_word(config, "standby", value, guest_switch_words,
+				       RTE_DIM(guest_switch_words), &word, diag);
+	*ret_standby = word;
+	return ret;
+}
+
 static int
 guest_check(struct port_config *config, struct diag *diag)
 {
 	const char *mode = config->values[GUEST_KEY_MODE];
 	char path[sizeof(config->resource)];
+	struct port_link link;
+	bool standby;
+	int ret;
 
 	if (mode && strcmp(mode, "server") != 0 && strcmp(mode, "client") != 0) {
 		diag_set(diag, -EINVAL, NULL, "port %s: mode '%s' is neither server nor client", config->name,
@@ -121,6 +189,12 @@ guest_check(struct port_config *config, struct diag *diag)
 		diag_hint(diag, "%s=vhost-user,mode=%s", config->name, mode[0] == 'c' ? "client" : "server");
 		return -EINVAL;
 	}
+	ret = guest_check_link(config, &link, diag);
+	if (ret == 0)
+		ret = guest_check_standby(config, &standby, diag);
+	if (ret < 0)
+		return ret;
+	config->uplink = config->values[GUEST_KEY_UPLINK];
 	guest_path(config, path, sizeof(path));
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
 		return diag_set(diag, -EINVAL, "name a path of at most 107 characters: path=SOCKET",
@@ -128,6 +202,131 @@ guest_check(struct port_config *config, struct diag *diag)
 	snprintf(config->resource, sizeof(config->resource), "socket %s", path);
 	return 0;
 }
+
+/* --- the link --- */
+
+static void
+guest_link_update(struct guest *guest)
+{
+	struct port_link link = guest->link;
+
+	if (guest->uplink.uplink) {
+		const struct port_link *uplink = uplink_link(&guest->uplink);
+
+		link.up &= uplink->up;
+		if (link.speed == PORT_SPEED_UNKNOWN)
+			link.speed = uplink->speed;
+		if (link.duplex == PORT_DUPLEX_UNKNOWN)
+			link.duplex = uplink->duplex;
+	}
+	/* -EAGAIN: the uplink's next look does the rest. */
+	vnet_set_link(&guest->vnet, &link);
+}
+
+/* Its link came back: the network may have another way to the guest from now on. */
+static void
+guest_uplink_look(void *arg)
+{
+	struct guest *guest = arg;
+	bool was_up = guest->vnet.link_up;
+
+	guest_link_update(guest);
+	if (!was_up && guest->vnet.link_up)
+		vnet_announce(&guest->vnet);
+}
+
+/* Of use are hashes that the driver asked for, itself. */
+static void
+guest_settings_changed(void *arg)
+{
+	struct guest *guest = arg;
+	const struct vnet_dev *vnet = &guest->vnet;
+	const struct settings_hash *hash = &vnet->settings->hash;
+	struct port_rx_hash wish = {0};
+
+	if (!guest->uplink.uplink)
+		return;
+	if (vnet_controlq_is_ours(vnet) && vnet->steer) {
+		wish.types = hash->types;
+		wish.key_len = hash->key_len;
+		static_assert(sizeof(wish.key) == sizeof(hash->key), "the same keys");
+		memcpy(wish.key, hash->key, sizeof(wish.key));
+	}
+	uplink_want_hash(&guest->uplink, &wish);
+}
+
+static void
+guest_link(const struct port *port, struct port_link *ret_link)
+{
+	const struct guest *guest = port->dev;
+
+	*ret_link = (struct port_link){
+		.up = guest->vnet.link_up, .speed = guest->vnet.speed, .duplex = guest->vnet.duplex};
+}
+
+static int
+guest_set_link(struct port *port, enum port_link_wish wish, struct diag *diag)
+{
+	struct guest *guest = port->dev;
+
+	guest->link.up = wish == PORT_LINK_UP;
+	guest_link_update(guest);
+	return 0;
+}
+
+static int
+guest_announce(struct port *port, struct diag *diag)
+{
+	struct guest *guest = port->dev;
+
+	switch (vnet_announce(&guest->vnet)) {
+	case 0:
+		return 0;
+	case -ENOMEM:
+		return diag_set(diag, -ENOMEM, "free some memory", "port %s: out of memory", port->name);
+	default:
+		if (!guest->vnet.link_up) {
+			diag_set(diag, -ENOTCONN, NULL, "port %s: its link is down", port->name);
+			diag_hint(diag, "%s",
+				  guest->link.up ? "bring its uplink up" : "port.set with link=up first");
+			return -ENOTCONN;
+		}
+		return diag_set(diag, -ENOTCONN, "start the guest first",
+				"port %s: there is no driver to announce", port->name);
+	}
+}
+
+static void
+guest_show_link(const struct guest *guest, const struct show *show)
+{
+	const struct vnet_dev *vnet = &guest->vnet;
+
+	show->open(show->arg, "link", SHOW_OBJECT);
+	show->text(show->arg, "state", vnet->link_up ? "up" : "down");
+	guest_show_speed(show, vnet->speed, vnet->duplex);
+	show->text(show->arg, "set", guest->link.up ? "up" : "down");
+	if (guest->uplink.uplink) {
+		show->text(show->arg, "uplink", uplink_name(&guest->uplink));
+		show->text(show->arg, "uplink_state", uplink_link(&guest->uplink)->up ? "up" : "down");
+	} else {
+		show->none(show->arg, "uplink");
+	}
+	show->flag(show->arg, "standby", vnet->offer_standby);
+	show->close(show->arg);
+}
+
+static void
+guest_show(const struct port *port, const struct show *show)
+{
+	const struct guest *guest = port->dev;
+
+	/* Who can be told of changes is there. */
+	show->flag(show->arg, "connected", guest->vnet.vdev.config_changed != NULL);
+	guest_show_link(guest, show);
+	guest_show_device(&guest->vnet, show);
+}
+
+/* --- life --- */
 
 static int
 guest_open_queues(struct port *port, struct guest *guest)
@@ -155,6 +354,7 @@ guest_close(struct port *port)
 
 	if (!guest)
 		return;
+	uplink_unfollow(&guest->uplink);
 	if (guest->transport)
 		guest->transport_ops->close(guest->transport);
 	guest_watch_stop(guest);
@@ -180,12 +380,27 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		.port = port,
 		.loop = port_env.loop,
 	};
+	struct port_link link;
 	int ret;
 
 	if (!guest)
 		return diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 	memset(guest, 0, sizeof(*guest));
 	guest->port = port;
+	ret = guest_check_link(config, &link, diag);
+	if (ret == 0)
+		ret = guest_check_standby(config, &vnet.standby, diag);
+	if (ret < 0) {
+		free(guest);
+		return ret;
+	}
+	guest->link = link;
+	vnet.speed_duplex =
+		config->values[GUEST_KEY_SPEED] || config->values[GUEST_KEY_DUPLEX] || config->uplink;
+	vnet.speed = link.speed;
+	vnet.duplex = link.duplex;
+	vnet.settings_changed = guest_settings_changed;
+	vnet.settings_changed_arg = guest;
 	if (config->has_mac)
 		port->mac = config->mac;
 	else
@@ -193,6 +408,10 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 	port->n_queues = config->n_queues;
 	atomic_store(&port->n_active, 1);
 	vnet.mac = port->mac;
+	/* VIRTIO, "Device configuration layout": it should not be less, for that is what IPv6 needs. */
+	if (config->mtu && config->mtu < GUEST_MTU_SHOULD)
+		log_warn("port %s: an MTU of %u bytes is too small for IPv6, which needs %d", port->name,
+			 config->mtu, GUEST_MTU_SHOULD);
 	if (vnet_init(&guest->vnet, &vnet) < 0) {
 		free(guest);
 		return diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
@@ -202,6 +421,11 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		ret = diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 		goto err;
 	}
+	if (config->uplink && uplink_follow(&guest->uplink, config->uplink, guest_uplink_look, guest) < 0) {
+		ret = diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
+		goto err;
+	}
+	guest_link_update(guest);
 	guest_path(config, path, sizeof(path));
 	transport.path = path;
 	transport.mode = guest_is_client(config) ? TRANSPORT_CLIENT : TRANSPORT_SERVER;
@@ -226,6 +450,10 @@ static struct port_kind guest_kind = {
 	.check = guest_check,
 	.open = guest_open,
 	.close = guest_close,
+	.link = guest_link,
+	.set_link = guest_set_link,
+	.announce = guest_announce,
+	.show = guest_show,
 };
 
 PORT_KIND_REGISTER(guest_kind)

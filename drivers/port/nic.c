@@ -18,9 +18,13 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 
+#include "complete.h"
 #include "log.h"
 #include "nearest.h"
+#include "nic_hash.h"
+#include "nic_link.h"
 #include "port.h"
+#include "uplink.h"
 
 enum {
 	NIC_DESC = 1024, /* descriptors of a queue that we ask for */
@@ -55,6 +59,7 @@ struct nic {
 	bool plugged;                     /* the port made the device */
 	bool configured;
 	struct rte_eth_dev_info info;
+	struct nic_hash hash; /* its own */
 	char dev_name[RTE_ETH_NAME_MAX_LEN];
 	char vdev_name[RTE_ETH_NAME_MAX_LEN]; /* when plugged */
 };
@@ -168,10 +173,11 @@ nic_tx_fit(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_
 	return n_kept;
 }
 
+/* Frames that ask for nothing that the device does not do. */
 static uint16_t
-nic_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+nic_send(struct port_queue *queue, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
-	const struct nic *nic = queue->dev;
+	const struct nic *nic = ctx;
 	bool any_odd = false;
 	uint64_t bytes = 0;
 	uint16_t n_sent;
@@ -191,6 +197,23 @@ nic_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 	queue->stats.tx_packets += n_sent;
 	queue->stats.tx_bytes += bytes;
 	return n_sent;
+}
+
+/*
+ * Devices are configured without checksum and segmentation offloads, so both are done here. Segments come
+ * from the pool whose buffers the device's rings were counted for.
+ */
+static uint16_t
+nic_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct nic *nic = queue->dev;
+	uint64_t flags = 0;
+
+	for (uint16_t i = 0; i < n; i++)
+		flags |= pkts[i]->ol_flags;
+	if (unlikely(flags & PORT_REQUESTS))
+		return port_complete(queue, nic->pool, TAKES_NOTHING, pkts, n, nic_send, nic);
+	return nic_send(queue, nic, pkts, n);
 }
 
 /* --- control thread: finding the device -------------------------------------------------------------------
@@ -386,12 +409,7 @@ nic_configure(struct nic *nic, const struct port_config *config, struct diag *di
 		conf.rxmode.mtu = mtu;
 	conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
 	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-	if (config->n_queues > 1) {
-		conf.rx_adv_conf.rss_conf.rss_hf =
-			info->flow_type_rss_offloads & (RTE_ETH_RSS_IP | RTE_ETH_RSS_TCP | RTE_ETH_RSS_UDP);
-		if (conf.rx_adv_conf.rss_conf.rss_hf)
-			conf.rxmode.mq_mode = RTE_ETH_MQ_RX_RSS;
-	}
+	nic_hash_configure(&nic->hash, info, config->n_queues, &conf);
 	nic->configured = true;
 	ret = rte_eth_dev_configure(nic->eth_id, config->n_queues, config->n_queues, &conf);
 	if (ret < 0)
@@ -532,6 +550,7 @@ nic_start(struct nic *nic, const struct port_config *config, struct diag *diag)
 	if (ret < 0)
 		return diag_set(diag, ret, NULL, "port %s: device %s can't be started: %s", config->name,
 				nic->dev_name, strerror(-ret));
+	nic_hash_open(&nic->hash, nic->eth_id);
 	ret = rte_eth_promiscuous_enable(nic->eth_id);
 	if (ret < 0)
 		log_warn("port %s: device %s refuses promiscuous mode (%s): frames for other addresses may "
@@ -627,14 +646,32 @@ nic_open(struct port *port, const struct port_config *config, struct diag *diag)
 	}
 	port->dev = nic;
 	nic_describe(nic, port);
+	uplink_port_opened(port);
 	return 0;
 }
 
 static void
 nic_close(struct port *port)
 {
+	uplink_port_closing(port);
 	nic_free(port->dev);
 	free(port->queues);
+}
+
+static void
+nic_link(const struct port *port, struct port_link *ret_link)
+{
+	const struct nic *nic = port->dev;
+
+	nic_link_read(nic->eth_id, nic->info.if_index, ret_link);
+}
+
+static int
+nic_set_hash(struct port *port, const struct port_rx_hash *hash)
+{
+	const struct nic *nic = port->dev;
+
+	return nic_hash_set(&nic->hash, nic->eth_id, hash);
 }
 
 static int
@@ -666,5 +703,8 @@ static struct port_kind nic_kind = {
 	.check = nic_check,
 	.open = nic_open,
 	.close = nic_close,
+	.link = nic_link,
+	.set_hash = nic_set_hash,
+	.is_uplink = true,
 };
 PORT_KIND_REGISTER(nic_kind)

@@ -16,7 +16,7 @@ struct loop;
 struct loop_watch;
 struct loop_timer;
 
-/* `events` are EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR. */
+/* `events` are EPOLLIN, EPOLLOUT, EPOLLHUP, EPOLLERR, and EPOLLET. */
 typedef void (*loop_fd_fn)(void *arg, uint32_t events);
 typedef void (*loop_timer_fn)(void *arg);
 

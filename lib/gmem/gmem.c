@@ -44,6 +44,20 @@ gmem_check(const struct gmem *mem, struct diag *diag)
 	return 0;
 }
 
+/* The region of the first n that is just what `spec` says; NULL: there is none. */
+static struct gmem_region *
+gmem_region_same(struct gmem *mem, unsigned int n, const struct gmem_region_spec *spec)
+{
+	for (unsigned int i = 0; i < n; i++) {
+		struct gmem_region *region = &mem->regions[i];
+
+		if (region->gpa == spec->gpa && region->uva == spec->uva &&
+		    gmem_map_is_of(region->map, spec->fd, spec->file_offset, spec->size))
+			return region;
+	}
+	return NULL;
+}
+
 int
 gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsigned int n,
 	   struct gmem **ret_mem, struct diag *diag)
@@ -64,8 +78,13 @@ gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsign
 		gmem_map_ref(mem->regions[mem->n_regions++].map);
 	}
 	for (unsigned int i = 0; i < n; i++) {
-		struct gmem_region *region = &mem->regions[mem->n_regions];
+		struct gmem_region *region = gmem_region_same(mem, n_old, &specs[i]);
 
+		if (region) {
+			region->n_named++;
+			continue;
+		}
+		region = &mem->regions[mem->n_regions];
 		if (!gmem_range_ok(specs[i].gpa, specs[i].size) ||
 		    !gmem_range_ok(specs[i].uva, specs[i].size)) {
 			ret = diag_set(diag, -EINVAL, "",
@@ -80,6 +99,7 @@ gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsign
 		region->size = specs[i].size;
 		region->uva = specs[i].uva;
 		region->va = region->map->va;
+		region->n_named = 1;
 		mem->n_regions++;
 	}
 	qsort(mem->regions, mem->n_regions, sizeof(mem->regions[0]), gmem_region_compare);
@@ -99,18 +119,23 @@ gmem_build_without(const struct gmem *old, uint64_t gpa, uint64_t uva, uint64_t 
 		   struct diag *diag)
 {
 	struct gmem *mem = calloc(1, sizeof(*mem) + (old ? old->n_regions : 0) * sizeof(mem->regions[0]));
+	bool found = false;
 
 	if (!mem)
 		return diag_set(diag, -ENOMEM, "", "memory table: out of memory");
 	for (unsigned int i = 0; old && i < old->n_regions; i++) {
 		const struct gmem_region *region = &old->regions[i];
 
-		if (region->gpa == gpa && region->uva == uva && region->size == size)
+		bool named = region->gpa == gpa && region->uva == uva && region->size == size;
+
+		found |= named;
+		if (named && region->n_named == 1)
 			continue;
 		mem->regions[mem->n_regions] = *region;
+		mem->regions[mem->n_regions].n_named -= named;
 		gmem_map_ref(mem->regions[mem->n_regions++].map);
 	}
-	if (!old || mem->n_regions == old->n_regions) {
+	if (!found) {
 		gmem_free(mem);
 		return diag_set(diag, -ENOENT, "",
 				"memory table: no region at gpa 0x%llx with uva 0x%llx and 0x%llx bytes",

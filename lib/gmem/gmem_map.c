@@ -18,18 +18,16 @@ static const uint64_t GMEM_MAP_SIZE_MAX = 1ull << 46;
 
 /* The unit in which the file can be mapped: its huge page, or a page. 0: not a file that we take. */
 static uint64_t
-gmem_map_page_size(int fd, uint64_t *ret_file_size)
+gmem_map_page_size(int fd, struct stat *ret_stat)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	struct statfs fs;
-	struct stat st;
 	int flags;
 
 	flags = fcntl(fd, F_GETFL);
-	if (flags < 0 || (flags & O_ACCMODE) != O_RDWR || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
-	    fstatfs(fd, &fs) < 0)
+	if (flags < 0 || (flags & O_ACCMODE) != O_RDWR || fstat(fd, ret_stat) < 0 ||
+	    !S_ISREG(ret_stat->st_mode) || fstatfs(fd, &fs) < 0)
 		return 0;
-	*ret_file_size = (uint64_t)st.st_size;
 	if (fs.f_type == HUGETLBFS_MAGIC)
 		page = (uint64_t)fs.f_bsize;
 	return page && !(page & (page - 1)) ? page : 0;
@@ -38,11 +36,12 @@ gmem_map_page_size(int fd, uint64_t *ret_file_size)
 int
 gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map, struct diag *diag)
 {
-	uint64_t page, file_size = 0, start, end;
+	uint64_t page, file_size, start, end;
 	struct gmem_map *map;
+	struct stat st;
 	void *base;
 
-	page = gmem_map_page_size(fd, &file_size);
+	page = gmem_map_page_size(fd, &st);
 	if (!page)
 		return diag_set(
 			diag, -EBADF, "pass a memfd or a file opened for reading and writing",
@@ -51,6 +50,7 @@ gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map,
 		return diag_set(diag, -EINVAL, "",
 				"memory region: size 0x%llx at file offset 0x%llx is out of range",
 				(unsigned long long)size, (unsigned long long)offset);
+	file_size = (uint64_t)st.st_size;
 	if (offset + size > file_size)
 		return diag_set(diag, -EFBIG, "",
 				"memory region: 0x%llx bytes at offset 0x%llx reach past the file's 0x%llx",
@@ -75,6 +75,9 @@ gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map,
 	map->len = end - start;
 	map->va = map->base + (offset - start);
 	map->size = size;
+	map->file_dev = st.st_dev;
+	map->file_ino = st.st_ino;
+	map->file_offset = offset;
 	map->refs = 1;
 	map->slot = gmem_sigbus_guard(map);
 	if (map->slot < 0) {
@@ -84,6 +87,15 @@ gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map,
 	}
 	*ret_map = map;
 	return 0;
+}
+
+bool
+gmem_map_is_of(const struct gmem_map *map, int fd, uint64_t offset, uint64_t size)
+{
+	struct stat st;
+
+	return fstat(fd, &st) == 0 && st.st_dev == map->file_dev && st.st_ino == map->file_ino &&
+	       offset == map->file_offset && size == map->size;
 }
 
 void

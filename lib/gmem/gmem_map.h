@@ -21,6 +21,8 @@ struct gmem_map {
 	size_t len;        /* whole pages */
 	uint8_t *va;       /* of the first byte that was asked for */
 	uint64_t size;     /* bytes that were asked for */
+	/* Which bytes these are: the file, and where in it. */
+	uint64_t file_dev, file_ino, file_offset;
 	unsigned int refs; /* control thread only */
 	/* Set by the SIGBUS handler in whatever thread touched the hole; read by the control thread. */
 	atomic_bool lost;
@@ -34,6 +36,9 @@ struct gmem_map {
  * descriptors that are not regular files opened for reading and writing (-EBADF, -EINVAL, -EFBIG, -ENOMEM).
  */
 int gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map, struct diag *diag);
+
+/* The same bytes of the same file, as far as `fd` can tell. */
+bool gmem_map_is_of(const struct gmem_map *map, int fd, uint64_t offset, uint64_t size);
 
 void gmem_map_ref(struct gmem_map *map);
 /* The last reference unmaps; no worker may still see the mapping. Accepts NULL. */

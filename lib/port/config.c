@@ -45,10 +45,9 @@ config_number(const char *word, unsigned long *ret_number)
 	return true;
 }
 
-/* A decimal number in min..max into *ret_number; the hint of a refusal is the nearest number in range. */
-static int
-config_parse_range(const struct port_config *config, const char *key, const char *value, unsigned long min,
-		   unsigned long max, uint16_t *ret_number, struct diag *diag)
+int
+port_config_number(const struct port_config *config, const char *key, const char *value, unsigned long min,
+		   unsigned long max, unsigned long *ret_number, struct diag *diag)
 {
 	unsigned long number;
 
@@ -63,20 +62,30 @@ config_parse_range(const struct port_config *config, const char *key, const char
 		diag_hint(diag, "%s=%lu", key, number < min ? min : max);
 		return -ERANGE;
 	}
-	*ret_number = (uint16_t)number;
+	*ret_number = number;
 	return 0;
 }
 
 static int
 config_parse_queues(struct port_config *config, const char *value, struct diag *diag)
 {
-	return config_parse_range(config, "queues", value, 1, PORT_QUEUES_MAX, &config->n_queues, diag);
+	unsigned long number;
+	int ret = port_config_number(config, "queues", value, 1, PORT_QUEUES_MAX, &number, diag);
+
+	if (ret == 0)
+		config->n_queues = (uint16_t)number;
+	return ret;
 }
 
 static int
 config_parse_mtu(struct port_config *config, const char *value, struct diag *diag)
 {
-	return config_parse_range(config, "mtu", value, CONFIG_MTU_MIN, UINT16_MAX, &config->mtu, diag);
+	unsigned long number;
+	int ret = port_config_number(config, "mtu", value, CONFIG_MTU_MIN, UINT16_MAX, &number, diag);
+
+	if (ret == 0)
+		config->mtu = (uint16_t)number;
+	return ret;
 }
 
 static int
@@ -179,6 +188,24 @@ config_words_join(char *text, size_t size, const char *const words[], size_t n_w
 	text[0] = '\0';
 	for (size_t i = 0; i < n_words && used < size; i++)
 		used += (size_t)snprintf(text + used, size - used, "%s%s", i ? ", " : "", words[i]);
+}
+
+int
+port_config_word(const struct port_config *config, const char *key, const char *value,
+		 const char *const words[], unsigned int n_words, unsigned int *ret_idx, struct diag *diag)
+{
+	char all[64];
+
+	for (unsigned int i = 0; i < n_words; i++) {
+		if (strcmp(value, words[i]) == 0) {
+			*ret_idx = i;
+			return 0;
+		}
+	}
+	config_words_join(all, sizeof(all), words, n_words);
+	diag_set(diag, -EINVAL, NULL, "port %s: %s: '%s' is none of %s", config->name, key, value, all);
+	diag_hint(diag, "%s=%s", key, nearest_word(value, words, n_words));
+	return -EINVAL;
 }
 
 static size_t
@@ -381,9 +408,53 @@ port_config_free(struct port_config *config)
 	memset(config, 0, sizeof(*config));
 }
 
+static int
+config_check_pair(const struct port_config *a, const struct port_config *b, struct diag *diag)
+{
+	if (strcmp(a->name, b->name) == 0) {
+		diag_set(diag, -EEXIST, NULL, "port %s: two ports have this name", b->name);
+		diag_hint(diag, "give each port its own name, for example %.28s-2=%s", b->name,
+			  b->kind->name);
+		return -EEXIST;
+	}
+	if (b->resource[0] && strcmp(a->resource, b->resource) == 0) {
+		int word = (int)strcspn(b->resource, " ");
+
+		diag_set(diag, -EEXIST, NULL, "port %s: two ports on one %.*s: port %s has %s too", b->name,
+			 word, b->resource, a->name, b->resource);
+		diag_hint(diag, "give port %s a %.*s of its own", b->name, word, b->resource);
+		return -EEXIST;
+	}
+	return 0;
+}
+
+/* `uplinks` are the ports that could be named. */
+static int
+config_check_uplink(const struct port_config *config, const char *const uplinks[], unsigned int n_uplinks,
+		    struct diag *diag)
+{
+	for (unsigned int i = 0; i < n_uplinks; i++)
+		if (strcmp(config->uplink, uplinks[i]) == 0)
+			return 0;
+	diag_set(diag, -ENOENT, NULL, "port %s: uplink: there is no port '%.64s' that is a NIC", config->name,
+		 config->uplink);
+	if (n_uplinks)
+		diag_hint(diag, "uplink=%s", nearest_word(config->uplink, uplinks, n_uplinks));
+	else
+		diag_hint(diag,
+			  "add the NIC first, for example %s=nic,dev=net_af_packet0, or leave uplink= out",
+			  config->uplink[0] && strlen(config->uplink) < PORT_NAME_SIZE ? config->uplink
+										       : "up0");
+	return -ENOENT;
+}
+
 int
 port_config_check(const struct port_config configs[], unsigned int n, struct diag *diag)
 {
+	const char *uplinks[PORT_MAX];
+	unsigned int n_uplinks = 0;
+	int ret;
+
 	if (n > PORT_MAX) {
 		diag_set(diag, -ENOSPC, NULL, "port %s: %u ports are given", configs[PORT_MAX].name, n);
 		diag_hint(diag, "at most %d ports", PORT_MAX);
@@ -391,24 +462,36 @@ port_config_check(const struct port_config configs[], unsigned int n, struct dia
 	}
 	for (unsigned int i = 0; i < n; i++) {
 		for (unsigned int j = 0; j < i; j++) {
-			const struct port_config *a = &configs[j], *b = &configs[i];
-
-			if (strcmp(a->name, b->name) == 0) {
-				diag_set(diag, -EEXIST, NULL, "port %s: two ports have this name", b->name);
-				diag_hint(diag, "give each port its own name, for example %.28s-2=%s",
-					  b->name, b->kind->name);
-				return -EEXIST;
-			}
-			if (b->resource[0] && strcmp(a->resource, b->resource) == 0) {
-				int word = (int)strcspn(b->resource, " ");
-
-				diag_set(diag, -EEXIST, NULL,
-					 "port %s: two ports on one %.*s: port %s has %s too", b->name, word,
-					 b->resource, a->name, b->resource);
-				diag_hint(diag, "give port %s a %.*s of its own", b->name, word, b->resource);
-				return -EEXIST;
-			}
+			ret = config_check_pair(&configs[j], &configs[i], diag);
+			if (ret < 0)
+				return ret;
 		}
+		if (configs[i].kind->is_uplink)
+			uplinks[n_uplinks++] = configs[i].name;
+	}
+	for (unsigned int i = 0; i < n; i++) {
+		if (!configs[i].uplink)
+			continue;
+		ret = config_check_uplink(&configs[i], uplinks, n_uplinks, diag);
+		if (ret < 0)
+			return ret;
 	}
 	return 0;
+}
+
+int
+port_config_check_open(const struct port_config *config, struct diag *diag)
+{
+	const char *uplinks[PORT_MAX];
+	unsigned int n_uplinks = 0;
+
+	if (!config->uplink)
+		return 0;
+	for (unsigned int i = 0; i < PORT_MAX; i++) {
+		const struct port *port = port_by_id(i);
+
+		if (port && port->kind->is_uplink)
+			uplinks[n_uplinks++] = port->name;
+	}
+	return config_check_uplink(config, uplinks, n_uplinks, diag);
 }

@@ -20,7 +20,7 @@ const char *const port_drop_help[DROP_N] = {
 #undef DROP
 };
 
-static_assert(sizeof(struct port_stats) % sizeof(uint64_t) == 0, "port_stats_read() adds it word by word");
+static_assert(sizeof(struct port_stats) % sizeof(uint64_t) == 0, "it is read and added word by word");
 
 struct port_env port_env;
 
@@ -163,16 +163,34 @@ port_count(void)
 }
 
 void
+port_queue_stats_read(const struct port_queue *queue, struct port_stats *ret_stats)
+{
+	const uint64_t *counter = (const uint64_t *)&queue->stats;
+	uint64_t *copy = (uint64_t *)ret_stats;
+
+	/* Relaxed: the owner of the queue stores while we read; each counter alone is exact. */
+	for (size_t i = 0; i < sizeof(*ret_stats) / sizeof(*copy); i++)
+		copy[i] = __atomic_load_n(&counter[i], __ATOMIC_RELAXED);
+}
+
+void
+port_stats_add(struct port_stats *sum, const struct port_stats *stats)
+{
+	const uint64_t *counter = (const uint64_t *)stats;
+	uint64_t *total = (uint64_t *)sum;
+
+	for (size_t i = 0; i < sizeof(*sum) / sizeof(*total); i++)
+		total[i] += counter[i];
+}
+
+void
 port_stats_read(const struct port *port, struct port_stats *ret_stats)
 {
-	uint64_t *sum = (uint64_t *)ret_stats;
+	struct port_stats stats;
 
 	memset(ret_stats, 0, sizeof(*ret_stats));
 	for (uint16_t q = 0; q < port->n_queues; q++) {
-		const uint64_t *counter = (const uint64_t *)&port->queues[q].stats;
-
-		/* Relaxed: the owner of the queue stores while we read; each counter alone is exact. */
-		for (size_t i = 0; i < sizeof(*ret_stats) / sizeof(*sum); i++)
-			sum[i] += __atomic_load_n(&counter[i], __ATOMIC_RELAXED);
+		port_queue_stats_read(&port->queues[q], &stats);
+		port_stats_add(ret_stats, &stats);
 	}
 }

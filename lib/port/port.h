@@ -24,6 +24,7 @@
 
 struct loop;
 struct rte_kvargs;
+struct show;
 
 enum {
 	PORT_MAX = 1024,        /* ports in one program */
@@ -46,12 +47,14 @@ extern const char *const port_drop_help[DROP_N];
 /*
  * rx: from the port into vnicd; tx: towards the port. A frame that was taken from the port and then dropped
  * for whatever reason counts in rx and in one drop reason; a frame handed to tx counts either in tx or in one
- * drop reason. So over all ports rx + copies made by flooding = tx + drops.
+ * drop reason. So over all ports rx + copies = tx + drops.
  */
 struct port_stats {
 	uint64_t rx_packets, rx_bytes;
 	uint64_t tx_packets, tx_bytes;
-	uint64_t copies; /* extra copies made of frames from this port, to flood them */
+	/* Frames that were not there before: copies made of frames from this port, to flood them; and
+	 * segments beyond the first, made of frames for this port. */
+	uint64_t copies;
 	uint64_t drops[DROP_N];
 };
 
@@ -137,10 +140,27 @@ struct port_config {
 	bool has_mac;
 	struct rte_ether_addr mac;
 	uint16_t mtu; /* 0: not given */
+	/* The port whose link this one follows, one of `values`; NULL: none. */
+	const char *uplink;
 	/* What the port will claim for itself alone ("socket /run/vnicd/vm0.sock", "device net_tap0"). */
 	char resource[192];
 	/* The kind's own values; one string each, indexed by its key table. NULL: not given. */
 	char *values[8];
+};
+
+/* The state of a link. Speed and duplex are numbers as in VIRTIO's configuration space and Linux's ethtool.
+ */
+enum {
+	PORT_SPEED_UNKNOWN = -1,
+	PORT_DUPLEX_HALF = 0,
+	PORT_DUPLEX_FULL = 1,
+	PORT_DUPLEX_UNKNOWN = 0xff,
+};
+
+struct port_link {
+	bool up;
+	int32_t speed; /* Mb/s, or PORT_SPEED_UNKNOWN */
+	uint8_t duplex;
 };
 
 struct port_key {
@@ -148,6 +168,8 @@ struct port_key {
 	const char *form; /* for people: "SOCKET", "server|client", "1..128" */
 	const char *help;
 };
+
+enum port_link_wish { PORT_LINK_DOWN, PORT_LINK_UP };
 
 struct port_kind {
 	struct port_kind *next;
@@ -165,6 +187,25 @@ struct port_kind {
 	int (*open)(struct port *port, const struct port_config *config, struct diag *diag);
 	/* No worker polls the port any more. Frees everything that open made. */
 	void (*close)(struct port *port);
+
+	/* The following are NULL where a kind has no such thing. Control lock. */
+
+	/* The link as it is now. */
+	void (*link)(const struct port *port, struct port_link *ret_link);
+	/* Someone wants it down, or up as far as nothing else keeps it down. 0 or -errno with diag filled. */
+	int (*set_link)(struct port *port, enum port_link_wish wish, struct diag *diag);
+	/* Make the port's address known to the network behind the other ports. 0 or -errno with diag filled.
+	 */
+	int (*announce)(struct port *port, struct diag *diag);
+	/* All that there is to know about the port, besides the counters. */
+	void (*show)(const struct port *port, const struct show *show);
+	/*
+	 * Compute the hash of incoming frames exactly so from now on (a frame for which it can't has no
+	 * hash), or as the port sees fit when `hash` is NULL. 0, or -errno and then as the port sees fit.
+	 * Control thread; nobody believes the port's hashes (port->rx_hash is NULL).
+	 */
+	int (*set_hash)(struct port *port, const struct port_rx_hash *hash);
+	bool is_uplink; /* other ports may follow the link of such a port (uplink=) */
 };
 
 void port_kind_register(struct port_kind *kind);
@@ -180,8 +221,20 @@ struct port_kind *port_kinds(void); /* head of the list */
  */
 int port_config_parse(struct port_config *config, const char *line, struct diag *diag);
 void port_config_free(struct port_config *config);
-/* Check that the names and resources of a set do not collide. */
+/* Check that the names and resources of a set do not collide, and that the ports it names are in the set. */
 int port_config_check(const struct port_config configs[], unsigned int n, struct diag *diag);
+/* The same for a port that joins those that are open; names and resources are left to port_open(). */
+int port_config_check_open(const struct port_config *config, struct diag *diag);
+
+/*
+ * For a kind's check: the value of one of its keys as a decimal number in min..max, or as the index of one of
+ * words[n_words]. 0, or -errno with diag filled and *ret untouched.
+ */
+int port_config_number(const struct port_config *config, const char *key, const char *value,
+		       unsigned long min, unsigned long max, unsigned long *ret_number, struct diag *diag);
+int port_config_word(const struct port_config *config, const char *key, const char *value,
+		     const char *const words[], unsigned int n_words, unsigned int *ret_idx,
+		     struct diag *diag);
 
 /* What a kind needs of the program around it. Set once, before the first port_open(). */
 struct port_env {
@@ -208,6 +261,9 @@ unsigned int port_count(void);
 
 /* Sum over the queues, from any thread; a snapshot in which single counters are exact. */
 void port_stats_read(const struct port *port, struct port_stats *ret_stats);
+/* The same of one queue pair. */
+void port_queue_stats_read(const struct port_queue *queue, struct port_stats *ret_stats);
+void port_stats_add(struct port_stats *sum, const struct port_stats *stats);
 
 /* A locally administered address that is always the same for a name. */
 void port_mac_from_name(struct rte_ether_addr *mac, const char *name);

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "quiesce.h"
@@ -34,6 +35,8 @@ vdev_collect(struct vdev *dev)
 		if (conf->control.last) {
 			queue->base = virtq_base(queue->vq, conf->traits & TRAIT_PACKED);
 			queue->has_base = true;
+			/* No worker comes by any more to say what the driver was not told yet. */
+			virtq_notify_settle(queue->vq, conf);
 			/* Whoever serves this ring next may need to be kicked. */
 			virtq_want_kicks(queue->vq, conf, VIRTQ_KICKS_WANTED);
 		}
@@ -389,6 +392,15 @@ vdev_any_running(const struct vdev *dev)
 	return false;
 }
 
+static bool
+vdev_any_enabled(const struct vdev *dev)
+{
+	for (unsigned int i = 0; i < dev->n_queues; i++)
+		if (vdev_queue_is_running(dev, i) && vdev_queue_is_enabled(dev, &dev->queues[i]))
+			return true;
+	return false;
+}
+
 /*
  * Which state plays which queue depends on the features. A front-end that speaks of status tells a reset by
  * it, and sends the features again when it only resumes; of another one, new features are a new driver.
@@ -415,6 +427,12 @@ vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag)
 		return diag_set(diag, -EINVAL, "", "feature ring_packed without version_1");
 	if (dev->ops->features_check(dev, features, diag) < 0)
 		return -EINVAL;
+	/*
+	 * A front-end that has disabled all its queues and names its features again has a new driver, and may
+	 * say no more than that of the old one's end (User-mode Linux): its rings are not there any more.
+	 */
+	if (!dev->status_used && changed != FEATURE_MASK(LOG_ALL) && !vdev_any_enabled(dev))
+		vdev_stop_all(dev);
 	/* Migration switches logging on and off while rings run; nothing else may change under them. */
 	if (changed & ~FEATURE_MASK(LOG_ALL) && vdev_any_running(dev))
 		return diag_set(diag, -EBUSY, "", "features changed by 0x%llx while queues run",
@@ -676,6 +694,19 @@ vdev_queue_get_base(struct vdev *dev, unsigned int idx)
 	vdev_close_fd(&queue->kick_fd);
 	dev->ops->queues_changed(dev);
 	return queue->base;
+}
+
+uint64_t
+vdev_queue_kicks(const struct vdev *dev, unsigned int idx)
+{
+	struct vdev_queue *queue = &dev->queues[idx];
+	uint64_t count = 0;
+	struct iovec iov = {.iov_base = &count, .iov_len = sizeof(count)};
+
+	/* The front-end can clear O_NONBLOCK of a descriptor that it shares; RWF_NOWAIT is ours. */
+	if (queue->kick_fd >= 0 && preadv2(queue->kick_fd, &iov, 1, -1, RWF_NOWAIT) == sizeof(count))
+		queue->n_kicks += count;
+	return queue->n_kicks;
 }
 
 bool

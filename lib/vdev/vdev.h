@@ -83,6 +83,7 @@ struct vdev_queue {
 	bool has_size, has_addr, has_base, has_kick;
 	bool enabled;                 /* SET_VRING_ENABLE */
 	int kick_fd, call_fd, err_fd; /* -1: none */
+	uint64_t n_kicks;             /* vdev_queue_kicks() so far */
 	enum virtq_fault reported;    /* last fault that was logged */
 };
 
@@ -145,6 +146,8 @@ int vdev_queue_set_enable(struct vdev *dev, unsigned int idx, bool enable, struc
 /* Stops the queue, forgets its addresses and kick descriptor; returns where it stands (GET_VRING_BASE). */
 uint32_t vdev_queue_get_base(struct vdev *dev, unsigned int idx);
 
+/* Kicks received, for statistics: the kick descriptor is read here and nowhere else. */
+uint64_t vdev_queue_kicks(const struct vdev *dev, unsigned int idx);
 bool vdev_queue_is_running(const struct vdev *dev, unsigned int idx);
 /* The device type's part of the confs changed: publish them anew. */
 int vdev_refresh(struct vdev *dev, struct diag *diag);

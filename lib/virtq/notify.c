@@ -11,10 +11,17 @@
  * wanted" may be stale, so the queue stays pending: it is asked again with its next burst, and
  * virtq_notify_settle() asks with the fence as soon as a turn of the poll loop goes by without a burst, or
  * when half a ring of used buffers has gathered, which also keeps the index arithmetic below from wrapping.
+ *
+ * Coalescing (VIRTIO, "Notifications Coalescing") puts off the question, not the answer: the queue is held
+ * until enough packets or time or half a ring have gathered. Then the driver is asked for sure about all that
+ * was published since it was last asked for sure, so whatever it wished or took back meanwhile counts as it
+ * stands then; a fence a window is cheap. A held queue is looked at in every turn under the conf of that
+ * turn, so new limits take effect at once, and none at all means: due.
  */
 #include <errno.h>
 #include <unistd.h>
 
+#include "ticks.h"
 #include "virtq.h"
 
 static void
@@ -28,11 +35,11 @@ notify_send(struct virtq *vq, const struct virtq_conf *conf)
 		vq->notify_refused++;
 }
 
-/* VIRTIO, "Used Buffer Notification Suppression": has `event` been passed by the step from old to new? */
+/* VIRTIO, "Used Buffer Notification Suppression": has `event` been passed by the last n steps to used_idx? */
 static bool
-notify_event_passed(uint16_t event, uint16_t new_idx, uint16_t old_idx)
+notify_event_passed(uint16_t event, uint16_t used_idx, uint16_t n)
 {
-	return (uint16_t)(new_idx - event - 1) < (uint16_t)(new_idx - old_idx);
+	return (uint16_t)(used_idx - event - 1) < n;
 }
 
 static bool
@@ -45,7 +52,7 @@ notify_wanted_split(const struct virtq *vq, const struct virtq_conf *conf)
 	}
 	/* used_event lies behind the available ring. */
 	return notify_event_passed(__atomic_load_n(&conf->avail->ring[conf->size], __ATOMIC_RELAXED),
-				   vq->used_idx, vq->signalled_idx);
+				   vq->used_idx, vq->unsignalled);
 }
 
 static bool
@@ -54,19 +61,18 @@ notify_wanted_packed(const struct virtq *vq, const struct virtq_conf *conf)
 	/* One load, so that offset and flags belong together. */
 	uint32_t event = __atomic_load_n((const uint32_t *)conf->driver, __ATOMIC_ACQUIRE);
 	uint16_t off_wrap = (uint16_t)event, flags = (uint16_t)(event >> 16) & 3;
-	uint16_t old_idx = vq->signalled_idx, off;
+	uint16_t n = vq->unsignalled, off;
 
 	if (flags == VRING_PACKED_EVENT_FLAG_DISABLE)
 		return false;
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC || !conf->event_idx)
 		return true;
 	off = off_wrap & 0x7fff;
-	/* Bring the three positions into one lap: the lap that we write now. */
+	/* Bring both positions into one lap: the lap that we write now. */
 	if ((bool)(off_wrap >> 15) != vq->used_wrap)
 		off = (uint16_t)(off - conf->size);
-	if (vq->used_idx <= old_idx)
-		old_idx = (uint16_t)(old_idx - conf->size);
-	return notify_event_passed(off, vq->used_idx, old_idx);
+	/* Farther back than a lap, the same two words mean a position that is yet to come. */
+	return notify_event_passed(off, vq->used_idx, n < conf->size ? n : conf->size);
 }
 
 static bool
@@ -78,25 +84,54 @@ notify_wanted(const struct virtq *vq, const struct virtq_conf *conf)
 static void
 notify_settled(struct virtq *vq)
 {
-	vq->signalled_idx = vq->used_idx;
 	vq->unsignalled = 0;
-	vq->notify_pending = false;
+	vq->notify_state = NOTIFY_SETTLED;
+}
+
+static bool
+notify_half_a_ring(const struct virtq *vq, const struct virtq_conf *conf)
+{
+	return vq->unsignalled >= conf->size / 2;
+}
+
+/* Time is not looked at here: virtq_notify_held() does that, at the end of the same turn. */
+static void
+notify_coalesce(struct virtq *vq, const struct virtq_conf *conf, uint16_t n_packets)
+{
+	if (vq->notify_state != NOTIFY_HELD)
+		vq->coal_packets = 0;
+	vq->coal_packets += n_packets;
+	if (vq->coal_packets >= conf->coal_max_packets || notify_half_a_ring(vq, conf)) {
+		virtq_notify_settle(vq, conf);
+	} else if (vq->notify_state != NOTIFY_HELD) {
+		vq->coal_since = ticks_now();
+		vq->notify_state = NOTIFY_HELD;
+	}
 }
 
 void
-virtq_notify(struct virtq *vq, const struct virtq_conf *conf)
+virtq_notify(struct virtq *vq, const struct virtq_conf *conf, uint16_t n_packets)
 {
 	if (conf->call_fd < 0)
 		return;
-	if (notify_wanted(vq, conf)) {
+	if (likely_false(conf->coal_max_packets != 0)) {
+		notify_coalesce(vq, conf, n_packets);
+	} else if (notify_wanted(vq, conf)) {
 		notify_send(vq, conf);
 		notify_settled(vq);
-	} else if (vq->unsignalled >= conf->size / 2) {
+	} else if (notify_half_a_ring(vq, conf)) {
 		virtq_notify_settle(vq, conf);
 	} else {
-		vq->notify_pending = true;
-		vq->notify_fresh = true;
+		vq->notify_state = NOTIFY_ASKED;
 	}
+}
+
+void
+virtq_notify_held(struct virtq *vq, const struct virtq_conf *conf)
+{
+	if (vq->coal_packets >= conf->coal_max_packets ||
+	    ticks_now() - vq->coal_since >= conf->coal_max_ticks)
+		virtq_notify_settle(vq, conf);
 }
 
 void

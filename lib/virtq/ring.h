@@ -31,10 +31,11 @@ virtq_retire(struct virtq *vq, const struct virtq_conf *conf, const struct virtq
 				      conf->used_gpa + vq->used_idx * sizeof(struct vring_packed_desc),
 				      sizeof(struct vring_packed_desc));
 		packed_retire(vq, conf, elem->id, len, elem->n_desc);
+		vq->batch = (uint16_t)(vq->batch + elem->n_desc);
 	} else {
 		split_retire(vq, conf, elem->id, len);
+		vq->batch++;
 	}
-	vq->batch++;
 }
 
 /*

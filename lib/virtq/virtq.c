@@ -81,8 +81,7 @@ virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
 	vq->held = false;
 	vq->batch = 0;
 	vq->unsignalled = 0;
-	vq->signalled_idx = vq->used_idx;
-	vq->notify_pending = false;
+	vq->notify_state = NOTIFY_SETTLED;
 	atomic_store_explicit(&vq->fault, FAULT_NONE, memory_order_relaxed);
 	return 0;
 }

@@ -70,6 +70,9 @@ struct virtq_conf {
 	bool enabled;   /* SET_VRING_ENABLE; a started but disabled queue takes nothing in and discards what
 			   comes out */
 	int call_fd;    /* -1: the driver is never notified */
+	/* Notifications are held back until so many packets or ticks (ticks.h) have gathered; 0, 0: never. */
+	uint32_t coal_max_packets;
+	uint64_t coal_max_ticks;
 
 	/* Filled by the device type. */
 	uint16_t hdr_len;    /* bytes before the frame */
@@ -85,6 +88,14 @@ struct virtq_conf {
 		uint16_t queue_idx;
 		bool last; /* nothing was published in its place */
 	} control;
+};
+
+/* What a queue owes its driver (notify.c). */
+enum virtq_notify_state {
+	NOTIFY_SETTLED, /* nothing: it was told of all used buffers, or surely did not want to be */
+	NOTIFY_ASKED,   /* it was asked in this turn of the poll loop, and its "no" may have been stale */
+	NOTIFY_UNSURE,  /* the same, and no burst since */
+	NOTIFY_HELD,    /* it has not been asked: the notification is held back */
 };
 
 /* A position in the ring: where the next chain is looked for. */
@@ -104,14 +115,15 @@ struct virtq {
 	bool used_wrap;
 	bool held;             /* packed: the first used element of this batch waits for publish */
 	uint16_t held_idx;     /* where it goes */
-	uint16_t batch;        /* elements retired since the last publish */
+	uint16_t batch;        /* retired since the last publish: split: elements; packed: ring slots */
 	uint64_t held_element; /* len, id and flags as one word */
-	/* Notification: used elements published since the driver was last asked for sure (see notify.c). */
+	/* Notification: as `batch`, but published, since the driver was last asked for sure (see notify.c).
+	 */
 	uint16_t unsignalled;
-	uint16_t signalled_idx; /* used_idx at that time */
-	bool notify_pending;    /* the last "no" may have been stale */
-	bool notify_fresh;      /* asked since the last service turn */
-	atomic_uchar fault;     /* enum virtq_fault; read by the control thread */
+	uint8_t notify_state;  /* enum virtq_notify_state */
+	atomic_uchar fault;    /* enum virtq_fault; read by the control thread */
+	uint32_t coal_packets; /* NOTIFY_HELD: packets since when it is held back, */
+	uint64_t coal_since;   /* and since when that is, in ticks */
 
 	/* Counters: written by the owner, read by anyone. */
 	uint64_t notified;       /* writes to the call descriptor */
@@ -190,26 +202,39 @@ enum virtq_walk virtq_walk(struct virtq *vq, const struct virtq_conf *conf, cons
 			   struct virtq_chain *chain);
 
 /*
- * After publish: notify the driver if it wants it, without a fence. When the answer is no, that answer may be
- * stale; virtq_notify_settle() has to follow once the queue pauses: virtq_notify_service() sees to that.
+ * After publish: notify the driver if it wants it, without a fence, or hold that back as the conf says.
+ * n_packets: frames that went, or came, with what was published. When the answer is no, it may be stale;
+ * virtq_notify_settle() has to follow once the queue pauses, or what was held back is due:
+ * virtq_notify_service() sees to both.
  */
-void virtq_notify(struct virtq *vq, const struct virtq_conf *conf);
-/* With a full fence: after this the answer was right. */
+void virtq_notify(struct virtq *vq, const struct virtq_conf *conf, uint16_t n_packets);
+/* With a full fence: after this the answer was right, and nothing is held back. */
 void virtq_notify_settle(struct virtq *vq, const struct virtq_conf *conf);
+/* A notification is held back (NOTIFY_HELD): send it if it is due by now. */
+void virtq_notify_held(struct virtq *vq, const struct virtq_conf *conf);
 
-/* Once per turn of the owner's poll loop: a queue that paused for a whole turn is settled. */
+/*
+ * Once per turn of the owner's poll loop: a queue that paused for a whole turn is settled, and what is held
+ * back goes when it is due. A queue without a conf is settled by who took it away.
+ */
 static inline void
 virtq_notify_service(struct virtq *vq)
 {
-	if (likely_true(!vq->notify_pending))
-		return;
-	if (!vq->notify_fresh) {
-		const struct virtq_conf *conf = virtq_conf(vq);
+	const struct virtq_conf *conf;
 
-		if (conf)
-			virtq_notify_settle(vq, conf);
+	if (likely_true(vq->notify_state == NOTIFY_SETTLED))
+		return;
+	if (vq->notify_state == NOTIFY_ASKED) {
+		vq->notify_state = NOTIFY_UNSURE;
+		return;
 	}
-	vq->notify_fresh = false;
+	conf = virtq_conf(vq);
+	if (!conf)
+		return;
+	if (vq->notify_state == NOTIFY_HELD)
+		virtq_notify_held(vq, conf);
+	else
+		virtq_notify_settle(vq, conf);
 }
 
 #endif

@@ -68,12 +68,25 @@ burst_mbufs_fill(struct rte_mempool *pool, struct rte_mbuf *first, struct burst_
 	}
 }
 
+bool
+vnet_from_guest_request(const struct virtq_conf *conf, struct port_queue *port_queue,
+			const struct virtio_net_hdr *hdr, struct rte_mbuf *pkt)
+{
+	if (likely_true(vnet_offload_from_guest(pkt, hdr, conf->offloads)))
+		return true;
+	port_queue->stats.drops[DROP_BAD_OFFLOAD]++;
+	rte_pktmbuf_free(pkt);
+	return false;
+}
+
 enum vnet_took
 vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
 		      const struct virtq_elem *elem, struct rte_mbuf *first, struct rte_mbuf **ret_pkt)
 {
 	enum port_drop reason = DROP_MALFORMED;
 	struct burst_reader reader;
+	uint8_t header[HEADER_LEN_MAX];
+	struct virtio_net_hdr hdr;
 	struct virtq_chain chain;
 	uint32_t len;
 
@@ -93,12 +106,17 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, s
 		goto drop;
 	}
 	reader = (struct burst_reader){.seg = chain.segs};
-	burst_read(&reader, NULL, conf->hdr_len);
+	burst_read(&reader, conf->traits & TRAIT_OFFLOAD ? header : NULL, conf->hdr_len);
 	*ret_pkt = burst_mbufs_fill(queue->pool, first, &reader, len);
 	if (!*ret_pkt) {
 		queue->from_guest.no_mbuf++;
 		return VNET_TOOK_NONE;
 	}
+	if (!(conf->traits & TRAIT_OFFLOAD))
+		return VNET_TOOK_FRAME;
+	hdr = header_read(header);
+	if (vnet_offload_asks(&hdr) && !vnet_from_guest_request(conf, port_queue, &hdr, *ret_pkt))
+		return VNET_TOOK_DROP;
 	return VNET_TOOK_FRAME;
 
 drop:
@@ -218,6 +236,15 @@ burst_write(const struct virtq_conf *conf, const struct virtq_seg **piece, uint3
 	}
 }
 
+/* The MTU is for what goes on a wire; a frame that the guest takes unsegmented may be longer. */
+static uint32_t
+burst_frame_max(const struct virtq_conf *conf, const struct rte_mbuf *pkt)
+{
+	if (conf->traits & TRAIT_OFFLOAD && pkt->ol_flags & RTE_MBUF_F_TX_TCP_SEG)
+		return PORT_FRAME_MAX;
+	return conf->frame_max;
+}
+
 bool
 vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
 		    const struct rte_mbuf *pkt, struct vnet_buffers *buffers)
@@ -225,7 +252,8 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	const struct virtq_cursor at = buffers->at;
 	const uint32_t need = conf->hdr_len + pkt->pkt_len;
 	struct virtq *vq = &queue->to_guest;
-	uint8_t header[HEADER_LEN];
+	uint8_t bytes[HEADER_LEN_MAX];
+	struct header header;
 	const struct virtq_seg *piece;
 	struct burst_span span;
 	enum port_drop reason;
@@ -235,12 +263,13 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	span.total = 0;
 	if (virtq_is_broken(vq))
 		reason = DROP_BROKEN;
-	else if (pkt->pkt_len > conf->frame_max)
+	else if (pkt->pkt_len > burst_frame_max(conf, pkt))
 		reason = DROP_TOO_LONG;
 	else
 		reason = burst_gather(vq, conf, buffers, need, &span);
 	if (reason != DROP_N) {
 		port_queue->stats.drops[reason]++;
+		queue->unusable_buffers += reason == DROP_MALFORMED;
 		if (reason == DROP_MALFORMED)
 			burst_give(vq, conf, buffers, &span, 0);
 		else
@@ -248,9 +277,10 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		return false;
 	}
 
-	header_write(header, conf->hdr_len, span.n);
+	header = header_of(pkt, span.n, conf->traits);
+	header_write(bytes, conf->hdr_len, &header, conf->traits);
 	piece = span.pieces;
-	burst_write(conf, &piece, &offset, header, conf->hdr_len);
+	burst_write(conf, &piece, &offset, bytes, conf->hdr_len);
 	for (; pkt; pkt = pkt->next)
 		burst_write(conf, &piece, &offset, rte_pktmbuf_mtod(pkt, const uint8_t *), pkt->data_len);
 	burst_give(vq, conf, buffers, &span, need);

@@ -7,6 +7,8 @@
 #include <sys/epoll.h>
 #include <unistd.h>
 
+#include <rte_cycles.h>
+
 #include "list.h"
 #include "log.h"
 #include "loop.h"
@@ -128,7 +130,7 @@ controlq_answer(struct controlq *controlq, const struct virtq_chain *chain)
 		ack = CONTROLQ_ACK_ERR;
 		request.result_len = 0;
 		controlq->n_err++;
-		log_limited(&dev->vdev.log_limit, LOG_LEVEL_DEBUG, "port %s: control command %s: %s",
+		log_limited(&controlq->log_limit, LOG_LEVEL_DEBUG, "port %s: control command %s: %s",
 			    dev->vdev.name, command ? command->name : "?", strerror(-ret));
 	} else {
 		controlq->n_ok++;
@@ -183,76 +185,78 @@ controlq_serve_one(struct controlq *controlq)
 unsigned int
 controlq_serve(struct controlq *controlq)
 {
+	const uint64_t start = rte_rdtsc(), most = rte_get_tsc_hz() / 1000000 * CONTROLQ_TURN_US;
 	unsigned int n = 0;
 
-	while (n < CONTROLQ_TURN_MAX && controlq_serve_one(controlq))
-		n++;
+	if (controlq->serving)
+		return 0;
+	controlq->serving = true;
+	do {
+		controlq->more = controlq_serve_one(controlq);
+		n += controlq->more;
+	} while (controlq->more && n < CONTROLQ_TURN_MAX && rte_rdtsc() - start <= most);
+	controlq->serving = false;
 	return n;
 }
 
 unsigned int
 controlq_serve_all(void)
 {
+	struct controlq *controlq, *next;
 	unsigned int n = 0;
 
-	for (struct controlq *controlq = controlq_list; controlq; controlq = controlq->next)
+	for (controlq = controlq_list; controlq; controlq = next) {
+		next = controlq->next;
 		n += controlq_serve(controlq);
+	}
 	return n;
 }
 
-/* --- by kick --- */
-
-static void
-controlq_kicks_wanted(struct controlq *controlq)
-{
-	const struct virtq_conf *conf = virtq_conf(&controlq->vq);
-
-	if (!conf)
-		return;
-	virtq_want_kicks(&controlq->vq, conf, VIRTQ_KICKS_WANTED);
-	/* Pairs with the driver's fence between making a command available and looking whether to kick. */
-	atomic_thread_fence(memory_order_seq_cst);
-}
+/*
+ * --- by kick ---
+ *
+ * The front-end holds the same eventfd as we do, and may read it, fill it, or make it block. So it is neither
+ * read nor written: each kick is an edge, and what a turn leaves over is a timer's.
+ */
 
 /* Serve, and be sure that either nothing is left or we come again. */
 static void
 controlq_kicked(struct controlq *controlq)
 {
-	unsigned int n = controlq_serve(controlq);
+	controlq_serve(controlq);
+	if (!controlq->more) {
+		const struct virtq_conf *conf = virtq_conf(&controlq->vq);
 
-	if (n < CONTROLQ_TURN_MAX) {
-		controlq_kicks_wanted(controlq);
-		n = controlq_serve(controlq);
+		if (!conf)
+			return;
+		virtq_want_kicks(&controlq->vq, conf, VIRTQ_KICKS_WANTED);
+		/* Pairs with the driver's fence between making a command available and looking whether to
+		 * kick. */
+		atomic_thread_fence(memory_order_seq_cst);
+		if (controlq_serve(controlq) == 0)
+			return;
 	}
-	if (n && controlq->kick_fd >= 0) {
-		uint64_t one = 1;
-
-		/* More may be waiting; after everybody else's turn. */
-		if (write(controlq->kick_fd, &one, sizeof(one)) < 0) {
-			/* Full: a kick is pending already. */
-		}
-	}
+	/* More may be waiting; after everybody else's turn. */
+	if (controlq->timer)
+		loop_timer_set(controlq->timer, 0);
 }
 
 static void
 controlq_on_kick(void *arg, uint32_t events)
 {
-	struct controlq *controlq = arg;
-	uint64_t count;
-
-	if (read(controlq->kick_fd, &count, sizeof(count)) < 0 && errno != EAGAIN) {
-		/* Not an eventfd after all, or broken: the timer of controlq_update() is not for this. */
-		loop_watch_remove(controlq->watch);
-		controlq->watch = NULL;
-		return;
-	}
 	if (controlq_wake)
 		controlq_wake();
-	controlq_kicked(controlq);
+	controlq_kicked(arg);
 }
 
 static void
-controlq_on_timer(void *arg)
+controlq_on_turn(void *arg)
+{
+	controlq_kicked(arg);
+}
+
+static void
+controlq_on_poll(void *arg)
 {
 	controlq_serve(arg);
 }
@@ -281,15 +285,19 @@ controlq_watch_start(struct controlq *controlq, int kick_fd)
 		/* The device closes its own when it likes; a watch needs one that stays. */
 		controlq->kick_fd = dup(kick_fd);
 		if (controlq->kick_fd >= 0)
-			controlq->watch = loop_watch_add(dev->loop, controlq->kick_fd, EPOLLIN,
+			controlq->watch = loop_watch_add(dev->loop, controlq->kick_fd, EPOLLIN | EPOLLET,
 							 controlq_on_kick, controlq);
 	}
-	if (!controlq->watch) {
+	/* The first turn is the loop's too: whoever starts the queue is not done yet. */
+	if (controlq->watch)
+		controlq->timer = loop_timer_add(dev->loop, 0, 0, controlq_on_turn, controlq);
+	else
 		controlq->timer = loop_timer_add(dev->loop, CONTROLQ_POLL_MS, CONTROLQ_POLL_MS,
-						 controlq_on_timer, controlq);
-		return;
-	}
-	controlq_kicked(controlq);
+						 controlq_on_poll, controlq);
+	if (!controlq->timer)
+		log_limited(&controlq->log_limit, LOG_LEVEL_WARN,
+			    "port %s: control queue: out of memory, commands may wait for a kick",
+			    dev->vdev.name);
 }
 
 /* --- life --- */

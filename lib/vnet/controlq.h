@@ -15,6 +15,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <string.h>
+
+#include <rte_byteorder.h>
+
+#include "log.h"
 #include "settings.h"
 #include "virtq.h"
 
@@ -27,7 +32,9 @@ enum {
 	CONTROLQ_ACK_ERR = 1,
 	CONTROLQ_DATA_MAX = 65536,   /* bytes of command-specific-data; longer ones are refused */
 	CONTROLQ_RESULT_MAX = 65536, /* bytes of command-specific-result; longer ones are not written */
-	CONTROLQ_TURN_MAX = 64,      /* commands of one device in one turn */
+	/* One device's turn ends after so many commands, or with the command that passes so much time. */
+	CONTROLQ_TURN_MAX = 64,
+	CONTROLQ_TURN_US = 100,
 };
 
 /* One command under way. */
@@ -62,18 +69,49 @@ void controlq_command_register(struct controlq_command *command);
 			controlq_command_register(&(commands)[i]);                          \
 	}
 
+/* Numbers in command-specific-data, which is not aligned. */
+static inline uint16_t
+controlq_le16(const uint8_t *at)
+{
+	uint16_t number;
+
+	memcpy(&number, at, sizeof(number));
+	return rte_le_to_cpu_16(number);
+}
+
+static inline uint32_t
+controlq_le32(const uint8_t *at)
+{
+	uint32_t number;
+
+	memcpy(&number, at, sizeof(number));
+	return rte_le_to_cpu_32(number);
+}
+
+static inline uint64_t
+controlq_le64(const uint8_t *at)
+{
+	uint64_t number;
+
+	memcpy(&number, at, sizeof(number));
+	return rte_le_to_cpu_64(number);
+}
+
 /* Of one device. Control lock. */
 struct controlq {
 	struct virtq vq;
 	struct controlq *next; /* in the list of all whose queue runs */
 	struct vnet_dev *dev;
 	bool listed;
+	bool serving;             /* a command may change queues, which may be a reason to serve */
+	bool more;                /* the last turn ended before the queue was empty */
 	int watched_fd;           /* the device's kick descriptor when the watch was made; -1: none */
 	int kick_fd;              /* our own copy of it */
 	struct loop_watch *watch; /* NULL: not by kick, or the driver gives none */
-	struct loop_timer *timer; /* instead of it */
-	uint64_t n_ok, n_err;     /* answers */
-	uint64_t n_unanswered;    /* chains without room for an answer */
+	struct loop_timer *timer; /* for what did not fit in a turn; periodic without a watch */
+	struct log_limit log_limit;
+	uint64_t n_ok, n_err;  /* answers */
+	uint64_t n_unanswered; /* chains without room for an answer */
 };
 
 void controlq_init(struct controlq *controlq, struct vnet_dev *dev);
@@ -81,7 +119,7 @@ void controlq_init(struct controlq *controlq, struct vnet_dev *dev);
 void controlq_fini(struct controlq *controlq);
 /* The device's queues have changed: start or stop watching this one. */
 void controlq_update(struct controlq *controlq);
-/* Serve one device: at most CONTROLQ_TURN_MAX commands. Returns how many chains went back. */
+/* Serve one device for a turn. Returns how many chains went back; 0: none is waiting. */
 unsigned int controlq_serve(struct controlq *controlq);
 
 enum controlq_mode { CONTROLQ_BY_KICK, CONTROLQ_POLLED };

@@ -8,6 +8,7 @@
 #include <rte_prefetch.h>
 
 #include "copy.h"
+#include "header.h"
 #include "ring.h"
 #include "vnet.h"
 
@@ -22,6 +23,19 @@ from_guest_mbuf_set(struct rte_mbuf *pkt, uint32_t len)
 	pkt->pkt_len = len;
 	pkt->data_len = (uint16_t)len;
 	pkt->vlan_tci = 0;
+}
+
+/* What the header asks for goes into the mbuf; false: it was nonsense, the frame is counted and gone. */
+TEMPLATE bool
+from_guest_request(const struct virtq_conf *conf, struct port_queue *port_queue, const uint8_t *header,
+		   struct rte_mbuf *pkt, const uint32_t traits)
+{
+	struct virtio_net_hdr hdr;
+
+	if (!(traits & TRAIT_OFFLOAD))
+		return true;
+	hdr = header_read(header);
+	return !vnet_offload_asks(&hdr) || vnet_from_guest_request(conf, port_queue, &hdr, pkt);
 }
 
 TEMPLATE uint16_t
@@ -57,6 +71,9 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 		frame[i] = va ? va + hdr_len : NULL;
 		if (likely_true(va != NULL))
 			rte_prefetch0(frame[i]);
+		/* A header that is read may be in a line of its own, which is not prefetched otherwise. */
+		if (traits & TRAIT_OFFLOAD && likely_true(va != NULL))
+			rte_prefetch0(va);
 	}
 	if (unlikely(rte_mempool_get_bulk(queue->pool, (void **)fresh, n_chains) < 0)) {
 		vq->no_mbuf++;
@@ -73,8 +90,10 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 
 			from_guest_mbuf_set(pkt, len);
 			copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame[n_done], len);
-			bytes += len;
-			pkts[n_pkts++] = pkt;
+			if (from_guest_request(conf, port_queue, frame[n_done] - hdr_len, pkt, traits)) {
+				bytes += len;
+				pkts[n_pkts++] = pkt;
+			}
 		} else {
 			took = vnet_from_guest_chain(queue, conf, port_queue, &elems[n_done], pkt,
 						     &pkts[n_pkts]);
@@ -95,7 +114,7 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	if (batched)
 		virtq_retire_batch(vq, conf, elems, n_done, traits);
 	virtq_publish(vq, conf, traits);
-	virtq_notify(vq, conf);
+	virtq_notify(vq, conf, n_done);
 	port_queue->stats.rx_packets += n_done;
 	port_queue->stats.rx_bytes += bytes;
 	return n_pkts;

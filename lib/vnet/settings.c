@@ -2,10 +2,12 @@
 /* settings: what they are after a reset, and how new ones take effect. */
 #include "settings.h"
 
-#include <errno.h>
+#include <assert.h>
+#include <stddef.h>
 #include <string.h>
 
 #include "filter.h"
+#include "log.h"
 #include "quiesce.h"
 #include "steer.h"
 #include "vnet.h"
@@ -24,10 +26,54 @@ void
 vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings)
 {
 	memset(settings, 0, sizeof(*settings));
+	settings->features = dev->vdev.features;
 	settings->mac = dev->mac;
 	settings->promisc = true;
 	settings->n_pairs = 1;
-	settings->offloads = dev->vdev.features & VNET_GUEST_OFFLOADS;
+	/* All that the driver will have: its features may come later. */
+	settings->offloads = VNET_GUEST_OFFLOADS;
+}
+
+/* --- what is built from them --- */
+
+enum settings_part { SETTINGS_FILTER = 1 << 0, SETTINGS_STEER = 1 << 1, SETTINGS_REST = 1 << 2 };
+
+/* Where vnet_settings has what filters, and then what steering, is built from. */
+#define SETTINGS_FILTER_AT offsetof(struct vnet_settings, mac)
+#define SETTINGS_STEER_AT offsetof(struct vnet_settings, n_pairs)
+#define SETTINGS_REST_AT offsetof(struct vnet_settings, offloads)
+
+static_assert(offsetof(struct vnet_settings, vlans) < SETTINGS_STEER_AT &&
+		      offsetof(struct vnet_settings, rss) > SETTINGS_STEER_AT &&
+		      offsetof(struct vnet_settings, hash) > SETTINGS_STEER_AT &&
+		      offsetof(struct vnet_settings, hash) < SETTINGS_REST_AT &&
+		      SETTINGS_FILTER_AT < SETTINGS_STEER_AT && SETTINGS_STEER_AT < SETTINGS_REST_AT,
+	      "fields are in the order of the parts");
+
+static bool
+settings_differ(const struct vnet_settings *a, const struct vnet_settings *b, size_t from, size_t to)
+{
+	return memcmp((const uint8_t *)a + from, (const uint8_t *)b + from, to - from) != 0;
+}
+
+/* The parts that have to be built anew. 0: none, all is in effect already. */
+static unsigned int
+settings_changes(const struct vnet_dev *dev, const struct vnet_settings *settings)
+{
+	enum vnet_built wanted = vnet_controlq_is_ours(dev) ? VNET_BUILT_OURS : VNET_BUILT_NOT_OURS;
+	const struct vnet_settings *old = dev->settings;
+	unsigned int parts = 0;
+
+	/* Features decide on VLANs and on hash reports. */
+	if (dev->built != wanted || old->features != settings->features)
+		return SETTINGS_FILTER | SETTINGS_STEER | SETTINGS_REST;
+	if (settings_differ(old, settings, SETTINGS_FILTER_AT, SETTINGS_STEER_AT))
+		parts |= SETTINGS_FILTER;
+	if (settings_differ(old, settings, SETTINGS_STEER_AT, SETTINGS_REST_AT))
+		parts |= SETTINGS_STEER;
+	if (settings_differ(old, settings, SETTINGS_REST_AT, sizeof(*settings)))
+		parts |= SETTINGS_REST;
+	return parts;
 }
 
 /*
@@ -35,57 +81,156 @@ vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings)
  * the driver wants or how many pairs it uses, and nothing is kept from it.
  */
 static int
-settings_build(const struct vnet_dev *dev, const struct vnet_settings *settings,
-	       struct vnet_filter **ret_filter, struct port_steer **ret_steer)
+settings_build_filter(const struct vnet_dev *dev, const struct vnet_settings *settings,
+		      struct vnet_filter **ret_filter)
 {
-	uint64_t features = dev->vdev.features;
-	bool ours = vnet_controlq_is_ours(dev);
-	uint16_t n_pairs = ours && !settings->rss.enabled ? settings->n_pairs : dev->n_pairs;
-	int ret;
-
 	*ret_filter = NULL;
+	if (!vnet_controlq_is_ours(dev))
+		return 0;
+	return vnet_filter_build(settings,
+				 settings->features & FEATURE_MASK(NET_CTRL_VLAN) ? FILTER_VLANS_BY_MAP
+										  : FILTER_VLANS_IGNORED,
+				 ret_filter);
+}
+
+static int
+settings_build_steer(const struct vnet_dev *dev, const struct vnet_settings *settings,
+		     struct port_steer **ret_steer)
+{
+	bool counted = vnet_controlq_is_ours(dev) && !settings->rss.enabled;
+
 	*ret_steer = NULL;
-	if (ours) {
-		ret = vnet_filter_build(settings,
-					features & FEATURE_MASK(NET_CTRL_VLAN) ? FILTER_VLANS_BY_MAP
-									       : FILTER_VLANS_IGNORED,
-					ret_filter);
-		if (ret < 0)
-			return ret;
-	}
-	ret = vnet_steer_build(settings, n_pairs,
-			       features & FEATURE_MASK(NET_HASH_REPORT) ? STEER_REPORT : STEER_NO_REPORT,
-			       dev->flows, ret_steer);
-	if (ret < 0)
-		vnet_filter_free(*ret_filter);
-	return ret;
+	return vnet_steer_build(settings, counted ? settings->n_pairs : dev->n_pairs,
+				settings->features & FEATURE_MASK(NET_HASH_REPORT) ? STEER_REPORT
+										   : STEER_NO_REPORT,
+				dev->flows, ret_steer);
+}
+
+static void
+settings_steer_set(struct vnet_dev *dev, struct port_steer *steer)
+{
+	dev->steer = steer;
+	/* Release: pairs with the acquire in fwd_send(). */
+	if (dev->port)
+		atomic_store_explicit(&dev->port->steer, steer, memory_order_release);
 }
 
 int
 vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings)
 {
-	struct vnet_filter *old_filter = dev->filter, *filter;
-	struct port_steer *old_steer = dev->steer, *steer;
+	struct vnet_filter *old_filter = dev->filter, *filter = old_filter;
+	struct port_steer *old_steer = dev->steer, *steer = old_steer;
+	unsigned int parts = settings_changes(dev, settings);
 	struct diag diag;
-	int ret = settings_build(dev, settings, &filter, &steer);
+	int ret;
 
-	if (ret < 0)
-		return ret;
+	/* A driver may repeat itself as fast as it likes. */
+	if (!parts)
+		return 0;
+	if (parts & SETTINGS_FILTER) {
+		ret = settings_build_filter(dev, settings, &filter);
+		if (ret < 0)
+			return ret;
+	}
+	if (parts & SETTINGS_STEER) {
+		ret = settings_build_steer(dev, settings, &steer);
+		if (ret < 0) {
+			if (filter != old_filter)
+				vnet_filter_free(filter);
+			return ret;
+		}
+	}
 	*dev->settings = *settings;
+	dev->built = vnet_controlq_is_ours(dev) ? VNET_BUILT_OURS : VNET_BUILT_NOT_OURS;
 	dev->filter = filter;
-	dev->steer = steer;
-	/* Release: pairs with the acquire in fwd_send(). */
-	if (dev->port)
-		atomic_store_explicit(&dev->port->steer, steer, memory_order_release);
+	settings_steer_set(dev, steer);
 	vnet_active_update(dev);
 	/*
 	 * Nobody steers by the old rules any more after the first wait; what was on its way between workers
 	 * has arrived after the second. Only then are queues closed that it may have been for.
 	 */
-	quiesce_wait();
-	quiesce_wait();
-	vdev_refresh(&dev->vdev, &diag);
-	vnet_filter_free(old_filter);
-	vnet_steer_free(old_steer);
+	if (parts & SETTINGS_STEER) {
+		quiesce_wait();
+		quiesce_wait();
+	}
+	/*
+	 * All confs were in effect before, so nothing is wrong with them but that there is no memory for new
+	 * ones. Queues that this happens to stop. What comes of the change, such as a queue that is used
+	 * again, may apply settings in turn, and then these have been replaced, and freed, in there.
+	 */
+	if (vdev_refresh(&dev->vdev, &diag) < 0)
+		log_limited(&dev->vdev.log_limit, LOG_LEVEL_WARN, "port %s: %s; the queue stops",
+			    dev->vdev.name, diag.cause);
+	if (filter != old_filter)
+		vnet_filter_free(old_filter);
+	if (steer != old_steer)
+		vnet_steer_free(old_steer);
+	if (dev->settings_changed)
+		dev->settings_changed(dev->settings_changed_arg);
 	return 0;
+}
+
+/* --- what the front-end does to the queues --- */
+
+/* Bits that are not between the driver and the device type, and may change under way. */
+#define SETTINGS_FEATURES (~(FEATURE_MASK(LOG_ALL) | FEATURE_MASK(PROTOCOL_FEATURES)))
+
+bool
+vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx)
+{
+	const struct vnet_settings *settings = dev->settings;
+	const struct vdev *vdev = &dev->vdev;
+	bool is_receiveq = idx % 2 == 0;
+	int controlq = vnet_controlq_idx(dev);
+
+	if (idx >= (controlq < 0 ? 2u * dev->n_pairs : (unsigned int)controlq))
+		return false;
+	/* By the front-end's word: a link that is down disables nothing. */
+	if (!vdev_queue_is_running(vdev, idx) || virtq_is_broken(vdev->queues[idx].vq) ||
+	    !(vdev->queues[idx].enabled || !(vdev->features & FEATURE_MASK(PROTOCOL_FEATURES))))
+		return false;
+	if (!vnet_controlq_is_ours(dev) || (is_receiveq && settings->rss.enabled))
+		return true;
+	return idx / 2 < settings->n_pairs;
+}
+
+/* Notes whether the queue is used; true: it is, and was not. */
+static bool
+settings_note_used(struct vnet_dev *dev, unsigned int idx, bool used)
+{
+	uint64_t *word = &dev->queues_used[idx / 64], bit = 1ull << idx % 64;
+	bool was = *word & bit;
+
+	*word = used ? *word | bit : *word & ~bit;
+	return used && !was;
+}
+
+/*
+ * A machine that pauses disables all its queues, and its driver knows nothing of that; a driver does it with
+ * the controlq running, before and after.
+ */
+static void
+settings_coal_restart(struct vnet_dev *dev)
+{
+	const int controlq = vnet_controlq_idx(dev);
+	const bool asks = controlq >= 0 && vdev_queue_is_active(&dev->vdev, (unsigned int)controlq);
+	const bool asked = asks && !settings_note_used(dev, 2u * dev->n_pairs, true);
+	struct vnet_settings settings = *dev->settings;
+
+	if (!asks)
+		settings_note_used(dev, 2u * dev->n_pairs, false);
+	for (unsigned int i = 0; i < 2u * dev->n_pairs; i++) {
+		if (settings_note_used(dev, i, vnet_queue_is_used(dev, i)) && asked)
+			settings.coal[i] = i % 2 ? settings.coal_tx : settings.coal_rx;
+	}
+	/* Whose word counts may have changed, too. */
+	vnet_apply(dev, &settings);
+}
+
+void
+vnet_settings_follow(struct vnet_dev *dev)
+{
+	if ((dev->settings->features ^ dev->vdev.features) & SETTINGS_FEATURES)
+		dev->vdev.ops->reset(&dev->vdev);
+	settings_coal_restart(dev);
 }

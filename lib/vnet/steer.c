@@ -1,10 +1,38 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * steer: the objects that a device publishes in port->steer. One struct for all of them; what it does is its
+ * `pick`: by RSS, or by flows, with or without a hash for the guest.
+ */
 #include "steer.h"
 
+#include <assert.h>
+#include <errno.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
+#include <string.h>
 
+#include "flow.h"
+#include "hash.h"
+
+/* --- flows --- */
+
+enum {
+	FLOWS_SIZE = 4096, /* entries: 16 KiB */
+	FLOWS_PAIR_MASK = FLOWS_SIZE - 1,
+};
+
+static_assert((FLOWS_SIZE & FLOWS_PAIR_MASK) == 0 && (int)PORT_QUEUES_MAX < (int)FLOWS_SIZE,
+	      "an entry: the digest's high bits, and where its low bits were, the pair + 1");
+
+/*
+ * Direct mapped by the digest's low bits: a flow that meets another one's entry takes it over. 0: empty.
+ * Written by the owners of the guest's transmitqs, read by all that send to it: relaxed, for each entry says
+ * all there is to say, and an old one was right a moment ago.
+ */
 struct vnet_flows {
-	int unused;
+	_Atomic uint32_t entries[FLOWS_SIZE];
 };
 
 struct vnet_flows *
@@ -22,17 +50,196 @@ vnet_flows_free(struct vnet_flows *flows)
 void
 vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n)
 {
+	for (uint16_t i = 0; i < n; i++) {
+		_Atomic uint32_t *at;
+		uint32_t digest, entry;
+
+		if (unlikely(!flow_digest(pkts[i], &digest)))
+			continue;
+		at = &flows->entries[digest % FLOWS_SIZE];
+		entry = (digest & ~(uint32_t)FLOWS_PAIR_MASK) | (pair + 1u);
+		/* Without a store in the common case the line stays in the caches of all who read it. */
+		if (atomic_load_explicit(at, memory_order_relaxed) != entry)
+			atomic_store_explicit(at, entry, memory_order_relaxed);
+	}
+}
+
+/* Where the flow was last sent from, when that is below n_pairs; -1: not known. */
+static inline int
+flows_find(const struct vnet_flows *flows, uint32_t digest, uint16_t n_pairs)
+{
+	uint32_t entry = atomic_load_explicit(&flows->entries[digest % FLOWS_SIZE], memory_order_relaxed);
+	uint32_t pair = (entry & FLOWS_PAIR_MASK) - 1;
+
+	return (entry ^ digest) < FLOWS_SIZE && pair < n_pairs ? (int)pair : -1;
+}
+
+/* --- steering --- */
+
+/* Immutable when published. */
+struct steer {
+	struct port_steer port;
+	struct vnet_hash *hash;         /* ours; NULL: frames get none */
+	const struct vnet_flows *flows; /* the device's; NULL: none are learnt */
+	uint16_t unclassified_queue, table_mask;
+	uint16_t table[SETTINGS_RSS_TABLE_MAX];
+};
+
+static struct steer *
+steer_of(const struct port_steer *steer)
+{
+	return (struct steer *)(uintptr_t)steer;
+}
+
+static inline enum hash_source
+steer_hash_source(const struct steer *steer, const struct port_queue *from)
+{
+	/* Acquire: pairs with the release of the port's kind. */
+	const struct port_rx_hash *rx_hash = atomic_load_explicit(&from->port->rx_hash, memory_order_acquire);
+
+	return unlikely(rx_hash) && vnet_hash_is_same(steer->hash, rx_hash) ? HASH_IN_MBUF : HASH_NOT_KNOWN;
+}
+
+static_assert(offsetof(struct rte_mbuf, hash.fdir.hi) == offsetof(struct rte_mbuf, hash.rss) + 4,
+	      "value and report code are written at once");
+
+/* As steer.h says: flag, value and report code. */
+static inline void
+steer_mark(struct rte_mbuf *pkt, uint32_t value, uint8_t report)
+{
+	uint64_t hash = (uint64_t)report << 32 | value;
+
+	pkt->ol_flags = (pkt->ol_flags & ~RTE_MBUF_F_RX_RSS_HASH) | (report ? RTE_MBUF_F_RX_RSS_HASH : 0);
+	memcpy(&pkt->hash, &hash, sizeof(hash));
+}
+
+/* VIRTIO, "RSS processing". A queue that can't take the frame drops it when it gets there. */
+static void
+steer_by_rss(const struct port_steer *port_steer, const struct port *to, const struct port_queue *from,
+	     struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
+{
+	const struct steer *steer = steer_of(port_steer);
+	uint32_t values[PORT_BURST];
+	uint8_t reports[PORT_BURST];
+
+	vnet_hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
+	for (uint16_t i = 0; i < n; i++) {
+		steer_mark(pkts[i], values[i], reports[i]);
+		ret_pairs[i] =
+			reports[i] ? steer->table[values[i] & steer->table_mask] : steer->unclassified_queue;
+	}
+}
+
+/*
+ * VIRTIO, "Automatic receive steering in multiqueue mode". A flow that the guest has not sent yet keeps the
+ * sender's pair, which spreads it already and often is the same worker's, unless the sender has fewer pairs
+ * than the guest: then all of them are used by hash.
+ */
+static inline void
+steer_pick_by_flows(const struct steer *steer, const struct port *to, const struct port_queue *from,
+		    struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
+{
+	uint16_t n_active = atomic_load_explicit(&to->n_active, memory_order_relaxed);
+	bool by_sender = atomic_load_explicit(&from->port->n_active, memory_order_relaxed) >= n_active;
+	uint16_t sender = from->idx < n_active ? from->idx : from->idx % n_active;
+
+	for (uint16_t i = 0; i < n; i++) {
+		uint32_t digest;
+		int pair = -1;
+
+		ret_pairs[i] = sender;
+		if (unlikely(!flow_digest(pkts[i], &digest)))
+			continue;
+		if (likely(steer->flows))
+			pair = flows_find(steer->flows, digest, n_active);
+		if (pair >= 0)
+			ret_pairs[i] = (uint16_t)pair;
+		else if (!by_sender)
+			ret_pairs[i] = (uint16_t)((uint64_t)digest * n_active >> 32);
+	}
+}
+
+static void
+steer_by_flows(const struct port_steer *port_steer, const struct port *to, const struct port_queue *from,
+	       struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
+{
+	for (uint16_t i = 0; i < n; i++)
+		pkts[i]->ol_flags &= ~RTE_MBUF_F_RX_RSS_HASH;
+	steer_pick_by_flows(steer_of(port_steer), to, from, pkts, n, ret_pairs);
+}
+
+static void
+steer_by_flows_with_hash(const struct port_steer *port_steer, const struct port *to,
+			 const struct port_queue *from, struct rte_mbuf **pkts, uint16_t n,
+			 uint16_t ret_pairs[])
+{
+	const struct steer *steer = steer_of(port_steer);
+	uint32_t values[PORT_BURST];
+	uint8_t reports[PORT_BURST];
+
+	vnet_hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
+	for (uint16_t i = 0; i < n; i++)
+		steer_mark(pkts[i], values[i], reports[i]);
+	steer_pick_by_flows(steer, to, from, pkts, n, ret_pairs);
+}
+
+/* --- making it --- */
+
+static bool
+steer_rss_is_valid(const struct settings_rss *rss, uint16_t n_pairs)
+{
+	if (rss->table_len == 0 || rss->table_len > SETTINGS_RSS_TABLE_MAX ||
+	    rss->table_len & (rss->table_len - 1) || rss->unclassified_queue >= n_pairs)
+		return false;
+	for (uint16_t i = 0; i < rss->table_len; i++)
+		if (rss->table[i] >= n_pairs)
+			return false;
+	return true;
 }
 
 int
 vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum steer_report report,
 		 const struct vnet_flows *flows, struct port_steer **ret_steer)
 {
-	*ret_steer = NULL;
+	const struct settings_rss *rss = &settings->rss;
+	struct steer *steer;
+
+	if (!rss->enabled && n_pairs == 1 && report == STEER_NO_REPORT) {
+		*ret_steer = NULL;
+		return 0;
+	}
+	if (rss->enabled && !steer_rss_is_valid(rss, n_pairs))
+		return -EINVAL;
+	steer = calloc(1, sizeof(*steer));
+	if (!steer)
+		return -ENOMEM;
+	if (rss->enabled || report == STEER_REPORT) {
+		steer->hash = vnet_hash_new(&settings->hash, hash_way_best());
+		if (!steer->hash) {
+			free(steer);
+			return -ENOMEM;
+		}
+	}
+	if (rss->enabled) {
+		steer->port.pick = steer_by_rss;
+		steer->unclassified_queue = rss->unclassified_queue;
+		steer->table_mask = (uint16_t)(rss->table_len - 1);
+		memcpy(steer->table, rss->table, rss->table_len * sizeof(rss->table[0]));
+	} else {
+		steer->port.pick = report == STEER_REPORT ? steer_by_flows_with_hash : steer_by_flows;
+		steer->flows = flows;
+	}
+	*ret_steer = &steer->port;
 	return 0;
 }
 
 void
-vnet_steer_free(struct port_steer *steer)
+vnet_steer_free(struct port_steer *port_steer)
 {
+	struct steer *steer = steer_of(port_steer);
+
+	if (!steer)
+		return;
+	vnet_hash_free(steer->hash);
+	free(steer);
 }

@@ -36,7 +36,8 @@ enum steer_report { STEER_NO_REPORT, STEER_REPORT }; /* HASH_REPORT */
 
 /*
  * Control lock. The steering of a device with n_pairs pairs; *ret_steer NULL: none is needed. `flows` (NULL:
- * none) stays the caller's and outlives it. 0 or -ENOMEM.
+ * none) stays the caller's and outlives it. 0, -ENOMEM, or -EINVAL for an RSS table that is none or names pairs
+ * that are not there.
  */
 int vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum steer_report report,
 		     const struct vnet_flows *flows, struct port_steer **ret_steer);

@@ -68,10 +68,12 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 
 		if (likely_true(k < buffers.n && buffer[k] && pkt->nb_segs == 1 && len <= frame_max &&
 				hdr_len + len <= buffers.elems[k].len)) {
+			const struct header header = header_of(pkt, 1, traits);
+
 			if (to_guest_header_apart(buffer[k], hdr_len))
-				header_refresh(buffer[k], (uint16_t)hdr_len, 1);
+				header_refresh(buffer[k], (uint16_t)hdr_len, &header, traits);
 			else
-				header_write(buffer[k], (uint16_t)hdr_len, 1);
+				header_write(buffer[k], (uint16_t)hdr_len, &header, traits);
 			copy_frame(buffer[k] + hdr_len, rte_pktmbuf_mtod(pkt, const uint8_t *), len);
 			if (traits & TRAIT_LOG)
 				gmem_log_mark(conf->log, buffers.elems[k].addr, hdr_len + len);
@@ -86,7 +88,7 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	/* Buffers can have gone back although no frame was sent: bad ones. */
 	if (likely_true(vq->batch != 0)) {
 		virtq_publish(vq, conf, traits);
-		virtq_notify(vq, conf);
+		virtq_notify(vq, conf, n_sent);
 	}
 	port_queue->stats.tx_packets += n_sent;
 	port_queue->stats.tx_bytes += bytes;

@@ -6,11 +6,13 @@
 #include <string.h>
 
 #include <rte_arp.h>
+#include <rte_cycles.h>
 #include <rte_ether.h>
 
 #include "filter.h"
 #include "header.h"
 #include "steer.h"
+#include "ticks.h"
 
 enum { VNET_MTU_MIN = 68 };
 
@@ -46,9 +48,17 @@ vnet_features(const struct vdev *vdev)
 			    FEATURE_MASK(INDIRECT_DESC) | FEATURE_MASK(EVENT_IDX) | FEATURE_MASK(VERSION_1) |
 			    FEATURE_MASK(RING_PACKED) | FEATURE_MASK(IN_ORDER) | FEATURE_MASK(ORDER_PLATFORM);
 
+	/* What the controlq's commands need, and the datapath behind them. */
+	features |= FEATURE_MASK(NET_CTRL_RX) | FEATURE_MASK(NET_CTRL_RX_EXTRA) |
+		    FEATURE_MASK(NET_CTRL_VLAN) | FEATURE_MASK(NET_CTRL_MAC_ADDR) |
+		    FEATURE_MASK(NET_CTRL_GUEST_OFFLOADS) | FEATURE_MASK(NET_GUEST_ANNOUNCE) |
+		    FEATURE_MASK(NET_RSS) | FEATURE_MASK(NET_HASH_REPORT) | FEATURE_MASK(NET_NOTF_COAL) |
+		    FEATURE_MASK(NET_VQ_NOTF_COAL) | FEATURE_MASK(NET_DEVICE_STATS);
+	features |= FEATURE_MASK(NET_CSUM) | FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6) |
+		    FEATURE_MASK(NET_HOST_ECN) | VNET_GUEST_OFFLOADS;
 	if (dev->n_pairs > 1)
 		features |= FEATURE_MASK(NET_MQ);
-	if (dev->offer_mtu)
+	if (dev->offered_mtu)
 		features |= FEATURE_MASK(NET_MTU);
 	if (dev->offer_standby)
 		features |= FEATURE_MASK(NET_STANDBY);
@@ -110,25 +120,44 @@ static void
 vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 {
 	const struct vnet_dev *dev = vnet_of(vdev);
+	const struct settings_coal *coal = &dev->settings->coal[idx];
 	bool mergeable = vdev->features & FEATURE_MASK(NET_MRG_RXBUF);
 
 	if ((int)idx == vnet_controlq_idx(dev))
 		return;
+	/* No frame passes a link that is down; it is as if the driver had disabled the queue. */
+	conf->enabled &= dev->link_up;
 	if (mergeable)
 		conf->traits |= TRAIT_MERGEABLE;
 	conf->hdr_len =
 		mergeable || vdev->features & FEATURE_MASK(VERSION_1) ? HEADER_LEN : HEADER_LEN_LEGACY;
+	if (vdev->features & FEATURE_MASK(NET_HASH_REPORT))
+		conf->hdr_len = HEADER_LEN_HASH;
+	/* VIRTIO, "Notifications Coalescing": with either of them 0 (or with 1 packet), not at all. */
+	if (coal->max_usecs && coal->max_packets > 1) {
+		conf->coal_max_packets = coal->max_packets;
+		conf->coal_max_ticks = ticks_from_us(coal->max_usecs, rte_get_tsc_hz());
+	}
 	conf->frame_max = PORT_FRAME_MAX;
 	if (dev->mtu)
 		conf->frame_max = RTE_MIN((uint32_t)PORT_FRAME_MAX,
 					  (uint32_t)dev->mtu + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN);
 	if (idx % 2) {
 		conf->enabled &= vnet_pair_is_in_use(dev, idx / 2);
-		conf->flows = dev->flows;
+		/* Learnt only while they are steered by. */
+		conf->flows = dev->steer && !dev->settings->rss.enabled ? dev->flows : NULL;
+		conf->offloads = vdev->features & VNET_HOST_OFFLOADS;
+		if (conf->offloads & FEATURE_MASK(NET_CSUM))
+			conf->traits |= TRAIT_OFFLOAD;
 		conf->burst = (void (*)(void))vnet_from_guest_variant(conf->traits);
 	} else {
 		conf->filter = dev->filter;
-		conf->offloads = dev->settings->offloads;
+		/* All that the driver has, until it says otherwise. */
+		conf->offloads = dev->settings->offloads & vdev->features;
+		if (conf->offloads & FEATURE_MASK(NET_GUEST_CSUM))
+			conf->traits |= TRAIT_OFFLOAD;
+		if (vdev->features & FEATURE_MASK(NET_HASH_REPORT))
+			conf->traits |= TRAIT_HASH_REPORT;
 		conf->burst = (void (*)(void))vnet_to_guest_variant(conf->traits);
 	}
 }
@@ -153,13 +182,10 @@ static void
 vnet_queues_changed(struct vdev *vdev)
 {
 	struct vnet_dev *dev = vnet_of(vdev);
-	bool was_ours = dev->controlq.listed;
 
 	controlq_update(&dev->controlq);
 	vnet_active_update(dev);
-	/* Whose word counts has changed, so what follows from the settings has too. */
-	if (dev->controlq.listed != was_ours)
-		vnet_apply(dev, dev->settings);
+	vnet_settings_follow(dev);
 }
 
 static void
@@ -168,6 +194,7 @@ vnet_reset(struct vdev *vdev)
 	struct vnet_dev *dev = vnet_of(vdev);
 	struct vnet_settings settings;
 
+	announce_stop(&dev->announce);
 	vnet_settings_reset(dev, &settings);
 	vnet_apply(dev, &settings);
 }
@@ -221,7 +248,7 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	memset(dev, 0, sizeof(*dev));
 	dev->n_pairs = config->n_pairs;
 	dev->mtu = config->mtu;
-	dev->offer_mtu = config->mtu != 0;
+	dev->offered_mtu = config->mtu;
 	dev->offer_standby = config->standby;
 	dev->offer_speed = config->speed_duplex;
 	dev->speed = config->speed_duplex ? config->speed : VNET_SPEED_UNKNOWN;
@@ -230,6 +257,8 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	dev->mac = config->mac;
 	dev->port = config->port;
 	dev->loop = config->loop;
+	dev->settings_changed = config->settings_changed;
+	dev->settings_changed_arg = config->settings_changed_arg;
 	controlq_init(&dev->controlq, dev);
 	dev->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, config->n_pairs * sizeof(dev->queues[0]));
 	dev->settings = calloc(1, sizeof(*dev->settings));
@@ -256,6 +285,7 @@ vnet_fini(struct vnet_dev *dev)
 {
 	vdev_fini(&dev->vdev);
 	controlq_fini(&dev->controlq);
+	announce_fini(&dev->announce);
 	if (dev->port)
 		atomic_store_explicit(&dev->port->steer, NULL, memory_order_relaxed);
 	vnet_steer_free(dev->steer);
@@ -285,6 +315,15 @@ vnet_rarp(struct vnet_queue *queue)
 	return rte_net_make_rarp_packet(queue->pool, &mac);
 }
 
+/* Why a queue that runs is not enabled. */
+static enum port_drop
+vnet_closed(const struct vnet_queue *queue, enum port_drop otherwise)
+{
+	bool link_up = atomic_load_explicit(&queue->dev->link_up, memory_order_relaxed);
+
+	return link_up ? otherwise : DROP_LINK_DOWN;
+}
+
 uint16_t
 vnet_rx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -305,10 +344,13 @@ vnet_rx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 	n = ((vnet_from_guest_fn)conf->burst)(queue, conf, port_queue, pkts, n);
 	if (unlikely(n && !conf->enabled)) {
 		/* Started but disabled: drained and discarded (vhost-user, "Ring states"). */
-		port_drop(port_queue, DROP_DISABLED, pkts, n);
+		for (uint16_t i = 0; i < n; i++)
+			queue->discarded_bytes += pkts[i]->pkt_len;
+		port_drop(port_queue, vnet_closed(queue, DROP_DISABLED), pkts, n);
+		queue->discarded_packets += n;
 		return 0;
 	}
-	if (unlikely(n && conf->flows && queue->dev->steer))
+	if (unlikely(n && conf->flows))
 		vnet_flows_learn(conf->flows, port_queue->idx, pkts, n);
 	return n;
 }
@@ -332,15 +374,38 @@ vnet_free(struct rte_mbuf **pkts, uint16_t n)
 		rte_pktmbuf_free_bulk(pkts, n);
 }
 
+/* The rest of sending, for frames that ask for nothing that the guest does not take; `ctx` is the conf. */
+static uint16_t
+vnet_send(struct port_queue *port_queue, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct virtq_conf *conf = ctx;
+	uint16_t n_sent;
+
+	n_sent = ((vnet_to_guest_fn)conf->burst)(port_queue->dev, conf, port_queue, pkts, n);
+	vnet_free(pkts, n);
+	return n_sent;
+}
+
+/* The requests among ol_flags that the guest does not take, or not always. */
+static inline uint64_t
+vnet_requests_untaken(uint64_t offloads)
+{
+	const uint64_t segments = VNET_GUEST_OFFLOADS & ~FEATURE_MASK(NET_GUEST_CSUM);
+
+	if (!(offloads & FEATURE_MASK(NET_GUEST_CSUM)))
+		return PORT_REQUESTS;
+	return ~offloads & segments ? RTE_MBUF_F_TX_TCP_SEG : 0;
+}
+
 uint16_t
 vnet_tx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct vnet_queue *queue = port_queue->dev;
 	const struct virtq_conf *conf = virtq_conf(&queue->to_guest);
-	uint16_t n_sent;
+	uint64_t flags = 0;
 
 	if (unlikely(!conf || !conf->enabled)) {
-		port_drop(port_queue, DROP_NOT_READY, pkts, n);
+		port_drop(port_queue, conf ? vnet_closed(queue, DROP_NOT_READY) : DROP_NOT_READY, pkts, n);
 		return 0;
 	}
 	if (unlikely(virtq_is_broken(&queue->to_guest))) {
@@ -356,9 +421,13 @@ vnet_tx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 			return 0;
 		n = n_wanted;
 	}
-	n_sent = ((vnet_to_guest_fn)conf->burst)(queue, conf, port_queue, pkts, n);
-	vnet_free(pkts, n);
-	return n_sent;
+	for (uint16_t i = 0; i < n; i++)
+		flags |= pkts[i]->ol_flags;
+	/* The conf stays the same for all of them: what is completed depends on it. */
+	if (unlikely(flags & vnet_requests_untaken(conf->offloads)))
+		return port_complete(port_queue, queue->pool, vnet_offload_takes(conf->offloads), pkts, n,
+				     vnet_send, conf);
+	return vnet_send(port_queue, conf, pkts, n);
 }
 
 void

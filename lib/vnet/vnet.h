@@ -20,6 +20,7 @@
 #include <rte_ether.h>
 #include <rte_mempool.h>
 
+#include "announce.h"
 #include "controlq.h"
 #include "port.h"
 #include "settings.h"
@@ -30,6 +31,7 @@ struct loop;
 struct vnet_dev;
 struct vnet_filter;
 struct vnet_flows;
+struct virtio_net_hdr;
 
 /* One queue pair; its owner's, but for what is said at the fields. */
 struct vnet_queue {
@@ -37,6 +39,9 @@ struct vnet_queue {
 	struct virtq to_guest;    /* receiveq */
 	struct rte_mempool *pool; /* for frames from the guest */
 	struct vnet_dev *dev;
+	/* Counters, read by anyone: what the port's do not tell apart (controlq_stats.c). */
+	uint64_t discarded_packets, discarded_bytes; /* from the guest, on a queue that is not enabled */
+	uint64_t unusable_buffers; /* those of drops[DROP_MALFORMED] that were frames to the guest */
 };
 
 /* VIRTIO, "Device configuration layout". */
@@ -53,26 +58,41 @@ enum {
 	(FEATURE_MASK(NET_GUEST_CSUM) | FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6) | \
 	 FEATURE_MASK(NET_GUEST_ECN))
 
+/* Offloads that frames from the guest may ask for. */
+#define VNET_HOST_OFFLOADS                                                                    \
+	(FEATURE_MASK(NET_CSUM) | FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6) | \
+	 FEATURE_MASK(NET_HOST_ECN))
+
+enum { VNET_QUEUES_USED_WORDS = (2 * PORT_QUEUES_MAX + 1 + 63) / 64 };
+
 /* Control lock. */
 struct vnet_dev {
 	struct vdev vdev;
 	uint16_t n_pairs;
-	bool offer_mtu;     /* mtu was given when the port was made */
-	uint16_t mtu;       /* 0: no limit known */
+	/* mtu of the configuration space, which never changes; 0: MTU is not offered. */
+	uint16_t offered_mtu;
+	uint16_t mtu;       /* what NET_SET_MTU makes of it; 0: no limit known */
 	bool offer_standby; /* failover: this is the standby of a passed-through NIC */
 	bool offer_speed;   /* SPEED_DUPLEX */
 	int32_t speed;      /* Mb/s, or VNET_SPEED_UNKNOWN */
 	uint8_t duplex;     /* VNET_DUPLEX_* */
-	bool link_up;
+	_Atomic bool link_up;
 	struct rte_ether_addr mac; /* after a reset; settings->mac is what counts */
 	struct vnet_queue *queues; /* [n_pairs] */
 	struct controlq controlq;
+	struct announce announce;
 	struct loop *loop; /* NULL: nobody watches the controlq's kicks */
 
 	struct vnet_settings *settings; /* in effect */
+	/* What filter and steer were built for: whose word counts (vnet_controlq_is_ours()). */
+	enum vnet_built { VNET_BUILT_NOTHING, VNET_BUILT_OURS, VNET_BUILT_NOT_OURS } built;
+	uint64_t queues_used[VNET_QUEUES_USED_WORDS]; /* bit by virtqueue: vnet_queue_is_used(), lately */
 	struct vnet_filter *filter;     /* NULL: nothing is kept out */
 	struct port_steer *steer;       /* NULL: none needed */
 	struct vnet_flows *flows;       /* NULL: a single pair */
+	/* Called after new settings took effect, the first ones in vnet_init() included; NULL: nobody asks. */
+	void (*settings_changed)(void *arg);
+	void *settings_changed_arg;
 	/* Where workers look for `steer` and how many pairs can be sent to: the port's fields. */
 	struct port *port;
 	/* SEND_RARP: the address to announce, written by the control thread, taken by the owner of pair 0. 0:
@@ -92,6 +112,8 @@ struct vnet_config {
 	bool speed_duplex; /* offer speed and duplex */
 	int32_t speed;
 	uint8_t duplex;
+	void (*settings_changed)(void *arg);
+	void *settings_changed_arg;
 };
 
 /* 0 or -ENOMEM. */
@@ -104,6 +126,18 @@ void vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *setti
 /* The settings take effect as a whole, for every worker, before this returns. 0, or -errno and nothing
  * changed. */
 int vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings);
+/*
+ * Queues started, stopped, were enabled or disabled, or the driver has new features. New features: the
+ * settings of those before are void. Whose word counts (vnet_controlq_is_ours()) changed: what follows from
+ * the settings does, too. A queue that is used again has the coalescing of its direction ("Notifications
+ * Coalescing").
+ */
+void vnet_settings_follow(struct vnet_dev *dev);
+/*
+ * The driver has this data queue enabled and may use it: active, and of a pair in use. Under RSS the table
+ * says which receiveqs get frames, not the number of pairs.
+ */
+bool vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx);
 /* Index of the controlq under the features that the driver has; -1: it has none. */
 int vnet_controlq_idx(const struct vnet_dev *dev);
 /* The controlq is served by us: what the driver sets there comes to us, not to the VMM. */
@@ -115,6 +149,14 @@ void vnet_active_update(struct vnet_dev *dev);
 unsigned int vnet_config_read(const struct vdev *vdev, uint8_t space[VDEV_CONFIG_MAX]);
 int vnet_config_write(struct vdev *vdev, unsigned int offset, const uint8_t *data, unsigned int len,
 		      bool migration);
+/* The driver is told to read it again. */
+void vnet_config_notify(struct vnet_dev *dev);
+/*
+ * What the driver sees of its link from now on; speed and duplex are for a device that offers them. While the
+ * link is down no frame passes. -EAGAIN: a link that stays up would change its speed, so it is down now: ask
+ * again a little later.
+ */
+int vnet_set_link(struct vnet_dev *dev, const struct port_link *link);
 
 /* The port functions of a queue pair: queue->dev is its struct vnet_queue. */
 uint16_t vnet_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
@@ -147,6 +189,10 @@ enum vnet_took {
 enum vnet_took vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf,
 				     struct port_queue *port_queue, const struct virtq_elem *elem,
 				     struct rte_mbuf *first, struct rte_mbuf **ret_pkt);
+
+/* A header that asks for something. True: the request is in pkt; false: nonsense, counted, pkt is freed. */
+bool vnet_from_guest_request(const struct virtq_conf *conf, struct port_queue *port_queue,
+			     const struct virtio_net_hdr *hdr, struct rte_mbuf *pkt);
 
 /* Chains fetched for a burst and not used yet: elems[next .. n), then what lies beyond the cursor. */
 struct vnet_buffers {

@@ -27,25 +27,44 @@ driver_region_gpa(unsigned int region)
 	return region_gpa[region];
 }
 
-void
-driver_mem_open(struct driver_mem *mem)
+uint64_t
+driver_uva(uint64_t gpa)
+{
+	for (unsigned int i = 0; i < DRIVER_N_REGIONS; i++)
+		if (gpa >= region_gpa[i] && gpa - region_gpa[i] < DRIVER_REGION_SIZE)
+			return region_uva[i] + (gpa - region_gpa[i]);
+	MUST(!"address in guest memory");
+	return 0;
+}
+
+struct gmem *
+driver_gmem(const struct driver_mem *mem)
 {
 	struct gmem_region_spec specs[DRIVER_N_REGIONS];
-	const size_t total = (size_t)DRIVER_REGION_SIZE * DRIVER_N_REGIONS;
+	struct gmem *gmem;
 	struct diag diag;
 
-	memset(mem, 0, sizeof(*mem));
-	mem->fd = memfd_create("driver", MFD_CLOEXEC);
-	MUST(mem->fd >= 0 && ftruncate(mem->fd, (off_t)total) == 0);
-	mem->file = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED, mem->fd, 0);
-	MUST(mem->file != MAP_FAILED);
 	for (unsigned int i = 0; i < DRIVER_N_REGIONS; i++)
 		specs[i] = (struct gmem_region_spec){.gpa = region_gpa[i],
 						     .size = DRIVER_REGION_SIZE,
 						     .uva = region_uva[i],
 						     .file_offset = (uint64_t)i * DRIVER_REGION_SIZE,
 						     .fd = mem->fd};
-	MUST(gmem_build(NULL, specs, DRIVER_N_REGIONS, &mem->gmem, &diag) == 0);
+	MUST(gmem_build(NULL, specs, DRIVER_N_REGIONS, &gmem, &diag) == 0);
+	return gmem;
+}
+
+void
+driver_mem_open(struct driver_mem *mem)
+{
+	const size_t total = (size_t)DRIVER_REGION_SIZE * DRIVER_N_REGIONS;
+
+	memset(mem, 0, sizeof(*mem));
+	mem->fd = memfd_create("driver", MFD_CLOEXEC);
+	MUST(mem->fd >= 0 && ftruncate(mem->fd, (off_t)total) == 0);
+	mem->file = mmap(NULL, total, PROT_READ | PROT_WRITE, MAP_SHARED, mem->fd, 0);
+	MUST(mem->file != MAP_FAILED);
+	mem->gmem = driver_gmem(mem);
 	mem->log.n_bytes = (region_gpa[2] + DRIVER_REGION_SIZE) / 4096 / 8;
 	mem->log.bits = calloc(1, mem->log.n_bytes);
 	MUST(mem->log.bits);

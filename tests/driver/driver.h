@@ -30,6 +30,10 @@ void driver_mem_open(struct driver_mem *mem);
 void driver_mem_close(struct driver_mem *mem);
 /* First guest address and size of a region. */
 uint64_t driver_region_gpa(unsigned int region);
+/* The front-end address of a guest address. */
+uint64_t driver_uva(uint64_t gpa);
+/* The memory table once more, for a device that will own it. */
+struct gmem *driver_gmem(const struct driver_mem *mem);
 /* A piece of region `region`, zeroed; aborts when it is full. */
 uint64_t driver_alloc(struct driver_mem *mem, unsigned int region, uint64_t size, uint64_t align);
 /* The driver's view of a guest address. */

@@ -65,6 +65,24 @@ PORT_KIND_REGISTER(guest_kind)
 static struct port_kind plain_kind = {.name = "plain"};
 PORT_KIND_REGISTER(plain_kind)
 
+static int
+wire_check(struct port_config *config, struct diag *diag)
+{
+	config->uplink = config->values[0];
+	return 0;
+}
+
+static const struct port_key wire_keys[] = {{"uplink", "PORT", "whose link it follows"}, {0}};
+/* Can be followed, and can follow. */
+static struct port_kind wire_kind = {
+	.name = "wire",
+	.keys = wire_keys,
+	.check = wire_check,
+	.open = guest_open,
+	.close = guest_close,
+	.is_uplink = true,
+};
+
 static void
 test_good(void **state)
 {
@@ -254,6 +272,36 @@ test_check(void **state)
 	port_config_free(&configs[1]);
 }
 
+/* Numbers and words as kinds check them. */
+static void
+test_values(void **state)
+{
+	static const char *const words[] = {"half", "full", "quarter"};
+	const struct port_config config = {.name = "vm0"};
+	unsigned long number = 5;
+	unsigned int word = 5;
+	struct diag diag;
+
+	assert_int_equal(port_config_number(&config, "speed", "0", 0, 100, &number, &diag), 0);
+	assert_int_equal(number, 0);
+	assert_int_equal(port_config_number(&config, "speed", "100", 0, 100, &number, &diag), 0);
+	assert_int_equal(number, 100);
+	assert_int_equal(port_config_number(&config, "speed", "101", 0, 100, &number, &diag), -ERANGE);
+	assert_string_equal(diag.cause, "port vm0: speed: 101 is not in 0..100");
+	assert_string_equal(diag.hint, "speed=100");
+	assert_int_equal(port_config_number(&config, "speed", "fast", 0, 100, &number, &diag), -EINVAL);
+	assert_string_equal(diag.cause, "port vm0: speed: 'fast' is not a number");
+	assert_string_equal(diag.hint, "speed=0..100");
+	assert_int_equal(number, 100);
+
+	assert_int_equal(port_config_word(&config, "duplex", "full", words, 3, &word, &diag), 0);
+	assert_int_equal(word, 1);
+	assert_int_equal(port_config_word(&config, "duplex", "ful", words, 3, &word, &diag), -EINVAL);
+	assert_string_equal(diag.cause, "port vm0: duplex: 'ful' is none of half, full, quarter");
+	assert_string_equal(diag.hint, "duplex=full");
+	assert_int_equal(word, 1);
+}
+
 static int
 open_line(const char *line, struct port **ret_port, struct diag *diag)
 {
@@ -324,6 +372,45 @@ test_table(void **state)
 	assert_int_equal(guest_n_open, 0);
 }
 
+/* A port that is named has to be there: among those on one command line, or open when one joins at run time.
+ */
+static void
+test_uplink(void **state)
+{
+	static const char missing[] = "port b: uplink: there is no port 'up1' that is a NIC";
+	struct port_config configs[3];
+	struct port *port;
+	struct diag diag;
+
+	port_kind_register(&wire_kind);
+	assert_int_equal(port_config_parse(&configs[0], "b=wire,uplink=up1", &diag), 0);
+	assert_int_equal(port_config_parse(&configs[1], "up1=vhost-user", &diag), 0);
+	assert_int_equal(port_config_parse(&configs[2], "up2=wire", &diag), 0);
+	assert_string_equal(configs[0].uplink, "up1");
+	/* Of the wrong kind, or not there; the hint names one that would do. */
+	assert_int_equal(port_config_check(configs, 3, &diag), -ENOENT);
+	assert_string_equal(diag.cause, missing);
+	assert_string_equal(diag.hint, "uplink=up2");
+	port_config_free(&configs[1]);
+	/* The order does not count. */
+	assert_int_equal(port_config_parse(&configs[1], "up1=wire", &diag), 0);
+	assert_int_equal(port_config_check(configs, 3, &diag), 0);
+
+	assert_int_equal(port_config_check_open(&configs[0], &diag), -ENOENT);
+	assert_string_equal(diag.cause, missing);
+	assert_string_equal(
+		diag.hint, "add the NIC first, for example up1=nic,dev=net_af_packet0, or leave uplink= out");
+	assert_int_equal(open_line("up1=vhost-user", &port, &diag), 0);
+	assert_int_equal(port_config_check_open(&configs[0], &diag), -ENOENT);
+	port_close(port);
+	assert_int_equal(open_line("up1=wire", &port, &diag), 0);
+	assert_int_equal(port_config_check_open(&configs[0], &diag), 0);
+	assert_int_equal(port_config_check_open(&configs[2], &diag), 0);
+	port_close(port);
+	for (int i = 0; i < 3; i++)
+		port_config_free(&configs[i]);
+}
+
 static void
 test_table_full(void **state)
 {
@@ -386,11 +473,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),       cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_bad_mac),    cmocka_unit_test(test_bad_long),
-		cmocka_unit_test(test_check),      cmocka_unit_test(test_table),
-		cmocka_unit_test(test_table_full), cmocka_unit_test(test_mac),
-		cmocka_unit_test(test_drop_names),
+		cmocka_unit_test(test_good),    cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_bad_mac), cmocka_unit_test(test_bad_long),
+		cmocka_unit_test(test_check),   cmocka_unit_test(test_values),
+		cmocka_unit_test(test_table),   cmocka_unit_test(test_table_full),
+		cmocka_unit_test(test_mac),     cmocka_unit_test(test_drop_names),
+		cmocka_unit_test(test_uplink),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,10 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "driver.h"
 #include "ring.h"
+#include "ticks.h"
 
 enum { FRESH = 0x80008000u };
 
@@ -417,8 +419,8 @@ notify_round(struct rig *rig, uint64_t tag, bool settle)
 {
 	assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, tag));
 	assert_int_equal(rig_turn(rig, 1), 1);
-	virtq_notify(&rig->vq, &rig->driver.conf);
-	if (settle && rig->vq.notify_pending)
+	virtq_notify(&rig->vq, &rig->driver.conf, 1);
+	if (settle && rig->vq.notify_state != NOTIFY_SETTLED)
 		virtq_notify_settle(&rig->vq, &rig->driver.conf);
 }
 
@@ -475,7 +477,7 @@ test_late_wish_is_served(void **state)
 				driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 				notify_round(rig, i, false);
 				assert_int_equal(calls(rig), 0);
-				assert_true(rig->vq.notify_pending);
+				assert_int_equal(rig->vq.notify_state, NOTIFY_ASKED);
 				driver_interrupts(&rig->driver,
 						  event_idx ? DRIVER_INTERRUPTS_NEXT : DRIVER_INTERRUPTS_ON);
 				/* The turn in which it published, then one in which it did not. */
@@ -483,7 +485,7 @@ test_late_wish_is_served(void **state)
 				assert_int_equal(calls(rig), 0);
 				virtq_notify_service(&rig->vq);
 				assert_int_equal(calls(rig), 1);
-				assert_false(rig->vq.notify_pending);
+				assert_int_equal(rig->vq.notify_state, NOTIFY_SETTLED);
 				drain(rig);
 			}
 			rig_close(rig);
@@ -522,8 +524,8 @@ test_event_index_oracle(void **state)
 				for (uint16_t i = 0; i < n; i++)
 					assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
 				assert_int_equal(rig_turn(rig, n), n);
-				virtq_notify(&rig->vq, &rig->driver.conf);
-				if (rig->vq.notify_pending)
+				virtq_notify(&rig->vq, &rig->driver.conf, n);
+				if (rig->vq.notify_state != NOTIFY_SETTLED)
 					virtq_notify_settle(&rig->vq, &rig->driver.conf);
 				assert_int_equal(calls(rig), want);
 				drain(rig);
@@ -531,6 +533,443 @@ test_event_index_oracle(void **state)
 			}
 			rig_close(rig);
 		}
+}
+
+/*
+ * More than a ring's worth goes back between two sure answers: half of it while the driver polls, then a
+ * whole ring in one burst, just after the driver asked to be told of its first descriptor.
+ */
+static void
+test_packed_event_a_lap_ago(void **state)
+{
+	for (uint16_t n_before = 1; n_before < 4; n_before++) {
+		struct rig *rig = rig_open(TRAIT_PACKED, 8, true);
+
+		rig->driver.conf.call_fd = eventfd(0, EFD_NONBLOCK);
+		driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
+		for (uint16_t i = 0; i < n_before; i++) {
+			notify_round(rig, i, false);
+			assert_int_equal(rig->vq.notify_state, NOTIFY_ASKED);
+			drain(rig);
+		}
+		driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_NEXT);
+		for (uint16_t i = 0; i < 8; i++)
+			assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
+		assert_int_equal(rig_turn(rig, 8), 8);
+		virtq_notify(&rig->vq, &rig->driver.conf, 8);
+		assert_int_equal(calls(rig), 1);
+		rig_close(rig);
+	}
+}
+
+/* The same with lists of three descriptors: a ring is worth a third of the chains then. */
+static void
+test_packed_event_a_lap_of_lists_ago(void **state)
+{
+	const struct driver_buf bufs[3] = {one_buf, one_buf, one_buf};
+	struct rig *rig = rig_open(TRAIT_PACKED, 64, true);
+	unsigned int n_calls = 0;
+
+	rig->driver.conf.call_fd = eventfd(0, EFD_NONBLOCK);
+	atomic_store(&rig->vq.conf, &rig->driver.conf);
+	/* The driver polls while bursts come without a pause, for whole laps; then it asks, and sleeps. */
+	for (unsigned int round = 0; round < 100; round++) {
+		driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
+		for (unsigned int i = 0; i <= round % 30; i++) {
+			assert_true(driver_add(&rig->driver, bufs, 3, DRIVER_DIRECT, i));
+			assert_int_equal(rig_turn(rig, 1), 1);
+			virtq_notify(&rig->vq, &rig->driver.conf, 1);
+			drain(rig);
+		}
+		assert_int_equal(calls(rig), 0);
+		driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_NEXT);
+		for (unsigned int i = 0; i < 21; i++)
+			assert_true(driver_add(&rig->driver, bufs, 3, DRIVER_DIRECT, i));
+		assert_int_equal(rig_turn(rig, 21), 21);
+		virtq_notify(&rig->vq, &rig->driver.conf, 21);
+		virtq_notify_service(&rig->vq);
+		virtq_notify_service(&rig->vq);
+		n_calls = calls(rig);
+		assert_int_equal(n_calls, 1);
+		drain(rig);
+	}
+	rig_close(rig);
+}
+
+/* --- coalescing --- */
+
+enum { COAL_LONG = 1u << 30 };  /* packets; far more than a test has */
+#define COAL_TICKS (1ull << 50) /* days: the tests move the clock */
+
+/* Any traits and ways of asking, in a row. */
+struct coal_case {
+	uint32_t traits;
+	bool event_idx;
+};
+
+static const struct coal_case coal_cases[] = {
+	{0, false},
+	{0, true},
+	{TRAIT_PACKED, false},
+	{TRAIT_PACKED, true},
+};
+enum { COAL_CASES = sizeof(coal_cases) / sizeof(coal_cases[0]) };
+
+static struct rig *
+coal_open(const struct coal_case *its, uint32_t max_packets, uint64_t max_ticks)
+{
+	struct rig *rig = rig_open(its->traits, 256, its->event_idx);
+
+	rig->driver.conf.call_fd = eventfd(0, EFD_NONBLOCK);
+	rig->driver.conf.coal_max_packets = max_packets;
+	rig->driver.conf.coal_max_ticks = max_ticks;
+	atomic_store(&rig->vq.conf, &rig->driver.conf);
+	return rig;
+}
+
+/* The driver sleeps until it is told of the next one. */
+static void
+coal_sleep(struct rig *rig)
+{
+	drain(rig);
+	driver_interrupts(&rig->driver,
+			  rig->driver.conf.event_idx ? DRIVER_INTERRUPTS_NEXT : DRIVER_INTERRUPTS_ON);
+}
+
+/* A turn of the poll loop with a burst of n packets, of n_bufs buffers each; returns the notifications. */
+static unsigned int
+coal_turn(struct rig *rig, uint16_t n, uint16_t n_bufs)
+{
+	for (unsigned int i = 0; i < (unsigned int)n * n_bufs; i++)
+		assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
+	if (n) {
+		assert_int_equal(rig_turn(rig, (uint16_t)(n * n_bufs)), n * n_bufs);
+		virtq_notify(&rig->vq, &rig->driver.conf, n);
+	}
+	virtq_notify_service(&rig->vq);
+	return calls(rig);
+}
+
+/* Time passes for what is held back. */
+static void
+coal_pass(struct rig *rig, uint64_t ticks)
+{
+	rig->vq.coal_since -= ticks;
+}
+
+/* Each 8th packet, whatever the bursts. */
+static void
+test_coal_by_packets(void **state)
+{
+	for (unsigned int c = 0; c < COAL_CASES; c++) {
+		struct rig *rig = coal_open(&coal_cases[c], 8, COAL_TICKS);
+		unsigned int n_packets = 0, n_calls = 0;
+
+		coal_sleep(rig);
+		for (unsigned int i = 0; i < 2000; i++) {
+			unsigned int got = coal_turn(rig, 1, 1);
+
+			n_packets++;
+			n_calls += got;
+			assert_int_equal(got, n_packets % 8 == 0);
+			assert_int_equal(coal_turn(rig, 0, 1), 0);
+			/* Who is not told does not look. */
+			if (got)
+				coal_sleep(rig);
+		}
+		assert_int_equal(n_calls, 250);
+		rig_close(rig);
+	}
+}
+
+/* Frames count, not the buffers that they take. */
+static void
+test_coal_counts_packets(void **state)
+{
+	for (unsigned int c = 0; c < COAL_CASES; c++) {
+		struct rig *rig = coal_open(&coal_cases[c], 8, COAL_TICKS);
+
+		coal_sleep(rig);
+		for (unsigned int i = 1; i <= 80; i++) {
+			assert_int_equal(coal_turn(rig, 1, 4), i % 8 == 0);
+			if (i % 8 == 0)
+				coal_sleep(rig);
+		}
+		rig_close(rig);
+	}
+}
+
+/* A burst larger than the limit is one notification, at once, and the next packet starts anew. */
+static void
+test_coal_large_burst(void **state)
+{
+	for (unsigned int c = 0; c < COAL_CASES; c++) {
+		struct rig *rig = coal_open(&coal_cases[c], 8, COAL_TICKS);
+
+		for (unsigned int i = 0; i < 100; i++) {
+			coal_sleep(rig);
+			assert_int_equal(coal_turn(rig, 7, 1), 0);
+			assert_int_equal(coal_turn(rig, 32, 1), 1);
+			coal_sleep(rig);
+			for (unsigned int k = 0; k < 32; k++)
+				assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, k));
+			assert_int_equal(rig_turn(rig, 32), 32);
+			virtq_notify(&rig->vq, &rig->driver.conf, 32);
+			assert_int_equal(calls(rig), 1);
+			coal_sleep(rig);
+			assert_int_equal(coal_turn(rig, 7, 1), 0);
+			assert_int_equal(coal_turn(rig, 1, 1), 1);
+		}
+		rig_close(rig);
+	}
+}
+
+/* From the first packet on, not from the last, and once. */
+static void
+test_coal_by_time(void **state)
+{
+	for (unsigned int c = 0; c < COAL_CASES; c++) {
+		struct rig *rig = coal_open(&coal_cases[c], COAL_LONG, COAL_TICKS);
+
+		for (unsigned int i = 0; i < 500; i++) {
+			coal_sleep(rig);
+			assert_int_equal(coal_turn(rig, 1, 1), 0);
+			coal_pass(rig, COAL_TICKS / 2);
+			assert_int_equal(coal_turn(rig, 0, 1), 0);
+			assert_int_equal(coal_turn(rig, 2, 1), 0);
+			coal_pass(rig, COAL_TICKS / 2);
+			/* With a burst in that very turn, or without. */
+			assert_int_equal(coal_turn(rig, i % 2, 1), 1);
+			assert_int_equal(rig->vq.notify_state, NOTIFY_SETTLED);
+			assert_int_equal(coal_turn(rig, 0, 1), 0);
+		}
+		rig_close(rig);
+	}
+}
+
+static void
+test_coal_whichever_comes_first(void **state)
+{
+	for (unsigned int c = 0; c < COAL_CASES; c++) {
+		struct rig *rig = coal_open(&coal_cases[c], 3, COAL_TICKS);
+
+		for (unsigned int i = 0; i < 500; i++) {
+			coal_sleep(rig);
+			assert_int_equal(coal_turn(rig, 2, 1), 0);
+			coal_pass(rig, COAL_TICKS);
+			assert_int_equal(coal_turn(rig, 0, 1), 1);
+			coal_sleep(rig);
+			assert_int_equal(coal_turn(rig, 2, 1), 0);
+			coal_pass(rig, COAL_TICKS / 2);
+			assert_int_equal(coal_turn(rig, 1, 1), 1);
+			/* The time before does not count for the next. */
+			coal_sleep(rig);
+			assert_int_equal(coal_turn(rig, 1, 1), 0);
+			coal_pass(rig, COAL_TICKS / 2 + COAL_TICKS / 4);
+			assert_int_equal(coal_turn(rig, 0, 1), 0);
+			coal_pass(rig, COAL_TICKS / 4);
+			assert_int_equal(coal_turn(rig, 0, 1), 1);
+		}
+		rig_close(rig);
+	}
+}
+
+static uint64_t
+now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* The real clock: never before its time. Later than that only by what the machine takes for itself. */
+static void
+test_coal_by_the_clock(void **state)
+{
+	struct rig *rig = coal_open(&coal_cases[0], COAL_LONG, 0);
+	uint64_t start_us = now_us(), start = ticks_now(), least_us = UINT64_MAX, hz;
+
+	while (now_us() - start_us < 20000)
+		;
+	hz = (ticks_now() - start) * 1000000 / (now_us() - start_us);
+	rig->driver.conf.coal_max_ticks = ticks_from_us(1000, hz);
+	for (unsigned int i = 0; i < 20; i++) {
+		uint64_t took_us;
+
+		coal_sleep(rig);
+		start_us = now_us();
+		assert_int_equal(coal_turn(rig, 1, 1), 0);
+		while (coal_turn(rig, 0, 1) == 0)
+			assert_true(now_us() - start_us < 5000000);
+		took_us = now_us() - start_us;
+		assert_true(took_us >= 950);
+		if (took_us < least_us)
+			least_us = took_us;
+	}
+	assert_true(least_us < 2000);
+	rig_close(rig);
+}
+
+static void
+test_ticks(void **state)
+{
+	assert_int_equal(ticks_from_us(0, 2300000000), 0);
+	assert_true(ticks_from_us(1, 0) >= 1);
+	/* Within a thousandth, never less, and no overflow. */
+#ifdef __x86_64__
+	assert_in_range(ticks_from_us(100, 2300000000), 230000, 230230);
+	assert_in_range(ticks_from_us(UINT32_MAX, 5000000000), 5000ull * UINT32_MAX, 5005ull * UINT32_MAX);
+#endif
+}
+
+/* Suppressed stays suppressed, however much has gathered; what comes after the driver's wish is told. */
+static void
+test_coal_suppressed(void **state)
+{
+	for (unsigned int c = 0; c < COAL_CASES; c++) {
+		struct rig *rig = coal_open(&coal_cases[c], 4, COAL_TICKS);
+
+		for (unsigned int i = 0; i < 500; i++) {
+			drain(rig);
+			driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
+			assert_int_equal(coal_turn(rig, 4, 1), 0);
+			assert_int_equal(coal_turn(rig, 3, 1), 0);
+			coal_pass(rig, COAL_TICKS);
+			assert_int_equal(coal_turn(rig, 0, 1), 0);
+			assert_int_equal(rig->vq.notify_state, NOTIFY_SETTLED);
+			coal_sleep(rig);
+			assert_int_equal(coal_turn(rig, 3, 1), 0);
+			assert_int_equal(coal_turn(rig, 1, 1), 1);
+		}
+		rig_close(rig);
+	}
+}
+
+/* An event index that lies ahead is waited for; the window in which it is passed is told. */
+static void
+test_coal_event_ahead(void **state)
+{
+	struct rig *rig = coal_open(&coal_cases[1], 4, COAL_TICKS);
+	uint16_t done = 0;
+
+	for (unsigned int i = 0; i < 10000; i++) {
+		drain(rig);
+		rig->driver.avail->ring[256] = (uint16_t)(done + 9);
+		assert_int_equal(coal_turn(rig, 4, 1), 0);
+		assert_int_equal(coal_turn(rig, 4, 1), 0);
+		/* The tenth is the one; it waits for its window like any other. */
+		assert_int_equal(coal_turn(rig, 2, 1), 0);
+		assert_int_equal(coal_turn(rig, 2, 1), 1);
+		done = (uint16_t)(done + 12);
+	}
+	rig_close(rig);
+}
+
+/* The driver asks and sleeps while a notification is held back that it did not want before. */
+static void
+test_coal_late_wish(void **state)
+{
+	for (unsigned int c = 0; c < COAL_CASES; c++) {
+		struct rig *rig = coal_open(&coal_cases[c], 4, COAL_TICKS);
+
+		for (unsigned int i = 0; i < 500; i++) {
+			drain(rig);
+			driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
+			/* The driver reads the ring, then the device publishes, then it sees the wish. */
+			assert_int_equal(coal_turn(rig, 3, 1), 0);
+			driver_interrupts(&rig->driver, coal_cases[c].event_idx ? DRIVER_INTERRUPTS_NEXT
+										: DRIVER_INTERRUPTS_ON);
+			assert_int_equal(coal_turn(rig, 0, 1), 0);
+			coal_pass(rig, COAL_TICKS);
+			assert_int_equal(coal_turn(rig, 0, 1), 1);
+		}
+		rig_close(rig);
+	}
+}
+
+/* The limit of half a ring: a driver that waits for its buffers must get them back. */
+static void
+test_coal_half_a_ring(void **state)
+{
+	for (unsigned int c = 0; c < COAL_CASES; c++) {
+		struct rig *rig = coal_open(&coal_cases[c], COAL_LONG, COAL_TICKS);
+
+		for (unsigned int lap = 0; lap < 300; lap++) {
+			coal_sleep(rig);
+			for (unsigned int i = 1; i <= 128; i++)
+				assert_int_equal(coal_turn(rig, 1, 1), i == 128);
+		}
+		rig_close(rig);
+	}
+}
+
+/* VIRTIO, "Notifications When Coalescing Parameters Change": what is held back is due under the new ones. */
+static void
+test_coal_change(void **state)
+{
+	for (unsigned int c = 0; c < COAL_CASES; c++) {
+		struct rig *rig = coal_open(&coal_cases[c], 15, COAL_TICKS);
+		struct virtq_conf *conf = &rig->driver.conf;
+
+		/* Fewer packets than have gathered: with the next turn. */
+		coal_sleep(rig);
+		assert_int_equal(coal_turn(rig, 10, 1), 0);
+		conf->coal_max_packets = 11;
+		assert_int_equal(coal_turn(rig, 0, 1), 0);
+		conf->coal_max_packets = 8;
+		assert_int_equal(coal_turn(rig, 0, 1), 1);
+
+		/* Less time than has passed. */
+		coal_sleep(rig);
+		assert_int_equal(coal_turn(rig, 1, 1), 0);
+		coal_pass(rig, COAL_TICKS / 2);
+		conf->coal_max_ticks = COAL_TICKS / 2;
+		assert_int_equal(coal_turn(rig, 0, 1), 1);
+
+		/* Off: with the next turn; with the next burst just as well. */
+		for (uint16_t n = 0; n < 2; n++) {
+			conf->coal_max_packets = 8;
+			conf->coal_max_ticks = COAL_TICKS;
+			coal_sleep(rig);
+			assert_int_equal(coal_turn(rig, 1, 1), 0);
+			conf->coal_max_packets = 0;
+			conf->coal_max_ticks = 0;
+			assert_int_equal(coal_turn(rig, n, 1), 1);
+			assert_int_equal(rig->vq.notify_state, NOTIFY_SETTLED);
+		}
+
+		/* On, while the driver's last "no" may have been stale: not forgotten. */
+		drain(rig);
+		driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
+		assert_int_equal(coal_turn(rig, 1, 1), 0);
+		driver_interrupts(&rig->driver,
+				  conf->event_idx ? DRIVER_INTERRUPTS_NEXT : DRIVER_INTERRUPTS_ON);
+		conf->coal_max_packets = 8;
+		conf->coal_max_ticks = COAL_TICKS;
+		assert_int_equal(coal_turn(rig, 1, 1), 0);
+		coal_pass(rig, COAL_TICKS);
+		assert_int_equal(coal_turn(rig, 0, 1), 1);
+		rig_close(rig);
+	}
+}
+
+/* Without a call descriptor there is nobody to tell, and nothing to hold back. */
+static void
+test_coal_without_call_descriptor(void **state)
+{
+	struct rig *rig = coal_open(&coal_cases[0], 8, COAL_TICKS);
+	int call_fd = rig->driver.conf.call_fd;
+
+	rig->driver.conf.call_fd = -1;
+	for (unsigned int i = 0; i < 100; i++) {
+		drain(rig);
+		assert_int_equal(coal_turn(rig, 1, 1), 0);
+		assert_int_equal(rig->vq.notify_state, NOTIFY_SETTLED);
+	}
+	assert_int_equal(rig->vq.notified, 0);
+	rig->driver.conf.call_fd = call_fd;
+	rig_close(rig);
 }
 
 static void
@@ -597,6 +1036,21 @@ main(void)
 		cmocka_unit_test(test_notification_is_sent_when_wanted),
 		cmocka_unit_test(test_late_wish_is_served),
 		cmocka_unit_test(test_event_index_oracle),
+		cmocka_unit_test(test_packed_event_a_lap_ago),
+		cmocka_unit_test(test_packed_event_a_lap_of_lists_ago),
+		cmocka_unit_test(test_coal_by_packets),
+		cmocka_unit_test(test_coal_counts_packets),
+		cmocka_unit_test(test_coal_large_burst),
+		cmocka_unit_test(test_coal_by_time),
+		cmocka_unit_test(test_coal_whichever_comes_first),
+		cmocka_unit_test(test_coal_by_the_clock),
+		cmocka_unit_test(test_ticks),
+		cmocka_unit_test(test_coal_suppressed),
+		cmocka_unit_test(test_coal_event_ahead),
+		cmocka_unit_test(test_coal_late_wish),
+		cmocka_unit_test(test_coal_half_a_ring),
+		cmocka_unit_test(test_coal_change),
+		cmocka_unit_test(test_coal_without_call_descriptor),
 		cmocka_unit_test(test_full_call_descriptor_is_counted),
 		cmocka_unit_test(test_kicks_are_suppressed_and_wanted_again),
 	};

@@ -44,6 +44,13 @@ rig_random(struct rig *rig, uint32_t below)
 	return (uint32_t)(((uint64_t)(rig->seed >> 8) * below) >> 24);
 }
 
+/* What a modern driver has. */
+static uint16_t
+modern_hdr_len(uint32_t traits)
+{
+	return traits & TRAIT_HASH_REPORT ? 20 : 12;
+}
+
 static struct rig *
 rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, enum variant variant)
 {
@@ -56,6 +63,7 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, enum variant variant)
 	driver_queue_open(&rig->driver, &rig->mem, 2, traits, size, false);
 	rig->driver.conf.hdr_len = hdr_len;
 	rig->driver.conf.frame_max = PORT_FRAME_MAX;
+	rig->driver.conf.offloads = VNET_HOST_OFFLOADS;
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
 	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
@@ -97,18 +105,52 @@ cut(struct rig *rig, uint64_t gpa, uint32_t len, bool writable, unsigned int mos
 	return n;
 }
 
+/* With TRAIT_OFFLOAD, frames of some tags ask for a checksum from SUM_START on, stored at its first two
+ * bytes. */
+enum { SUM_START = 14 };
+
 static bool
-mbuf_is(const struct rte_mbuf *pkt, uint64_t tag, uint32_t len)
+sum_is_asked(const struct rig *rig, uint64_t tag, uint32_t len)
+{
+	return rig->driver.conf.traits & TRAIT_OFFLOAD && tag % 3 == 1 && len >= SUM_START + 2;
+}
+
+/* Byte i of the header in front of a frame from the guest: nonsense where it must not be read. */
+static uint8_t
+header_byte(const struct rig *rig, uint64_t tag, uint32_t len, uint32_t i)
+{
+	if (rig->driver.conf.traits & TRAIT_OFFLOAD) {
+		if (i == 1)
+			return 0; /* gso_type */
+		if (sum_is_asked(rig, tag, len) && (i == 0 || (i >= 6 && i < 10)))
+			return i == 0 ? 0xff : i == 6 ? SUM_START : 0;
+	}
+	return 0xee;
+}
+
+static bool
+mbuf_is(const struct rte_mbuf *pkt, uint64_t tag, uint32_t len, bool summed)
 {
 	uint8_t whole[FRAME_MAX + 16];
+	uint32_t sum = 0;
 	const uint8_t *at;
 
 	if (pkt->pkt_len != len)
 		return false;
 	at = rte_pktmbuf_read(pkt, 0, len, whole);
-	for (uint32_t i = 0; i < len; i++)
-		if (at[i] != pattern(tag, i))
+	for (uint32_t i = SUM_START; i < len && summed; i++) {
+		sum += i % 2 ? pattern(tag, i) : (uint32_t)pattern(tag, i) << 8;
+		sum = (sum & 0xffff) + (sum >> 16);
+	}
+	sum = ~sum & 0xffff;
+	for (uint32_t i = 0; i < len; i++) {
+		uint8_t want = pattern(tag, i);
+
+		if (summed && (i == SUM_START || i == SUM_START + 1))
+			want = (uint8_t)(i == SUM_START ? sum >> 8 : sum);
+		if (at[i] != want)
 			return false;
+	}
 	return true;
 }
 
@@ -125,8 +167,11 @@ for_all(void (*fn)(struct rig *rig))
 
 		for (size_t i = 0; i < n; i++)
 			for (int variant = SPECIALISED; variant <= GENERIC; variant++)
-				for (uint16_t hdr_len = traits & (TRAIT_PACKED | TRAIT_MERGEABLE) ? 12 : 10;
-				     hdr_len <= 12; hdr_len = (uint16_t)(hdr_len + 2)) {
+				for (uint16_t hdr_len =
+					     traits & (TRAIT_PACKED | TRAIT_MERGEABLE | TRAIT_HASH_REPORT)
+						     ? modern_hdr_len(traits)
+						     : 10;
+				     hdr_len <= modern_hdr_len(traits); hdr_len = (uint16_t)(hdr_len + 2)) {
 					struct rig *rig = rig_open(traits, sizes[i], hdr_len, variant);
 
 					fn(rig);
@@ -165,7 +210,8 @@ from_guest_stream(struct rig *rig)
 				break;
 			n_bufs = cut(rig, gpa, hdr_len + len, false, 1 + rig_random(rig, most), bufs);
 			for (uint32_t i = 0; i < hdr_len + len; i++) {
-				uint8_t byte = i < hdr_len ? 0xee : pattern(sent, i - hdr_len);
+				uint8_t byte = i < hdr_len ? header_byte(rig, sent, len, i)
+							   : pattern(sent, i - hdr_len);
 
 				driver_write(&rig->mem, gpa + i, &byte, 1);
 			}
@@ -178,7 +224,8 @@ from_guest_stream(struct rig *rig)
 		n = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts,
 				    (uint16_t)(1 + rig_random(rig, PORT_BURST)));
 		for (uint16_t i = 0; i < n; i++, got++)
-			assert_true(mbuf_is(pkts[i], got, lens[got % slots]));
+			assert_true(mbuf_is(pkts[i], got, lens[got % slots],
+					    sum_is_asked(rig, got, lens[got % slots])));
 		rte_pktmbuf_free_bulk(pkts, n);
 		while (driver_get(&rig->driver, &tag, &written)) {
 			assert_int_equal(tag, returned);
@@ -219,6 +266,39 @@ frame_make(uint64_t tag, uint32_t len)
 	return pkt;
 }
 
+/* Some frames ask for something, or have a hash; what comes of it depends on the traits alone. */
+static void
+frame_mark(struct rte_mbuf *pkt, uint64_t tag)
+{
+	if (tag % 3 == 1) {
+		pkt->ol_flags |= RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_UDP_CKSUM;
+		pkt->l2_len = 14;
+		pkt->l3_len = 24;
+	} else if (tag % 3 == 2) {
+		pkt->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+	}
+	if (tag % 2) {
+		pkt->ol_flags |= RTE_MBUF_F_RX_RSS_HASH;
+		pkt->hash.rss = 0x01020304;
+		pkt->hash.fdir.hi = 3;
+	}
+}
+
+static void
+header_check(const struct rig *rig, uint64_t tag, const uint8_t *header)
+{
+	const uint8_t asks[10] = {1, 0, 0, 0, 0, 0, 38, 0, 6, 0}, valid[10] = {2}, none[10] = {0};
+	const uint8_t hash[8] = {4, 3, 2, 1, 3, 0, 0, 0}, no_hash[8] = {0};
+	const uint32_t traits = rig->driver.conf.traits;
+
+	if (!(traits & TRAIT_OFFLOAD))
+		assert_memory_equal(header, none, 10);
+	else
+		assert_memory_equal(header, tag % 3 == 1 ? asks : tag % 3 == 2 ? valid : none, 10);
+	if (traits & TRAIT_HASH_REPORT)
+		assert_memory_equal(header + 12, tag % 2 ? hash : no_hash, 8);
+}
+
 /* Frames of all lengths into buffers of all shapes; mergeable ones span several. */
 static void
 to_guest_stream(struct rig *rig)
@@ -256,12 +336,13 @@ to_guest_stream(struct rig *rig)
 		for (uint16_t i = 0; i < n; i++) {
 			lens[i] = 14 + rig_random(rig, i % 5 ? 300 : longest);
 			pkts[i] = frame_make(first + i, lens[i]);
+			frame_mark(pkts[i], first + i);
 		}
 		n_sent = rig->to_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
 		rte_pktmbuf_free_bulk(pkts, n);
 		/* Those that were given are somewhere among the n, in order; the rest found no buffer. */
 		for (uint16_t i = 0; i < n && n_seen < n_sent; i++) {
-			uint8_t whole[FRAME_MAX + 2000], header[12];
+			uint8_t whole[FRAME_MAX + 2000], header[20];
 			uint32_t len = 0, num_buffers = 0, k = 0;
 			bool match = true;
 
@@ -275,9 +356,7 @@ to_guest_stream(struct rig *rig)
 				driver_read(&rig->mem, gpa, whole + len, written);
 				if (k == 0) {
 					memcpy(header, whole, hdr_len);
-					num_buffers = hdr_len == 12 ? header[10] + header[11] * 256u : 1;
-					assert_int_equal(header[0], 0);
-					assert_int_equal(header[1], 0);
+					num_buffers = hdr_len >= 12 ? header[10] + header[11] * 256u : 1;
 				}
 				len += written;
 				back++;
@@ -288,6 +367,7 @@ to_guest_stream(struct rig *rig)
 			while (i < n && lens[i] + hdr_len != len)
 				i++;
 			assert_true(i < n);
+			header_check(rig, first + i, header);
 			for (uint32_t b = 0; b < lens[i]; b++)
 				match = match && whole[hdr_len + b] == pattern(first + i, b);
 			assert_true(match);
@@ -330,7 +410,8 @@ test_variants_agree(void **state)
 		const size_t bytes = (size_t)DRIVER_REGION_SIZE * DRIVER_N_REGIONS;
 
 		for (int variant = SPECIALISED; variant <= GENERIC; variant++) {
-			rigs[variant] = rig_open(traits, traits & TRAIT_PACKED ? 100 : 128, 12, variant);
+			rigs[variant] = rig_open(traits, traits & TRAIT_PACKED ? 100 : 128,
+						 modern_hdr_len(traits), variant);
 			to_guest_stream(rigs[variant]);
 		}
 		assert_memory_equal(rigs[0]->mem.file, rigs[1]->mem.file, bytes);
@@ -341,7 +422,8 @@ test_variants_agree(void **state)
 		rig_close(rigs[0]);
 		rig_close(rigs[1]);
 		for (int variant = SPECIALISED; variant <= GENERIC; variant++) {
-			rigs[variant] = rig_open(traits, traits & TRAIT_PACKED ? 100 : 128, 12, variant);
+			rigs[variant] = rig_open(traits, traits & TRAIT_PACKED ? 100 : 128,
+						 modern_hdr_len(traits), variant);
 			from_guest_stream(rigs[variant]);
 		}
 		assert_memory_equal(rigs[0]->mem.file, rigs[1]->mem.file, bytes);
@@ -358,8 +440,8 @@ log_oracle(struct rig *rig, void (*stream)(struct rig *rig))
 {
 	/* What the driver writes is not the device's: compare with the same stream on a queue without the
 	 * log. */
-	struct rig *plain =
-		rig_open(rig->driver.conf.traits & ~(uint32_t)TRAIT_LOG, rig->driver.conf.size, 12, GENERIC);
+	struct rig *plain = rig_open(rig->driver.conf.traits & ~(uint32_t)TRAIT_LOG, rig->driver.conf.size,
+				     rig->driver.conf.hdr_len, GENERIC);
 	unsigned int marked = 0;
 
 	plain->seed = rig->seed;
@@ -383,12 +465,12 @@ test_log_misses_nothing(void **state)
 
 		if (!(traits & TRAIT_LOG))
 			continue;
-		rig = rig_open(traits, 64, 12, SPECIALISED);
+		rig = rig_open(traits, 64, modern_hdr_len(traits), SPECIALISED);
 		log_oracle(rig, to_guest_stream);
 		rig_close(rig);
 
 		/* One step at a time: snapshot, one burst, then every changed page must be marked. */
-		rig = rig_open(traits, 64, 12, SPECIALISED);
+		rig = rig_open(traits, 64, modern_hdr_len(traits), SPECIALISED);
 		before = malloc((size_t)DRIVER_REGION_SIZE * DRIVER_N_REGIONS);
 		for (int round = 0; round < 50; round++) {
 			struct driver_buf buf = {.gpa = driver_region_gpa(0) + 4096 * 20 +
@@ -424,8 +506,9 @@ static void
 test_only_what_cannot_fit_is_lost(void **state)
 {
 	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
-		struct rig *rig = rig_open(traits, 32, 12, SPECIALISED);
-		const uint32_t lens[] = {100, 1500, 188, 189, 64};
+		const uint16_t hdr_len = modern_hdr_len(traits);
+		struct rig *rig = rig_open(traits, 32, hdr_len, SPECIALISED);
+		const uint32_t lens[] = {100, 1500, 200u - hdr_len, 201u - hdr_len, 64};
 		struct rte_mbuf *pkts[5];
 		uint16_t n;
 
@@ -440,7 +523,8 @@ test_only_what_cannot_fit_is_lost(void **state)
 		n = rig->to_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, 5);
 		rte_pktmbuf_free_bulk(pkts, 5);
 		if (traits & TRAIT_MERGEABLE) {
-			/* 1512 bytes take all eight buffers' 1600, but one is gone: 7 * 200 is too little. */
+			/* 1512 bytes (or 1520) take all eight buffers' 1600, but one is gone: 7 * 200 is too
+			 * little. */
 			assert_int_equal(n, 4);
 			assert_int_equal(rig->port_queue.stats.drops[DROP_NO_BUFFER], 1);
 		} else {
@@ -449,6 +533,15 @@ test_only_what_cannot_fit_is_lost(void **state)
 		}
 		rig_close(rig);
 	}
+}
+
+/* The rows below are for headers of 12 bytes: make the first buffer longer for longer ones. */
+static void
+bufs_for(const struct driver_buf row[], unsigned int n, uint16_t hdr_len, struct driver_buf ret_bufs[])
+{
+	memcpy(ret_bufs, row, n * sizeof(row[0]));
+	if (ret_bufs[0].len && ret_bufs[0].len != UINT32_MAX)
+		ret_bufs[0].len += hdr_len - 12u;
 }
 
 /* What a transmit chain can be that is not a frame: each is dropped, counted once, and the chain comes back.
@@ -487,14 +580,17 @@ test_malformed_chains(void **state)
 	for (uint32_t traits = 0; traits < TRAIT_N; traits++)
 		for (size_t i = 0; i < RTE_DIM(rows); i++)
 			for (enum driver_form form = DRIVER_DIRECT; form < DRIVER_N_FORMS; form++) {
-				struct rig *rig = rig_open(traits, 16, 12, SPECIALISED);
-				const struct driver_buf fine = {good, 12 + 60, false};
+				const uint16_t hdr_len = modern_hdr_len(traits);
+				struct rig *rig = rig_open(traits, 16, hdr_len, SPECIALISED);
+				const struct driver_buf fine = {good, hdr_len + 60u, false};
+				struct driver_buf bufs[3];
 				struct rte_mbuf *pkts[PORT_BURST];
 				uint64_t tag;
 				uint32_t written;
 
 				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 1));
-				assert_true(driver_add(&rig->driver, rows[i].bufs, rows[i].n, form, 2));
+				bufs_for(rows[i].bufs, rows[i].n, hdr_len, bufs);
+				assert_true(driver_add(&rig->driver, bufs, rows[i].n, form, 2));
 				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 3));
 				/* The neighbours are fine. */
 				assert_int_equal(rig->from_guest(&rig->queue, &rig->driver.conf,
@@ -534,14 +630,17 @@ test_malformed_receive_chains(void **state)
 
 	for (uint32_t traits = 0; traits < TRAIT_N; traits++)
 		for (size_t i = 0; i < RTE_DIM(rows); i++) {
-			struct rig *rig = rig_open(traits, 16, 12, SPECIALISED);
+			const uint16_t hdr_len = modern_hdr_len(traits);
+			struct rig *rig = rig_open(traits, 16, hdr_len, SPECIALISED);
 			const struct driver_buf fine = {good + 4096, 2000, true};
+			struct driver_buf bufs[2];
 			struct rte_mbuf *pkts[] = {frame_make(1, 100), frame_make(2, 100)};
 			uint8_t byte = 0;
 			uint64_t tag;
 			uint32_t written;
 
-			assert_true(driver_add(&rig->driver, rows[i].bufs, rows[i].n, DRIVER_DIRECT, 1));
+			bufs_for(rows[i].bufs, rows[i].n, hdr_len, bufs);
+			assert_true(driver_add(&rig->driver, bufs, rows[i].n, DRIVER_DIRECT, 1));
 			assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 2));
 			assert_int_equal(
 				rig->to_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, 2), 1);
@@ -555,7 +654,7 @@ test_malformed_receive_chains(void **state)
 				assert_int_equal(byte, 0);
 			}
 			assert_true(driver_get(&rig->driver, &tag, &written));
-			assert_int_equal(written, 112);
+			assert_int_equal(written, hdr_len + 100u);
 			rig_close(rig);
 		}
 }

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "announce.h"
+
+#include <errno.h>
+
+#include "loop.h"
+#include "vnet.h"
+
+static bool
+announce_can_ask(const struct vnet_dev *dev)
+{
+	return dev->vdev.features & FEATURE_MASK(NET_GUEST_ANNOUNCE) && vnet_controlq_is_ours(dev);
+}
+
+/* The status bit and a configuration change; the driver clears the bit by VIRTIO_NET_CTRL_ANNOUNCE_ACK. */
+static void
+announce_ask(struct vnet_dev *dev)
+{
+	struct vnet_settings settings = *dev->settings;
+
+	if (!settings.announce) {
+		settings.announce = true;
+		if (vnet_apply(dev, &settings) < 0)
+			return;
+	}
+	vnet_config_notify(dev);
+}
+
+static void
+announce_in_its_name(struct vnet_dev *dev)
+{
+	/* An address that is all zero is nobody's; nothing to announce then. */
+	dev->vdev.ops->send_rarp(&dev->vdev, dev->settings->mac.addr_bytes);
+}
+
+/* False: the driver has acknowledged, or there is nobody to announce any more. */
+static bool
+announce_round(struct vnet_dev *dev)
+{
+	bool is_first = dev->announce.n_rounds++ == 0;
+
+	if (!dev->vdev.has_features || !dev->link_up)
+		return false;
+	if (!announce_can_ask(dev)) {
+		announce_in_its_name(dev);
+		return true;
+	}
+	if (!is_first) {
+		if (!dev->settings->announce)
+			return false;
+		/* It may have no way to hear us. */
+		announce_in_its_name(dev);
+	}
+	announce_ask(dev);
+	return true;
+}
+
+static void
+announce_next(void *arg)
+{
+	struct vnet_dev *dev = arg;
+	struct announce *announce = &dev->announce;
+
+	if (announce_round(dev) && announce->timer && announce->n_rounds < ANNOUNCE_ROUNDS)
+		loop_timer_set(announce->timer,
+			       ANNOUNCE_FIRST_MS + (announce->n_rounds - 1) * ANNOUNCE_STEP_MS);
+}
+
+int
+vnet_announce(struct vnet_dev *dev)
+{
+	struct announce *announce = &dev->announce;
+
+	if (!dev->vdev.has_features || !dev->link_up)
+		return -ENOTCONN;
+	if (!announce->timer && dev->loop) {
+		announce->timer = loop_timer_add(dev->loop, ANNOUNCE_FIRST_MS, 0, announce_next, dev);
+		if (!announce->timer)
+			return -ENOMEM;
+	}
+	announce_stop(announce);
+	announce_next(dev);
+	return 0;
+}
+
+void
+announce_stop(struct announce *announce)
+{
+	announce->n_rounds = 0;
+	if (announce->timer)
+		loop_timer_stop(announce->timer);
+}
+
+void
+announce_fini(struct announce *announce)
+{
+	loop_timer_remove(announce->timer);
+	announce->timer = NULL;
+}

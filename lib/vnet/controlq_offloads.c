@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The class CTRL_GUEST_OFFLOADS: offloads of frames to the guest (VIRTIO, "Offloads State Configuration"). */
+#include <errno.h>
+#include <linux/virtio_net.h>
+
+#include "controlq.h"
+#include "vnet.h"
+
+/* Bits as in the features, and so are their dependencies ("Feature bit requirements"). */
+static int
+offloads_set(const struct vnet_dev *dev, struct controlq_request *request)
+{
+	const uint64_t csum = FEATURE_MASK(NET_GUEST_CSUM), ecn = FEATURE_MASK(NET_GUEST_ECN),
+		       tso = FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6);
+	uint64_t offloads;
+
+	if (request->len != sizeof(offloads))
+		return -EINVAL;
+	offloads = controlq_le64(request->data);
+	if (offloads & ~(dev->vdev.features & VNET_GUEST_OFFLOADS))
+		return -EOPNOTSUPP;
+	if ((offloads & tso && !(offloads & csum)) || (offloads & ecn && !(offloads & tso)))
+		return -EINVAL;
+	request->settings->offloads = offloads;
+	return 0;
+}
+
+static struct controlq_command offloads_commands[] = {
+	{.name = "GUEST_OFFLOADS_SET",
+	 .class = VIRTIO_NET_CTRL_GUEST_OFFLOADS,
+	 .command = VIRTIO_NET_CTRL_GUEST_OFFLOADS_SET,
+	 .features = FEATURE_MASK(NET_CTRL_GUEST_OFFLOADS),
+	 .run = offloads_set},
+};
+
+CONTROLQ_COMMANDS_REGISTER(offloads_commands)

@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hash: the way of CPUs with GFNI and AVX-512. Compiled for those (meson.build), so nothing here may be
+ * called before hash_way_best() has said so.
+ *
+ * Lists of tuples go to DPDK's function. Eight plain IPv4 frames in a row, which is nearly always, are looked
+ * at and hashed together: less than half the cost.
+ */
+#define ALLOW_EXPERIMENTAL_API /* rte_thash_gfni */
+#define ALLOW_INTERNAL_API     /* the helpers in the same header, inlined into it */
+#include "hash.h"
+
+#include <rte_thash_gfni.h>
+
+#ifdef RTE_THASH_GFNI_DEFINED
+
+/* rte_thash_gfni_bulk() only reads tuples; its parameter does not say so. */
+static void
+hash_gfni_bulk_v4(const struct vnet_hash *hash, const uint8_t *const tuples[], uint16_t n,
+		  uint32_t ret_values[])
+{
+	rte_thash_gfni_bulk(hash->matrices, FLOW_TUPLE_V4, (uint8_t **)(uintptr_t)tuples, ret_values, n);
+}
+
+static void
+hash_gfni_bulk_v6(const struct vnet_hash *hash, const uint8_t *const tuples[], uint16_t n,
+		  uint32_t ret_values[])
+{
+	rte_thash_gfni_bulk(hash->matrices, FLOW_TUPLE_V6, (uint8_t **)(uintptr_t)tuples, ret_values, n);
+}
+
+/* --- eight plain IPv4 frames --- */
+
+enum {
+	HASH_GROUP = 8,
+	HASH_TYPE_AT = 2 * RTE_ETHER_ADDR_LEN, /* 16 bytes from here on have all that is to be checked */
+	HASH_TUPLE_AT = RTE_ETHER_HDR_LEN + 12,
+	/* Shorter ones, which only UDP can be, take the long way. Both loads are within it. */
+	HASH_GROUP_LEN = RTE_ETHER_HDR_LEN + FLOW_IPV4_LEN + FLOW_TCP_LEN,
+	HASH_LANES_PROTO = 0x4444, /* in four lanes of four dwords */
+	HASH_LANES_ALL = 0xffff,
+};
+
+/* Bytes HASH_TYPE_AT .. + 15 of a frame: type, version and words, TOS, length, id, fragment, TTL, protocol.
+ */
+#define HASH_LANE(type, words, tos, len, id, fragment, ttl, proto)                                           \
+	_mm_setr_epi8((char)((type) >> 8), (char)(type), (char)(words), (char)(tos), (char)((len) >> 8),     \
+		      (char)(len), (char)((id) >> 8), (char)(id), (char)((fragment) >> 8), (char)(fragment), \
+		      (char)(ttl), (char)(proto), 0, 0, 0, 0)
+
+static inline __m512i
+hash_lanes(const uint8_t *const frames[4], unsigned int at)
+{
+	__m512i lanes = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(frames[0] + at)));
+
+	lanes = _mm512_inserti32x4(lanes, _mm_loadu_si128((const void *)(frames[1] + at)), 1);
+	lanes = _mm512_inserti32x4(lanes, _mm_loadu_si128((const void *)(frames[2] + at)), 2);
+	return _mm512_inserti32x4(lanes, _mm_loadu_si128((const void *)(frames[3] + at)), 3);
+}
+
+/* Four frames: all are plain IPv4 with TCP or UDP, and the set bits are those with TCP. */
+static inline bool
+hash_lanes_are_plain(__m512i lanes, uint32_t *ret_tcp)
+{
+	const __m512i mask = _mm512_broadcast_i32x4(HASH_LANE(0xffff, 0xff, 0, 0, 0, 0x3fff, 0, 0xff));
+	const __m512i tcp =
+		_mm512_broadcast_i32x4(HASH_LANE(RTE_ETHER_TYPE_IPV4, 0x45, 0, 0, 0, 0, 0, FLOW_PROTO_TCP));
+	const __m512i udp =
+		_mm512_broadcast_i32x4(HASH_LANE(RTE_ETHER_TYPE_IPV4, 0x45, 0, 0, 0, 0, 0, FLOW_PROTO_UDP));
+	/* The length, as a number, to the dword that has the protocol. */
+	const __m512i length_at = _mm512_broadcast_i32x4(
+		_mm_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, 5, 4, -1, -1, -1, -1, -1, -1));
+	__m512i checked = _mm512_and_si512(lanes, mask);
+	__mmask16 is_tcp = _mm512_cmpeq_epi32_mask(checked, tcp);
+	__mmask16 is_udp = _mm512_cmpeq_epi32_mask(checked, udp);
+	__m512i needed = _mm512_mask_blend_epi32(is_tcp, _mm512_set1_epi32(FLOW_IPV4_LEN + FLOW_UDP_LEN),
+						 _mm512_set1_epi32(FLOW_IPV4_LEN + FLOW_TCP_LEN));
+	__mmask16 is_long = _mm512_cmpge_epu32_mask(_mm512_shuffle_epi8(lanes, length_at), needed);
+
+	*ret_tcp = _pext_u32(is_tcp, HASH_LANES_PROTO);
+	return (is_tcp | is_udp) == HASH_LANES_ALL && (is_long & HASH_LANES_PROTO) == HASH_LANES_PROTO;
+}
+
+/*
+ * Eight tuples, each in a lane of a or b. Turned round, so that qword j has byte j of all of them; multiplied
+ * by matrices k .. k + 7 this gives what bytes 0 .. 7 add to byte k of the eight hashes, and likewise bytes
+ * 8 .. 11; the sum of the qwords is byte k.
+ */
+static inline __m256i
+hash_lanes_sum(const uint64_t *matrices, __m512i a, __m512i b)
+{
+	/* Byte 8 j + p of what comes is byte j of tuple p: 16 p + j of a (p below 4) or b (16 p + j - 64). */
+	const __m512i turn = _mm512_setr_epi64(0x7060504030201000, 0x7161514131211101, 0x7262524232221202,
+					       0x7363534333231303, 0x7464544434241404, 0x7565554535251505,
+					       0x7666564636261606, 0x7767574737271707);
+	const __m512i turn_rest = _mm512_add_epi8(turn, _mm512_set1_epi8(8));
+	const __mmask64 from_b = 0xf0f0f0f0f0f0f0f0;
+	/* Byte 3 - k of number p is byte p of qword k; the qwords are 0, 1, 4 and 5 by then. */
+	const __m256i numbers = _mm256_setr_epi8(40, 32, 8, 0, 41, 33, 9, 1, 42, 34, 10, 2, 43, 35, 11, 3, 44,
+						 36, 12, 4, 45, 37, 13, 5, 46, 38, 14, 6, 47, 39, 15, 7);
+	__m512i head = _mm512_mask_permutexvar_epi8(_mm512_permutexvar_epi8(turn, a), from_b, turn, b);
+	__m512i rest = _mm512_maskz_permutexvar_epi8(UINT32_MAX, turn_rest, a);
+	__m512i sum[4], sum01, sum23;
+
+	rest = _mm512_mask_permutexvar_epi8(rest, from_b & UINT32_MAX, turn_rest, b);
+	for (unsigned int k = 0; k < 4; k++)
+		sum[k] = _mm512_xor_si512(
+			_mm512_gf2p8affine_epi64_epi8(head, _mm512_loadu_si512(matrices + k), 0),
+			_mm512_gf2p8affine_epi64_epi8(rest, _mm512_loadu_si512(matrices + 8 + k), 0));
+	sum01 = _mm512_xor_si512(_mm512_unpacklo_epi64(sum[0], sum[1]),
+				 _mm512_unpackhi_epi64(sum[0], sum[1]));
+	sum23 = _mm512_xor_si512(_mm512_unpacklo_epi64(sum[2], sum[3]),
+				 _mm512_unpackhi_epi64(sum[2], sum[3]));
+	sum01 = _mm512_xor_si512(_mm512_shuffle_i64x2(sum01, sum23, 0x44),
+				 _mm512_shuffle_i64x2(sum01, sum23, 0xee));
+	sum01 = _mm512_xor_si512(sum01, _mm512_shuffle_i64x2(sum01, sum01, 0xb1));
+	return _mm512_castsi512_si256(_mm512_permutexvar_epi8(_mm512_castsi256_si512(numbers), sum01));
+}
+
+static inline bool
+hash_group(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint32_t ret_values[],
+	   uint8_t ret_reports[])
+{
+	const uint8_t *frames[HASH_GROUP];
+	uint32_t tcp[2];
+
+	for (unsigned int i = 0; i < HASH_GROUP; i++) {
+		if (unlikely(rte_pktmbuf_data_len(pkts[i]) < HASH_GROUP_LEN))
+			return false;
+		frames[i] = rte_pktmbuf_mtod(pkts[i], const uint8_t *);
+	}
+	if (unlikely(!hash_lanes_are_plain(hash_lanes(frames, HASH_TYPE_AT), &tcp[0]) ||
+		     !hash_lanes_are_plain(hash_lanes(frames + 4, HASH_TYPE_AT), &tcp[1])))
+		return false;
+	_mm256_storeu_si256((void *)ret_values,
+			    hash_lanes_sum(hash->matrices, hash_lanes(frames, HASH_TUPLE_AT),
+					   hash_lanes(frames + 4, HASH_TUPLE_AT)));
+	_mm_storel_epi64((void *)ret_reports,
+			 _mm_mask_blend_epi8((__mmask16)(tcp[0] | tcp[1] << 4),
+					     _mm_set1_epi8((char)hash->plain_report[FLOW_PLAIN_UDP4]),
+					     _mm_set1_epi8((char)hash->plain_report[FLOW_PLAIN_TCP4])));
+	return true;
+}
+
+static uint32_t
+hash_groups(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_values[],
+	    uint8_t ret_reports[])
+{
+	uint32_t done = 0;
+
+	for (unsigned int i = 0; i + HASH_GROUP <= n; i += HASH_GROUP)
+		if (likely(hash_group(hash, pkts + i, ret_values + i, ret_reports + i)))
+			done |= 0xffu << i;
+	return done;
+}
+
+const hash_tuples_fn hash_gfni_v4 = hash_gfni_bulk_v4, hash_gfni_v6 = hash_gfni_bulk_v6;
+const hash_groups_fn hash_gfni_groups = hash_groups;
+
+#else
+
+const hash_tuples_fn hash_gfni_v4, hash_gfni_v6;
+const hash_groups_fn hash_gfni_groups;
+
+#endif

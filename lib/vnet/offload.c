@@ -1,0 +1,259 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "offload.h"
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <rte_byteorder.h>
+#include <rte_ether.h>
+#include <rte_ip.h>
+#include <rte_tcp.h>
+#include <rte_udp.h>
+
+#include "vdev.h"
+
+enum {
+	OFFLOAD_TAGS_MAX = 2,
+	/* Extension headers that are looked at; and what an mbuf's l3_len has bits for. */
+	OFFLOAD_EXTENSIONS_MAX = 8,
+	OFFLOAD_L3_MAX = 511,
+	OFFLOAD_L2_MAX = RTE_ETHER_HDR_LEN + OFFLOAD_TAGS_MAX * RTE_VLAN_HLEN,
+	/* What has to be read to know the layout. */
+	OFFLOAD_HEADERS_MAX = OFFLOAD_L2_MAX + OFFLOAD_L3_MAX + sizeof(struct rte_tcp_hdr),
+	OFFLOAD_TCP_CHECKSUM = offsetof(struct rte_tcp_hdr, cksum),
+	OFFLOAD_UDP_CHECKSUM = offsetof(struct rte_udp_hdr, dgram_cksum),
+};
+
+/* --- what a frame is --- */
+
+struct offload_layout {
+	uint64_t ip; /* RTE_MBUF_F_TX_IPV4 or _IPV6; 0: neither, or not whole, or a fragment */
+	uint8_t proto;
+	uint16_t l2_len, l3_len;
+};
+
+/* The bytes of a frame's front that may be looked at. */
+struct offload_front {
+	const uint8_t *at;
+	uint32_t len;
+};
+
+/* len bytes at offset, or NULL. */
+static const uint8_t *
+front_at(const struct offload_front *front, uint32_t offset, uint32_t len)
+{
+	return offset <= front->len && len <= front->len - offset ? front->at + offset : NULL;
+}
+
+static bool
+layout_ipv4(const struct offload_front *front, struct offload_layout *layout)
+{
+	struct rte_ipv4_hdr ip;
+	const uint8_t *at = front_at(front, layout->l2_len, sizeof(ip));
+
+	if (!at)
+		return false;
+	memcpy(&ip, at, sizeof(ip));
+	layout->l3_len = rte_ipv4_hdr_len(&ip);
+	layout->proto = ip.next_proto_id;
+	return ip.version == 4 && layout->l3_len >= sizeof(ip) &&
+	       front_at(front, layout->l2_len, layout->l3_len) &&
+	       !(ip.fragment_offset & rte_cpu_to_be_16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK));
+}
+
+static bool
+layout_ipv6(const struct offload_front *front, struct offload_layout *layout)
+{
+	uint32_t l3_len = sizeof(struct rte_ipv6_hdr);
+	const uint8_t *at = front_at(front, layout->l2_len, l3_len);
+
+	if (!at || at[0] >> 4 != 6)
+		return false;
+	layout->proto = at[offsetof(struct rte_ipv6_hdr, proto)];
+	for (int i = 0; layout->proto == IPPROTO_HOPOPTS || layout->proto == IPPROTO_ROUTING ||
+			layout->proto == IPPROTO_DSTOPTS;
+	     i++) {
+		/* RFC 8200, "IPv6 Extension Headers": next header, length in units of 8 bytes beyond the
+		 * first. */
+		at = front_at(front, layout->l2_len + l3_len, 8);
+		if (!at || i == OFFLOAD_EXTENSIONS_MAX)
+			return false;
+		layout->proto = at[0];
+		l3_len += 8 + 8u * at[1];
+		if (l3_len > OFFLOAD_L3_MAX)
+			return false;
+	}
+	layout->l3_len = (uint16_t)l3_len;
+	return front_at(front, layout->l2_len, l3_len);
+}
+
+static struct offload_layout
+offload_layout(const struct offload_front *front)
+{
+	struct offload_layout layout = {.l2_len = RTE_ETHER_HDR_LEN};
+	uint64_t ip = 0;
+	uint16_t type = 0;
+
+	for (int tags = 0; tags <= OFFLOAD_TAGS_MAX; tags++) {
+		const uint8_t *at = front_at(front, layout.l2_len - sizeof(type), sizeof(type));
+
+		if (!at)
+			return layout;
+		memcpy(&type, at, sizeof(type));
+		type = rte_be_to_cpu_16(type);
+		if (tags == OFFLOAD_TAGS_MAX || (type != RTE_ETHER_TYPE_VLAN && type != RTE_ETHER_TYPE_QINQ))
+			break;
+		layout.l2_len += RTE_VLAN_HLEN;
+	}
+	if (type == RTE_ETHER_TYPE_IPV4 && layout_ipv4(front, &layout))
+		ip = RTE_MBUF_F_TX_IPV4;
+	else if (type == RTE_ETHER_TYPE_IPV6 && layout_ipv6(front, &layout))
+		ip = RTE_MBUF_F_TX_IPV6;
+	layout.ip = ip;
+	return layout;
+}
+
+/* --- from the guest --- */
+
+/* A request to segment: what is not said plainly and rightly is refused. */
+static bool
+from_guest_segments(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint64_t offloads,
+		    const struct offload_front *front, const struct offload_layout *layout)
+{
+	const uint32_t l4_at = (uint32_t)layout->l2_len + layout->l3_len;
+	uint64_t needs, ip;
+	struct rte_tcp_hdr tcp;
+	const uint8_t *at;
+	uint32_t l4_len;
+
+	switch (hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
+	case VIRTIO_NET_HDR_GSO_TCPV4:
+		needs = FEATURE_MASK(NET_HOST_TSO4);
+		ip = RTE_MBUF_F_TX_IPV4;
+		break;
+	case VIRTIO_NET_HDR_GSO_TCPV6:
+		needs = FEATURE_MASK(NET_HOST_TSO6);
+		ip = RTE_MBUF_F_TX_IPV6;
+		break;
+	default:
+		return false;
+	}
+	if (hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN)
+		needs |= FEATURE_MASK(NET_HOST_ECN);
+	if (~offloads & needs || layout->ip != ip || layout->proto != IPPROTO_TCP ||
+	    hdr->csum_start != l4_at || hdr->csum_offset != OFFLOAD_TCP_CHECKSUM ||
+	    hdr->gso_size < PORT_SEGMENT_MIN)
+		return false;
+	at = front_at(front, l4_at, sizeof(tcp));
+	if (!at)
+		return false;
+	memcpy(&tcp, at, sizeof(tcp));
+	l4_len = (tcp.data_off >> 4) * 4u;
+	if (l4_len < sizeof(tcp) || l4_at + l4_len > frame->pkt_len)
+		return false;
+	/* One segment is an ordinary frame, and has to fit like one. */
+	if (frame->pkt_len - l4_at - l4_len <= hdr->gso_size)
+		return true;
+	frame->l4_len = l4_len & 0xff;
+	frame->tso_segsz = hdr->gso_size;
+	frame->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
+	return true;
+}
+
+static uint64_t
+from_guest_checksum(const struct rte_mbuf *frame, const struct virtio_net_hdr *hdr,
+		    const struct offload_layout *layout)
+{
+	const uint32_t l4_at = (uint32_t)layout->l2_len + layout->l3_len;
+
+	if (!layout->ip || hdr->csum_start != l4_at)
+		return 0;
+	if (layout->proto == IPPROTO_TCP && hdr->csum_offset == OFFLOAD_TCP_CHECKSUM &&
+	    l4_at + sizeof(struct rte_tcp_hdr) <= frame->pkt_len)
+		return layout->ip | RTE_MBUF_F_TX_TCP_CKSUM;
+	if (layout->proto == IPPROTO_UDP && hdr->csum_offset == OFFLOAD_UDP_CHECKSUM &&
+	    l4_at + sizeof(struct rte_udp_hdr) <= frame->pkt_len)
+		return layout->ip | RTE_MBUF_F_TX_UDP_CKSUM;
+	return 0;
+}
+
+bool
+vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint64_t offloads)
+{
+	const uint32_t sum_at = (uint32_t)hdr->csum_start + hdr->csum_offset;
+	uint8_t copy[OFFLOAD_HEADERS_MAX];
+	struct offload_front front;
+	struct offload_layout layout;
+	uint64_t request;
+
+	/* Segmentation needs the checksum too (VIRTIO, driver requirements of "Packet Transmission"); nothing
+	 * in front of the network header has one. */
+	if (!(hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) || !(offloads & FEATURE_MASK(NET_CSUM)) ||
+	    hdr->csum_start < RTE_ETHER_HDR_LEN || sum_at + sizeof(uint16_t) > frame->pkt_len)
+		return false;
+	front.len = RTE_MIN(frame->pkt_len, (uint32_t)sizeof(copy));
+	front.at = rte_pktmbuf_read(frame, 0, front.len, copy);
+	layout = offload_layout(&front);
+	if (hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE &&
+	    !from_guest_segments(frame, hdr, offloads, &front, &layout))
+		return false;
+	request = from_guest_checksum(frame, hdr, &layout);
+	if (!request) {
+		port_sum_store(frame, hdr->csum_start, hdr->csum_offset);
+		return true;
+	}
+	frame->l2_len = layout.l2_len & 0x7f;
+	frame->l3_len = layout.l3_len & 0x1ff;
+	frame->ol_flags |= request;
+	return true;
+}
+
+/* --- to the guest --- */
+
+struct virtio_net_hdr
+vnet_offload_to_guest(const struct rte_mbuf *frame)
+{
+	const uint64_t flags = frame->ol_flags;
+	struct virtio_net_hdr hdr = {0};
+
+	if (!(flags & PORT_REQUESTS)) {
+		if ((flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
+			hdr.flags = VIRTIO_NET_HDR_F_DATA_VALID;
+		return hdr;
+	}
+	hdr.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM;
+	hdr.csum_start = (uint16_t)(frame->l2_len + frame->l3_len);
+	hdr.csum_offset = (flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM ? OFFLOAD_UDP_CHECKSUM
+										     : OFFLOAD_TCP_CHECKSUM;
+	if (flags & RTE_MBUF_F_TX_TCP_SEG) {
+		uint32_t tcp_flags_at = hdr.csum_start + (uint32_t)offsetof(struct rte_tcp_hdr, tcp_flags);
+		const uint8_t *tcp_flags;
+		uint8_t copy;
+
+		hdr.gso_type =
+			flags & RTE_MBUF_F_TX_IPV4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
+		hdr.gso_size = (uint16_t)frame->tso_segsz;
+		hdr.hdr_len = (uint16_t)(hdr.csum_start + frame->l4_len);
+		tcp_flags = rte_pktmbuf_read(frame, tcp_flags_at, 1, &copy);
+		if (tcp_flags && *tcp_flags & RTE_TCP_CWR_FLAG)
+			hdr.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
+	}
+	return hdr;
+}
+
+unsigned int
+vnet_offload_takes(uint64_t offloads)
+{
+	unsigned int takes = TAKES_NOTHING;
+
+	if (offloads & FEATURE_MASK(NET_GUEST_CSUM))
+		takes |= TAKES_CHECKSUM;
+	if (offloads & FEATURE_MASK(NET_GUEST_TSO4))
+		takes |= TAKES_TSO4;
+	if (offloads & FEATURE_MASK(NET_GUEST_TSO6))
+		takes |= TAKES_TSO6;
+	if (offloads & FEATURE_MASK(NET_GUEST_ECN))
+		takes |= TAKES_ECN;
+	return takes;
+}

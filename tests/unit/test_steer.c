@@ -1,0 +1,1473 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Steering and hashing: the published vectors; every type of hash; frames of all shapes, whole, cut short at
+ * each byte and cut over segments, against a parser of another make; both ways to calculate a hash against
+ * the definition, bit by bit; flows that come back where they were sent.
+ *
+ * Segments end where memory ends, so a read beyond one is not a matter of luck.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include <rte_byteorder.h>
+#include <rte_mbuf.h>
+#include <rte_thash.h>
+
+#include "flow.h"
+#include "hash.h"
+#include "port.h"
+#include "steer.h"
+
+enum {
+	FRAME_MAX = 1024,
+	SEGMENTS_MAX = 4096, /* in use at a time */
+	PAGE = 4096,
+};
+
+static uint32_t seed = 1;
+
+static uint32_t
+rnd(uint32_t below)
+{
+	seed = seed * 1664525u + 1013904223u;
+	return (uint32_t)(((uint64_t)(seed >> 8) * below) >> 24);
+}
+
+/* --- memory --- */
+
+static struct {
+	struct rte_mbuf mbufs[SEGMENTS_MAX];
+	uint8_t *pages; /* a page for each, and one behind it that can't be touched */
+	unsigned int n;
+} segments;
+
+static int
+segments_open(void **state)
+{
+	segments.pages = mmap(NULL, 2ul * PAGE * SEGMENTS_MAX, PROT_READ | PROT_WRITE,
+			      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (segments.pages == MAP_FAILED)
+		return -1;
+	for (unsigned int i = 0; i < SEGMENTS_MAX; i++)
+		if (mprotect(segments.pages + (2ul * i + 1) * PAGE, PAGE, PROT_NONE) < 0)
+			return -1;
+	return 0;
+}
+
+/* All frames made so far are gone. */
+static void
+segments_reset(void)
+{
+	segments.n = 0;
+}
+
+static struct rte_mbuf *
+segment_new(const uint8_t *bytes, uint32_t len)
+{
+	unsigned int i = segments.n++;
+	struct rte_mbuf *pkt = &segments.mbufs[i];
+
+	assert_true(i < SEGMENTS_MAX && len <= PAGE);
+	memset(pkt, 0, sizeof(*pkt));
+	pkt->buf_addr = segments.pages + (2ul * i + 1) * PAGE - len;
+	memcpy(pkt->buf_addr, bytes, len);
+	pkt->data_len = (uint16_t)len;
+	pkt->pkt_len = len;
+	pkt->nb_segs = 1;
+	return pkt;
+}
+
+/* First a segment of `first` bytes, then some of `rest` bytes each. */
+static struct rte_mbuf *
+pkt_new(const uint8_t *bytes, uint32_t len, uint32_t first, uint32_t rest)
+{
+	struct rte_mbuf *pkt = segment_new(bytes, RTE_MIN(first, len)), *last = pkt;
+
+	for (uint32_t at = pkt->data_len; at < len; at += last->data_len) {
+		last->next = segment_new(bytes + at, RTE_MIN(rest, len - at));
+		last = last->next;
+		pkt->nb_segs++;
+	}
+	pkt->pkt_len = len;
+	return pkt;
+}
+
+/* --- frames --- */
+
+struct frame {
+	uint8_t bytes[FRAME_MAX];
+	uint32_t len;
+	uint32_t ip;          /* where the IP header is */
+	uint32_t next_header; /* where the type of the next header to be added is written */
+};
+
+static void
+put(struct frame *frame, const void *bytes, uint32_t len)
+{
+	assert_true(frame->len + len <= FRAME_MAX);
+	memcpy(frame->bytes + frame->len, bytes, len);
+	frame->len += len;
+}
+
+static void
+put16(struct frame *frame, uint16_t number)
+{
+	uint8_t bytes[2] = {(uint8_t)(number >> 8), (uint8_t)number};
+
+	put(frame, bytes, 2);
+}
+
+static void
+put_zeros(struct frame *frame, uint32_t len)
+{
+	static const uint8_t zeros[FRAME_MAX];
+
+	put(frame, zeros, len);
+}
+
+static void
+put_ethernet(struct frame *frame, unsigned int n_tags, uint16_t type)
+{
+	static const uint8_t macs[12] = {0x02, 0, 0, 0, 0, 1, 0x02, 0, 0, 0, 0, 2};
+
+	frame->len = 0;
+	put(frame, macs, 12);
+	for (unsigned int i = 0; i < n_tags; i++) {
+		put16(frame, i + 1 < n_tags ? 0x88a8 : 0x8100);
+		put16(frame, (uint16_t)(100 + i));
+	}
+	put16(frame, type);
+	frame->ip = frame->len;
+}
+
+/* `words` of header, so 4 x (words - 5) bytes of options. */
+static void
+put_v4(struct frame *frame, unsigned int n_tags, const uint8_t src[4], const uint8_t dst[4],
+       unsigned int words, uint16_t fragment)
+{
+	put_ethernet(frame, n_tags, 0x0800);
+	put16(frame, (uint16_t)(0x4000 | words << 8));
+	put_zeros(frame, 4);
+	put16(frame, fragment);
+	put16(frame, 0x4000);
+	frame->next_header = frame->len - 1;
+	put_zeros(frame, 2);
+	put(frame, src, 4);
+	put(frame, dst, 4);
+	if (words > 5)
+		put_zeros(frame, (words - 5) * 4);
+}
+
+static void
+put_v6(struct frame *frame, unsigned int n_tags, const uint8_t src[16], const uint8_t dst[16])
+{
+	put_ethernet(frame, n_tags, 0x86dd);
+	put16(frame, 0x6000);
+	put_zeros(frame, 4);
+	put16(frame, 0x3b40);
+	frame->next_header = frame->len - 2;
+	put(frame, src, 16);
+	put(frame, dst, 16);
+}
+
+/* An IPv6 extension header of 8 (1 + units) bytes, zeros behind the first two. */
+static uint32_t
+put_extension(struct frame *frame, uint8_t type, unsigned int units)
+{
+	uint32_t at = frame->len;
+
+	frame->bytes[frame->next_header] = type;
+	frame->next_header = at;
+	put16(frame, (uint16_t)(59 << 8 | units));
+	put_zeros(frame, 8 * (1 + units) - 2);
+	return at;
+}
+
+/* Destination options: padding, as the home address option has to stand at 8 n + 6; then that. */
+static void
+put_home(struct frame *frame, const uint8_t home[16])
+{
+	uint32_t at = put_extension(frame, 60, 2);
+
+	frame->bytes[at + 2] = 1;
+	frame->bytes[at + 3] = 2;
+	frame->bytes[at + 6] = 0xc9;
+	frame->bytes[at + 7] = 16;
+	memcpy(frame->bytes + at + 8, home, 16);
+}
+
+static void
+put_routing_type_2(struct frame *frame, const uint8_t routed[16])
+{
+	uint32_t at = put_extension(frame, 43, 2);
+
+	frame->bytes[at + 2] = 2;
+	frame->bytes[at + 3] = 1;
+	memcpy(frame->bytes + at + 8, routed, 16);
+}
+
+enum { TCP = 6, UDP = 17, ICMP = 1 };
+
+/* The transport header and some payload; with it the lengths. */
+static void
+put_l4(struct frame *frame, uint8_t proto, uint16_t sport, uint16_t dport)
+{
+	uint32_t len;
+
+	frame->bytes[frame->next_header] = proto;
+	put16(frame, sport);
+	put16(frame, dport);
+	put_zeros(frame, proto == TCP ? 16 : 4);
+	put_zeros(frame, 11);
+	len = frame->len - frame->ip;
+	if (frame->bytes[frame->ip] >> 4 == 4) {
+		frame->bytes[frame->ip + 2] = (uint8_t)(len >> 8);
+		frame->bytes[frame->ip + 3] = (uint8_t)len;
+	} else {
+		frame->bytes[frame->ip + 4] = (uint8_t)((len - 40) >> 8);
+		frame->bytes[frame->ip + 5] = (uint8_t)(len - 40);
+	}
+}
+
+/* --- the definition of the hash, and a parser of flat frames --- */
+
+static uint32_t
+toeplitz(const uint8_t *key, const uint8_t *tuple, unsigned int len)
+{
+	uint32_t value = 0;
+
+	for (unsigned int bit = 0; bit < 8 * len; bit++) {
+		if (!(tuple[bit / 8] >> (7 - bit % 8) & 1))
+			continue;
+		for (unsigned int k = 0; k < 32; k++) {
+			unsigned int at = bit + k;
+
+			value ^= (uint32_t)(key[at / 8] >> (7 - at % 8) & 1) << (31 - k);
+		}
+	}
+	return value;
+}
+
+struct outcome {
+	uint8_t report;
+	uint8_t tuple[36];
+	unsigned int len;
+};
+
+static void
+outcome_add(struct outcome *outcome, const uint8_t *bytes, unsigned int len)
+{
+	memcpy(outcome->tuple + outcome->len, bytes, len);
+	outcome->len += len;
+}
+
+/* What VIRTIO asks for, read off a flat frame. */
+static struct outcome
+model(const uint8_t *f, uint32_t len, uint32_t types)
+{
+	struct outcome outcome = {0};
+	const uint8_t *src, *dst, *home, *routed;
+	uint32_t at = 14, end;
+	unsigned int addr_len, tags = 0, proto, l4 = 0;
+	bool v6, extended = false, stop = false;
+	unsigned int etype = len >= 14 ? f[12] << 8 | f[13] : 0;
+
+	while ((etype == 0x8100 || etype == 0x88a8) && tags++ < 2 && len >= at + 4) {
+		etype = f[at + 2] << 8 | f[at + 3];
+		at += 4;
+	}
+	if (etype != 0x0800 && etype != 0x86dd)
+		return outcome;
+	v6 = etype == 0x86dd;
+	if (len < at + (v6 ? 40u : 20u) || f[at] >> 4 != (v6 ? 6 : 4))
+		return outcome;
+	if (!v6) {
+		unsigned int header = (f[at] & 15) * 4u;
+
+		if (header < 20)
+			return outcome;
+		src = home = f + at + 12;
+		dst = routed = f + at + 16;
+		addr_len = 4;
+		proto = f[at + 9];
+		stop = (f[at + 6] << 8 | f[at + 7]) & 0x3fff;
+		end = at + (f[at + 2] << 8 | f[at + 3]);
+		end = RTE_MIN(end, len);
+		at += header;
+	} else {
+		src = home = f + at + 8;
+		dst = routed = f + at + 24;
+		addr_len = 16;
+		proto = f[at + 6];
+		end = at + 40 + (f[at + 4] << 8 | f[at + 5]);
+		end = RTE_MIN(end, len);
+		at += 40;
+		for (unsigned int n = 0; !stop; n++) {
+			unsigned int unit = proto == 51 ? 4 : 8, size;
+
+			if (proto != 0 && proto != 43 && proto != 44 && proto != 50 && proto != 51 &&
+			    proto != 60 && proto != 135 && proto != 139 && proto != 140)
+				break;
+			extended = true;
+			if (n == FLOW_EXTENSIONS_MAX || proto == 50 || at + 8 > end) {
+				stop = true;
+				break;
+			}
+			size = proto == 44   ? 8
+			       : proto == 51 ? (f[at + 1] + 2u) * unit
+					     : (f[at + 1] + 1u) * unit;
+			if (proto == 44 && ((f[at + 2] << 8 | f[at + 3]) & 0xfff9)) {
+				stop = true;
+				break;
+			}
+			if (at + size > end) {
+				stop = true;
+				break;
+			}
+			if (proto == 43 && f[at + 1] == 2 && f[at + 2] == 2 && f[at + 3] == 1)
+				routed = f + at + 8;
+			if (proto == 60) {
+				unsigned int n_options = 0;
+
+				for (uint32_t o = at + 2; o < at + size && n_options < FLOW_OPTIONS_MAX;
+				     n_options++) {
+					if (f[o] == 0) {
+						o++;
+						continue;
+					}
+					if (o + 2 > at + size)
+						break;
+					if (f[o] == 0xc9 && f[o + 1] == 16) {
+						if (o + 18 <= at + size)
+							home = f + o + 2;
+						break;
+					}
+					o += 2u + f[o + 1];
+				}
+			}
+			proto = f[at];
+			at += size;
+		}
+	}
+	if (!stop && ((proto == TCP && at + 20 <= end) || (proto == UDP && at + 8 <= end)))
+		l4 = proto;
+	if (v6 && extended) {
+		if (l4 == TCP && types & 1 << 7)
+			outcome.report = 8;
+		else if (l4 == UDP && types & 1 << 8)
+			outcome.report = 9;
+		else if (types & 1 << 6)
+			outcome.report = 7;
+	}
+	if (outcome.report) {
+		src = home;
+		dst = routed;
+	} else {
+		unsigned int first = v6 ? 3 : 0;
+
+		if (l4 == TCP && types & 2u << first)
+			outcome.report = (uint8_t)(first + 2);
+		else if (l4 == UDP && types & 4u << first)
+			outcome.report = (uint8_t)(first + 3);
+		else if (types & 1u << first)
+			outcome.report = (uint8_t)(first + 1);
+		else
+			return outcome;
+	}
+	outcome_add(&outcome, src, addr_len);
+	outcome_add(&outcome, dst, addr_len);
+	if (outcome.report != 1 && outcome.report != 4 && outcome.report != 7)
+		outcome_add(&outcome, f + at, 4);
+	return outcome;
+}
+
+/* --- hashing --- */
+
+static const uint8_t key[40] = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67,
+				0x25, 0x3d, 0x43, 0xa3, 0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb,
+				0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30,
+				0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
+
+static struct settings_hash
+hash_settings(uint32_t types)
+{
+	struct settings_hash settings = {.types = types, .key_len = sizeof(key)};
+
+	memcpy(settings.key, key, sizeof(key));
+	return settings;
+}
+
+/* Every way this machine has, with every set of types. */
+static struct vnet_hash *hashes[2][HASH_TYPES_ALL + 1];
+static unsigned int n_ways;
+
+static int
+hashes_open(void **state)
+{
+	n_ways = hash_way_best() == HASH_GFNI ? 2 : 1;
+	if (n_ways == 1)
+		print_message("no GFNI on this CPU: the portable way alone is tested\n");
+	for (unsigned int way = 0; way < n_ways; way++)
+		for (uint32_t types = 0; types <= HASH_TYPES_ALL; types++) {
+			struct settings_hash settings = hash_settings(types);
+
+			hashes[way][types] = vnet_hash_new(&settings, (enum hash_way)way);
+			if (!hashes[way][types])
+				return -1;
+		}
+	return segments_open(state);
+}
+
+static int
+hashes_close(void **state)
+{
+	for (unsigned int way = 0; way < n_ways; way++)
+		for (uint32_t types = 0; types <= HASH_TYPES_ALL; types++)
+			vnet_hash_free(hashes[way][types]);
+	return munmap(segments.pages, 2ul * PAGE * SEGMENTS_MAX);
+}
+
+/* The same frame n times over, both ways: all get what is expected. */
+static void
+expect_outcome(struct rte_mbuf *pkt, uint16_t n, uint32_t types, const struct outcome *outcome)
+{
+	uint32_t want = outcome->report ? toeplitz(key, outcome->tuple, outcome->len) : 0;
+
+	for (unsigned int way = 0; way < n_ways; way++) {
+		struct rte_mbuf *pkts[PORT_BURST];
+		uint32_t values[PORT_BURST];
+		uint8_t reports[PORT_BURST];
+
+		memset(values, 0xee, sizeof(values));
+		memset(reports, 0xee, sizeof(reports));
+		for (uint16_t i = 0; i < n; i++)
+			pkts[i] = pkt;
+		vnet_hash_burst(hashes[way][types], pkts, n, HASH_NOT_KNOWN, values, reports);
+		for (uint16_t i = 0; i < n; i++) {
+			assert_int_equal(reports[i], outcome->report);
+			assert_int_equal(values[i], want);
+		}
+		if (n < PORT_BURST)
+			assert_int_equal(reports[n], 0xee);
+	}
+}
+
+static void
+expect_frame(const struct frame *frame, uint32_t types, uint8_t report, const uint8_t *src,
+	     const uint8_t *dst, unsigned int addr_len, const uint8_t *ports)
+{
+	struct outcome outcome = {.report = report}, from_model = model(frame->bytes, frame->len, types);
+
+	if (report) {
+		outcome_add(&outcome, src, addr_len);
+		outcome_add(&outcome, dst, addr_len);
+		if (ports)
+			outcome_add(&outcome, ports, 4);
+	}
+	assert_memory_equal(&outcome, &from_model, sizeof(outcome));
+	segments_reset();
+	for (uint16_t n = 1; n <= PORT_BURST; n = (uint16_t)(n * 2 + 1))
+		expect_outcome(pkt_new(frame->bytes, frame->len, frame->len, 0), n, types, &outcome);
+	expect_outcome(pkt_new(frame->bytes, frame->len, 14, 1), 1, types, &outcome);
+}
+
+/* --- the published vectors --- */
+
+static const struct {
+	const char *dst, *src; /* hexadecimal digits */
+	uint16_t dport, sport;
+	uint32_t two, four;
+	uint16_t queue; /* by the four-tuple, in a table of 128 entries i mod 4 */
+} vectors[] = {
+	{"a18e6450", "420995bb", 1766, 2794, 0x323e8fc2, 0x51ccc178, 0},
+	{"41458c53", "c75c6f02", 4739, 14230, 0xd718262a, 0xc626b0ea, 2},
+	{"0c16cfb8", "1813c65f", 38024, 12898, 0xd2d0a5de, 0x5c2b394a, 2},
+	{"d18ea306", "261bcd1e", 2217, 48228, 0x82989176, 0xafc7327f, 3},
+	{"cabc7f02", "9927a3bf", 1303, 44251, 0x5d1809c5, 0x10e828a2, 2},
+	{"3ffe2501020000030000000000000001", "3ffe250102001fff0000000000000007", 1766, 2794, 0x2cc18cd5,
+	 0x40207d3d, 1},
+	{"ff020000000000000000000000000001", "3ffe050100080000026097fffe40efab", 4739, 14230, 0x0f0c461c,
+	 0xdde51bbf, 3},
+	{"fe800000000000000200f8fffe2167cf", "3ffe1900454500030200f8fffe2167cf", 38024, 44251, 0x4b61e985,
+	 0x02d1feef, 3},
+};
+
+static unsigned int
+from_hex(const char *digits, uint8_t bytes[16])
+{
+	unsigned int n = 0;
+
+	for (; *digits; digits++) {
+		if (*digits == ' ')
+			continue;
+		if (n % 2 == 0)
+			bytes[n / 2] = 0;
+		bytes[n / 2] |=
+			(uint8_t)((*digits <= '9' ? *digits - '0' : *digits - 'a' + 10) << (n % 2 ? 0 : 4));
+		n++;
+	}
+	return n / 2;
+}
+
+static void
+vector_frame(unsigned int i, unsigned int n_tags, uint8_t proto, struct frame *frame)
+{
+	uint8_t src[16], dst[16];
+	unsigned int len = from_hex(vectors[i].dst, dst);
+
+	assert_int_equal(from_hex(vectors[i].src, src), len);
+	if (len == 4)
+		put_v4(frame, n_tags, src, dst, 5, 0x4000);
+	else
+		put_v6(frame, n_tags, src, dst);
+	put_l4(frame, proto, vectors[i].sport, vectors[i].dport);
+}
+
+static struct port_queue from;
+static struct port from_port, to_port;
+
+static void
+ports_make(uint16_t n_from, uint16_t n_to)
+{
+	memset(&from, 0, sizeof(from));
+	memset(&from_port, 0, sizeof(from_port));
+	memset(&to_port, 0, sizeof(to_port));
+	from.port = &from_port;
+	from_port.n_queues = 8;
+	from_port.n_active = n_from;
+	to_port.n_queues = 8;
+	to_port.n_active = n_to;
+}
+
+static struct vnet_settings
+rss_settings(uint32_t types)
+{
+	struct vnet_settings settings = {.n_pairs = 1};
+
+	settings.hash = hash_settings(types);
+	settings.rss.enabled = true;
+	settings.rss.unclassified_queue = 5;
+	settings.rss.table_len = 128;
+	for (unsigned int i = 0; i < 128; i++)
+		settings.rss.table[i] = (uint16_t)(i % 4);
+	return settings;
+}
+
+static struct port_steer *
+steer_make(const struct vnet_settings *settings, uint16_t n_pairs, enum steer_report report,
+	   const struct vnet_flows *flows)
+{
+	struct port_steer *steer = (struct port_steer *)1;
+
+	assert_int_equal(vnet_steer_build(settings, n_pairs, report, flows, &steer), 0);
+	return steer;
+}
+
+static uint16_t
+pick_one(const struct port_steer *steer, struct rte_mbuf *pkt)
+{
+	uint16_t pairs[2] = {0xeeee, 0xeeee};
+
+	steer->pick(steer, &to_port, &from, &pkt, 1, pairs);
+	assert_int_equal(pairs[1], 0xeeee);
+	assert_true(pairs[0] < to_port.n_queues);
+	return pairs[0];
+}
+
+static void
+expect_mark(const struct rte_mbuf *pkt, uint32_t value, uint8_t report)
+{
+	assert_int_equal(!!(pkt->ol_flags & RTE_MBUF_F_RX_RSS_HASH), report != 0);
+	if (!report)
+		return;
+	assert_int_equal(pkt->hash.rss, value);
+	assert_int_equal(pkt->hash.fdir.hi, report);
+}
+
+/* Value, report code and queue, alone and all eight in one burst, tagged and not, TCP and UDP. */
+static void
+test_c97_c119_vectors(void **state)
+{
+	struct vnet_settings settings = rss_settings(HASH_TYPES_ALL);
+	struct vnet_settings two = rss_settings(HASH_TYPE_IPV4 | HASH_TYPE_IPV6);
+	struct port_steer *steer = steer_make(&settings, 8, STEER_REPORT, NULL);
+	struct port_steer *steer_two = steer_make(&two, 8, STEER_REPORT, NULL);
+
+	ports_make(1, 1);
+	for (unsigned int n_tags = 0; n_tags <= 2; n_tags++) {
+		for (unsigned int udp = 0; udp <= 1; udp++) {
+			struct rte_mbuf *pkts[RTE_DIM(vectors)];
+			uint16_t pairs[RTE_DIM(vectors)];
+
+			segments_reset();
+			for (unsigned int i = 0; i < RTE_DIM(vectors); i++) {
+				unsigned int report = i < 5 ? 2 : 5;
+				struct frame frame;
+
+				vector_frame(i, n_tags, udp ? UDP : TCP, &frame);
+				pkts[i] = pkt_new(frame.bytes, frame.len, frame.len, 0);
+				pkts[i]->ol_flags = RTE_MBUF_F_RX_FDIR;
+				assert_int_equal(pick_one(steer, pkts[i]), vectors[i].queue);
+				expect_mark(pkts[i], vectors[i].four, (uint8_t)(report + udp));
+				assert_int_equal(pick_one(steer_two, pkts[i]), vectors[i].two % 128 % 4);
+				expect_mark(pkts[i], vectors[i].two, i < 5 ? 1 : 4);
+				/* Other flags are other people's. */
+				assert_true(pkts[i]->ol_flags & RTE_MBUF_F_RX_FDIR);
+			}
+			steer->pick(steer, &to_port, &from, pkts, RTE_DIM(vectors), pairs);
+			for (unsigned int i = 0; i < RTE_DIM(vectors); i++) {
+				assert_int_equal(pairs[i], vectors[i].queue);
+				expect_mark(pkts[i], vectors[i].four, (uint8_t)((i < 5 ? 2 : 5) + udp));
+			}
+		}
+	}
+	vnet_steer_free(steer);
+	vnet_steer_free(steer_two);
+}
+
+/* --- types --- */
+
+static const uint8_t a4[4] = {10, 1, 2, 3}, b4[4] = {192, 168, 7, 200}, ports[4] = {0x30, 0x39, 0x01, 0xbb};
+static const uint8_t a6[16] = {0x20, 1, 0xd, 0xb8, [15] = 1}, b6[16] = {0x20, 1, 0xd, 0xb8, 9, [15] = 2};
+static const uint8_t home[16] = {0x20, 1, 0xd, 0xb8, 77, [15] = 3},
+		     routed[16] = {0x20, 1, 0xd, 0xb8, 88, [15] = 4};
+enum { SPORT = 0x3039, DPORT = 0x01bb };
+
+enum {
+	V4 = HASH_TYPE_IPV4,
+	TCP4 = HASH_TYPE_TCPV4,
+	UDP4 = HASH_TYPE_UDPV4,
+	V6 = HASH_TYPE_IPV6,
+	TCP6 = HASH_TYPE_TCPV6,
+	UDP6 = HASH_TYPE_UDPV6,
+	EX = HASH_TYPE_IP_EX,
+	TCPEX = HASH_TYPE_TCP_EX,
+	UDPEX = HASH_TYPE_UDP_EX,
+};
+
+static void
+test_c97_types_of_ipv4(void **state)
+{
+	for (unsigned int n_tags = 0; n_tags <= 2; n_tags++) {
+		for (unsigned int words = 5; words <= 15; words += 5) {
+			struct frame tcp, udp, icmp;
+
+			put_v4(&tcp, n_tags, a4, b4, words, 0);
+			put_l4(&tcp, TCP, SPORT, DPORT);
+			put_v4(&udp, n_tags, a4, b4, words, 0);
+			put_l4(&udp, UDP, SPORT, DPORT);
+			put_v4(&icmp, n_tags, a4, b4, words, 0);
+			put_l4(&icmp, ICMP, SPORT, DPORT);
+
+			expect_frame(&tcp, V4 | TCP4 | UDP4, 2, a4, b4, 4, ports);
+			expect_frame(&tcp, TCP4, 2, a4, b4, 4, ports);
+			expect_frame(&tcp, V4 | UDP4, 1, a4, b4, 4, NULL);
+			expect_frame(&tcp, UDP4 | V6 | TCP6 | UDP6 | EX | TCPEX | UDPEX, 0, NULL, NULL, 0,
+				     NULL);
+			expect_frame(&udp, V4 | TCP4 | UDP4, 3, a4, b4, 4, ports);
+			expect_frame(&udp, UDP4, 3, a4, b4, 4, ports);
+			expect_frame(&udp, V4 | TCP4, 1, a4, b4, 4, NULL);
+			expect_frame(&udp, TCP4, 0, NULL, NULL, 0, NULL);
+			expect_frame(&icmp, HASH_TYPES_ALL, 1, a4, b4, 4, NULL);
+			expect_frame(&icmp, HASH_TYPES_ALL & ~V4, 0, NULL, NULL, 0, NULL);
+			expect_frame(&icmp, 0, 0, NULL, NULL, 0, NULL);
+		}
+	}
+}
+
+static void
+test_c97_types_of_ipv6(void **state)
+{
+	for (unsigned int n_tags = 0; n_tags <= 2; n_tags++) {
+		struct frame tcp, udp;
+
+		put_v6(&tcp, n_tags, a6, b6);
+		put_l4(&tcp, TCP, SPORT, DPORT);
+		put_v6(&udp, n_tags, a6, b6);
+		put_l4(&udp, UDP, SPORT, DPORT);
+		/* Without extension headers the types for those do not count. */
+		expect_frame(&tcp, HASH_TYPES_ALL, 5, a6, b6, 16, ports);
+		expect_frame(&tcp, V6 | UDP6, 4, a6, b6, 16, NULL);
+		expect_frame(&tcp, EX | TCPEX | UDPEX | UDP6, 0, NULL, NULL, 0, NULL);
+		expect_frame(&udp, HASH_TYPES_ALL, 6, a6, b6, 16, ports);
+		expect_frame(&udp, V6 | TCP6, 4, a6, b6, 16, NULL);
+		expect_frame(&udp, EX | TCPEX | UDPEX | TCP6, 0, NULL, NULL, 0, NULL);
+	}
+}
+
+static void
+test_c97_types_of_extended(void **state)
+{
+	struct frame tcp, udp, plain_routing;
+
+	put_v6(&tcp, 0, a6, b6);
+	put_extension(&tcp, 0, 1);
+	put_home(&tcp, home);
+	put_routing_type_2(&tcp, routed);
+	put_extension(&tcp, 51, 2); /* its length is in words, less two */
+	tcp.len -= 8;
+	put_l4(&tcp, TCP, SPORT, DPORT);
+	put_v6(&udp, 1, a6, b6);
+	put_home(&udp, home);
+	put_l4(&udp, UDP, SPORT, DPORT);
+	/* Another type of routing header has no address of that kind. */
+	put_v6(&plain_routing, 0, a6, b6);
+	put_routing_type_2(&plain_routing, routed);
+	plain_routing.bytes[plain_routing.ip + 40 + 2] = 4;
+	put_l4(&plain_routing, TCP, SPORT, DPORT);
+
+	expect_frame(&tcp, HASH_TYPES_ALL, 8, home, routed, 16, ports);
+	expect_frame(&tcp, HASH_TYPES_ALL & ~TCPEX, 7, home, routed, 16, NULL);
+	expect_frame(&tcp, HASH_TYPES_ALL & ~(TCPEX | EX), 5, a6, b6, 16, ports);
+	expect_frame(&tcp, V6 | UDP6 | UDPEX, 4, a6, b6, 16, NULL);
+	expect_frame(&tcp, UDP6 | UDPEX | V4, 0, NULL, NULL, 0, NULL);
+	expect_frame(&udp, HASH_TYPES_ALL, 9, home, b6, 16, ports);
+	expect_frame(&udp, HASH_TYPES_ALL & ~UDPEX, 7, home, b6, 16, NULL);
+	expect_frame(&udp, HASH_TYPES_ALL & ~(UDPEX | EX), 6, a6, b6, 16, ports);
+	expect_frame(&plain_routing, HASH_TYPES_ALL, 8, a6, b6, 16, ports);
+}
+
+/* All fragments of a datagram get the same hash, which can't have the ports. */
+static void
+test_fragments_have_no_ports(void **state)
+{
+	static const uint16_t v4[] = {0x2000, 0x0001, 0x2001, 0x1fff};
+	static const uint16_t v6[] = {0x0001, 0x0008, 0x0009, 0xfff8};
+	struct frame frame;
+
+	for (unsigned int i = 0; i < RTE_DIM(v4); i++) {
+		put_v4(&frame, 0, a4, b4, 5, v4[i]);
+		put_l4(&frame, i % 2 ? TCP : UDP, SPORT, DPORT);
+		expect_frame(&frame, HASH_TYPES_ALL, 1, a4, b4, 4, NULL);
+		expect_frame(&frame, TCP4 | UDP4, 0, NULL, NULL, 0, NULL);
+	}
+	put_v4(&frame, 0, a4, b4, 5, 0xc000); /* may not be fragmented; reserved */
+	put_l4(&frame, TCP, SPORT, DPORT);
+	expect_frame(&frame, HASH_TYPES_ALL, 2, a4, b4, 4, ports);
+	for (unsigned int i = 0; i < RTE_DIM(v6); i++) {
+		put_v6(&frame, 0, a6, b6);
+		put_extension(&frame, 44, 0);
+		frame.bytes[frame.len - 6] = (uint8_t)(v6[i] >> 8);
+		frame.bytes[frame.len - 5] = (uint8_t)v6[i];
+		put_l4(&frame, i % 2 ? TCP : UDP, SPORT, DPORT);
+		expect_frame(&frame, HASH_TYPES_ALL, 7, a6, b6, 16, NULL);
+		expect_frame(&frame, HASH_TYPES_ALL & ~EX, 4, a6, b6, 16, NULL);
+	}
+	/* The only fragment is a whole datagram. */
+	put_v6(&frame, 0, a6, b6);
+	put_extension(&frame, 44, 0);
+	put_l4(&frame, UDP, SPORT, DPORT);
+	expect_frame(&frame, HASH_TYPES_ALL, 9, a6, b6, 16, ports);
+}
+
+/* --- frames that lie, and frames that end --- */
+
+enum { N_SHAPES = 14 };
+
+static void
+shape(unsigned int i, struct frame *frame)
+{
+	switch (i) {
+	case 0 ... 5:
+		put_v4(frame, i / 2, a4, b4, 5, 0);
+		put_l4(frame, i % 2 ? TCP : UDP, SPORT, DPORT);
+		break;
+	case 6:
+		put_v4(frame, 0, a4, b4, 11, 0);
+		put_l4(frame, TCP, SPORT, DPORT);
+		break;
+	case 7 ... 10:
+		put_v6(frame, (i - 7) / 2, a6, b6);
+		put_l4(frame, i % 2 ? TCP : UDP, SPORT, DPORT);
+		break;
+	case 11:
+		put_v6(frame, 0, a6, b6);
+		put_extension(frame, 0, 0);
+		put_routing_type_2(frame, routed);
+		put_home(frame, home);
+		put_l4(frame, TCP, SPORT, DPORT);
+		break;
+	case 12:
+		put_v6(frame, 1, a6, b6);
+		for (unsigned int k = 0; k < FLOW_EXTENSIONS_MAX; k++)
+			put_extension(frame, 60, k % 3);
+		put_l4(frame, UDP, SPORT, DPORT);
+		break;
+	default:
+		put_v6(frame, 0, a6, b6);
+		for (unsigned int k = 0; k <= FLOW_EXTENSIONS_MAX; k++)
+			put_extension(frame, 135, 0);
+		put_l4(frame, UDP, SPORT, DPORT);
+		break;
+	}
+}
+
+/* However it is cut into segments, a frame is what its bytes are. */
+static void
+expect_like_model(const uint8_t *bytes, uint32_t len, uint32_t first, uint32_t rest, uint32_t types)
+{
+	struct outcome outcome = model(bytes, len, types);
+	struct rte_mbuf *pkt;
+
+	segments_reset();
+	pkt = pkt_new(bytes, len, first, rest);
+	expect_outcome(pkt, 1, types, &outcome);
+	expect_outcome(pkt, 8, types, &outcome);
+}
+
+static void
+test_n02_cut_at_every_byte(void **state)
+{
+	static const uint32_t types[] = {HASH_TYPES_ALL, V4 | V6 | EX};
+
+	for (unsigned int i = 0; i < N_SHAPES; i++) {
+		struct frame frame;
+
+		shape(i, &frame);
+		for (uint32_t len = 14; len <= frame.len; len++) {
+			for (unsigned int t = 0; t < RTE_DIM(types); t++) {
+				expect_like_model(frame.bytes, len, len, 0, types[t]);
+				for (uint32_t rest = 1; rest < 8; rest++)
+					expect_like_model(frame.bytes, len, 14, rest, types[t]);
+			}
+		}
+		for (uint32_t first = 14; first < frame.len; first++)
+			expect_like_model(frame.bytes, frame.len, first, FRAME_MAX, HASH_TYPES_ALL);
+	}
+}
+
+/* Frames that are right but for some bytes of their headers; whole and in pieces. */
+static void
+test_n02_n15_lies(void **state)
+{
+	for (unsigned int round = 0; round < 200000; round++) {
+		struct frame frame;
+		uint32_t len, first;
+
+		shape(rnd(N_SHAPES), &frame);
+		for (unsigned int n = 1 + rnd(3); n; n--) {
+			uint32_t at = 12 + rnd(frame.len - 12);
+
+			frame.bytes[at] = (uint8_t)(rnd(2) ? rnd(256) : rnd(4));
+		}
+		if (rnd(4) == 0) {
+			static const uint8_t types[] = {0, 43, 44, 50, 51, 59, 60, 135, 6, 17, 255};
+
+			frame.bytes[frame.next_header] = types[rnd(sizeof(types))];
+		}
+		len = rnd(4) ? frame.len : 14 + rnd(frame.len - 13);
+		first = rnd(2) ? len : 14 + rnd(len - 13);
+		expect_like_model(frame.bytes, len, first, 1 + rnd(40), rnd(2) ? HASH_TYPES_ALL : rnd(512));
+	}
+}
+
+/* Every length of IPv4 header and every total length, with all of the frame there. */
+static void
+test_n02_n15_ihl_and_total_length(void **state)
+{
+	struct frame frame;
+
+	for (unsigned int words = 0; words < 16; words++) {
+		put_v4(&frame, 0, a4, b4, 5, 0);
+		put_l4(&frame, TCP, SPORT, DPORT);
+		put_zeros(&frame, 60);
+		frame.bytes[frame.ip] = (uint8_t)(0x40 | words);
+		for (unsigned int total = 0; total < 120; total++) {
+			frame.bytes[frame.ip + 3] = (uint8_t)total;
+			expect_like_model(frame.bytes, frame.len, frame.len, 0, HASH_TYPES_ALL);
+			expect_like_model(frame.bytes, frame.len, 20, 9, HASH_TYPES_ALL);
+		}
+	}
+	/* Padding is no header, whatever it looks like. */
+	put_v4(&frame, 0, a4, b4, 5, 0);
+	put_l4(&frame, UDP, SPORT, DPORT);
+	frame.bytes[frame.ip + 3] = 20;
+	expect_frame(&frame, HASH_TYPES_ALL, 1, a4, b4, 4, NULL);
+}
+
+/* The home address is found behind other options, and not beyond the bound on them or the header's end. */
+static void
+test_home_address_among_options(void **state)
+{
+	for (unsigned int pads = 0; pads < 40; pads++) {
+		struct frame frame;
+		uint32_t at;
+
+		put_v6(&frame, 0, a6, b6);
+		at = put_extension(&frame, 60, 7);
+		/* `pads` of one byte each, then the option; it may stick out of the header. */
+		frame.bytes[at + 2 + pads] = 0xc9;
+		frame.bytes[at + 3 + pads] = 16;
+		memcpy(frame.bytes + at + 4 + pads, home, 16);
+		put_l4(&frame, UDP, SPORT, DPORT);
+		expect_frame(&frame, HASH_TYPES_ALL, 9, pads < FLOW_OPTIONS_MAX ? home : a6, b6, 16, ports);
+	}
+}
+
+/* --- the two ways against the definition --- */
+
+static void
+test_ways_agree_for_every_key(void **state)
+{
+	for (unsigned int key_len = 0; key_len <= SETTINGS_RSS_KEY_LEN; key_len++) {
+		for (unsigned int round = 0; round < 20; round++) {
+			struct settings_hash settings = {.types = HASH_TYPES_ALL,
+							 .key_len = (uint8_t)key_len};
+			uint8_t padded[SETTINGS_RSS_KEY_LEN] = {0}, bytes[PORT_BURST][FLOW_TUPLE_V6];
+			uint32_t converted[SETTINGS_RSS_KEY_LEN / 4];
+			const uint8_t *tuples[PORT_BURST];
+			uint16_t n = (uint16_t)(1 + rnd(PORT_BURST));
+
+			/* What the driver left behind the key's end is not part of it. */
+			for (unsigned int i = 0; i < sizeof(settings.key); i++)
+				settings.key[i] = (uint8_t)rnd(256);
+			memcpy(padded, settings.key, key_len);
+			rte_convert_rss_key((const uint32_t *)padded, converted, sizeof(padded));
+			segments_reset();
+			for (uint16_t i = 0; i < n; i++) {
+				for (unsigned int k = 0; k < FLOW_TUPLE_V6; k++)
+					bytes[i][k] = (uint8_t)(round == 0 ? 0xff : rnd(256));
+				tuples[i] = pkt_new(bytes[i], FLOW_TUPLE_V6, FLOW_TUPLE_V6, 0)->buf_addr;
+			}
+			for (unsigned int way = 0; way < n_ways; way++) {
+				struct vnet_hash *hash = vnet_hash_new(&settings, (enum hash_way)way);
+				uint32_t v4[PORT_BURST + 1], v6[PORT_BURST + 1];
+
+				v4[n] = v6[n] = 0xeeeeeeee;
+				hash->v6(hash, tuples, n, v6);
+				for (uint16_t i = 0; i < n; i++)
+					tuples[i] += FLOW_TUPLE_V6 - FLOW_TUPLE_V4;
+				hash->v4(hash, tuples, n, v4);
+				for (uint16_t i = 0; i < n; i++)
+					tuples[i] -= FLOW_TUPLE_V6 - FLOW_TUPLE_V4;
+				for (uint16_t i = 0; i < n; i++) {
+					uint32_t words[FLOW_TUPLE_V6 / 4];
+
+					for (unsigned int k = 0; k < RTE_DIM(words); k++)
+						words[k] = rte_be_to_cpu_32(
+							((const unaligned_uint32_t *)tuples[i])[k]);
+					assert_int_equal(v6[i], rte_softrss_be(words, RTE_DIM(words),
+									       (uint8_t *)converted));
+					assert_int_equal(v6[i], toeplitz(padded, tuples[i], 36));
+					assert_int_equal(v4[i], toeplitz(padded, tuples[i] + 24, 12));
+				}
+				assert_int_equal(v4[n], 0xeeeeeeee);
+				assert_int_equal(v6[n], 0xeeeeeeee);
+				vnet_hash_free(hash);
+			}
+		}
+	}
+}
+
+/* Bursts of all kinds of frames with random addresses: groups of plain ones, and groups that are not. */
+static void
+test_ways_agree_for_mixed_bursts(void **state)
+{
+	for (unsigned int round = 0; round < 20000; round++) {
+		struct rte_mbuf *pkts[PORT_BURST];
+		struct frame frames[PORT_BURST];
+		uint16_t n = (uint16_t)(rnd(2) ? PORT_BURST : 1 + rnd(PORT_BURST));
+		uint32_t types = rnd(2) ? HASH_TYPES_ALL : rnd(HASH_TYPES_ALL + 1), odd = rnd(20);
+
+		segments_reset();
+		for (uint16_t i = 0; i < n; i++) {
+			shape(rnd(20) < odd ? rnd(N_SHAPES) : rnd(2), &frames[i]);
+			for (unsigned int k = 0; k < 16; k++)
+				frames[i].bytes[frames[i].ip + 8 + rnd(32)] ^=
+					(uint8_t)(k < 2 ? rnd(256) : 0);
+			for (unsigned int k = 12; k < 24; k++)
+				frames[i].bytes[frames[i].ip + k] = (uint8_t)rnd(256);
+			pkts[i] = pkt_new(frames[i].bytes, frames[i].len,
+					  rnd(8) ? frames[i].len : 14 + rnd(frames[i].len - 13), 20);
+		}
+		for (unsigned int way = 0; way < n_ways; way++) {
+			uint32_t values[PORT_BURST];
+			uint8_t reports[PORT_BURST];
+
+			vnet_hash_burst(hashes[way][types], pkts, n, HASH_NOT_KNOWN, values, reports);
+			for (uint16_t i = 0; i < n; i++) {
+				struct outcome want = model(frames[i].bytes, frames[i].len, types);
+
+				assert_int_equal(reports[i], want.report);
+				assert_int_equal(values[i],
+						 want.report ? toeplitz(key, want.tuple, want.len) : 0);
+			}
+		}
+	}
+}
+
+/* --- RSS --- */
+
+static struct rte_mbuf *
+arp_new(void)
+{
+	struct frame frame;
+
+	put_ethernet(&frame, 0, 0x0806);
+	put_zeros(&frame, 46);
+	return pkt_new(frame.bytes, frame.len, frame.len, 0);
+}
+
+static struct rte_mbuf *
+udp_new(uint16_t sport, uint16_t dport)
+{
+	struct frame frame;
+
+	put_v4(&frame, 0, a4, b4, 5, 0);
+	put_l4(&frame, UDP, sport, dport);
+	return pkt_new(frame.bytes, frame.len, frame.len, 0);
+}
+
+static void
+test_c119_unclassified_queue(void **state)
+{
+	struct vnet_settings settings = rss_settings(TCP4);
+	struct port_steer *steer = steer_make(&settings, 8, STEER_REPORT, NULL);
+	struct rte_mbuf *pkt;
+
+	ports_make(1, 8);
+	segments_reset();
+	/* What a NIC said of it is gone. */
+	pkt = arp_new();
+	pkt->ol_flags = RTE_MBUF_F_RX_RSS_HASH;
+	pkt->hash.rss = 2;
+	assert_int_equal(pick_one(steer, pkt), 5);
+	expect_mark(pkt, 0, 0);
+	pkt = udp_new(1, 2);
+	assert_int_equal(pick_one(steer, pkt), 5);
+	expect_mark(pkt, 0, 0);
+	vnet_steer_free(steer);
+	/* A single pair can have it too. */
+	settings.rss.unclassified_queue = 0;
+	settings.rss.table_len = 1;
+	steer = steer_make(&settings, 1, STEER_NO_REPORT, NULL);
+	assert_int_equal(pick_one(steer, pkt), 0);
+	vnet_steer_free(steer);
+}
+
+/* A target that can't be sent to stays the target: its tx drops the frame, no other queue gets it. */
+static void
+test_c120_target_is_kept(void **state)
+{
+	struct vnet_settings settings = rss_settings(UDP4);
+	struct port_steer *steer;
+
+	for (unsigned int i = 0; i < 128; i++)
+		settings.rss.table[i] = 6;
+	steer = steer_make(&settings, 8, STEER_NO_REPORT, NULL);
+	ports_make(8, 2);
+	segments_reset();
+	assert_int_equal(pick_one(steer, udp_new(7, 8)), 6);
+	assert_int_equal(pick_one(steer, arp_new()), 5);
+	vnet_steer_free(steer);
+}
+
+/* Tables of every length; what is not a table of this device is none. */
+static void
+test_c121_tables(void **state)
+{
+	struct vnet_settings settings = rss_settings(UDP4);
+	struct port_steer *steer;
+
+	ports_make(1, 8);
+	for (uint16_t len = 1; len <= 128; len = (uint16_t)(len * 2)) {
+		unsigned int seen = 0;
+
+		settings.rss.table_len = len;
+		for (unsigned int i = 0; i < 128; i++)
+			settings.rss.table[i] = (uint16_t)(i < len ? i % 8 : 7);
+		steer = steer_make(&settings, 8, STEER_NO_REPORT, NULL);
+		segments_reset();
+		for (uint16_t port = 0; port < 200; port++) {
+			struct rte_mbuf *pkt = udp_new(port, 53);
+			uint16_t pair = pick_one(steer, pkt);
+
+			assert_int_equal(pair, (pkt->hash.rss & (len - 1u)) % 8);
+			seen |= 1u << pair;
+		}
+		assert_int_equal(seen, (1u << RTE_MIN(len, 8u)) - 1);
+		vnet_steer_free(steer);
+	}
+	settings.rss.table[5] = 8;
+	assert_int_equal(vnet_steer_build(&settings, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
+	settings.rss.table[5] = 0;
+	settings.rss.unclassified_queue = 8;
+	assert_int_equal(vnet_steer_build(&settings, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
+	settings.rss.unclassified_queue = 0;
+	settings.rss.table_len = 0;
+	assert_int_equal(vnet_steer_build(&settings, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
+	settings.rss.table_len = 96;
+	assert_int_equal(vnet_steer_build(&settings, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
+	settings.rss.table_len = 256;
+	assert_int_equal(vnet_steer_build(&settings, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
+}
+
+/* --- what a NIC has hashed --- */
+
+static void
+test_nic_hash_is_used(void **state)
+{
+	struct vnet_settings settings = rss_settings(HASH_TYPES_ALL);
+	struct port_steer *steer = steer_make(&settings, 8, STEER_REPORT, NULL);
+	struct port_rx_hash rx_hash = {.types = HASH_TYPES_ALL, .key_len = sizeof(key)};
+	const uint32_t planted = 0x12345602;
+	struct frame fragment;
+	struct rte_mbuf *pkt;
+	uint32_t right;
+
+	memcpy(rx_hash.key, key, sizeof(key));
+	ports_make(1, 8);
+	segments_reset();
+	pkt = udp_new(1000, 2000);
+	pick_one(steer, pkt);
+	right = pkt->hash.rss;
+	assert_true(right != planted);
+	/* The value of a port with the same key and types is taken; the report code is ours to find. */
+	from_port.rx_hash = &rx_hash;
+	pkt->ol_flags = RTE_MBUF_F_RX_RSS_HASH;
+	pkt->hash.rss = planted;
+	pkt->hash.fdir.hi = 99;
+	assert_int_equal(pick_one(steer, pkt), 2);
+	expect_mark(pkt, planted, 3);
+	/* Not where the NIC gave none. */
+	pkt->ol_flags = 0;
+	pick_one(steer, pkt);
+	expect_mark(pkt, right, 3);
+	/* Nor for what NICs do not agree about, nor where there is no hash. */
+	put_v4(&fragment, 0, a4, b4, 5, 0x2000);
+	put_l4(&fragment, UDP, 1, 2);
+	pkt = pkt_new(fragment.bytes, fragment.len, fragment.len, 0);
+	pkt->ol_flags = RTE_MBUF_F_RX_RSS_HASH;
+	pkt->hash.rss = planted;
+	pick_one(steer, pkt);
+	expect_mark(pkt, toeplitz(key, (const uint8_t[8]){10, 1, 2, 3, 192, 168, 7, 200}, 8), 1);
+	pkt = arp_new();
+	pkt->ol_flags = RTE_MBUF_F_RX_RSS_HASH;
+	assert_int_equal(pick_one(steer, pkt), 5);
+	expect_mark(pkt, 0, 0);
+	/* Other key, other types, shorter key: calculated. */
+	pkt = udp_new(1000, 2000);
+	for (unsigned int i = 0; i < 3; i++) {
+		struct port_rx_hash differs = rx_hash;
+
+		if (i == 0)
+			differs.key[39] ^= 1;
+		else if (i == 1)
+			differs.types = UDP4;
+		else
+			differs.key_len = 16;
+		from_port.rx_hash = &differs;
+		pkt->ol_flags = RTE_MBUF_F_RX_RSS_HASH;
+		pkt->hash.rss = planted;
+		pick_one(steer, pkt);
+		expect_mark(pkt, right, 3);
+		from_port.rx_hash = NULL;
+	}
+	vnet_steer_free(steer);
+}
+
+/* Whole bursts: the portable way takes the values, and with right ones nothing shows which way it was. */
+static void
+test_nic_hash_in_bursts(void **state)
+{
+	struct rte_mbuf *pkts[PORT_BURST];
+	uint32_t values[PORT_BURST], again[PORT_BURST];
+	uint8_t reports[PORT_BURST];
+
+	segments_reset();
+	for (unsigned int i = 0; i < PORT_BURST; i++)
+		pkts[i] = udp_new((uint16_t)i, 9);
+	for (unsigned int way = 0; way < n_ways; way++) {
+		vnet_hash_burst(hashes[way][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_NOT_KNOWN, values,
+				reports);
+		for (unsigned int i = 0; i < PORT_BURST; i++) {
+			pkts[i]->ol_flags = i % 3 ? RTE_MBUF_F_RX_RSS_HASH : 0;
+			pkts[i]->hash.rss = values[i];
+		}
+		vnet_hash_burst(hashes[way][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_IN_MBUF, again, reports);
+		assert_memory_equal(values, again, sizeof(values));
+	}
+	for (unsigned int i = 0; i < PORT_BURST; i++)
+		pkts[i]->hash.rss = i;
+	vnet_hash_burst(hashes[HASH_PORTABLE][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_IN_MBUF, again,
+			reports);
+	for (unsigned int i = 0; i < PORT_BURST; i++) {
+		assert_int_equal(again[i], i % 3 ? i : values[i]);
+		assert_int_equal(reports[i], 3);
+	}
+}
+
+/* --- flows --- */
+
+static void
+test_c115_one_pair_needs_no_steering(void **state)
+{
+	struct vnet_settings settings = {.n_pairs = 1};
+	struct vnet_flows *flows = vnet_flows_new();
+	struct port_steer *steer;
+
+	assert_null(steer_make(&settings, 1, STEER_NO_REPORT, flows));
+	/* With hash reports there is an object, and one pair all the same. Types are none after a reset. */
+	steer = steer_make(&settings, 1, STEER_REPORT, flows);
+	assert_non_null(steer);
+	ports_make(8, 1);
+	from.idx = 5;
+	segments_reset();
+	for (uint16_t port = 0; port < 100; port++) {
+		struct rte_mbuf *pkt = udp_new(port, 80), *back = udp_new(80, port);
+
+		vnet_flows_learn(flows, 3, &back, 1);
+		pkt->ol_flags = RTE_MBUF_F_RX_RSS_HASH;
+		assert_int_equal(pick_one(steer, pkt), 0);
+		expect_mark(pkt, 0, 0);
+	}
+	vnet_steer_free(steer);
+	vnet_steer_free(NULL);
+	vnet_flows_free(flows);
+	vnet_flows_free(NULL);
+}
+
+/* A frame of each kind, and the one that answers it. */
+static void
+flow_make(unsigned int i, bool back, struct frame *frame)
+{
+	uint16_t sport = (uint16_t)(1024 + i / 5), dport = 443;
+	uint8_t x4[4], y4[4], x6[16], y6[16];
+
+	memcpy(x4, a4, 4);
+	memcpy(y4, b4, 4);
+	memcpy(x6, a6, 16);
+	memcpy(y6, b6, 16);
+	x4[3] = x6[15] = (uint8_t)(i * 7);
+	switch (i % 5) {
+	case 0:
+	case 1:
+		put_v4(frame, i % 3, back ? y4 : x4, back ? x4 : y4, 5, 0);
+		break;
+	case 2:
+		put_v4(frame, 0, back ? y4 : x4, back ? x4 : y4, 6, 0);
+		break;
+	case 3:
+		put_v6(frame, i % 3, back ? y6 : x6, back ? x6 : y6);
+		break;
+	default:
+		put_v6(frame, 0, back ? y6 : x6, back ? x6 : y6);
+		put_extension(frame, 0, 0);
+		break;
+	}
+	put_l4(frame, i % 2 ? TCP : UDP, back ? dport : sport, back ? sport : dport);
+}
+
+static struct rte_mbuf *
+flow_new(unsigned int i, bool back)
+{
+	struct frame frame;
+
+	flow_make(i, back, &frame);
+	return pkt_new(frame.bytes, frame.len, frame.len, 0);
+}
+
+static void
+test_c117_flows_come_back(void **state)
+{
+	enum { N_FLOWS = 300 };
+	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_flows *flows = vnet_flows_new();
+	struct port_steer *steer;
+
+	ports_make(8, 8);
+	for (unsigned int report = 0; report < 2; report++) {
+		unsigned int n_lost = 0;
+
+		steer = steer_make(&settings, 8, report ? STEER_REPORT : STEER_NO_REPORT, flows);
+		segments_reset();
+		for (unsigned int i = 0; i < N_FLOWS; i++) {
+			struct rte_mbuf *pkt = flow_new(i, false);
+
+			vnet_flows_learn(flows, (uint16_t)((i + report) % 8), &pkt, 1);
+		}
+		segments_reset();
+		for (unsigned int i = 0; i < N_FLOWS; i++) {
+			from.idx = (uint16_t)((i + 4) % 8);
+			n_lost += pick_one(steer, flow_new(i, true)) != (i + report) % 8;
+		}
+		/* Of 300 in 4096 places some 11 meet; each pair loses one. */
+		assert_true(n_lost < 30);
+		vnet_steer_free(steer);
+	}
+	vnet_flows_free(flows);
+}
+
+/* Two flows in one place: the later one has it, the other one goes the way of those never seen. */
+static void
+test_c117_collisions(void **state)
+{
+	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_flows *flows = vnet_flows_new();
+	struct port_steer *steer = steer_make(&settings, 8, STEER_NO_REPORT, flows);
+	uint32_t first, other = 0;
+	struct rte_mbuf *pkt;
+	unsigned int i = 0;
+
+	ports_make(8, 8);
+	from.idx = 6;
+	segments_reset();
+	assert_true(flow_digest(flow_new(0, false), &first));
+	do {
+		segments_reset();
+		assert_true(++i < 100000);
+		assert_true(flow_digest(flow_new(i, false), &other));
+	} while ((other ^ first) % 4096 || other == first);
+	pkt = flow_new(0, false);
+	vnet_flows_learn(flows, 2, &pkt, 1);
+	assert_int_equal(pick_one(steer, flow_new(0, true)), 2);
+	assert_int_equal(pick_one(steer, flow_new(i, true)), 6);
+	pkt = flow_new(i, false);
+	vnet_flows_learn(flows, 3, &pkt, 1);
+	assert_int_equal(pick_one(steer, flow_new(i, true)), 3);
+	assert_int_equal(pick_one(steer, flow_new(0, true)), 6);
+	/* A flow moves when the guest moves it. */
+	vnet_flows_learn(flows, 4, &pkt, 1);
+	assert_int_equal(pick_one(steer, flow_new(i, true)), 4);
+	vnet_steer_free(steer);
+	vnet_flows_free(flows);
+}
+
+/* Nothing goes to pairs above those in use, whatever was learnt before. */
+static void
+test_c116_pairs_above_get_nothing(void **state)
+{
+	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_flows *flows = vnet_flows_new();
+	struct port_steer *steer = steer_make(&settings, 8, STEER_NO_REPORT, flows);
+
+	for (uint16_t n_from = 1; n_from <= 8; n_from++) {
+		for (uint16_t n_to = 1; n_to <= 8; n_to++) {
+			ports_make(n_from, n_to);
+			for (unsigned int i = 0; i < 200; i++) {
+				struct rte_mbuf *pkt;
+
+				segments_reset();
+				from.idx = (uint16_t)(i % n_from);
+				pkt = flow_new(i, false);
+				vnet_flows_learn(flows, (uint16_t)(i % 8), &pkt, 1);
+				pkt = i % 7 ? flow_new(rnd(400), true) : arp_new();
+				assert_true(pick_one(steer, pkt) < n_to);
+			}
+		}
+	}
+	vnet_steer_free(steer);
+	vnet_flows_free(flows);
+}
+
+static void
+test_unknown_flows(void **state)
+{
+	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_flows *flows = vnet_flows_new();
+	unsigned int seen[8] = {0};
+
+	for (unsigned int without = 0; without < 2; without++) {
+		struct port_steer *steer = steer_make(&settings, 8, STEER_NO_REPORT, without ? NULL : flows);
+
+		/* As many pairs there as here: the sender's own. */
+		ports_make(8, 8);
+		for (unsigned int i = 0; i < 100; i++) {
+			segments_reset();
+			from.idx = (uint16_t)(i % 8);
+			assert_int_equal(pick_one(steer, flow_new(i, true)), i % 8);
+			assert_int_equal(pick_one(steer, arp_new()), i % 8);
+		}
+		/* Fewer: spread, each flow always to the same. */
+		ports_make(1, 8);
+		for (unsigned int i = 0; i < 800; i++) {
+			uint16_t pair;
+
+			segments_reset();
+			pair = pick_one(steer, flow_new(i, true));
+			seen[pair]++;
+			assert_int_equal(pick_one(steer, flow_new(i, true)), pair);
+			assert_int_equal(pick_one(steer, arp_new()), 0);
+		}
+		vnet_steer_free(steer);
+	}
+	for (unsigned int i = 0; i < 8; i++)
+		assert_true(seen[i] > 120 && seen[i] < 280);
+	vnet_flows_free(flows);
+}
+
+/* With flows, the guest is still told the hash. */
+static void
+test_hash_report_with_flows(void **state)
+{
+	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_flows *flows = vnet_flows_new();
+	struct port_steer *steer;
+	struct rte_mbuf *pkt, *back;
+
+	settings.hash = hash_settings(HASH_TYPES_ALL);
+	steer = steer_make(&settings, 8, STEER_REPORT, flows);
+	ports_make(8, 8);
+	segments_reset();
+	for (unsigned int i = 0; i < RTE_DIM(vectors); i++) {
+		struct frame frame;
+
+		vector_frame(i, 0, TCP, &frame);
+		pkt = pkt_new(frame.bytes, frame.len, frame.len, 0);
+		from.idx = (uint16_t)i;
+		assert_int_equal(pick_one(steer, pkt), i);
+		expect_mark(pkt, vectors[i].four, i < 5 ? 2 : 5);
+	}
+	back = udp_new(7, 9);
+	vnet_flows_learn(flows, 6, &back, 1);
+	pkt = udp_new(7, 9);
+	assert_int_equal(pick_one(steer, pkt), 6);
+	expect_mark(pkt, toeplitz(key, (const uint8_t[12]){10, 1, 2, 3, 192, 168, 7, 200, 0, 7, 0, 9}, 12),
+		    3);
+	vnet_steer_free(steer);
+	/* Without reports, what a NIC left is taken away. */
+	steer = steer_make(&settings, 8, STEER_NO_REPORT, flows);
+	pick_one(steer, pkt);
+	expect_mark(pkt, 0, 0);
+	vnet_steer_free(steer);
+	vnet_flows_free(flows);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_c97_c119_vectors),
+		cmocka_unit_test(test_c97_types_of_ipv4),
+		cmocka_unit_test(test_c97_types_of_ipv6),
+		cmocka_unit_test(test_c97_types_of_extended),
+		cmocka_unit_test(test_fragments_have_no_ports),
+		cmocka_unit_test(test_n02_cut_at_every_byte),
+		cmocka_unit_test(test_n02_n15_lies),
+		cmocka_unit_test(test_n02_n15_ihl_and_total_length),
+		cmocka_unit_test(test_home_address_among_options),
+		cmocka_unit_test(test_ways_agree_for_every_key),
+		cmocka_unit_test(test_ways_agree_for_mixed_bursts),
+		cmocka_unit_test(test_c115_one_pair_needs_no_steering),
+		cmocka_unit_test(test_c116_pairs_above_get_nothing),
+		cmocka_unit_test(test_c117_flows_come_back),
+		cmocka_unit_test(test_c117_collisions),
+		cmocka_unit_test(test_unknown_flows),
+		cmocka_unit_test(test_c119_unclassified_queue),
+		cmocka_unit_test(test_c120_target_is_kept),
+		cmocka_unit_test(test_c121_tables),
+		cmocka_unit_test(test_nic_hash_is_used),
+		cmocka_unit_test(test_nic_hash_in_bursts),
+		cmocka_unit_test(test_hash_report_with_flows),
+	};
+
+	return cmocka_run_group_tests(tests, hashes_open, hashes_close);
+}
