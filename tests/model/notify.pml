@@ -11,6 +11,8 @@
  * sleeps, and not all is taken. Spin finds that as an invalid end state.
  *
  *   -DEVENT_IDX   the driver asks by used_event instead of by flag
+ *   -DCOALESCE    bursts are held back, any of them, until some later turn: then asked with the fence
+ *   -DNO_DUE      what is held back never comes due: has to fail
  *   -DNO_SETTLE   without settling: has to fail (the check can fail)
  *   -DNO_DRIVER_FENCE  a driver without its fence: has to fail
  */
@@ -48,6 +50,7 @@ active proctype device()
 	byte signalled = 0;    /* used index when the driver was last asked for sure */
 	bool pending = false;  /* the last "no" may be stale */
 	bool fresh = false;    /* asked since the last service turn */
+	bool held = false;     /* not asked: held back */
 	bool wanted;
 
 	do
@@ -63,11 +66,33 @@ active proctype device()
 		wanted = mem_wanted;
 #endif
 		if
+#ifdef COALESCE
+		:: held = true; pending = false
+#endif
 		:: wanted ->
 			/* The kernel's side of write() is full of locked instructions: a fence. */
-			atomic { dev_fence(); notified = true; signalled = dev_used; pending = false }
-		:: else -> atomic { pending = true; fresh = true }
+			atomic { dev_fence(); notified = true; signalled = dev_used; pending = false; held = false }
+		:: !wanted -> atomic { pending = true; fresh = true; held = false }
 		fi
+#ifndef NO_DUE
+	:: held -> /* due, sooner or later */
+		atomic { dev_fence() };
+#ifdef EVENT_IDX
+		atomic { wanted = (mem_event >= signalled && mem_event < dev_used) };
+#else
+		wanted = mem_wanted;
+#endif
+		atomic {
+			if
+			:: wanted -> notified = true
+			:: else -> skip
+			fi;
+			signalled = dev_used;
+			held = false;
+			pending = false
+		}
+	:: dev_used == N && !pending && !held -> break
+#endif
 #ifndef NO_SETTLE
 	:: pending -> /* the service turn */
 		if
@@ -88,7 +113,9 @@ active proctype device()
 				pending = false
 			}
 		fi
+#ifdef NO_DUE
 	:: dev_used == N && !pending -> break
+#endif
 #else
 	:: dev_used == N -> break
 #endif

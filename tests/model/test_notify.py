@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """The notification scheme of lib/virtq/notify.c, proved on a model by Spin: every interleaving under x86's memory order.
 
-Two variants have to hold; four have to fail, each lacking one thing that the scheme depends on: without them a proof
-could be one of nothing.
+The scheme has to hold for both ways in which a driver asks, and with bursts that are held back anywhere (coalescing);
+the others have to fail, each lacking one thing that the scheme depends on: without them a proof could be one of nothing.
 """
 import pathlib
 import re
@@ -47,6 +47,14 @@ class Notify(unittest.TestCase):
 
     def test_event_index_more_buffers(self):
         self.holds("-DEVENT_IDX", "-DN=7")
+
+    def test_held_back(self):
+        for defines in ((), ("-DEVENT_IDX",), ("-DN=7",), ("-DEVENT_IDX", "-DN=7")):
+            self.holds("-DCOALESCE", *defines)
+
+    def test_held_back_needs_to_come_due(self):
+        for defines in ((), ("-DEVENT_IDX",)):
+            self.fails("-DCOALESCE", "-DNO_DUE", *defines)
 
     def test_flag_needs_settling(self):
         self.fails("-DNO_SETTLE")
