@@ -26,7 +26,6 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 import vnictest  # noqa: E402
 
-NULLGUEST = os.environ.get("NULLGUEST")
 BACKEND_MEM_MIB = 512
 HUGEPAGES_WANTED = 320  # the back-end's memory, and what the guests need
 HUGEPAGES_RESERVED = 1024
@@ -61,15 +60,20 @@ class NotPossible(Exception):
     """This machine can't measure now; the text says why and what to do."""
 
 
-def nullguest_path():
-    """$NULLGUEST, or where meson puts it beside the vnicd under test or in build/."""
-    tried = [NULLGUEST] if NULLGUEST else [
-        pathlib.Path(vnictest.VNICD).resolve().parents[1] / "tests/perf/nullguest",
-        vnictest.ROOT / "build/tests/perf/nullguest"]
+def program_path(name):
+    """$NAME, or where meson puts it beside the vnicd under test or in build/."""
+    chosen = os.environ.get(name.upper())
+    tried = [chosen] if chosen else [
+        pathlib.Path(vnictest.VNICD).resolve().parents[1] / "tests/perf" / name,
+        vnictest.ROOT / "build/tests/perf" / name]
     for path in tried:
         if os.access(path, os.X_OK):
             return str(path)
-    raise NotPossible("no nullguest at " + " or ".join(map(str, tried)) + ": build first, or set NULLGUEST")
+    raise NotPossible(f"no {name} at " + " or ".join(map(str, tried)) + f": build first, or set {name.upper()}")
+
+
+def nullguest_path():
+    return program_path("nullguest")
 
 
 # --- The machine -----------------------------------------------------------------------------------------------------
@@ -208,6 +212,10 @@ class Vnicd(Backend):
         if not finals:
             return None
         return sum(n for port in json.loads(finals[-1])["ports"].values() for n in port["drops"].values())
+
+    def version(self):
+        done = subprocess.run([self.binary, "--version"], capture_output=True, text=True, check=False)
+        return f"{self.binary}: {done.stdout.strip()}"
 
 
 class Testpmd(Backend):
@@ -375,6 +383,12 @@ def cpu_model():
     return m.group(1) if m else platform.machine()
 
 
+def facts(cpus):
+    """What a figure is worth nothing without."""
+    return {"time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "cpu": cpu_model(), "kernel": platform.release(),
+            "cpus": {"forward": cpus.forward, "guest": cpus.guest, "control": cpus.control}}
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0],
                                      epilog="workloads: " + " ".join(WORKLOADS))
@@ -405,10 +419,8 @@ def main():
                              say=lambda s: print(s, file=sys.stderr, flush=True))
     except NotPossible as error:
         sys.exit(f"compare.py: {error}")
-    pathlib.Path(args.output).write_text(json.dumps({
-        "time": time.strftime("%Y-%m-%dT%H:%M:%S%z"), "cpu": cpu_model(), "kernel": platform.release(),
-        "cpus": {"forward": cpus.forward, "guest": cpus.guest, "control": cpus.control},
-        "a": args.a.version(), "b": args.b.version(), "workloads": result}, indent=1) + "\n")
+    pathlib.Path(args.output).write_text(json.dumps(
+        {**facts(cpus), "a": args.a.version(), "b": args.b.version(), "workloads": result}, indent=1) + "\n")
     print(table(args.a, args.b, result))
     noisy_runs = sum(bool(r["noise"]) for row in result.values() for runs in row["runs"].values() for r in runs)
     leaks = sum(r["conserved"] is False for row in result.values() for runs in row["runs"].values() for r in runs)

@@ -15,6 +15,7 @@
 #include <sys/resource.h>
 #include <time.h>
 
+#include "control.h"
 #include "distance.h"
 #include "fail.h"
 #include "guest_mem.h"
@@ -34,6 +35,10 @@ struct options {
 	bool both;
 	bool imix;
 	bool json;
+	bool control_errors_ok;
+	bool read_headers;
+	unsigned control; /* enum control_feature */
+	enum frame_kind frames;
 	enum ring_shape shape;
 	enum traffic_touch touch;
 	enum traffic_mode mode;
@@ -53,6 +58,7 @@ struct guest {
 	struct guest_mem mem;
 	struct ring to_guest; /* virtqueue 0 */
 	struct ring from_guest;
+	struct control control; /* virtqueue 2, if anything is to be commanded */
 	struct vhost_frontend frontend;
 };
 
@@ -66,6 +72,7 @@ struct period {
 static const char *const touch_names[] = {"none", "one", "all"};
 static const char *const mode_names[] = {"saturated", "paced", "latency"};
 static const char *const shape_names[] = {"dpdk", "linux"};
+static const char *const frames_names[] = {"plain", "udp", "vlan"};
 
 /* 7 : 4 : 1, mixed so that every stretch of the ring has all of them. */
 static const uint16_t imix_pattern[] = {64, 570, 64, 64, 1518, 64, 570, 64, 570, 64, 64, 570};
@@ -94,7 +101,14 @@ static const char usage_text[] =
 	"  --no-mergeable           do without VIRTIO_NET_F_MRG_RXBUF\n"
 	"  --shape dpdk|linux       whose buffers to imitate (dpdk)\n"
 	"  --touch none|one|all     payload lines the guests write and read (one)\n"
+	"  --read-headers           the receiver reads each header even with --touch none\n"
 	"  --frame-size N           64 to 9000, without FCS (64)\n"
+	"  --frames plain|udp|vlan  always the same addresses; IPv4/UDP of ever new flows; the same, tagged\n"
+	"                           (plain)\n"
+	"  --rss                    on all ports: RSS with a table of 128 entries, all of them queue pair 0\n"
+	"  --hash-report            on all ports: headers with hashes\n"
+	"  --filter                 on all ports: receive filter with 64 MAC addresses and 100 VLANs\n"
+	"  --control-errors-ok      go on when the back-end refuses commands for these three\n"
 	"  --imix                   7 x 64, 4 x 570, 1 x 1518 instead\n"
 	"  --direction a2b|both     (both, with two sockets)\n"
 	"  --mode saturated|paced|latency  (saturated)\n"
@@ -163,6 +177,12 @@ options_check(struct options *options)
 		usage_error("--mode paced needs --pps");
 	if (options->mode == TRAFFIC_LATENCY && options->touch != TOUCH_ONE)
 		usage_error("--mode latency works with --touch one only");
+	if (options->mode == TRAFFIC_LATENCY && options->frames != FRAME_PLAIN)
+		usage_error("--mode latency works with --frames plain only");
+	if (options->control & CONTROL_HASH_REPORT && options->frames == FRAME_PLAIN)
+		usage_error("--hash-report needs --frames udp or vlan: others have no hash");
+	if (options->control & CONTROL_FILTER && options->frames != FRAME_VLAN)
+		usage_error("--filter needs --frames vlan: it lets no others in");
 	if (options->n_sockets == 1)
 		options->both = false;
 }
@@ -190,7 +210,13 @@ options_parse(struct options *options, int argc, char **argv)
 		NO_MERGEABLE,
 		SHAPE,
 		TOUCH,
+		READ_HEADERS,
 		FRAME_SIZE,
+		FRAMES,
+		RSS,
+		HASH_REPORT,
+		FILTER,
+		CONTROL_ERRORS_OK,
 		IMIX,
 		DIRECTION,
 		MODE,
@@ -214,7 +240,13 @@ options_parse(struct options *options, int argc, char **argv)
 		{"no-mergeable", no_argument, NULL, NO_MERGEABLE},
 		{"shape", required_argument, NULL, SHAPE},
 		{"touch", required_argument, NULL, TOUCH},
+		{"read-headers", no_argument, NULL, READ_HEADERS},
 		{"frame-size", required_argument, NULL, FRAME_SIZE},
+		{"frames", required_argument, NULL, FRAMES},
+		{"rss", no_argument, NULL, RSS},
+		{"hash-report", no_argument, NULL, HASH_REPORT},
+		{"filter", no_argument, NULL, FILTER},
+		{"control-errors-ok", no_argument, NULL, CONTROL_ERRORS_OK},
 		{"imix", no_argument, NULL, IMIX},
 		{"direction", required_argument, NULL, DIRECTION},
 		{"mode", required_argument, NULL, MODE},
@@ -277,8 +309,26 @@ options_parse(struct options *options, int argc, char **argv)
 		case TOUCH:
 			options->touch = choice(name, optarg, touch_names, 3);
 			break;
+		case READ_HEADERS:
+			options->read_headers = true;
+			break;
 		case FRAME_SIZE:
 			options->frame_size = whole_number(name, optarg, FRAME_LEN_MIN, FRAME_LEN_MAX);
+			break;
+		case FRAMES:
+			options->frames = choice(name, optarg, frames_names, 3);
+			break;
+		case RSS:
+			options->control |= CONTROL_RSS;
+			break;
+		case HASH_REPORT:
+			options->control |= CONTROL_HASH_REPORT;
+			break;
+		case FILTER:
+			options->control |= CONTROL_FILTER;
+			break;
+		case CONTROL_ERRORS_OK:
+			options->control_errors_ok = true;
 			break;
 		case IMIX:
 			options->imix = true;
@@ -334,24 +384,30 @@ guest_open(struct guest *guest, const struct options *options, const struct ring
 	   unsigned port)
 {
 	char letter = (char)('A' + port), ring_name[16];
-	size_t size, to_guest_size;
+	struct ring *const rings[] = {&guest->to_guest, &guest->from_guest, &guest->control.ring};
+	size_t size, to_guest_size, control_at;
 	uint64_t gpa_delta;
 
 	snprintf(guest->name, sizeof(guest->name), "port %c", letter);
 	vhost_frontend_connect(&guest->frontend, guest->name, options->sockets[port], options->server,
 			       (unsigned)options->wait_s);
-	vhost_frontend_negotiate(&guest->frontend, config);
+	vhost_frontend_negotiate(&guest->frontend, config, options->control);
 
 	snprintf(ring_name, sizeof(ring_name), "port %c rx", letter);
 	to_guest_size = ring_plan(&guest->to_guest, config, RING_TO_GUEST, ring_name);
 	snprintf(ring_name, sizeof(ring_name), "port %c tx", letter);
-	size = to_guest_size + ring_plan(&guest->from_guest, config, RING_FROM_GUEST, ring_name);
+	control_at = to_guest_size + ring_plan(&guest->from_guest, config, RING_FROM_GUEST, ring_name);
+	/* Last, and always there: everything else lies in the same places with it or without. */
+	snprintf(ring_name, sizeof(ring_name), "port %c control", letter);
+	size = control_at + control_plan(&guest->control, config, ring_name);
 	guest_mem_open(&guest->mem, size, options->pages);
 	gpa_delta = GUEST_MEM_GPA - (uint64_t)guest->mem.va;
 	ring_place(&guest->to_guest, config, guest->mem.va, gpa_delta);
 	ring_place(&guest->from_guest, config, guest->mem.va + to_guest_size, gpa_delta);
-	vhost_frontend_start(&guest->frontend, &guest->mem,
-			     (struct ring *[2]){&guest->to_guest, &guest->from_guest});
+	control_place(&guest->control, guest->mem.va + control_at, gpa_delta);
+	guest->control.errors = options->control_errors_ok ? CONTROL_ERRORS_COUNTED : CONTROL_ERRORS_FATAL;
+	vhost_frontend_start(&guest->frontend, &guest->mem, rings, options->control ? 3 : 2);
+	control_run(&guest->control, options->control);
 }
 
 static void
@@ -360,6 +416,7 @@ guest_close(struct guest *guest)
 	vhost_frontend_close(&guest->frontend);
 	ring_free(&guest->to_guest);
 	ring_free(&guest->from_guest);
+	control_free(&guest->control);
 	guest_mem_close(&guest->mem);
 }
 
@@ -383,8 +440,10 @@ traffic_plan(struct traffic *traffic, const struct options *options, const struc
 		flow->to = &to->to_guest;
 		flow->word = flow->check.next = (uint64_t)(0xa0 + i) << SEQ_TAG_SHIFT;
 		/* A guest with mergeable buffers reads each header, unless it looks at nothing. */
-		flow->read_header = config->mergeable && (options->touch != TOUCH_NONE ||
-							  config->frame_len_max > flow->to->data_len);
+		if (config->mergeable && (options->read_headers || options->touch != TOUCH_NONE ||
+					  config->frame_len_max > flow->to->data_len))
+			flow->header =
+				options->control & CONTROL_HASH_REPORT ? HEADER_READ_HASH : HEADER_READ;
 	}
 	for (unsigned i = 0; i < options->n_sockets; i++) {
 		traffic->rings[traffic->n_rings++] = &guests[i].to_guest;
@@ -404,6 +463,7 @@ counters_subtract(struct flow_counters *a, const struct flow_counters *b)
 	a->duplicated -= b->duplicated;
 	a->reordered -= b->reordered;
 	a->foreign -= b->foreign;
+	a->unhashed -= b->unhashed;
 }
 
 static double
@@ -493,9 +553,9 @@ report_flow_json(const char *name, const struct flow_counters *c, const char *en
 {
 	printf("\"%s\":{\"sent\":%lu,\"taken\":%lu,\"delivered\":%lu,\"bytes\":%lu,\"unsent\":%lu,\"lost\":%"
 	       "lu,"
-	       "\"duplicated\":%lu,\"reordered\":%lu,\"foreign\":%lu}%s",
+	       "\"duplicated\":%lu,\"reordered\":%lu,\"foreign\":%lu,\"unhashed\":%lu}%s",
 	       name, c->posted, c->taken, c->delivered, c->bytes, c->unsent, c->lost, c->duplicated,
-	       c->reordered, c->foreign, end);
+	       c->reordered, c->foreign, c->unhashed, end);
 }
 
 static void
@@ -511,6 +571,13 @@ report_json(const struct options *options, const struct guest *guests, const str
 	       options->mergeable ? "true" : "false", options->in_order ? "true" : "false",
 	       shape_names[options->shape], touch_names[options->touch], mode_names[options->mode]);
 	printf(options->imix ? "\"imix\"" : "%lu", options->frame_size);
+	printf(",\"frames\":\"%s\",\"rss\":%s,\"filter\":%s,\"hash_report\":%s,\"hdr_len\":%u,"
+	       "\"control_ok\":%u,\"control_errors\":%u",
+	       frames_names[options->frames], options->control & CONTROL_RSS ? "true" : "false",
+	       options->control & CONTROL_FILTER ? "true" : "false",
+	       options->control & CONTROL_HASH_REPORT ? "true" : "false", guests[0].to_guest.hdr_len,
+	       guests[0].control.n_ok + guests[1].control.n_ok,
+	       guests[0].control.n_errors + guests[1].control.n_errors);
 	printf(",\"burst\":%lu,\"page_kib\":%u,\"tsc_hz\":%.0f,\"seconds\":%.4f,\"mpps\":%.4f,\"gbps\":%.4f,",
 	       options->burst, guests[0].mem.page_kib, traffic->tsc_hz, period->seconds, sums.mpps,
 	       sums.gbps);
@@ -550,6 +617,13 @@ report_text(const struct options *options, const struct guest *guests, const str
 	       options->packed ? "packed" : "split", options->ring_size,
 	       options->mergeable ? "mergeable" : "not mergeable", options->in_order ? "in order, " : "",
 	       shape_names[options->shape], touch_names[options->touch], guests[0].mem.page_kib);
+	if (options->control)
+		printf("%s frames,%s%s%s; control commands: %u ok, %u refused\n",
+		       frames_names[options->frames], options->control & CONTROL_RSS ? " rss" : "",
+		       options->control & CONTROL_FILTER ? " filter" : "",
+		       options->control & CONTROL_HASH_REPORT ? " hash report" : "",
+		       guests[0].control.n_ok + guests[1].control.n_ok,
+		       guests[0].control.n_errors + guests[1].control.n_errors);
 	printf("delivered: %.3f Mpps, %.3f Gbit/s in %.2f s\n", sums.mpps, sums.gbps, period->seconds);
 	for (unsigned i = 0; i < traffic->n_flows; i++) {
 		const struct flow_counters *c = &period->flows[i];
@@ -562,6 +636,8 @@ report_text(const struct options *options, const struct guest *guests, const str
 		flow_counters_get(&traffic->flows[i], &total);
 		printf("       whole run: sent %lu, taken %lu, delivered %lu, missing %ld\n", total.posted,
 		       total.taken, total.delivered, (long)(total.posted - total.delivered));
+		if (options->control & CONTROL_HASH_REPORT)
+			printf("       without a hash: %lu\n", total.unhashed);
 	}
 	if (traffic->mode == TRAFFIC_LATENCY) {
 		printf("latency one way, ns: p50 %.0f, p99 %.0f, p99.9 %.0f, max %.0f (%lu probes, %lu "
@@ -618,6 +694,8 @@ main(int argc, char **argv)
 		.in_order = options.in_order,
 		.mergeable = options.mergeable,
 		.shape = options.shape,
+		.hdr_len = options.control & CONTROL_HASH_REPORT ? VNET_HDR_LEN_HASHED : VNET_HDR_LEN,
+		.frame_kind = options.frames,
 		.size = (uint32_t)options.ring_size,
 		.frame_len_max = options.imix ? 1518 : one_length,
 		.frame_pattern = options.imix ? imix_pattern : &one_length,

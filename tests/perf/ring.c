@@ -38,14 +38,14 @@ ring_shape(struct ring *ring, const struct ring_config *config)
 		ring->frame_off = LINUX_FROM_GUEST_OFF;
 		ring->data_len = DPDK_DATA_LEN;
 	} else if (config->mergeable) {
-		ring->frame_off = VNET_HDR_LEN;
-		ring->data_len = LINUX_MERGEABLE_LEN - VNET_HDR_LEN;
+		ring->frame_off = ring->hdr_len;
+		ring->data_len = LINUX_MERGEABLE_LEN - ring->hdr_len;
 	} else {
 		ring->desc_per_slot = 2;
 		ring->frame_off = LINE;
 		ring->data_len = LINUX_SMALL_LEN;
 	}
-	ring->hdr_off = ring->desc_per_slot == 2 ? 0 : ring->frame_off - VNET_HDR_LEN;
+	ring->hdr_off = ring->desc_per_slot == 2 ? 0 : ring->frame_off - ring->hdr_len;
 	ring->data_off = ring->frame_off;
 	/* Without mergeable buffers a frame must fit in one; what is sent is always one. */
 	if (ring->data_len < frame_max && (!to_guest || !config->mergeable))
@@ -67,25 +67,23 @@ ring_plan(struct ring *ring, const struct ring_config *config, enum ring_directi
 	ring->direction = direction;
 	ring->size = config->size;
 	ring->in_order = config->in_order;
+	ring->hdr_len = config->hdr_len;
+	ring->word_off = frame_word_off(config->frame_kind);
+	ring->ports_off = frame_ports_off(config->frame_kind);
 	ring->kick_fd = ring->call_fd = -1;
 	snprintf(ring->name, sizeof(ring->name), "%s", name);
 	ring_shape(ring, config);
 	ring->n_slots = ring->size / ring->desc_per_slot;
+	/*
+	 * One slot less than there are buffers to receive in: else each buffer would see the same frame lap
+	 * after lap. In-order devices count on all descriptors being used in turn.
+	 */
+	if (direction == RING_FROM_GUEST && config->frame_kind != FRAME_PLAIN && !config->in_order)
+		ring->n_slots--;
 	ring->ops->layout(ring, parts);
 	return round_up(parts[0], RING_PART_ALIGN) + round_up(parts[1], RING_PART_ALIGN) +
 	       round_up(parts[2], RING_PART_ALIGN) +
 	       round_up(ring->n_slots * ring->slot_stride, RING_PART_ALIGN);
-}
-
-/* An Ethernet frame of an experimental type; traffic.c writes its numbers behind the header. */
-static void
-frame_build(uint8_t *frame, uint32_t len)
-{
-	static const uint8_t eth[14] = {0x02, 0, 0, 0, 0, 0x0b, 0x02, 0, 0, 0, 0, 0x0a, 0x88, 0xb5};
-
-	memcpy(frame, eth, sizeof(eth));
-	for (uint32_t i = sizeof(eth); i < len; i++)
-		frame[i] = (uint8_t)i;
 }
 
 void
@@ -116,12 +114,12 @@ ring_place(struct ring *ring, const struct ring_config *config, uint8_t *mem, ui
 		uint32_t frame_len = config->frame_pattern[slot % config->n_pattern];
 
 		if (ring->direction == RING_FROM_GUEST) {
-			frame_build(ring_frame(ring, (uint16_t)slot), frame_len);
-			ring->slot_len[slot] = VNET_HDR_LEN + frame_len;
+			frame_build(config->frame_kind, slot, ring_frame(ring, (uint16_t)slot), frame_len);
+			ring->slot_len[slot] = ring->hdr_len + frame_len;
 		} else if (ring->desc_per_slot == 2) {
-			ring->slot_len[slot] = VNET_HDR_LEN;
+			ring->slot_len[slot] = ring->hdr_len;
 		} else {
-			ring->slot_len[slot] = VNET_HDR_LEN + ring->data_len;
+			ring->slot_len[slot] = ring->hdr_len + ring->data_len;
 		}
 		ring->free_slots[ring->free_tail++] = (uint16_t)slot;
 	}

@@ -15,12 +15,17 @@
 #include <stdint.h>
 #include <stddef.h>
 
+#include "frame.h"
+
 #ifndef __x86_64__
 #error "the null guest relies on x86 store ordering"
 #endif
 
 enum {
-	VNET_HDR_LEN = 12, /* with VIRTIO_F_VERSION_1, mergeable or not */
+	VNET_HDR_LEN = 12,        /* with VIRTIO_F_VERSION_1, mergeable or not */
+	VNET_HDR_LEN_HASHED = 20, /* with VIRTIO_NET_F_HASH_REPORT */
+	VNET_HDR_REPORT_OFF = 16, /* then: hash_report, 16 bits */
+	VNET_HASH_REPORT_UDP4 = 3,
 	RING_BATCH_MAX = 512,
 };
 
@@ -34,7 +39,9 @@ struct ring_config {
 	bool in_order;
 	bool mergeable;
 	enum ring_shape shape;
-	uint32_t size; /* descriptors */
+	uint32_t hdr_len; /* VNET_HDR_LEN or VNET_HDR_LEN_HASHED */
+	uint32_t size;    /* descriptors */
+	enum frame_kind frame_kind;
 	uint32_t frame_len_max;
 	const uint16_t *frame_pattern; /* frame length of slot i is frame_pattern[i % n_pattern] */
 	uint32_t n_pattern;
@@ -88,6 +95,11 @@ struct ring_ops {
 	void (*post)(struct ring *ring, const uint16_t *slots, unsigned n);
 	/* Whether the device asks for a kick. Fenced by the caller. */
 	bool (*wants_kick)(const struct ring *ring);
+	/* For a ring without slots (control.c): one chain, a buffer to read and one to write, posted; and
+	 * whether it has come back. The ring's size is even. */
+	void (*request)(struct ring *ring, uint64_t out_gpa, uint32_t out_len, uint64_t in_gpa,
+			uint32_t in_len);
+	bool (*answered)(struct ring *ring);
 };
 
 struct ring {
@@ -95,6 +107,9 @@ struct ring {
 	/* Where the frames are: slot i starts at slots + i * slot_stride. */
 	uint8_t *slots;
 	size_t slot_stride;
+	uint32_t hdr_len;
+	uint32_t word_off;  /* of the number in the frame */
+	uint32_t ports_off; /* of the UDP ports in the frame; 0: none */
 	uint32_t hdr_off;   /* of the virtio-net header in the slot */
 	uint32_t frame_off; /* of the frame in the slot */
 	uint32_t n_slots;

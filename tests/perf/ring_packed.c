@@ -83,7 +83,7 @@ packed_reap_in_order(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens,
 			ring->batch_last_len = (uint32_t)word;
 		}
 		ret_slots[n] = (uint16_t)ring->in_order_slot;
-		ret_lens[n] = --ring->batch_left ? VNET_HDR_LEN + ring->data_len : ring->batch_last_len;
+		ret_lens[n] = --ring->batch_left ? ring->hdr_len + ring->data_len : ring->batch_last_len;
 		if (++ring->in_order_slot == ring->n_slots)
 			ring->in_order_slot = 0;
 		packed_used_pos_advance(ring, ring->desc_per_slot);
@@ -146,7 +146,7 @@ packed_post_pairs(struct ring *ring, const uint16_t *slots, unsigned n)
 				  ring->data_len | id | DESC_F_WRITE |
 					  (ring->packed.avail_wrap ? DESC_F_AVAIL : DESC_F_USED));
 		packed_desc_write(&desc[first], (uint64_t)ring_hdr(ring, slots[i]) + ring->gpa_delta,
-				  VNET_HDR_LEN | id | DESC_F_WRITE | DESC_F_NEXT | first_flags);
+				  ring->hdr_len | id | DESC_F_WRITE | DESC_F_NEXT | first_flags);
 		ring->packed.avail_pos = second + 1;
 		if (ring->packed.avail_pos == ring->size) {
 			ring->packed.avail_pos = 0;
@@ -217,10 +217,38 @@ packed_wants_kick(const struct ring *ring)
 	return *(volatile const uint16_t *)&device_event->flags != EVENT_F_DISABLE;
 }
 
+static void
+packed_request(struct ring *ring, uint64_t out_gpa, uint32_t out_len, uint64_t in_gpa, uint32_t in_len)
+{
+	struct packed_desc *first = (struct packed_desc *)ring->desc_area + ring->packed.avail_pos;
+	uint64_t flags = ring->packed.avail_wrap ? DESC_F_AVAIL : DESC_F_USED;
+
+	packed_desc_write(first + 1, in_gpa, in_len | DESC_F_WRITE | flags);
+	packed_desc_write(first, out_gpa, out_len | DESC_F_NEXT | flags);
+	ring->packed.avail_pos += 2;
+	if (ring->packed.avail_pos == ring->size) {
+		ring->packed.avail_pos = 0;
+		ring->packed.avail_wrap = !ring->packed.avail_wrap;
+	}
+	ring->posted = true;
+}
+
+static bool
+packed_answered(struct ring *ring)
+{
+	if (!packed_word_used(packed_word_read(ring, ring->packed.used_pos), ring->packed.used_wrap))
+		return false;
+	packed_used_pos_advance(ring, 2);
+	ring_barrier(); /* partner: the device's release of the flags; x86 loads stay in order */
+	return true;
+}
+
 const struct ring_ops ring_packed_ops = {
 	.layout = packed_layout,
 	.init = packed_init,
 	.reap = packed_reap,
 	.post = packed_post,
 	.wants_kick = packed_wants_kick,
+	.request = packed_request,
+	.answered = packed_answered,
 };

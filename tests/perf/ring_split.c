@@ -61,7 +61,7 @@ split_reap_in_order(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, 
 				     elem->id);
 		}
 		ret_slots[n] = (uint16_t)ring->in_order_slot;
-		ret_lens[n] = --ring->batch_left ? VNET_HDR_LEN + ring->data_len : ring->batch_last_len;
+		ret_lens[n] = --ring->batch_left ? ring->hdr_len + ring->data_len : ring->batch_last_len;
 		ring->split.used_idx++;
 		if (++ring->in_order_slot == ring->n_slots)
 			ring->in_order_slot = 0;
@@ -130,10 +130,36 @@ split_wants_kick(const struct ring *ring)
 	return !(*(volatile const uint16_t *)&used->flags & USED_F_NO_NOTIFY);
 }
 
+/* Always descriptors 0 and 1. */
+static void
+split_request(struct ring *ring, uint64_t out_gpa, uint32_t out_len, uint64_t in_gpa, uint32_t in_len)
+{
+	struct split_desc *table = ring->desc_area;
+	const uint16_t head = 0;
+
+	table[0] = (struct split_desc){.addr = out_gpa, .len = out_len, .flags = DESC_F_NEXT, .next = 1};
+	table[1] = (struct split_desc){.addr = in_gpa, .len = in_len, .flags = DESC_F_WRITE};
+	split_post(ring, &head, 1);
+}
+
+static bool
+split_answered(struct ring *ring)
+{
+	const struct split_used *used = ring->device_area;
+
+	if (*(volatile const uint16_t *)&used->idx == ring->split.used_idx)
+		return false;
+	ring->split.used_idx++;
+	ring_barrier(); /* partner: the device's release of used->idx; x86 loads stay in order */
+	return true;
+}
+
 const struct ring_ops ring_split_ops = {
 	.layout = split_layout,
 	.init = split_init,
 	.reap = split_reap,
 	.post = split_post,
 	.wants_kick = split_wants_kick,
+	.request = split_request,
+	.answered = split_answered,
 };

@@ -15,9 +15,7 @@
 
 enum {
 	LINE = 64,
-	/* In the frame, behind the Ethernet header. */
-	WORD_OFF = 16,
-	STAMP_OFF = 24,
+	STAMP_LEN = 8, /* behind the word, which is as long */
 	KICK_PERIOD_US = 20,
 	STALL_US = 1000, /* a turn of 512 frames of 9000 bytes takes less */
 	STEP_MS = 10,
@@ -41,6 +39,19 @@ static always_inline void
 store64(uint8_t *at, uint64_t word)
 {
 	memcpy(at, &word, sizeof(word));
+}
+
+static always_inline void
+store32(uint8_t *at, uint32_t word)
+{
+	memcpy(at, &word, sizeof(word));
+}
+
+/* Of a frame: other ports than the last time, spread over all of them. */
+static always_inline uint32_t
+ports_of(uint64_t word)
+{
+	return (uint32_t)word * 2654435761u;
 }
 
 static uint64_t
@@ -84,6 +95,7 @@ static always_inline unsigned
 flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
 {
 	struct ring *ring = flow->from;
+	const uint32_t word_off = ring->word_off, ports_off = ring->ports_off, hdr_len = ring->hdr_len;
 	uint16_t slots[RING_BATCH_MAX];
 	unsigned n = ring_n_free(ring);
 
@@ -94,17 +106,19 @@ flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
 	for (unsigned i = 0; i < n; i++) {
 		slots[i] = ring->free_slots[(ring->free_head + i) & ring->free_mask];
 		if (touch != TOUCH_NONE)
-			__builtin_prefetch(ring_frame(ring, slots[i]) + WORD_OFF, 1);
+			__builtin_prefetch(ring_frame(ring, slots[i]) + word_off, 1);
 	}
 	ring->free_head += n;
 	for (unsigned i = 0; touch != TOUCH_NONE && i < n; i++) {
 		uint8_t *frame = ring_frame(ring, slots[i]);
 
-		store64(frame + WORD_OFF, flow->word++);
+		if (ports_off)
+			store32(frame + ports_off, ports_of(flow->word));
+		store64(frame + word_off, flow->word++);
 		if (touch == TOUCH_ALL) {
-			uint8_t *end = frame + ring->slot_len[slots[i]] - VNET_HDR_LEN - sizeof(uint64_t);
+			uint8_t *end = frame + ring->slot_len[slots[i]] - hdr_len - sizeof(uint64_t);
 
-			for (uint8_t *at = frame + WORD_OFF + LINE; at <= end; at += LINE)
+			for (uint8_t *at = frame + word_off + LINE; at <= end; at += LINE)
 				store64(at, flow->word);
 		}
 	}
@@ -115,15 +129,16 @@ flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
 
 /* One buffer of the ring to the guest; true when a frame began in it. */
 static always_inline bool
-flow_receive_one(struct flow *flow, const enum traffic_touch touch, const bool read_header, uint16_t slot,
-		 uint32_t len, uint64_t *bytes)
+flow_receive_one(struct flow *flow, const enum traffic_touch touch, const enum flow_header header,
+		 uint16_t slot, uint32_t len, uint64_t *bytes)
 {
 	const struct ring *ring = flow->to;
+	const uint32_t word_off = ring->word_off, hdr_len = ring->hdr_len;
 	const uint8_t *frame = ring_frame(ring, slot);
 	bool first = true, ours = true;
 
-	if (read_header) {
-		uint16_t n_buffers;
+	if (header != HEADER_UNREAD) {
+		uint16_t n_buffers, report;
 
 		if (flow->more) {
 			flow->more--;
@@ -131,6 +146,10 @@ flow_receive_one(struct flow *flow, const enum traffic_touch touch, const bool r
 		} else {
 			memcpy(&n_buffers, ring_hdr(ring, slot) + 10, sizeof(n_buffers));
 			flow->more = n_buffers - 1u;
+			if (header == HEADER_READ_HASH) {
+				memcpy(&report, ring_hdr(ring, slot) + VNET_HDR_REPORT_OFF, sizeof(report));
+				flow->counters.unhashed += report != VNET_HASH_REPORT_UDP4;
+			}
 		}
 	}
 	if (!first) {
@@ -138,14 +157,14 @@ flow_receive_one(struct flow *flow, const enum traffic_touch touch, const bool r
 		frame = ring_hdr(ring, slot);
 	} else {
 		if (touch != TOUCH_NONE)
-			ours = seqcheck_word(&flow->check, load64(frame + WORD_OFF));
-		len -= VNET_HDR_LEN;
+			ours = seqcheck_word(&flow->check, load64(frame + word_off));
+		len -= hdr_len;
 		*bytes += len;
 	}
 	if (touch == TOUCH_ALL) {
 		uint64_t sum = 0;
 
-		for (uint32_t off = first ? WORD_OFF + LINE : 0; off + sizeof(uint64_t) <= len; off += LINE)
+		for (uint32_t off = first ? word_off + LINE : 0; off + sizeof(uint64_t) <= len; off += LINE)
 			sum += load64(frame + off);
 		__asm__ volatile("" ::"r"(sum));
 	}
@@ -153,9 +172,11 @@ flow_receive_one(struct flow *flow, const enum traffic_touch touch, const bool r
 }
 
 static always_inline unsigned
-flow_receive_body(struct flow *flow, const enum traffic_touch touch, const bool read_header, unsigned max)
+flow_receive_body(struct flow *flow, const enum traffic_touch touch, const enum flow_header header,
+		  unsigned max)
 {
 	struct ring *ring = flow->to;
+	const uint32_t word_off = ring->word_off;
 	uint32_t lens[RING_BATCH_MAX];
 	uint16_t slots[RING_BATCH_MAX];
 	unsigned n = ring->ops->reap(ring, slots, lens, max);
@@ -165,12 +186,12 @@ flow_receive_body(struct flow *flow, const enum traffic_touch touch, const bool 
 		return 0;
 	for (unsigned i = 0; i < n; i++) {
 		if (touch != TOUCH_NONE)
-			__builtin_prefetch(ring_frame(ring, slots[i]) + WORD_OFF);
-		if (read_header)
+			__builtin_prefetch(ring_frame(ring, slots[i]) + word_off);
+		if (header != HEADER_UNREAD)
 			__builtin_prefetch(ring_hdr(ring, slots[i]));
 	}
 	for (unsigned i = 0; i < n; i++)
-		n_frames += flow_receive_one(flow, touch, read_header, slots[i], lens[i], &n_bytes);
+		n_frames += flow_receive_one(flow, touch, header, slots[i], lens[i], &n_bytes);
 	flow->counters.delivered += n_frames;
 	flow->counters.bytes += n_bytes;
 	ring->ops->post(ring, slots, n);
@@ -180,8 +201,14 @@ flow_receive_body(struct flow *flow, const enum traffic_touch touch, const bool 
 static always_inline unsigned
 flow_receive(struct flow *flow, const enum traffic_touch touch, unsigned max)
 {
-	return flow->read_header ? flow_receive_body(flow, touch, true, max)
-				 : flow_receive_body(flow, touch, false, max);
+	switch (flow->header) {
+	case HEADER_READ:
+		return flow_receive_body(flow, touch, HEADER_READ, max);
+	case HEADER_READ_HASH:
+		return flow_receive_body(flow, touch, HEADER_READ_HASH, max);
+	default:
+		return flow_receive_body(flow, touch, HEADER_UNREAD, max);
+	}
 }
 
 static void
@@ -296,7 +323,7 @@ probe(struct traffic *traffic, struct flow *flow)
 	}
 	/* Stamped by hand, because the stamp must be in the frame before the frame is posted. */
 	slot = from->free_slots[from->free_head & from->free_mask];
-	store64(ring_frame(from, slot) + STAMP_OFF, sent_at);
+	store64(ring_frame(from, slot) + from->word_off + STAMP_LEN, sent_at);
 	flow_send(flow, TOUCH_ONE, 1);
 	ring_kick(from);
 	do {
@@ -304,10 +331,9 @@ probe(struct traffic *traffic, struct flow *flow)
 		uint16_t got;
 
 		if (to->ops->reap(to, &got, &len, 1)) {
-			uint64_t stamp = load64(ring_frame(to, got) + STAMP_OFF);
+			uint64_t stamp = load64(ring_frame(to, got) + to->word_off + STAMP_LEN);
 
-			if (flow_receive_one(flow, TOUCH_ONE, flow->read_header, got, len,
-					     &flow->counters.bytes))
+			if (flow_receive_one(flow, TOUCH_ONE, flow->header, got, len, &flow->counters.bytes))
 				flow->counters.delivered++;
 			if (stamp == sent_at)
 				histogram_add(&traffic->latency, tsc_now() - sent_at);

@@ -26,7 +26,11 @@ struct flow_counters {
 	uint64_t duplicated;
 	uint64_t reordered;
 	uint64_t foreign;
+	uint64_t unhashed; /* HEADER_READ_HASH: delivered without the report of a UDP frame's hash */
 };
+
+/* What the receiving guest reads of each header. */
+enum flow_header { HEADER_UNREAD, HEADER_READ, HEADER_READ_HASH };
 
 /* Frames from one guest to the other, or to itself when there is but one. */
 struct flow {
@@ -37,7 +41,7 @@ struct flow {
 	uint64_t word; /* of the next frame to send: tag and number */
 	struct seqcheck check;
 	uint32_t more; /* buffers that still belong to the frame being received */
-	bool read_header;
+	enum flow_header header;
 	uint64_t allowance; /* paced: frames due now */
 };
 

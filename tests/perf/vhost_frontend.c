@@ -13,6 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "fail.h"
 
 enum {
@@ -40,10 +41,15 @@ enum {
 
 #define BIT(n) ((uint64_t)1 << (n))
 #define F_MRG_RXBUF BIT(15)
+#define F_CTRL_VQ BIT(17)
+#define F_CTRL_RX BIT(18)
+#define F_CTRL_VLAN BIT(19)
 #define F_PROTOCOL BIT(30)
 #define F_VERSION_1 BIT(32)
 #define F_RING_PACKED BIT(34)
 #define F_IN_ORDER BIT(35)
+#define F_HASH_REPORT BIT(57)
+#define F_RSS BIT(60)
 #define PF_REPLY_ACK BIT(3)
 
 struct msg_vring_state {
@@ -261,21 +267,29 @@ vhost_frontend_connect(struct vhost_frontend *fe, const char *name, const char *
 }
 
 void
-vhost_frontend_negotiate(struct vhost_frontend *fe, const struct ring_config *config)
+vhost_frontend_negotiate(struct vhost_frontend *fe, const struct ring_config *config, unsigned control)
 {
 	static const struct {
 		uint64_t bit;
 		const char *name;
 	} names[] = {
 		{F_MRG_RXBUF, "VIRTIO_NET_F_MRG_RXBUF (try --no-mergeable)"},
+		{F_CTRL_VQ, "VIRTIO_NET_F_CTRL_VQ (try without --rss, --filter, --hash-report)"},
+		{F_CTRL_RX, "VIRTIO_NET_F_CTRL_RX (try without --filter)"},
+		{F_CTRL_VLAN, "VIRTIO_NET_F_CTRL_VLAN (try without --filter)"},
 		{F_VERSION_1, "VIRTIO_F_VERSION_1"},
 		{F_RING_PACKED, "VIRTIO_F_RING_PACKED (try --layout split)"},
 		{F_IN_ORDER, "VIRTIO_F_IN_ORDER (try without --in-order)"},
+		{F_HASH_REPORT, "VIRTIO_NET_F_HASH_REPORT (try without --hash-report)"},
+		{F_RSS, "VIRTIO_NET_F_RSS (try without --rss)"},
 	};
 
 	fe->device_features = get_u64(fe, GET_FEATURES);
 	fe->driver_features = F_VERSION_1 | (config->mergeable ? F_MRG_RXBUF : 0) |
-			      (config->packed ? F_RING_PACKED : 0) | (config->in_order ? F_IN_ORDER : 0);
+			      (config->packed ? F_RING_PACKED : 0) | (config->in_order ? F_IN_ORDER : 0) |
+			      (control ? F_CTRL_VQ : 0) | (control & CONTROL_RSS ? F_RSS : 0) |
+			      (control & CONTROL_FILTER ? F_CTRL_RX | F_CTRL_VLAN : 0) |
+			      (control & CONTROL_HASH_REPORT ? F_HASH_REPORT : 0);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (fe->driver_features & ~fe->device_features & names[i].bit)
 			fail("%s: back-end does not offer %s", fe->name, names[i].name);
@@ -316,7 +330,8 @@ start_ring(struct vhost_frontend *fe, struct ring *ring, uint32_t index)
 }
 
 void
-vhost_frontend_start(struct vhost_frontend *fe, const struct guest_mem *mem, struct ring *rings[2])
+vhost_frontend_start(struct vhost_frontend *fe, const struct guest_mem *mem, struct ring *const rings[],
+		     unsigned n_rings)
 {
 	struct msg_mem_table table = {
 		.n_regions = 1,
@@ -324,10 +339,11 @@ vhost_frontend_start(struct vhost_frontend *fe, const struct guest_mem *mem, str
 	};
 
 	set(fe, SET_MEM_TABLE, &table, sizeof(table), mem->fd);
-	for (uint32_t i = 0; i < 2; i++)
+	fe->n_rings = n_rings;
+	for (uint32_t i = 0; i < n_rings; i++)
 		start_ring(fe, rings[i], i);
 	if (fe->driver_features & F_PROTOCOL) {
-		for (uint32_t i = 0; i < 2; i++)
+		for (uint32_t i = 0; i < n_rings; i++)
 			set_state(fe, SET_VRING_ENABLE, i, 1);
 	}
 }
@@ -335,7 +351,7 @@ vhost_frontend_start(struct vhost_frontend *fe, const struct guest_mem *mem, str
 void
 vhost_frontend_close(struct vhost_frontend *fe)
 {
-	for (uint32_t i = 0; i < 2; i++) {
+	for (uint32_t i = 0; i < fe->n_rings; i++) {
 		struct msg msg = {
 			.request = GET_VRING_BASE,
 			.flags = MSG_VERSION,

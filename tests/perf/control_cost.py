@@ -1,0 +1,192 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""What RSS, the receive filter and hash reports cost a worker on the whole path, guest to guest.
+
+    tests/perf/control_cost.py                        three features, both layouts, six pairs of runs each
+    tests/perf/control_cost.py --row '^rss' --pairs 12
+
+The same vnicd, the same frames; in one run the guests switch the feature on by their control queues, in the other
+they don't. Runs with and without alternate, each with fresh processes. The worker is what limits the rate, so it
+spends TSC Hz / frames per second on each frame; the difference is the feature's. README.md says how to read it.
+"""
+import argparse
+import json
+import math
+import pathlib
+import re
+import statistics
+import subprocess
+import sys
+
+import compare
+
+IDLE_MIN = 0.02  # of the guests' time; with less, they are the limit
+LAYOUTS = ("split", "packed")
+BUDGET = {"rss": 8, "filter": 4, "hash-report": 4}  # TSC cycles a frame
+# Guests that leave the payload alone: else they are the limit, not the worker. Headers they read, as drivers must.
+LIGHT = ["--touch", "none", "--read-headers"]
+UDP, VLAN = [*LIGHT, "--frames", "udp"], [*LIGHT, "--frames", "vlan"]
+# name: (arguments of nullguest in both runs, those of the run with the feature, the budget's name)
+ROWS = {}
+for _layout in LAYOUTS:
+    ROWS.update({
+        f"rss-{_layout}": (["--layout", _layout, *UDP], ["--rss"], "rss"),
+        f"filter-{_layout}": (["--layout", _layout, *VLAN], ["--filter"], "filter"),
+        f"hash-report-{_layout}": (["--layout", _layout, *UDP], ["--hash-report"], "hash-report"),
+    })
+STANDARD = list(ROWS)
+for _layout in LAYOUTS:
+    _linux = ["--layout", _layout, "--shape", "linux"]
+    ROWS.update({
+        # Both runs hash; only the header differs.
+        f"hash-report-{_layout}-with-rss": (["--layout", _layout, *UDP, "--rss"], ["--hash-report"], "hash-report"),
+        # Header and frame in one line: none is written that would not be written otherwise.
+        f"hash-report-{_layout}-linux": ([*_linux, *UDP], ["--hash-report"], "hash-report"),
+        f"rss-{_layout}-linux": ([*_linux, *UDP], ["--rss"], "rss"),
+        f"filter-{_layout}-linux": ([*_linux, *VLAN], ["--filter"], "filter"),
+    })
+
+
+def cycles(report):
+    """TSC cycles that the worker had for each frame that it delivered."""
+    return report["tsc_hz"] / (report["mpps"] * 1e6)
+
+
+def margin(differences):
+    """How far the median of the differences may be off by chance: two standard errors, from the median deviation, so
+    that a single run gone wrong doesn't widen it."""
+    middle = statistics.median(differences)
+    sigma = 1.4826 * statistics.median(abs(d - middle) for d in differences)
+    return 2 * 1.2533 * sigma / math.sqrt(len(differences))
+
+
+def code_alone():
+    """What bench_control says, for the record beside the whole path."""
+    program = compare.program_path("bench_control")
+    done = subprocess.run([program, "--json"], capture_output=True, text=True, timeout=120,
+                          check=True)
+    return json.loads(done.stdout)
+
+
+def check(report, feature_on):
+    """A run that didn't do what it says must not be measured."""
+    for name, flow in report["whole_run"].items():
+        wrong = {key: flow[key] for key in ("duplicated", "reordered", "foreign", "unhashed") if flow[key]}
+        if wrong:
+            raise AssertionError(f"{name}: {wrong}")
+    if report["conserved"] is False:
+        raise AssertionError(f"{report['missing']} frames missing, {report['backend_drops']} counted as dropped")
+    if feature_on and (report["control_errors"] or not report["control_ok"]):
+        raise AssertionError(f"control commands: {report['control_ok']} ok, {report['control_errors']} refused")
+
+
+def describe(name, pair, on, report):
+    text = (f"{name} {pair} {'on ' if on else 'off'}: {cycles(report):.1f} cycles a frame, {report['mpps']:.2f} Mpps, "
+            f"guests idle {100 * report['guest_idle_share']:.0f} %, CPUs {report['distance_ns'][0]:.0f} ns apart")
+    return text + ("; NOISY: " + ", ".join(report["noise"]) if report["noise"] else "")
+
+
+def measure_pair(which, name, pair, cpus, *, duration_s, warmup_s, quiet_wait_s, noisy, say):
+    """(report without, report with the feature); who goes first changes from pair to pair."""
+    common, feature, _ = ROWS[name]
+    reports = {}
+    for on in (False, True) if pair % 2 else (True, False):
+        complaints = compare.await_quiet(cpus.pair, quiet_wait_s)
+        if complaints and not noisy:
+            raise compare.NotPossible("the machine is not quiet (--noisy measures anyway): " + ", ".join(complaints))
+        report = compare.run_once(which, [*common, *(feature if on else [])], cpus, duration_s, warmup_s)
+        report["noise"] = complaints
+        check(report, on)
+        reports[on] = report
+        say(describe(name, pair, on, report))
+    return reports[False], reports[True]
+
+
+def summary(name, runs):
+    budget = BUDGET[ROWS[name][2]]
+    off, on = ([cycles(report) for report in runs[key]] for key in ("off", "on"))
+    differences = [b - a for a, b in zip(off, on)]
+    return {
+        "off": compare.spread(off), "on": compare.spread(on), "difference": compare.spread(differences),
+        "margin": margin(differences), "budget": budget, "unit": "TSC cycles a frame",
+        "tsc_hz": statistics.median(report["tsc_hz"] for report in runs["on"]),
+        "guest_idle_share": {key: statistics.median(r["guest_idle_share"] for r in runs[key]) for key in runs},
+        "dropped_share": {key: statistics.median(
+            r["missing"] / sum(flow["sent"] for flow in r["whole_run"].values()) for r in runs[key]) for key in runs},
+    }
+
+
+def measure(which, names, cpus, *, pairs, duration_s, warmup_s=0.5, quiet_wait_s=30, noisy=False, say=lambda s: None):
+    """{row: {"off": .., "on": .., "difference": .., "margin": .., "runs": {"off": [report..], "on": [..]}}}"""
+    result = {}
+    for name in names:
+        runs, discarded = {"off": [], "on": []}, []
+        while len(runs["on"]) < pairs:
+            both = measure_pair(which, name, len(runs["on"]) + 1, cpus, duration_s=duration_s, warmup_s=warmup_s,
+                                quiet_wait_s=quiet_wait_s, noisy=noisy, say=say)
+            if compare.same_distance(both) or noisy:
+                runs["off"].append(both[0])
+                runs["on"].append(both[1])
+                continue
+            discarded.append(both)
+            say(f"{name}: the CPUs moved in this pair; once more")
+            if len(discarded) > 2 * pairs:
+                raise compare.NotPossible("the distance of the two CPUs never stays the same for the time of two runs")
+        result[name] = {**summary(name, runs), "runs": runs, "discarded": discarded}
+    return result
+
+
+def table(result):
+    def cell(s):
+        return f"{s['median']:7.1f} ({s['min']:.1f} to {s['max']:.1f})"
+
+    lines = [f"{'TSC cycles a frame':30}{'off':>27}{'on':>27}{'difference':>26}  +-   budget  guests idle off, on"]
+    for name, row in result.items():
+        idle = row["guest_idle_share"]
+        limit = "  the guests are the limit: says little about the worker" if min(idle.values()) < IDLE_MIN else ""
+        lines.append(f"{name:30}{cell(row['off']):>27}{cell(row['on']):>27}{cell(row['difference']):>26}  "
+                     f"{row['margin']:4.1f} {row['budget']:4}    "
+                     f"{100 * idle['off']:3.0f} %, {100 * idle['on']:3.0f} %{limit}")
+    return "\n".join(lines)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0], epilog="rows: " + " ".join(ROWS))
+    parser.add_argument("--vnicd", type=lambda path: compare.backend("vnicd:" + path), metavar="BINARY",
+                        default="", help="the program to measure ($VNICD, or build/app/vnicd)")
+    parser.add_argument("--row", action="append", metavar="REGEX",
+                        help="the rows whose name it matches, again for more (the first six)")
+    parser.add_argument("--pairs", type=int, default=6, help="runs with and without, per row (6)")
+    parser.add_argument("--duration", type=float, default=1.5, help="seconds per run (1.5)")
+    parser.add_argument("--warmup", type=float, default=0.3, help="seconds before each (0.3)")
+    parser.add_argument("--cpus", metavar="FORWARD,GUEST", type=lambda s: tuple(map(int, s.split(","))))
+    parser.add_argument("--output", metavar="FILE", default="perf-control.json", help="all figures (perf-control.json)")
+    parser.add_argument("--reserve", action="store_true", help="as root: reserve hugepages, give them back at the end")
+    parser.add_argument("--noisy", action="store_true", help="measure although other programs run; marked as such")
+    parser.add_argument("--quiet-wait", type=float, default=60, help="seconds to wait for quiet CPUs (60)")
+    args = parser.parse_args()
+    names = [n for n in ROWS if any(re.search(r, n) for r in args.row)] if args.row else STANDARD
+    if not names:
+        parser.error("no row matches; there are: " + " ".join(ROWS))
+    try:
+        cpus = compare.Cpus(args.cpus)
+        compare.nullguest_path()
+        with compare.hugepages(args.reserve):
+            code = code_alone()
+            result = measure(args.vnicd, names, cpus, pairs=args.pairs, duration_s=args.duration, warmup_s=args.warmup,
+                             quiet_wait_s=args.quiet_wait, noisy=args.noisy,
+                             say=lambda s: print(s, file=sys.stderr, flush=True))
+    except compare.NotPossible as error:
+        sys.exit(f"control_cost.py: {error}")
+    pathlib.Path(args.output).write_text(json.dumps(
+        {**compare.facts(cpus), "vnicd": args.vnicd.version(), "code": code, "rows": result}, indent=1) + "\n")
+    print(table(result))
+    for name, figures in code["rows"].items():
+        print(f"{name:30}  code alone: {figures['cost']:5.1f}")
+    noisy_runs = sum(bool(r["noise"]) for row in result.values() for runs in row["runs"].values() for r in runs)
+    if noisy_runs:
+        print(f"{noisy_runs} runs were disturbed by other programs: not figures to publish")
+
+
+if __name__ == "__main__":
+    main()
