@@ -13,7 +13,9 @@ import sys
 import time
 import unittest
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+TESTS = pathlib.Path(__file__).resolve().parents[1]
+sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "hostile")]
+import rawfe as fe  # noqa: E402
 import vnictest  # noqa: E402
 from vnictest import VNICD, Proc, Vnicd, tmpdir  # noqa: E402
 
@@ -112,6 +114,12 @@ REFUSED = [
      ["-l", "0-1", "--", *[arg for i in range(5) for arg in ("--port", f"p{i}=vhost-user,queues=128")],
       "--forward-mode", "switch"], r"640 queue pairs are too many for 1 worker", r"-l|queues="),
     ("one lcore only", ["-l", "0", "--", *two_ports()], r"no lcore is left for a worker", r"two lcores"),
+    ("all lcores for services", ["--lcores", "0@0,1@0,2@0", "-S", "1-2", "--", *two_ports()],
+     r"no lcore is left for a worker.*2 serve\b", r"-S 2"),
+    ("the same as a mask", ["-c", "3", "-s", "0x2", "--", *two_ports()], r"no lcore is left for a worker.*1 serves",
+     r"-S 2"),
+    ("a service lcore that is none", ["--lcores", "0@0,1@0", "-S", "2", "--", *two_ports()],
+     r"service lcore 2 is not among the lcores", r"--lcores 0@0,1@1,2@0 -S 2"),
     ("control socket path too long", two_ports("--control-socket", "/tmp/" + "x" * 200), r"--control-socket",
      r"107 characters"),
 ]
@@ -251,7 +259,8 @@ class Start(unittest.TestCase):
         for _ in range(3):
             start = time.monotonic()
             proc = Proc([VNICD, *two_ports()], env={"RUNTIME_DIRECTORY": run_dir})
-            ready = proc.expect(r"vnicd: ready: 2 ports, mode io, (\d+) workers?, control (\S+)", 20)
+            ready = proc.expect(r"vnicd: ready: 2 ports, mode io, (\d+) workers?, control queues on the control thread, "
+                                r"control (\S+)", 20)
             seconds = time.monotonic() - start
             best = min(best or seconds, seconds)
             self.assertEqual(ready.group(2), os.path.join(run_dir, "vnicd.ctl"))
@@ -347,15 +356,115 @@ class Start(unittest.TestCase):
             self.assertTrue(is_live(vnicd.control))
 
 
+class ServiceCore(unittest.TestCase):
+    """EAL's -S: an lcore that serves the guests' control queues without a pause."""
+
+    EAL = ["--no-pci", "--no-huge", "-m", "256", "--no-shconf", "--no-telemetry", "--file-prefix", "vnictest"]
+
+    def start(self, lcores, *service):
+        """lcores: where they run, as indices of our CPUs."""
+        cpus = vnictest.cpus()
+        return Vnicd({"vm0": "vhost-user,queues=2", "vm1": "vhost-user"}, "switch",
+                     eal=["--lcores", ",".join(f"{i}@{cpus[cpu % len(cpus)]}" for i, cpu in enumerate(lcores)),
+                          *service, *self.EAL])
+
+    def thread_ticks(self, vnicd, name):
+        """CPU time of the threads of this name."""
+        ticks = []
+        for task in pathlib.Path(f"/proc/{vnicd.pid}/task").iterdir():
+            comm, rest = re.match(r"\d+ \((.*)\) (.*)", (task / "stat").read_text(), re.S).groups()
+            if comm == name:
+                fields = rest.split()
+                ticks.append(int(fields[11]) + int(fields[12]))
+        return ticks
+
+    def test_ready_and_stop(self):
+        """On the control thread's CPU and on a worker's, by list and by mask; ready soon, and stops cleanly."""
+        best = None
+        for lcores, service, said in (((0, 1, 0), ("-S", "2"), "service lcore 2"),
+                                      ((0, 1, 1), ("-S", "2"), "service lcore 2"),
+                                      ((0, 0, 1), ("-s", "0x2"), "service lcore 1"),
+                                      ((0, 1, 0, 1), ("-S", "2,3"), "service lcores 2, 3"),
+                                      ((0, 1, 0), ("-S", "2"), "service lcore 2")):
+            with self.subTest(lcores=lcores, service=service):
+                start = time.monotonic()
+                vnicd = self.start(lcores, *service)
+                seconds = time.monotonic() - start
+                best = min(best or seconds, seconds)
+                self.assertRegex(vnicd.output, rf"ready: 2 ports, mode switch, 1 worker, control queues on {said}, "
+                                               rf"control {re.escape(vnicd.control)}$")
+                self.assertIn("pool: 1 worker x", vnicd.output)
+                workers = vnicd.rpc("system.info")["workers"]
+                self.assertEqual([worker["lcore"] for worker in workers], [2 if service[0] == "-s" else 1])
+                self.assertEqual(vnicd.stop(), 0, vnicd.output)
+        if not ASAN:
+            self.assertLess(best, READY_S * READY_MARGIN)
+
+    def test_workers_and_memory(self):
+        """Memory is picked before EAL says what the lcores are for: enough for all workers, none for the others."""
+        for lcores, service, n_workers in (("0@0,1@0,2@0,3@0", "3", 2), ("(0-4)@0", "2-3", 2), ("0@0,1@0", "0", 1)):
+            with self.subTest(lcores=lcores, service=service):
+                done = run("--lcores", lcores, "-S", service, "--", *two_ports("--duration", "0.1"))
+                self.assertEqual(done.returncode, 0, done.stderr)
+                self.assertRegex(done.stderr, rf"pool: {n_workers} workers? x")
+                self.assertRegex(done.stderr, rf"ready: .* {n_workers} workers?, ")
+
+    def test_control_thread_is_not_kept_waiting(self):
+        """Although the service core tries for the control lock all the time, ports come and go as ever."""
+        vnicd = self.start((0, 1, 1), "-S", "2")
+        slowest = 0
+        for i in range(50):
+            start = time.monotonic()
+            vnicd.rpc("port.add", {"config": f"hot{i}=vhost-user,queues=2"})
+            vnicd.rpc("port.remove", {"name": f"hot{i}"})
+            slowest = max(slowest, time.monotonic() - start)
+        self.assertLess(slowest, 2)
+        self.assertEqual(vnicd.stop(), 0, vnicd.output)
+
+    def test_serves(self):
+        """Polled: it uses its CPU, the guest need not kick, and what a guest sets is in effect."""
+        features = fe.bits(fe.F_VERSION_1, fe.F_PROTOCOL, fe.F_MQ, fe.F_CTRL_VQ, fe.F_CTRL_RX)
+        vnicd = self.start((0, 1, 0), "-S", "2")
+        before = self.thread_ticks(vnicd, "rte-worker-2")
+        for layout in ("split", "packed"):
+            guest = fe.RawFrontend(vnicd.sock("vm0"), layout=layout, queues=2, control=64,
+                                   features=features | (fe.bits(fe.F_PACKED) if layout == "packed" else 0))
+            guest.start()
+            for n in (2, 1, 2):
+                self.assertEqual(guest.command(fe.CTRL_MQ, fe.MQ_VQ_PAIRS_SET, fe.vq_pairs(n))[0], fe.OK)
+            for i in range(50):
+                self.assertEqual(guest.command(fe.CTRL_RX, fe.RX_PROMISC, bytes([i % 2]))[0], fe.OK)
+            self.assertEqual(guest.command(fe.CTRL_MQ, fe.MQ_VQ_PAIRS_SET, fe.vq_pairs(3))[0], fe.ERR)
+            self.assertGreaterEqual(os.eventfd_read(guest.control.kick), 54, "nobody waits for kicks")
+            guest.close()
+        deadline = time.monotonic() + 20
+        while sum(self.thread_ticks(vnicd, "rte-worker-2")) < sum(before) + 10:
+            self.assertLess(time.monotonic(), deadline, "the service lcore sleeps")
+            time.sleep(0.05)
+        self.assertEqual(vnicd.stop(), 0, vnicd.output)
+
+
 class Json(unittest.TestCase):
     def check(self, stats):
         self.assertEqual(set(stats), {"time", "ports"})
         self.assertAlmostEqual(stats["time"], time.time(), delta=60)
         for port in stats["ports"].values():
-            self.assertEqual(set(port) - {"copies"}, {"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "drops"})
-            for counter in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes"):
-                self.assertIsInstance(port[counter], int)
-            self.assertTrue(all(n > 0 for n in port["drops"].values()))
+            self.check_counters(port, {"copies", "queues"})
+            queues = port.get("queues", [])
+            self.assertNotEqual(len(queues), 1, "a single pair's counters are the port's")
+            for pair in queues:
+                self.check_counters(pair, {"copies"})
+            if queues:
+                for counter in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes"):
+                    self.assertEqual(port[counter], sum(pair[counter] for pair in queues))
+                for reason in {reason for pair in queues for reason in pair["drops"]} | set(port["drops"]):
+                    self.assertEqual(port["drops"].get(reason), sum(pair["drops"].get(reason, 0) for pair in queues))
+
+    def check_counters(self, counters, optional):
+        self.assertEqual(set(counters) - optional, {"rx_packets", "rx_bytes", "tx_packets", "tx_bytes", "drops"})
+        for counter in ("rx_packets", "rx_bytes", "tx_packets", "tx_bytes"):
+            self.assertIsInstance(counters[counter], int)
+        self.assertTrue(all(n > 0 for n in counters["drops"].values()))
 
     def test_idle(self):
         lines = run(*two_ports("--json", "--stats-period", "0.2", "--duration", "1.5")).stdout.splitlines()
@@ -389,6 +498,23 @@ class Json(unittest.TestCase):
         n_out = sum(p["tx_packets"] + sum(p["drops"].values()) for p in ports)
         self.assertGreater(n_in, 1000)
         self.assertEqual(n_in, n_out)
+
+    def test_of_each_queue_pair(self):
+        """Each pair's counters beside their sums, which agree in every line although the workers count on."""
+        done = run("--vdev", "net_null0,size=64", "--", "--port", "n0=nic,dev=net_null0,queues=2", "--port",
+                   "vm0=vhost-user,queues=3", "--forward-mode", "io", "--json", "--stats-period", "0.1",
+                   "--duration", "1.1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        lines = [json.loads(line) for line in done.stdout.splitlines()]
+        for stats in lines:
+            self.check(stats)
+        ports = lines[-1]["ports"]
+        self.assertEqual([len(ports[name]["queues"]) for name in ("n0", "vm0")], [2, 3])
+        for pair in ports["n0"]["queues"]:
+            self.assertGreater(pair["rx_packets"], 1000)
+            self.assertEqual(pair["rx_bytes"], 64 * pair["rx_packets"])
+        self.assertEqual(sum(pair["rx_packets"] for pair in ports["n0"]["queues"]),
+                         sum(n for pair in ports["vm0"]["queues"] for n in pair["drops"].values()))
 
     def test_flooding_adds_up(self):
         """The same with copies: a switch that floods to a guest that is not there."""

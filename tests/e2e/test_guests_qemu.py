@@ -6,50 +6,26 @@ import sys
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "guests")]
+sys.path[:0] = [str(HERE.parent / "guests")]
 import guests  # noqa: E402
-import vnictest  # noqa: E402
 
 
-def report(line):
-    print("  " + line, flush=True)
+class QemuGuests(guests.GuestTest):
+    KIND = guests.QemuGuest
 
-
-class QemuGuests(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        try:
-            cls.probe()
-        except guests.Missing as e:
-            raise unittest.SkipTest(str(e)) from None
-
-    @staticmethod
-    def probe():
-        guests.qemu_program()
-        guests.qemu_kernel()
-
-    def start(self, mode, **kwargs):
-        """vnicd; it has to survive the test and to stop cleanly after it."""
-        vnicd = vnictest.Vnicd({"vm0": "vhost-user,queues=1", "vm1": "vhost-user,queues=1"}, mode, **kwargs)
-
-        def stop():
-            if not vnicd.killed:
-                self.assertEqual(vnicd.stop(), 0, vnicd.output)
-        vnicd.killed = False
-        self.addCleanup(stop)
-        return vnicd
+    def pair(self, mode, **kwargs):
+        return self.start({"vm0": "vhost-user,queues=1", "vm1": "vhost-user,queues=1"}, mode, **kwargs)
 
     def boot(self, vnicd, variants, **kwargs):
         both = []
         for n, variant in enumerate(variants):
-            both.append(guests.QemuGuest(vnicd.sock(f"vm{n}"), f"10.0.0.{n + 1}", f"02:00:00:00:00:0{n + 1}", variant,
-                                         **kwargs))
-            self.addCleanup(both[-1].kill9)
+            both.append(self.guest(vnicd.sock(f"vm{n}"), f"10.0.0.{n + 1}", f"02:00:00:00:00:0{n + 1}", variant,
+                                   **kwargs))
         for guest, variant in zip(both, variants):
             guest.wait_ready()
             self.check_variant(guest, variant)
-            report(f"{guest.name}: Linux {guest.kernel} up in {guest.boot_seconds:.0f} s, features: "
-                   + " ".join(guest.feature_names()))
+            self.report(f"{guest.name}: Linux {guest.kernel} up in {guest.boot_seconds:.0f} s, features: "
+                        + " ".join(guest.feature_names()))
         return both
 
     def check_variant(self, guest, variant):
@@ -62,54 +38,53 @@ class QemuGuests(unittest.TestCase):
         self.assertIn(guests.FEATURES["MRG_RXBUF"], features)
 
     def exchange(self, a, b):
-        guests.exchange(a, b, mib=2, report=report)
+        guests.exchange(a, b, mib=2, report=self.report)
 
     def reboot(self, guest, variant, other):
         guest.reboot()
         self.check_variant(guest, variant)
         other.ping_until(guest.ip)
         guest.ping(other.ip, size=8192)
-        report(f"{guest.name}: rebooted in {guest.boot_seconds:.0f} s, answers again")
+        self.report(f"{guest.name}: rebooted in {guest.boot_seconds:.0f} s, answers again")
 
     def test_legacy_and_packed(self):
-        vnicd = self.start("io")
+        vnicd = self.pair("io")
         a, b = self.boot(vnicd, ["legacy", "packed"])
         self.exchange(a, b)
         self.reboot(b, "packed", a)
         self.reboot(a, "legacy", b)
 
     def test_transitional_and_modern(self):
-        vnicd = self.start("switch")
+        vnicd = self.pair("switch")
         a, b = self.boot(vnicd, ["transitional", "modern"])
         self.exchange(a, b)
         self.reboot(b, "modern", a)
 
     def test_split_and_packed_chosen_by_the_device(self):
         """Buffers that are not mergeable, no event index: the other half of what the driver can be told to do."""
-        vnicd = self.start("switch")
-        both = [guests.QemuGuest(vnicd.sock("vm0"), "10.0.0.1", "02:00:00:00:00:01", "modern",
-                                 device_args="mrg_rxbuf=off,event_idx=off"),
-                guests.QemuGuest(vnicd.sock("vm1"), "10.0.0.2", "02:00:00:00:00:02", "packed",
-                                 device_args="mrg_rxbuf=off,event_idx=off,indirect_desc=off")]
+        vnicd = self.pair("switch")
+        both = [self.guest(vnicd.sock("vm0"), "10.0.0.1", "02:00:00:00:00:01", "modern",
+                           device_args="mrg_rxbuf=off,event_idx=off"),
+                self.guest(vnicd.sock("vm1"), "10.0.0.2", "02:00:00:00:00:02", "packed",
+                           device_args="mrg_rxbuf=off,event_idx=off,indirect_desc=off")]
         for guest, variant in zip(both, ("modern", "packed")):
-            self.addCleanup(guest.kill9)
             guest.wait_ready()
             self.assertEqual(guest.variant(), variant)
             features = guest.features()
             self.assertNotIn(guests.FEATURES["EVENT_IDX"], features)
             self.assertNotIn(guests.FEATURES["MRG_RXBUF"], features)
-            report(f"{guest.name}: features: {' '.join(guest.feature_names())}")
+            self.report(f"{guest.name}: features: {' '.join(guest.feature_names())}")
         self.exchange(*both)
 
     def test_restart_of_the_backend(self):
-        vnicd = self.start("io")
+        vnicd = self.pair("io")
         a, b = self.boot(vnicd, ["modern", "transitional"], reconnect=True)
         a.ping(b.ip)
         vnicd.killed = True
         vnicd.kill9()
-        again = self.start("io", run_dir=vnicd.run_dir)
+        again = self.pair("io", run_dir=vnicd.run_dir)
         seconds = a.ping_until(b.ip, 30)
-        report(f"vnicd killed and started again: traffic {seconds:.1f} s after it was ready")
+        self.report(f"vnicd killed and started again: traffic {seconds:.1f} s after it was ready")
         self.exchange(a, b)
         self.assertGreater(again.stats()["vm0"]["rx_packets"], 0)
 

@@ -7,40 +7,17 @@ import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "guests")]
+sys.path[:0] = [str(HERE.parent / "guests")]
 import guests  # noqa: E402
-import vnictest  # noqa: E402
 
 
-def report(line):
-    print("  " + line, flush=True)
-
-
-class UmlGuests(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        try:
-            guests.uml_kernel()
-        except guests.Missing as e:
-            raise unittest.SkipTest(str(e)) from None
-
-    def start(self, ports, mode):
-        """vnicd; it has to survive the test and to stop cleanly after it."""
-        vnicd = vnictest.Vnicd(ports, mode)
-
-        def stop():
-            self.assertEqual(vnicd.stop(), 0, vnicd.output)
-        self.addCleanup(stop)
-        return vnicd
-
-    def guest(self, vnicd, port, ip, **kwargs):
-        guest = guests.UmlGuest(vnicd.sock(port), ip, **kwargs)
-        self.addCleanup(guest.kill9)
-        return guest
+class UmlGuests(guests.GuestTest):
+    KIND = guests.UmlGuest
 
     def pair(self, mode):
-        vnicd = self.start({"vm0": "vhost-user,queues=1,mac=02:00:00:00:00:10", "vm1": "vhost-user,queues=1"}, mode)
-        a, b = self.guest(vnicd, "vm0", "10.0.0.1"), self.guest(vnicd, "vm1", "10.0.0.2")
+        # The driver uses one pair, and another number of them only when it is told to.
+        vnicd = self.start({"vm0": "vhost-user,queues=4,mac=02:00:00:00:00:10", "vm1": "vhost-user,queues=2"}, mode)
+        a, b = self.guest(vnicd.sock("vm0"), "10.0.0.1"), self.guest(vnicd.sock("vm1"), "10.0.0.2")
         a.wait_ready()
         b.wait_ready()
         return vnicd, a, b
@@ -65,7 +42,7 @@ class UmlGuests(unittest.TestCase):
             self.assertEqual(inside[key], 0, key)
 
     def check_features(self, guest):
-        report(f"{guest.name}: Linux {guest.kernel}, features: {' '.join(guest.feature_names())}")
+        self.report(f"{guest.name}: Linux {guest.kernel}, features: {' '.join(guest.feature_names())}")
         features = guest.features()
         self.assertIn(guests.FEATURES["VERSION_1"], features)
         self.assertIn(guests.FEATURES["MRG_RXBUF"], features)
@@ -80,13 +57,13 @@ class UmlGuests(unittest.TestCase):
         self.check_features(b)
         self.assertEqual(a.mac(), "02:00:00:00:00:10")
         self.assertNotEqual(b.mac(), a.mac())
-        guests.exchange(a, b, mib=8, report=report)
+        guests.exchange(a, b, mib=8, report=self.report)
         self.check_counters(vnicd, "vm0", a)
         self.check_counters(vnicd, "vm1", b)
 
     def test_switch_pair_and_restart_of_a_guest(self):
         vnicd, a, b = self.pair("switch")
-        guests.exchange(a, b, mib=8, report=report)
+        guests.exchange(a, b, mib=8, report=self.report)
         self.check_counters(vnicd, "vm0", a)
         self.check_counters(vnicd, "vm1", b)
         before = vnicd.stats()
@@ -94,10 +71,10 @@ class UmlGuests(unittest.TestCase):
         b.kill9()
         status, output = a.run("ping -c 3 -i 0.2 -W 1 10.0.0.2")
         self.assertNotEqual(status, 0, "a killed guest answered:\n" + output)
-        b = self.guest(vnicd, "vm1", "10.0.0.2").wait_ready()
+        b = self.guest(vnicd.sock("vm1"), "10.0.0.2").wait_ready()
         seconds = a.ping_until(b.ip)
-        report(f"vm1 killed and booted again: answers {seconds:.1f} s after it was up")
-        guests.exchange(a, b, mib=2, report=report)
+        self.report(f"vm1 killed and booted again: answers {seconds:.1f} s after it was up")
+        guests.exchange(a, b, mib=2, report=self.report)
         # The neighbour neither lost its connection nor its counters.
         self.assertGreater(vnicd.stats()["vm0"]["rx_packets"], before["vm0"]["rx_packets"])
         self.assertEqual(vnicd.stats()["vm0"]["drops"].get("not_ready", 0),
@@ -111,13 +88,13 @@ class UmlGuests(unittest.TestCase):
         a.check(f"ping -i 0.1 {b.ip} >/tmp/ping 2>&1 & echo $! >/tmp/ping.pid")
 
         vnicd.rpc("port.add", {"config": "vm2=vhost-user"})
-        c = self.guest(vnicd, "vm2", "10.0.0.3").wait_ready()
+        c = self.guest(vnicd.sock("vm2"), "10.0.0.3").wait_ready()
         c.ping(a.ip, size=1472)
         c.ping(b.ip, size=8192)
         c.kill9()
-        c = self.guest(vnicd, "vm2", "10.0.0.3").wait_ready()
+        c = self.guest(vnicd.sock("vm2"), "10.0.0.3").wait_ready()
         c.ping_until(a.ip)
-        guests.exchange(c, b, mib=2, report=report)
+        guests.exchange(c, b, mib=2, report=self.report)
         c.kill9()
         vnicd.rpc("port.remove", {"name": "vm2"})
         self.assertEqual(sorted(vnicd.stats()), ["vm0", "vm1"])
@@ -126,7 +103,7 @@ class UmlGuests(unittest.TestCase):
         output = a.check("cat /tmp/ping")
         m = re.search(r"(\d+) packets transmitted, (\d+) packets received", output)
         self.assertTrue(m, output)
-        report(f"meanwhile: {m[0]}")
+        self.report(f"meanwhile: {m[0]}")
         self.assertGreater(int(m[1]), 20)
         # One may be under way at the moment of the signal.
         self.assertLessEqual(int(m[1]) - int(m[2]), 1, "the new port disturbed the others:\n" + output[-500:])

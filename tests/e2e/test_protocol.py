@@ -17,6 +17,35 @@ MAC = "02:00:00:00:aa:01"
 LINK_UP = 1
 BROADCAST = b"\xff" * 6
 
+# What every port offers; `queues` above 1 adds MQ, mtu= adds MTU, speed= SPEED_DUPLEX, failover=on STANDBY.
+OFFERED = fe.bits(
+    fe.F_CSUM, fe.F_GUEST_CSUM, fe.F_CTRL_GUEST_OFFLOADS, fe.F_MAC, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_ECN,
+    fe.F_HOST_TSO4, fe.F_HOST_TSO6, fe.F_HOST_ECN, fe.F_MRG_RXBUF, fe.F_STATUS, fe.F_CTRL_VQ, fe.F_CTRL_RX,
+    fe.F_CTRL_VLAN, fe.F_CTRL_RX_EXTRA, fe.F_GUEST_ANNOUNCE, fe.F_CTRL_MAC_ADDR, fe.F_LOG_ALL, fe.F_ANY_LAYOUT,
+    fe.F_INDIRECT, fe.F_EVENT_IDX, fe.F_PROTOCOL, fe.F_VERSION_1, fe.F_PACKED, fe.F_IN_ORDER, fe.F_ORDER_PLATFORM,
+    fe.F_DEVICE_STATS, fe.F_VQ_NOTF_COAL, fe.F_NOTF_COAL, fe.F_HASH_REPORT, fe.F_RSS)
+
+# VIRTIO, "Feature bit requirements": {bit: one of these has to be there too}.
+DEPENDENCIES = {
+    fe.F_GUEST_TSO4: (fe.F_GUEST_CSUM,), fe.F_GUEST_TSO6: (fe.F_GUEST_CSUM,),
+    fe.F_GUEST_ECN: (fe.F_GUEST_TSO4, fe.F_GUEST_TSO6),
+    fe.F_HOST_TSO4: (fe.F_CSUM,), fe.F_HOST_TSO6: (fe.F_CSUM,), fe.F_HOST_ECN: (fe.F_HOST_TSO4, fe.F_HOST_TSO6),
+    **dict.fromkeys((fe.F_CTRL_GUEST_OFFLOADS, fe.F_CTRL_RX, fe.F_CTRL_VLAN, fe.F_CTRL_RX_EXTRA, fe.F_GUEST_ANNOUNCE,
+                     fe.F_MQ, fe.F_CTRL_MAC_ADDR, fe.F_DEVICE_STATS, fe.F_VQ_NOTF_COAL, fe.F_NOTF_COAL,
+                     fe.F_HASH_REPORT, fe.F_RSS), (fe.F_CTRL_VQ,)),
+}
+
+
+def needed(bit):
+    """The bit and, all the way down, one set of bits that it needs."""
+    prerequisites = DEPENDENCIES.get(bit, ())
+    return 1 << bit | (needed(prerequisites[0]) if prerequisites else 0)
+
+
+def names_of(word):
+    names = {getattr(fe, name): name for name in dir(fe) if name.startswith("F_")}
+    return [names.get(bit, bit) for bit in range(64) if word >> bit & 1]
+
 
 def u64(value):
     return struct.pack("<Q", value)
@@ -99,28 +128,118 @@ class Protocol(unittest.TestCase):
     # --- features ---
 
     def test_features_offered(self):
-        a, b = self.guest("a"), self.guest("b", queues=1)
-        a.negotiate()
-        b.negotiate()
-        always = fe.bits(5, 15, 16, 22, 26, 27, 28, 29, 30, 32, 34, 35, 36)
-        self.assertEqual(a.offered, always | fe.bits(3), "with mtu= the port offers MTU")
-        self.assertEqual(b.offered, always)
-        self.assertEqual(a.ask_u64(fe.GET_QUEUE_NUM), 2)
-        self.assertEqual(a.ask_u64(fe.GET_MAX_MEM_SLOTS), 509)
+        """Exactly these, in every configuration; and what all configurations have in common (C4, C64, C65)."""
+        ports = {
+            "a": OFFERED | fe.bits(fe.F_MTU, fe.F_MQ),
+            "b": OFFERED | fe.bits(fe.F_MQ),
+            "c": OFFERED,
+            "d": OFFERED | fe.bits(fe.F_MTU),
+        }
+        self.vnicd.rpc("port.add", {"config": "c=vhost-user"})
+        self.vnicd.rpc("port.add", {"config": "d=vhost-user,mtu=9000"})
+        for port, expected in ports.items():
+            with self.subTest(port):
+                queues = 2 if port in "ab" else 1
+                guest = self.guest(port, queues=queues)
+                guest.negotiate()
+                self.assertEqual(guest.offered, expected, f"differs in bits {names_of(guest.offered ^ expected)}")
+                self.assertEqual(guest.ask_u64(fe.GET_QUEUE_NUM), queues, "pairs are counted, not the control queue")
+                self.assertEqual(guest.ask_u64(fe.GET_MAX_MEM_SLOTS), 509)
+                self.assert_prerequisites_offered(guest.offered)
+
+    def assert_prerequisites_offered(self, offered):
+        for bit, prerequisites in DEPENDENCIES.items():
+            if offered >> bit & 1:
+                self.assertTrue(any(offered >> p & 1 for p in prerequisites), f"bit {bit} without {prerequisites}")
+
+    def test_speed_is_offered_when_given(self):
+        for key in ("speed=10000", "speed=10000,duplex=full"):
+            try:
+                self.vnicd.rpc("port.add", {"config": f"e=vhost-user,{key}"})
+            except vnictest.RpcError as e:
+                self.skipTest(f"ports do not take {key}: {e}")
+            guest = self.guest("e", queues=1)
+            guest.negotiate()
+            self.assertEqual(guest.offered, OFFERED | fe.bits(fe.F_SPEED_DUPLEX))
+            guest.close()
+            self.guests.remove(guest)
+            self.vnicd.rpc("port.remove", {"name": "e"})
+
+    def test_standby_is_offered_when_asked_for(self):
+        try:
+            self.vnicd.rpc("port.add", {"config": "e=vhost-user,failover=on"})
+        except vnictest.RpcError as e:
+            self.skipTest(f"ports do not take failover=: {e}")
+        guest = self.guest("e", queues=1)
+        guest.negotiate()
+        self.assertEqual(guest.offered, OFFERED | fe.bits(fe.F_STANDBY))
 
     def test_one_pair_does_not_offer_mq(self):
         self.vnicd.rpc("port.add", {"config": "c=vhost-user"})
         c = self.guest("c", queues=1)
         c.negotiate()
-        self.assertFalse(c.offered & fe.bits(22))
+        self.assertFalse(c.offered & fe.bits(fe.F_MQ))
+        self.assertTrue(c.offered & fe.bits(fe.F_CTRL_VQ))
+        self.assertNotEqual(c.ack(fe.SET_FEATURES, u64(c.features | fe.bits(fe.F_CTRL_VQ, fe.F_MQ))), 0)
 
     def test_features_that_were_not_offered_are_refused(self):
         guest = self.guest("a")
         guest.negotiate()
-        for bit in (0, 7, 17, 33, 57, 63):
-            self.assertNotEqual(guest.ack(fe.SET_FEATURES, u64(guest.features | 1 << bit)), 0, f"bit {bit}")
+        for bit in range(64):
+            if not guest.offered >> bit & 1:
+                self.assertNotEqual(guest.ack(fe.SET_FEATURES, u64(guest.features | 1 << bit)), 0, f"bit {bit}")
+                self.assertNotEqual(guest.ack(fe.SET_FEATURES, u64(guest.offered | 1 << bit)), 0, f"bit {bit}")
         self.assertNotEqual(guest.ack(fe.SET_FEATURES, u64(fe.bits(fe.F_PACKED))), 0, "packed without VERSION_1")
         self.assertEqual(guest.ack(fe.SET_FEATURES, u64(guest.features)), 0)
+        self.assertEqual(guest.ack(fe.SET_FEATURES, u64(guest.offered & ~fe.bits(fe.F_LOG_ALL))), 0, "all of them")
+
+    def test_features_without_their_prerequisites_are_refused(self):
+        """C52, the whole table: each bit alone, and with each of those that it may lean on."""
+        guest = self.guest("a")
+        guest.negotiate()
+        base = fe.bits(fe.F_VERSION_1, fe.F_PROTOCOL)
+        for bit, prerequisites in DEPENDENCIES.items():
+            if not guest.offered >> bit & 1:
+                continue
+            # What those need in their turn.
+            whole = base
+            for p in prerequisites:
+                whole |= needed(p)
+            value = guest.ack(fe.SET_FEATURES, u64(whole & ~fe.bits(*prerequisites) | 1 << bit))
+            if prerequisites == (fe.F_CTRL_VQ,):
+                # Whoever leaves CTRL_VQ out keeps the queue to himself, and knows what he does.
+                self.assertEqual(value, 0, f"bit {bit} of a front-end that serves the control queue itself")
+            else:
+                self.assertNotEqual(value, 0, f"bit {bit} without {prerequisites}")
+            for p in prerequisites:
+                self.assertEqual(guest.ack(fe.SET_FEATURES, u64(base | needed(p) | 1 << bit)), 0,
+                                 f"bit {bit} with {p}")
+            self.assertEqual(guest.ack(fe.SET_FEATURES, u64(base)), 0)
+        # A refusal changes nothing: rings come up with what was accepted last.
+        features = base | fe.bits(fe.F_MRG_RXBUF)
+        self.assertEqual(guest.ack(fe.SET_FEATURES, u64(features)), 0)
+        self.assertNotEqual(guest.ack(fe.SET_FEATURES, u64(base | fe.bits(fe.F_HOST_TSO4, fe.F_PACKED))), 0)
+        guest.features = features
+        guest.set_memory()
+        guest.make_rings()
+        for idx in range(guest.n_rings()):
+            guest.start_ring(idx)
+        guest.post_rx(0)
+        self.pass_frame(self.guest("b").start(), guest)
+
+    def test_control_queue_follows_the_pairs(self):
+        """The index of the control queue: after all pairs with MQ or RSS, else 2; the next one does not exist."""
+        for more, idx, last in (((), 2, 4), ((fe.F_MQ,), 4, 4), ((fe.F_RSS,), 4, 4)):
+            with self.subTest(features=more):
+                guest = self.guest("a", queues=2 if more else 1, control=16, features=fe.bits(
+                    fe.F_VERSION_1, fe.F_PROTOCOL, fe.F_MRG_RXBUF, fe.F_CTRL_VQ, fe.F_CTRL_RX, *more))
+                guest.start()
+                self.assertEqual(guest.control_idx, idx)
+                ack, _, used = guest.command(fe.CTRL_RX, 77)
+                self.assertEqual((ack, used), (fe.ERR, 1), "an answer to a command that does not exist")
+                self.assertEqual(guest.ack(fe.SET_VRING_NUM, struct.pack("<II", last + 1, 64)) != 0, True)
+                guest.close()
+                self.guests.remove(guest)
 
     # --- what frames do ---
 
@@ -230,7 +349,7 @@ class Protocol(unittest.TestCase):
         self.addCleanup(extra.close)
         region = struct.pack("<QQQQQ", 0, extra.gpa, extra.size, extra.uva, extra.offset)
         a.tell(fe.ADD_MEM_REG, region, (extra.fd,))
-        self.assertNotEqual(a.ack(fe.ADD_MEM_REG, region, (extra.fd,)), 0, "the same again overlaps")
+        self.assertEqual(a.ack(fe.ADD_MEM_REG, region, (extra.fd,)), 0, "the same again is counted, as QEMU needs")
         self.pass_frame(a, b)
         # A frame that lies in the new region arrives; after its removal it is malformed.
         frame = fe.ethernet(b"there" * 20)
@@ -238,6 +357,12 @@ class Protocol(unittest.TestCase):
         extra.map[extra.offset:extra.offset + len(data)] = data
         a.pairs[0].tx.add([fe.D(extra.gpa, len(data))], None)
         self.assertEqual(b.receive_frame(0), frame)
+        a.tell(fe.REM_MEM_REG, region)
+        a.pairs[0].tx.add([fe.D(extra.gpa, len(data))], None)
+        self.assertEqual(b.receive_frame(0), frame, "it was added twice and removed once")
+        other = fe.Region(extra.gpa, extra.size, extra.uva)
+        self.addCleanup(other.close)
+        self.assertNotEqual(a.ack(fe.ADD_MEM_REG, region, (other.fd,)), 0, "the same place, but another file")
         a.tell(fe.REM_MEM_REG, region)
         a.pairs[0].tx.add([fe.D(extra.gpa, len(data))], None)
         self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("malformed") == 1)

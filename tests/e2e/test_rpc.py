@@ -128,8 +128,9 @@ class Methods(OneVnicd):
         stats = self.vnicd.rpc("stats.get")
         self.assertAlmostEqual(stats["time"], time.time(), delta=60)
         self.assertEqual(list(stats["ports"]), ["vm0", "vm1"])
-        self.assertEqual(stats["ports"]["vm0"],
-                         {"rx_packets": 0, "rx_bytes": 0, "tx_packets": 0, "tx_bytes": 0, "drops": {}})
+        none = {"rx_packets": 0, "rx_bytes": 0, "tx_packets": 0, "tx_bytes": 0, "drops": {}}
+        self.assertEqual(stats["ports"]["vm0"], none)
+        self.assertEqual(stats["ports"]["vm1"], dict(none, queues=[none, none]))
 
     def test_stats_get_one(self):
         self.assertEqual(list(self.vnicd.rpc("stats.get", {"name": "vm1"})["ports"]), ["vm1"])
@@ -485,6 +486,21 @@ class Vnicctl(unittest.TestCase):
         self.assertRegex(self.ok("stats"), r"^port +rx packets +rx bytes")
         self.assertEqual(list(json.loads(self.ok("stats", "--json"))["ports"]), ["vm0", "vm1"])
         self.assertEqual(list(json.loads(self.ok("--json", "stats", "vm1"))["ports"]), ["vm1"])
+
+    def test_stats_of_queue_pairs(self):
+        self.ok("port", "add", "vm2=vhost-user,queues=3")
+        self.addCleanup(self.ok, "port", "remove", "vm2")
+        for args in (("stats", "--queues"), ("stats", "vm2", "--queues")):
+            names = [line.split("  ")[0] if line[0] != " " else line.strip().split("  ")[0]
+                     for line in self.ok(*args).splitlines()]
+            self.assertEqual(names[names.index("vm2"):], ["vm2", "pair 0", "pair 1", "pair 2"], "one line a pair")
+            self.assertEqual(len([name for name in names if name.startswith("pair")]), 3, "none for ports with one")
+        self.assertNotIn("pair", self.ok("stats"))
+        proc = Proc(["/usr/bin/python3", VNICCTL, "stats", "vm2", "--queues", "--watch", "0.1"],
+                    env={"RUNTIME_DIRECTORY": self.vnicd.run_dir})
+        proc.expect(r"^port .*bit/s", 10)
+        proc.expect(r"^  pair 2 +0 +0 +0 ", 10)
+        self.assertEqual(proc.stop(sig=2), 0)
 
     def test_stats_watch(self):
         proc = Proc(["/usr/bin/python3", VNICCTL, "stats", "--watch", "0.2"],

@@ -252,13 +252,15 @@ class Queues(unittest.TestCase):
         self.handoff("P-NOM")
 
     def change_queues(self, path, workers):
-        """Frames go round through both guest ports on every queue pair in use, and on no other."""
+        """Frames go round through both guest ports on every queue pair in use, and on no other. Of many flows: one
+        flow comes back on one queue, whichever it was last sent on."""
         socks = [os.path.join(self.work, f"s{i}") for i in (0, 1)]
         backend = Vnicd({f"vm{i}": f"vhost-user,queues=4,path={socks[i]}" for i in (0, 1)}, "io",
                         eal=self.eal(workers))
         self.addCleanup(backend.kill9)
         # A capture file's port cannot have more queues after it had fewer, so none is used here.
-        fe = vu.VirtioUser([vu.virtio_user(i, socks[i], path, queues=4) for i in (0, 1)], queues=4, mbufs=16384)
+        fe = vu.VirtioUser([vu.virtio_user(i, socks[i], path, queues=4) for i in (0, 1)], queues=4, mbufs=16384,
+                           args=("--txonly-multi-flow",))
         self.addCleanup(fe.kill9)
         vu.assert_path(self, fe, path, (0, 1), socks)
         now = 4

@@ -20,18 +20,27 @@ import re
 import secrets
 import shutil
 import stat
+import subprocess
 import sys
 import tempfile
 import time
+import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 import vnictest  # noqa: E402
 
+# Kernel modules for VLAN interfaces, in the order in which they load.
+VLAN_MODULES = ("llc", "stp", "garp", "mrp", "8021q")
+
 # Virtio feature bits by the names of the specification.
 FEATURES = {
-    "CSUM": 0, "GUEST_CSUM": 1, "MTU": 3, "MAC": 5, "MRG_RXBUF": 15, "STATUS": 16, "CTRL_VQ": 17, "MQ": 22,
-    "ANY_LAYOUT": 27, "INDIRECT_DESC": 28, "EVENT_IDX": 29, "VERSION_1": 32, "RING_PACKED": 34, "IN_ORDER": 35,
+    "CSUM": 0, "GUEST_CSUM": 1, "CTRL_GUEST_OFFLOADS": 2, "MTU": 3, "MAC": 5, "GUEST_TSO4": 7, "GUEST_TSO6": 8,
+    "GUEST_ECN": 9, "GUEST_UFO": 10, "HOST_TSO4": 11, "HOST_TSO6": 12, "HOST_ECN": 13, "HOST_UFO": 14, "MRG_RXBUF": 15,
+    "STATUS": 16, "CTRL_VQ": 17, "CTRL_RX": 18, "CTRL_VLAN": 19, "CTRL_RX_EXTRA": 20, "GUEST_ANNOUNCE": 21, "MQ": 22,
+    "CTRL_MAC_ADDR": 23, "ANY_LAYOUT": 27, "INDIRECT_DESC": 28, "EVENT_IDX": 29, "VERSION_1": 32, "RING_PACKED": 34,
+    "IN_ORDER": 35, "DEVICE_STATS": 50, "VQ_NOTF_COAL": 52, "NOTF_COAL": 53, "HASH_REPORT": 57, "RSS": 60,
+    "STANDBY": 62, "SPEED_DUPLEX": 63,
 }
 
 
@@ -59,8 +68,27 @@ def _cpio(entries):
     return bytes(out)
 
 
-def build_initramfs(path, modules):
-    """Write an initramfs to path. modules: files of kernel modules in the order in which they are to be loaded."""
+def _program(name):
+    """A program of this machine for the initramfs, with the libraries and the loader that it names."""
+    path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+    if not path:
+        raise Missing(f"{name} is not installed (usertools/install-deps test)")
+    listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+    files = re.findall(r"(?:=> |^\s*)(/\S+) \(0x", listed, re.M)
+    return [(f"usr/sbin/{name}", path)] + [(file.lstrip("/"), file) for file in files]
+
+
+def _directories(names):
+    """All directories that files of these names need, parents first."""
+    found = set()
+    for name in names:
+        found.update(str(parent) for parent in pathlib.PurePath(name).parents)
+    return sorted(found - {"."})
+
+
+def build_initramfs(path, modules, programs=()):
+    """Write an initramfs to path. modules: files of kernel modules in the order in which they are to be loaded.
+    programs: names of this machine's programs that the guest gets beside busybox, in /usr/sbin."""
     busybox = shutil.which("busybox")
     if not busybox:
         raise Missing("busybox is not installed (Debian package busybox-static)")
@@ -68,7 +96,10 @@ def build_initramfs(path, modules):
     if b"/lib64/ld-linux" in program[:4096]:
         raise Missing(f"{busybox} is not statically linked; install the Debian package busybox-static")
 
-    entries = [(name, stat.S_IFDIR | 0o755, b"", (0, 0)) for name in ("bin", "dev", "lib", "lib/modules")]
+    files = {name: file for program in programs for name, file in _program(program)}
+    entries = [(name, stat.S_IFDIR | 0o755, b"", (0, 0))
+               for name in _directories(list(files) + ["bin/x", "dev/x", "lib/modules/x"])]
+    entries += [(name, stat.S_IFREG | 0o755, pathlib.Path(file).read_bytes(), (0, 0)) for name, file in files.items()]
     entries += [
         # The kernel opens /dev/console for us before there is a devtmpfs.
         ("dev/console", stat.S_IFCHR | 0o600, b"", (5, 1)),
@@ -195,8 +226,8 @@ class Guest:
             raise ValueError("command too long for the guest's console")
         tag = f"@{self._token} {self._number}"
         mark = self.proc.mark()
-        self.proc.send(f"{self._token} {self._number} {max(1, int(timeout))} {code}")
         try:
+            self._request(f"{self._token} {self._number} {max(1, int(timeout))} {code}", rf"{tag} begin", mark)
             m = self.proc.expect(rf"{tag} end (\d+)", timeout + 15, since=mark)
         except AssertionError as e:
             raise GuestError(f"{self.name}: no answer to {command!r} in {timeout} s; {e}") from None
@@ -207,6 +238,19 @@ class Guest:
         if status in (137, 143):
             raise GuestError(f"{self.name}: {command!r} took longer than {timeout} s; so far:\n{output}")
         return status, output
+
+    def _request(self, line, answer, mark):
+        """Send a line to the console until it is answered: consoles of busy guests lose a line once in a blue moon.
+        The guest does nothing twice that has the number of the one before."""
+        for patience in (10, 10):
+            self.proc.send("\n" + line)
+            try:
+                self.proc.expect(answer, patience, since=mark)
+                return
+            except AssertionError:
+                if not self.proc.alive():
+                    raise
+        self.proc.send("\n" + line)
 
     def check(self, command, timeout=20):
         """Like run(), but the command has to succeed; returns its output."""
@@ -269,6 +313,11 @@ class Guest:
         bits = self.features()
         return sorted((n for n, bit in FEATURES.items() if bit in bits), key=FEATURES.get)
 
+    def driver_counters(self):
+        """What `ethtool -S` shows: {"rx_queue_0_packets": ...}. Needs the program."""
+        output = self.check("ethtool -S eth0")
+        return {key: int(value) for key, value in re.findall(r"^\s+(\S+): (\d+)$", output, re.M)}
+
     def counters(self):
         """The interface's counters: {"rx_packets": ..., "tx_bytes": ...}"""
         output = self.check("cd /sys/class/net/eth0/statistics; for f in *; do echo $f $(cat $f); done")
@@ -302,18 +351,25 @@ class UmlGuest(Guest):
     MODULES = ("failover", "net_failover", "virtio_net")
     BOOT_TIMEOUT = 40
 
-    def __init__(self, sock, ip, *, mem=96, name=None, kernel_args="", mtu=None, logfile=None, initrd=None):
+    @staticmethod
+    def probe():
+        """Raises Missing where such a guest can't run."""
+        uml_kernel()
+
+    def __init__(self, sock, ip, *, mem=96, name=None, kernel_args="", mtu=None, logfile=None, initrd=None,
+                 modules=(), programs=()):
+        """modules, programs: beyond the usual ones, as for build_initrd()."""
         super().__init__(ip, name=name or "uml-" + pathlib.Path(sock).stem, kernel_args=kernel_args, mtu=mtu,
                          logfile=logfile)
         program, _ = uml_kernel()
-        initrd = initrd or self.build_initrd(os.path.join(self.dir, "initrd"))
+        initrd = initrd or self.build_initrd(os.path.join(self.dir, "initrd"), modules, programs)
         self._start([program, f"mem={mem}M", f"initrd={initrd}", "root=/dev/ram0", "rdinit=/init",
                      f"virtio_uml.device={sock}:1", "con=null", "con0=fd:0,fd:1", "console=tty0", "quiet",
                      f"uml_dir={self.dir}/", f"umid={self._token}"] + self._append.split(), self._env(mem))
 
     @classmethod
-    def build_initrd(cls, path):
-        return build_initramfs(path, _find_modules(uml_kernel()[1], cls.MODULES))
+    def build_initrd(cls, path, modules=(), programs=()):
+        return build_initramfs(path, _find_modules(uml_kernel()[1], tuple(modules) + cls.MODULES), programs)
 
     @staticmethod
     def _env(mem):
@@ -338,6 +394,13 @@ class QemuGuest(Guest):
     MODULES = ("virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "failover",
                "net_failover", "virtio_net")
     BOOT_TIMEOUT = 120  # 5 s on an idle machine
+
+    @staticmethod
+    def probe():
+        """Raises Missing where such a guest can't run."""
+        qemu_program()
+        qemu_kernel()
+
     # What the device may be: options of QEMU's device.
     VARIANTS = {
         "legacy": "disable-modern=on,disable-legacy=off",
@@ -347,12 +410,12 @@ class QemuGuest(Guest):
     }
 
     def __init__(self, sock, ip, mac, variant="modern", *, mem=256, smp=1, name=None, kernel_args="", mtu=None,
-                 device_args="", reconnect=False, server=False, logfile=None):
+                 device_args="", queues=1, reconnect=False, server=False, logfile=None, modules=(), programs=()):
         super().__init__(ip, name=name or f"qemu-{pathlib.Path(sock).stem}-{variant}", kernel_args=kernel_args,
                          mtu=mtu, logfile=logfile)
         qemu = qemu_program()
         vmlinuz, _ = qemu_kernel()
-        initrd = self.build_initrd(os.path.join(self.dir, "initrd"))
+        initrd = self.build_initrd(os.path.join(self.dir, "initrd"), modules, programs)
         chardev = f"socket,id=c0,path={sock}"
         if server:
             chardev += ",server=on,wait=off"
@@ -360,18 +423,20 @@ class QemuGuest(Guest):
             chardev += ",reconnect=1"
         # vectors=0: this QEMU crashes when a driver unmasks an MSI-X vector of a vhost-user device without KVM.
         device = f"virtio-net-pci,netdev=n0,mac={mac},vectors=0,romfile=,{self.VARIANTS[variant]}"
+        if queues > 1:
+            device += ",mq=on"
         if device_args:
             device += "," + device_args
         self._start([qemu, "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", smp, "-m", mem, "-nodefaults",
                      "-nographic", "-serial", "stdio", "-monitor", "none",
                      "-object", f"memory-backend-memfd,id=mem,size={mem}M,share=on", "-numa", "node,memdev=mem",
-                     "-chardev", chardev, "-netdev", "vhost-user,id=n0,chardev=c0", "-device", device,
+                     "-chardev", chardev, "-netdev", f"vhost-user,id=n0,chardev=c0,queues={queues}", "-device", device,
                      "-kernel", vmlinuz, "-initrd", initrd,
                      "-append", f"console=ttyS0 quiet panic=-1 net.ifnames=0 {self._append}"])
 
     @classmethod
-    def build_initrd(cls, path):
-        return build_initramfs(path, _find_modules(qemu_kernel()[1], cls.MODULES))
+    def build_initrd(cls, path, modules=(), programs=()):
+        return build_initramfs(path, _find_modules(qemu_kernel()[1], tuple(modules) + cls.MODULES), programs)
 
     def variant(self):
         """Which of VARIANTS the guest's driver really drives, from what it shows in /sys."""
@@ -383,6 +448,40 @@ class QemuGuest(Guest):
             return "legacy"
         # The PCI device id tells a device that could also have been driven the old way.
         return "transitional" if int(ids, 16) < 0x1040 else "modern"
+
+
+class GuestTest(unittest.TestCase):
+    """A test case with guests: skipped where KIND's guests can't run; what it starts is gone when it ends."""
+
+    KIND = UmlGuest
+
+    @classmethod
+    def setUpClass(cls):
+        try:
+            cls.KIND.probe()
+        except Missing as e:
+            raise unittest.SkipTest(str(e)) from None
+
+    def start(self, ports, mode, **kwargs):
+        """vnicd; it has to survive the test and to stop cleanly after it. A test that kills it sets `killed`."""
+        vnicd = vnictest.Vnicd(ports, mode, **kwargs)
+        vnicd.killed = False
+
+        def stop():
+            if not vnicd.killed:
+                self.assertEqual(vnicd.stop(), 0, vnicd.output)
+        self.addCleanup(stop)
+        return vnicd
+
+    def guest(self, *args, **kwargs):
+        """A guest of KIND; not ready yet."""
+        guest = self.KIND(*args, **kwargs)
+        self.addCleanup(guest.kill9)
+        return guest
+
+    @staticmethod
+    def report(line):
+        print("  " + line, flush=True)
 
 
 def exchange(a, b, *, mib=2, report=lambda line: None):
