@@ -9,10 +9,13 @@ Every test of a HostileCase asserts: the process lives; the victims exchange fra
 at the end, none lost, reordered or altered; open files, mappings and packet buffers return to what they were; no byte
 of guest memory outside the buffers and rings changes, nor of the memory files beyond the regions.
 """
+import json
 import os
 import pathlib
 import re
+import shutil
 import statistics
+import subprocess
 import sys
 import time
 import unittest
@@ -128,6 +131,72 @@ class Resources:
 
 # malloc and the sanitizers map memory as they please; what we map of guests is counted exactly.
 MAPS_SLACK = 64 if SANITIZED else 6
+
+
+# All that a driver needs to send every command, but for what changes the datapath by its presence alone (CTRL_VLAN,
+# HASH_REPORT).
+CONTROL_FEATURES = bits(
+    fe_.F_MRG_RXBUF, fe_.F_INDIRECT, fe_.F_VERSION_1, fe_.F_PROTOCOL, fe_.F_CTRL_VQ, fe_.F_CTRL_RX,
+    fe_.F_CTRL_RX_EXTRA, fe_.F_CTRL_MAC_ADDR, fe_.F_GUEST_ANNOUNCE, fe_.F_MQ, fe_.F_RSS, fe_.F_NOTF_COAL,
+    fe_.F_VQ_NOTF_COAL, fe_.F_DEVICE_STATS, fe_.F_CTRL_GUEST_OFFLOADS)
+
+
+def helper(name):
+    """A program built with the tests; built here when somebody runs a file by hand. None: no compiler."""
+    for place in (os.environ.get(name.upper()),
+                  pathlib.Path(vnictest.VNICD).resolve().parents[1] / "tests/hostile" / name):
+        if place and os.access(place, os.X_OK):
+            return str(place)
+    compiler = shutil.which("cc")
+    if not compiler:
+        return None
+    target = os.path.join(vnictest.tmpdir(), name)
+    source = pathlib.Path(__file__).with_name(name + ".c")
+    subprocess.run([compiler, "-O2", "-D_GNU_SOURCE", "-o", target, str(source)], check=True)
+    return target
+
+
+class ControlPing:
+    """The program controlping on a guest's control queue, which has to be empty and at its start: commands as fast as
+    they are answered, and how long each took. restart_ring() before anything else is done there."""
+
+    WAITS = ("yield", "spin", "call")
+
+    def __init__(self, guest, commands, n, *, depth=1, pause_us=0, wait="yield", cpu=None, answer_len=1):
+        program = helper("controlping")
+        if not program:
+            raise unittest.SkipTest("no C compiler to build controlping")
+        ring = guest.control
+        region, _ = guest.mem.find(ring.desc)
+        if not hasattr(guest, "ping_area"):
+            guest.ping_area = guest.mem.alloc(32 * 512 + 256 * 256, 64, region=guest.mem.regions.index(region))
+        delta = region.gpa - region.offset
+        desc, device, driver = ring.addresses()
+        where = {"desc": desc, "driver": driver, "device": device, "area": guest.ping_area}
+        options = {key: gpa - delta for key, gpa in where.items()}
+        options.update(packed=int(ring.packed), size=ring.size, delta=delta, n=n, depth=depth, pause=pause_us,
+                       wait=self.WAITS.index(wait), answer=answer_len)
+        prefix = ["taskset", "-c", str(cpu)] if cpu is not None else []
+        self.popen = subprocess.Popen(
+            prefix + [program, str(region.fd), str(ring.kick), str(ring.call)]
+            + [f"{key}={value}" for key, value in options.items()]
+            + ["command=" + (bytes([cls, cmd]) + data).hex() for cls, cmd, data in commands],
+            pass_fds=[region.fd, ring.kick, ring.call], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def running(self):
+        return self.popen.poll() is None
+
+    def report(self, timeout=600):
+        """What it measured. Raises Silent when a command was not answered."""
+        try:
+            out, err = self.popen.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            self.popen.kill()
+            self.popen.communicate()
+            raise Silent("controlping does not come to an end") from None
+        if self.popen.returncode:
+            raise Silent(err.strip() or f"controlping ended with {self.popen.returncode}")
+        return json.loads(out)
 
 
 def find_in_use(node):
@@ -250,10 +319,10 @@ class HostileCase(unittest.TestCase):
         raise AssertionError("the attacker's port takes no new connection")
 
     @classmethod
-    def await_pair(cls, guest):
-        """Frames pass both ways on all queue pairs."""
+    def await_pair(cls, guest, pairs=None):
+        """Frames pass both ways on all queue pairs, or on so many."""
         deadline = time.monotonic() + seconds(5)
-        for pair in range(guest.queues):
+        for pair in range(guest.queues if pairs is None else pairs):
             for src, dst in ((guest, cls.peer), (cls.peer, guest)):
                 while True:
                     src.send_frame(frame_of(1), pair)
@@ -364,6 +433,22 @@ class HostileCase(unittest.TestCase):
             self.await_pair(guest)
         elif linked:
             self.await_tx(guest)
+        return guest
+
+    def controlled(self, *, pairs=1, features=None, control=64, linked=True, **options):
+        """A guest whose control queue is ours to serve; pairs: how many it tells the device to use."""
+        if features is None:
+            features = CONTROL_FEATURES
+        if options.get("layout") == "packed":
+            features |= bits(fe_.F_PACKED)
+        guest = self.raw(control=control, features=features, **options)
+        guest.start()
+        if linked:
+            self.await_pair(guest, 1)
+        if pairs > 1:
+            self.assertEqual(guest.command(fe_.CTRL_MQ, fe_.MQ_VQ_PAIRS_SET, fe_.vq_pairs(pairs))[0], fe_.OK,
+                             "VQ_PAIRS_SET")
+            self.await_pair(guest, pairs)
         return guest
 
     def await_tx(self, guest):

@@ -11,6 +11,10 @@ half of split and packed virtqueues with control over every byte.
     frame = fe.receive_frame()        # device -> guest
     fe.close()
 
+With control=SIZE there is a control queue too, of that many entries:
+
+    ack, result, used_len = fe.command(CTRL_MQ, MQ_VQ_PAIRS_SET, vq_pairs(2))
+
 Standard library only.
 """
 import array
@@ -55,9 +59,14 @@ P_MQ, P_LOG_SHMFD, P_RARP, P_REPLY_ACK, P_MTU, P_BACKEND_REQ = 0, 1, 2, 3, 4, 5
 P_CONFIG, P_INFLIGHT, P_RESET_DEVICE, P_MEM_SLOTS, P_STATUS = 9, 12, 13, 15, 16
 
 # Virtio features
-F_MTU, F_MAC, F_MRG_RXBUF, F_STATUS, F_MQ = 3, 5, 15, 16, 22
+F_CSUM, F_GUEST_CSUM, F_CTRL_GUEST_OFFLOADS, F_MTU, F_MAC = 0, 1, 2, 3, 5
+F_GUEST_TSO4, F_GUEST_TSO6, F_GUEST_ECN, F_HOST_TSO4, F_HOST_TSO6, F_HOST_ECN = 7, 8, 9, 11, 12, 13
+F_MRG_RXBUF, F_STATUS, F_CTRL_VQ, F_CTRL_RX, F_CTRL_VLAN, F_CTRL_RX_EXTRA = 15, 16, 17, 18, 19, 20
+F_GUEST_ANNOUNCE, F_MQ, F_CTRL_MAC_ADDR = 21, 22, 23
 F_NOTIFY_ON_EMPTY, F_LOG_ALL, F_ANY_LAYOUT, F_INDIRECT, F_EVENT_IDX, F_PROTOCOL = 24, 26, 27, 28, 29, 30
-F_VERSION_1, F_ACCESS_PLATFORM, F_PACKED, F_IN_ORDER = 32, 33, 34, 35
+F_VERSION_1, F_ACCESS_PLATFORM, F_PACKED, F_IN_ORDER, F_ORDER_PLATFORM = 32, 33, 34, 35, 36
+F_DEVICE_STATS, F_VQ_NOTF_COAL, F_NOTF_COAL, F_HASH_REPORT, F_RSS = 50, 52, 53, 57, 60
+F_STANDBY, F_SPEED_DUPLEX = 62, 63
 
 # Descriptor flags
 NEXT, WRITE, INDIRECT = 1, 2, 4
@@ -67,9 +76,74 @@ S_ACKNOWLEDGE, S_DRIVER, S_DRIVER_OK, S_FEATURES_OK, S_NEEDS_RESET, S_FAILED = 1
 
 NOFD = 0x100
 
+# The control queue: classes, their commands, answers (VIRTIO, "Control Virtqueue")
+CTRL_RX, CTRL_MAC, CTRL_VLAN, CTRL_ANNOUNCE, CTRL_MQ, CTRL_GUEST_OFFLOADS = 0, 1, 2, 3, 4, 5
+CTRL_NOTF_COAL, CTRL_STATS = 6, 8
+RX_PROMISC, RX_ALLMULTI, RX_ALLUNI, RX_NOMULTI, RX_NOUNI, RX_NOBCAST = 0, 1, 2, 3, 4, 5
+MAC_TABLE_SET, MAC_ADDR_SET = 0, 1
+VLAN_ADD, VLAN_DEL = 0, 1
+ANNOUNCE_ACK = 0
+MQ_VQ_PAIRS_SET, MQ_RSS_CONFIG, MQ_HASH_CONFIG = 0, 1, 2
+GUEST_OFFLOADS_SET = 0
+NOTF_COAL_TX_SET, NOTF_COAL_RX_SET, NOTF_COAL_VQ_SET, NOTF_COAL_VQ_GET = 0, 1, 2, 3
+STATS_QUERY, STATS_GET = 0, 1
+OK, ERR = 0, 1
+
+# Hash types (the report code of each is its bit number + 1), types of statistics
+HASH_IPV4, HASH_TCPV4, HASH_UDPV4, HASH_IPV6, HASH_TCPV6, HASH_UDPV6 = 1, 2, 4, 8, 16, 32
+HASH_ALL = 0x1ff
+STATS_RX_BASIC, STATS_RX_CSUM, STATS_RX_GSO, STATS_RX_SPEED = 1 << 0, 1 << 1, 1 << 2, 1 << 3
+STATS_TX_BASIC, STATS_TX_CSUM, STATS_TX_GSO, STATS_TX_SPEED = 1 << 16, 1 << 17, 1 << 18, 1 << 19
+STATS_CVQ = 1 << 32
+
+ACK_POISON = 0x5C    # what the writable part of a command holds before the device writes to it
+
 
 def bits(*numbers):
     return sum(1 << n for n in numbers)
+
+
+# --- command-specific data ---
+
+def mac_tables(unicast=(), multicast=()):
+    return b"".join(struct.pack("<I", len(table)) + b"".join(table) for table in (unicast, multicast))
+
+
+def vlan_id(vid):
+    return struct.pack("<H", vid)
+
+
+def vq_pairs(n):
+    return struct.pack("<H", n)
+
+
+def rss_config(table, *, types=HASH_ALL, mask=None, unclassified=0, max_tx_vq=1, key=bytes(range(40)), key_len=None):
+    """mask and key_len may lie."""
+    return struct.pack("<IHH", types, (len(table) - 1 if mask is None else mask) & 0xffff, unclassified) + \
+        b"".join(struct.pack("<H", q) for q in table) + \
+        struct.pack("<HB", max_tx_vq, len(key) if key_len is None else key_len) + key
+
+
+def hash_config(types=HASH_ALL, *, reserved=(0, 0, 0, 0), key=bytes(range(40)), key_len=None):
+    return struct.pack("<I4HB", types, *reserved, len(key) if key_len is None else key_len) + key
+
+
+def guest_offloads(*feature_bits):
+    return struct.pack("<Q", bits(*feature_bits))
+
+
+def coal(max_packets, max_usecs):
+    return struct.pack("<II", max_packets, max_usecs)
+
+
+def coal_vq(vq_idx, max_packets=None, max_usecs=0):
+    """Without max_packets: what VQ_GET takes."""
+    return struct.pack("<HH", vq_idx, 0) + (b"" if max_packets is None else coal(max_packets, max_usecs))
+
+
+def stats_get(*queues):
+    """queues: (vq_idx, types)."""
+    return b"".join(struct.pack("<HHHHQ", idx, 0, 0, 0, types) for idx, types in queues)
 
 
 def detect_scale():
@@ -501,11 +575,20 @@ class Pair:
         self.received = []      # used receive buffers not yet made into frames
 
 
+class Command:
+    """A command under way: where its parts are in guest memory."""
+
+    def __init__(self, readable, readable_len, writable, writable_len):
+        self.readable, self.readable_len = readable, readable_len
+        self.writable, self.writable_len = writable, writable_len
+        self.sent = time.monotonic()
+
+
 class RawFrontend:
     """See the module's first comment. Nothing is sent before a method is called."""
 
     def __init__(self, path=None, *, listen=None, layout="split", queues=1, size=64, features=None, protocol=None,
-                 mem=None, rx_buffer=2048, tx_buffer=2048, connect=True):
+                 mem=None, rx_buffer=2048, tx_buffer=2048, connect=True, control=0):
         self.path, self.listen_path = path, listen
         self.layout, self.queues, self.size = layout, queues, size
         self.want = features if features is not None else bits(
@@ -518,6 +601,11 @@ class RawFrontend:
         self.features = self.protocol = 0
         self.offered = self.offered_protocol = None
         self.pairs = []
+        self.control_size = control
+        self.control_idx = None     # of the control queue, once it is known
+        self.control = None         # its ring
+        self.command_buffers = {}   # length -> [guest addresses that are free]
+        self.latency = 0.0          # of the last command, from making it available to seeing it used
         self.sock = None
         self.listener = None
         self.inbox = b""
@@ -557,6 +645,9 @@ class RawFrontend:
             pair.rx.close()
             pair.tx.close()
         self.pairs = []
+        if self.control:
+            self.control.close()
+            self.control = None
         for fd in self.reply_fds:
             os.close(fd)
         self.reply_fds = []
@@ -682,12 +773,23 @@ class RawFrontend:
         self.tell(SET_FEATURES, struct.pack("<Q", self.features))
         if self.protocol & bits(P_STATUS):
             self.tell(SET_STATUS, struct.pack("<Q", S_ACKNOWLEDGE | S_DRIVER | S_FEATURES_OK))
+        if self.control_size:
+            self.control_idx = self.find_control()
+
+    def find_control(self):
+        """VIRTIO, "Virtqueues" of the network device: behind all pairs that there may be; without MQ and RSS behind
+        the first."""
+        if not self.features & bits(F_MQ, F_RSS):
+            return 2
+        return 2 * (self.ask_u64(GET_QUEUE_NUM) if self.protocol & bits(P_MQ) else self.queues)
 
     def set_memory(self):
         self.tell(SET_MEM_TABLE, self.mem.table(), self.mem.fds())
 
     @property
     def header_size(self):
+        if self.features & bits(F_HASH_REPORT):
+            return 20
         return 12 if self.features & bits(F_VERSION_1, F_MRG_RXBUF) else 10
 
     def make_rings(self):
@@ -699,9 +801,14 @@ class RawFrontend:
             pair.tx_all = [self.mem.alloc(self.tx_buffer) for _ in range(min(self.size, 64))]
             pair.tx_free = list(pair.tx_all)
             self.pairs.append(pair)
+        if self.control_size:
+            self.control = kind(self.mem, self.control_size)
+            self.control.event_idx = bool(self.features & bits(F_EVENT_IDX))
 
     def ring(self, idx):
         """The ring of a queue index of the protocol: even ones go to the guest, odd ones come from it."""
+        if self.control and idx == self.control_idx:
+            return self.control
         pair = self.pairs[idx // 2]
         return pair.tx if idx & 1 else pair.rx
 
@@ -744,7 +851,15 @@ class RawFrontend:
         """Stop, forget everything in the ring, start at 0."""
         self.stop_ring(idx)
         ring = self.ring(idx)
+        commands = [state for _, state in ring.chains.values()] if ring is self.control else []
         ring.reset()
+        if ring is self.control:
+            for state in commands:
+                if isinstance(state, Command):
+                    self.command_done(state)
+            self.start_ring(idx)
+            self.ask_u64(GET_FEATURES)
+            return
         pair = self.pairs[idx // 2]
         if idx & 1:
             pair.tx_free = list(pair.tx_all)
@@ -767,6 +882,8 @@ class RawFrontend:
         self.make_rings()
         for idx in range(self.n_rings()) if rings is None else rings:
             self.start_ring(idx)
+        if self.control and rings is None:
+            self.start_ring(self.control_idx)
         self.driver_ok()
         # The reply to this is proof that all before it has been handled.
         self.ask_u64(GET_FEATURES)
@@ -798,8 +915,8 @@ class RawFrontend:
     def frame_header(self, **fields):
         h = dict(flags=0, gso_type=0, hdr_len=0, gso_size=0, csum_start=0, csum_offset=0, num_buffers=0)
         h.update(fields)
-        data = struct.pack("<BBHHHHH", h["flags"], h["gso_type"], h["hdr_len"], h["gso_size"], h["csum_start"],
-                           h["csum_offset"], h["num_buffers"])
+        data = struct.pack("<BBHHHHHQ", h["flags"], h["gso_type"], h["hdr_len"], h["gso_size"], h["csum_start"],
+                           h["csum_offset"], h["num_buffers"], 0)
         return data[:self.header_size]
 
     def send_frame(self, frame, pair=0, wait=True, indirect=False, cuts=(), timeout=2.0):
@@ -841,7 +958,7 @@ class RawFrontend:
         if used < self.header_size:
             raise Damage(f"a receive buffer came back with {used} bytes")
         count = 1
-        if self.header_size == 12:
+        if self.header_size >= 12:
             count = struct.unpack("<H", self.mem.read(gpa + 10, 2))[0]
             if not self.features & bits(F_MRG_RXBUF) and count != 1:
                 raise Damage(f"num_buffers is {count} without MRG_RXBUF")
@@ -862,6 +979,7 @@ class RawFrontend:
             data += self.mem.read(gpa, used)
             self._post(p.rx, gpa, length)
         p.rx.publish()
+        self.last_header = data[:self.header_size]
         return data[self.header_size:]
 
     def receive_frame(self, pair=0, timeout=2.0):
@@ -885,6 +1003,70 @@ class RawFrontend:
             if time.monotonic() >= until:
                 return n
             time.sleep(0.001)
+
+
+    # --- the control queue ---
+
+    LAYOUTS = ("linux", "packed together", "byte by byte", "indirect", "indirect byte by byte")
+
+    def command_buffer(self, length):
+        free = self.command_buffers.setdefault(length, [])
+        return free.pop() if free else self.mem.alloc(max(length, 1))
+
+    def command_build(self, cls, cmd, data=b"", result_len=0, layout="linux", head=None):
+        """Guest memory and descriptors of a command: (Command, descriptors, indirect). result_len -1: no room for an
+        answer either. head: instead of class and command, any bytes."""
+        readable = (bytes([cls, cmd]) if head is None else head) + data
+        c = Command(self.command_buffer(len(readable)), len(readable), self.command_buffer(1 + result_len),
+                    1 + result_len)
+        self.mem.write(c.readable, readable)
+        self.mem.fill(c.writable, c.writable_len, ACK_POISON)
+        r, w = c.readable, c.writable
+        if layout.endswith("byte by byte"):
+            edges = [(r + i, 1, 0) for i in range(len(readable))] + [(w + i, 1, WRITE) for i in range(c.writable_len)]
+        elif layout == "packed together":
+            edges = [(r, len(readable), 0), (w, c.writable_len, WRITE)]
+        else:
+            n = len(readable) - len(data)
+            edges = [(r, n, 0), (r + n, len(data), 0), (w, min(c.writable_len, 1), WRITE), (w + 1, result_len, WRITE)]
+        return c, [D(addr, length, flags) for addr, length, flags in edges if length > 0], layout.startswith("indirect")
+
+    def command_send(self, cls, cmd, data=b"", result_len=0, layout="linux", publish=True, **options):
+        """Make a command available; returns it for command_end(), or for control.poll() to bring it back."""
+        c, descs, indirect = self.command_build(cls, cmd, data, result_len, layout, **options)
+        c.sent = time.monotonic()
+        self.control.add(descs, c, indirect, publish)
+        return c
+
+    def command_end(self, c, used):
+        """What the device made of a used command: (ack, result, used length). ack None: it wrote nothing."""
+        data = self.mem.read(c.writable, c.writable_len)
+        if used > c.writable_len:
+            raise Damage(f"used length {used} of {c.writable_len} writable bytes")
+        if data[used:].count(ACK_POISON) != len(data) - used:
+            raise Damage(f"bytes beyond the used length {used} were written: {data.hex()}")
+        self.command_done(c)
+        return (data[0] if used else None), data[1:used], used
+
+    def command_done(self, c):
+        self.command_buffers[c.readable_len].append(c.readable)
+        self.command_buffers[c.writable_len].append(c.writable)
+
+    def command(self, cls, cmd, data=b"", result_len=0, layout="linux", timeout=2.0, **options):
+        """One command and its answer: (ack, result, used length). Raises Silent."""
+        c = self.command_send(cls, cmd, data, result_len, layout, **options)
+        deadline = c.sent + seconds(timeout)
+        while True:
+            found = self.control.poll()
+            if found:
+                break
+            if time.monotonic() > deadline:
+                raise Silent(f"command {cls}, {cmd} is not answered")
+            os.sched_yield()
+        self.latency = time.monotonic() - c.sent
+        if len(found) != 1 or found[0][0] is not c:
+            raise Damage(f"{len(found)} commands came back, expected one")
+        return self.command_end(c, found[0][1])
 
 
 def ethernet(payload, dst=b"\x02\0\0\0\0\x02", src=b"\x02\0\0\0\0\x01", kind=0x88b5):
