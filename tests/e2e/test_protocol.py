@@ -17,7 +17,7 @@ MAC = "02:00:00:00:aa:01"
 LINK_UP = 1
 BROADCAST = b"\xff" * 6
 
-# What every port offers; `queues` above 1 adds MQ, mtu= adds MTU, speed= SPEED_DUPLEX, failover=on STANDBY.
+# What every port offers; `queues` above 1 adds MQ, mtu= adds MTU, speed= SPEED_DUPLEX, standby=on STANDBY.
 OFFERED = fe.bits(
     fe.F_CSUM, fe.F_GUEST_CSUM, fe.F_CTRL_GUEST_OFFLOADS, fe.F_MAC, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_ECN,
     fe.F_HOST_TSO4, fe.F_HOST_TSO6, fe.F_HOST_ECN, fe.F_MRG_RXBUF, fe.F_STATUS, fe.F_CTRL_VQ, fe.F_CTRL_RX,
@@ -167,9 +167,9 @@ class Protocol(unittest.TestCase):
 
     def test_standby_is_offered_when_asked_for(self):
         try:
-            self.vnicd.rpc("port.add", {"config": "e=vhost-user,failover=on"})
+            self.vnicd.rpc("port.add", {"config": "e=vhost-user,standby=on"})
         except vnictest.RpcError as e:
-            self.skipTest(f"ports do not take failover=: {e}")
+            self.skipTest(f"ports do not take standby=: {e}")
         guest = self.guest("e", queues=1)
         guest.negotiate()
         self.assertEqual(guest.offered, OFFERED | fe.bits(fe.F_STANDBY))
