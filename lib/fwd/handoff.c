@@ -68,7 +68,15 @@ handoff_steered(struct fwd_worker *worker, struct port_queue *from, struct port 
 	struct rte_mbuf *run[PORT_BURST];
 	uint16_t pairs[PORT_BURST];
 
+	uint16_t others = 0;
+
 	steer->pick(steer, to, from, pkts, n, pairs);
+	for (uint16_t i = 1; i < n; i++)
+		others |= pairs[i] ^ pairs[0];
+	if (others == 0) {
+		handoff_or_tx(worker, from, &to->queues[pairs[0]], pkts, n);
+		return;
+	}
 	while (n) {
 		uint16_t pair = pairs[0], n_run = 0, n_left = 0;
 

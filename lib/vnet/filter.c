@@ -3,7 +3,7 @@
  * filter: the settings compiled to one table look-up a frame.
  *
  *     open        whether unicast and multicast frames are let in without being in the table: a bit each
- *     exceptions  destinations for which it is the other way round; two candidates in one place, no chains
+ *     exceptions  destinations for which it is the other way round; each in the one place that it can be in
  *     vlans       the driver's map
  *
  * So a table of wanted addresses is the exceptions of a class that is not open, a class that is shut (nouni,
@@ -12,49 +12,20 @@
  */
 #include "filter.h"
 
-#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <string.h>
 
-#include <rte_byteorder.h>
-#include <rte_ether.h>
+#include <rte_cpuflags.h>
 #include <rte_random.h>
 
-#include "settings.h"
+#include "filter_table.h"
 
 enum {
 	FILTER_KEYS_MAX = SETTINGS_MACS_MAX + 2, /* own address and broadcast */
-	FILTER_WAYS = 2,                         /* addresses in a bucket: 16 bytes of one line */
-	FILTER_BITS_MIN = 7,                     /* 128 buckets, 2 KiB: some ten tries for 66 addresses */
-	FILTER_BITS_MAX = 12,
-	FILTER_TRIES = 64, /* for each number of buckets */
+	FILTER_BITS_MIN = 10,                    /* 1024 places, 8 KiB: some eight tries for 66 addresses */
+	FILTER_BITS_MAX = 14,
+	FILTER_TRIES = 64, /* for each number of places */
 };
-
-/* Addresses are the low 48 bits of a frame's first 8 bytes, as a little endian CPU reads them. */
-#define FILTER_KEY_MASK 0x0000ffffffffffffull
-#define FILTER_KEY_BROADCAST FILTER_KEY_MASK
-#define FILTER_KEY_NONE UINT64_MAX
-
-static_assert(RTE_BYTE_ORDER == RTE_LITTLE_ENDIAN, "the group bit is the lowest of a key");
-
-/* Immutable when published. */
-struct vnet_filter {
-	uint64_t multiplier;   /* odd; chosen so that no bucket gets more than FILTER_WAYS addresses */
-	uint64_t bucket_mask;  /* a power of two - 1 */
-	uint64_t open_unicast; /* 0 or 1 */
-	uint64_t open_differs; /* 1: it is the other way round for multicast */
-	bool by_vlan;
-	uint64_t vlans[SETTINGS_VLANS / 64];
-	uint64_t exceptions[][FILTER_WAYS];
-};
-
-/* Bits 48 and up of the product depend on all of the key. */
-static inline size_t
-filter_bucket(const struct vnet_filter *filter, uint64_t key)
-{
-	return key * filter->multiplier >> 48 & filter->bucket_mask;
-}
 
 /* --- making it --- */
 
@@ -103,20 +74,17 @@ filter_rules_make(const struct vnet_settings *settings, struct filter_rules *rul
 		rules->keys[rules->n_keys++] = FILTER_KEY_BROADCAST;
 }
 
-/* False: some bucket would overflow. */
+/* False: two of them would meet. */
 static bool
 filter_fill(struct vnet_filter *filter, const struct filter_rules *rules)
 {
-	memset(filter->exceptions, 0xff, (filter->bucket_mask + 1) * sizeof(filter->exceptions[0]));
+	memset(filter->exceptions, 0xff, sizeof(filter->exceptions[0]) << (64 - filter->shift));
 	for (unsigned int i = 0; i < rules->n_keys; i++) {
-		uint64_t *bucket = filter->exceptions[filter_bucket(filter, rules->keys[i])];
-		unsigned int way = 0;
+		uint64_t *place = &filter->exceptions[rules->keys[i] * filter->multiplier >> filter->shift];
 
-		while (way < FILTER_WAYS && bucket[way] != FILTER_KEY_NONE)
-			way++;
-		if (way == FILTER_WAYS)
+		if (*place != FILTER_KEY_NONE)
 			return false;
-		bucket[way] = rules->keys[i];
+		*place = rules->keys[i];
 	}
 	return true;
 }
@@ -132,10 +100,10 @@ filter_new(const struct vnet_settings *settings, struct filter_rules *rules)
 
 	for (unsigned int bits = FILTER_BITS_MIN; bits <= FILTER_BITS_MAX; bits++) {
 		free(filter);
-		filter = malloc(sizeof(*filter) + ((size_t)1 << bits) * sizeof(filter->exceptions[0]));
+		filter = malloc(sizeof(*filter) + (sizeof(filter->exceptions[0]) << bits));
 		if (!filter)
 			return NULL;
-		filter->bucket_mask = (1u << bits) - 1;
+		filter->shift = 64 - bits;
 		for (unsigned int try = 0; try < FILTER_TRIES; try++) {
 			filter->multiplier = rte_rand() | 1;
 			if (filter_fill(filter, rules))
@@ -149,6 +117,17 @@ filter_new(const struct vnet_settings *settings, struct filter_rules *rules)
 		rules->keys[rules->n_keys++] = FILTER_KEY_BROADCAST;
 	filter_fill(filter, rules);
 	return filter;
+}
+
+static filter_groups_fn
+filter_groups_best(void)
+{
+#ifdef RTE_ARCH_X86
+	if (rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512F) > 0 &&
+	    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512DQ) > 0)
+		return filter_groups_avx512;
+#endif
+	return NULL;
 }
 
 static bool
@@ -179,8 +158,12 @@ vnet_filter_build(const struct vnet_settings *settings, enum filter_vlans vlans,
 		return -ENOMEM;
 	filter->open_unicast = rules.open_unicast;
 	filter->open_differs = rules.open_unicast != rules.open_multicast;
+	filter->groups = filter_groups_best();
 	filter->by_vlan = by_vlan;
-	memcpy(filter->vlans, settings->vlans, sizeof(filter->vlans));
+	if (by_vlan)
+		memcpy(filter->vlans, settings->vlans, sizeof(filter->vlans));
+	else
+		memset(filter->vlans, 0xff, sizeof(filter->vlans));
 	/* Tag 0 is a priority without a VLAN (IEEE 802.1Q, the null VID): such a frame counts as untagged. */
 	filter->vlans[0] |= 1;
 	*ret_filter = filter;
@@ -195,57 +178,65 @@ vnet_filter_free(struct vnet_filter *filter)
 
 /* --- using it --- */
 
-/* A frame that ends before its tag is of no VLAN in the map. */
-static inline uint64_t
-filter_vlan_is_wanted(const struct vnet_filter *filter, const struct rte_mbuf *pkt)
+/* The first segment ends within FILTER_LOOK bytes: a copy of them. */
+static __attribute__((noinline)) uint64_t
+filter_judge_apart(const struct vnet_filter *filter, const struct rte_mbuf *pkt)
 {
-	uint8_t copy[2];
-	const uint8_t *tci = rte_pktmbuf_read(pkt, RTE_ETHER_HDR_LEN, sizeof(copy), copy);
-	unsigned int vlan;
-
-	if (unlikely(!tci))
-		return 0;
-	vlan = (unsigned int)(tci[0] << 8 | tci[1]) % SETTINGS_VLANS;
-	return filter->vlans[vlan / 64] >> vlan % 64 & 1;
-}
-
-/* 0 or 1. No branch on the destination: a burst may mix everything. */
-static inline uint64_t
-filter_is_wanted(const struct vnet_filter *filter, const struct rte_mbuf *pkt)
-{
-	const uint8_t *frame = rte_pktmbuf_mtod(pkt, const uint8_t *);
-	const uint64_t *bucket;
-	uint64_t key, is_exception, is_wanted;
+	uint8_t copy[FILTER_LOOK];
+	const uint8_t *frame = rte_pktmbuf_read(pkt, 0, sizeof(copy), copy);
 	rte_be16_t type;
 
-	/* Both are within the 14 bytes that every first segment has. */
-	memcpy(&key, frame, sizeof(key));
-	memcpy(&type, frame + 2 * RTE_ETHER_ADDR_LEN, sizeof(type));
-	key &= FILTER_KEY_MASK;
-	bucket = filter->exceptions[filter_bucket(filter, key)];
-	is_exception = (bucket[0] == key) | (bucket[1] == key);
-	is_wanted = is_exception ^ filter->open_unicast ^ (key & filter->open_differs);
-	if (type == RTE_BE16(RTE_ETHER_TYPE_VLAN) && filter->by_vlan)
-		is_wanted &= filter_vlan_is_wanted(filter, pkt);
-	return is_wanted;
+	if (frame)
+		return filter_judge(filter, frame);
+	/* Its 14 bytes are all of it, or all but one. */
+	memset(copy, 0, sizeof(copy));
+	memcpy(copy, rte_pktmbuf_mtod(pkt, const uint8_t *), RTE_ETHER_HDR_LEN);
+	memcpy(&type, copy + 2 * RTE_ETHER_ADDR_LEN, sizeof(type));
+	/* It ends before its tag: of no VLAN in the map. */
+	if (filter->by_vlan && type == RTE_BE16(RTE_ETHER_TYPE_VLAN))
+		return 0;
+	return filter_judge(filter, copy);
+}
+
+/* Bit i: frame i is wanted. */
+static inline uint32_t
+filter_judge_burst(const struct vnet_filter *filter, struct rte_mbuf *const *pkts, uint16_t n)
+{
+	uint32_t wanted = 0;
+	uint16_t i = 0;
+
+	if (likely(filter->groups && n >= FILTER_GROUP)) {
+		uint64_t judged = filter->groups(filter, pkts, n);
+
+		if (likely(judged != FILTER_NONE)) {
+			wanted = (uint32_t)judged;
+			i = n & ~(FILTER_GROUP - 1);
+		}
+	}
+	for (; i < n; i++) {
+		const struct rte_mbuf *pkt = pkts[i];
+		uint64_t one = likely(pkt->data_len >= FILTER_LOOK)
+				       ? filter_judge(filter, rte_pktmbuf_mtod(pkt, const uint8_t *))
+				       : filter_judge_apart(filter, pkt);
+
+		wanted |= (uint32_t)one << i;
+	}
+	return wanted;
 }
 
 uint16_t
 vnet_filter_burst(const struct vnet_filter *filter, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct rte_mbuf *unwanted[PORT_BURST];
-	uint32_t wanted = 0;
 	uint16_t n_wanted = 0, n_unwanted = 0;
+	uint32_t wanted;
 
 	static_assert(PORT_BURST <= 32, "a bit for each frame");
 	if (n == 0)
 		return 0;
-	/* The first frame's bit ends up as the lowest one. */
-	for (uint16_t i = 0; i < n; i++)
-		wanted = wanted >> 1 | (uint32_t)(filter_is_wanted(filter, pkts[i]) << 31);
-	if (likely(wanted == UINT32_MAX << (32 - n)))
+	wanted = filter_judge_burst(filter, pkts, n);
+	if (likely(wanted == UINT32_MAX >> (32 - n)))
 		return n;
-	wanted >>= 32 - n;
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *pkt = pkts[i];
 		uint16_t is_wanted = wanted >> i & 1;

@@ -107,27 +107,45 @@ static_assert(offsetof(struct rte_mbuf, hash.fdir.hi) == offsetof(struct rte_mbu
 static inline void
 steer_mark(struct rte_mbuf *pkt, uint32_t value, uint8_t report)
 {
-	uint64_t hash = (uint64_t)report << 32 | value;
+	const uint64_t word = value | (uint64_t)report << 32; /* hash.rss, hash.fdir.hi */
 
 	pkt->ol_flags = (pkt->ol_flags & ~RTE_MBUF_F_RX_RSS_HASH) | (report ? RTE_MBUF_F_RX_RSS_HASH : 0);
-	memcpy(&pkt->hash, &hash, sizeof(hash));
+	memcpy(&pkt->hash, &word, sizeof(word));
 }
 
 /* VIRTIO, "RSS processing". A queue that can't take the frame drops it when it gets there. */
+static inline void
+steer_pick_by_rss(const struct steer *steer, const struct port_queue *from, struct rte_mbuf **pkts,
+		  uint16_t n, uint16_t ret_pairs[], uint32_t values[], uint8_t reports[])
+{
+	vnet_hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
+	for (uint16_t i = 0; i < n; i++)
+		ret_pairs[i] =
+			reports[i] ? steer->table[values[i] & steer->table_mask] : steer->unclassified_queue;
+}
+
+/* Nobody asks what the hash was, so it is not written down. */
 static void
 steer_by_rss(const struct port_steer *port_steer, const struct port *to, const struct port_queue *from,
 	     struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
 {
-	const struct steer *steer = steer_of(port_steer);
 	uint32_t values[PORT_BURST];
 	uint8_t reports[PORT_BURST];
 
-	vnet_hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
-	for (uint16_t i = 0; i < n; i++) {
+	steer_pick_by_rss(steer_of(port_steer), from, pkts, n, ret_pairs, values, reports);
+}
+
+static void
+steer_by_rss_with_hash(const struct port_steer *port_steer, const struct port *to,
+		       const struct port_queue *from, struct rte_mbuf **pkts, uint16_t n,
+		       uint16_t ret_pairs[])
+{
+	uint32_t values[PORT_BURST];
+	uint8_t reports[PORT_BURST];
+
+	steer_pick_by_rss(steer_of(port_steer), from, pkts, n, ret_pairs, values, reports);
+	for (uint16_t i = 0; i < n; i++)
 		steer_mark(pkts[i], values[i], reports[i]);
-		ret_pairs[i] =
-			reports[i] ? steer->table[values[i] & steer->table_mask] : steer->unclassified_queue;
-	}
 }
 
 /*
@@ -143,6 +161,10 @@ steer_pick_by_flows(const struct steer *steer, const struct port *to, const stru
 	bool by_sender = atomic_load_explicit(&from->port->n_active, memory_order_relaxed) >= n_active;
 	uint16_t sender = from->idx < n_active ? from->idx : from->idx % n_active;
 
+	if (n_active == 1) {
+		memset(ret_pairs, 0, n * sizeof(ret_pairs[0]));
+		return;
+	}
 	for (uint16_t i = 0; i < n; i++) {
 		uint32_t digest;
 		int pair = -1;
@@ -163,8 +185,6 @@ static void
 steer_by_flows(const struct port_steer *port_steer, const struct port *to, const struct port_queue *from,
 	       struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
 {
-	for (uint16_t i = 0; i < n; i++)
-		pkts[i]->ol_flags &= ~RTE_MBUF_F_RX_RSS_HASH;
 	steer_pick_by_flows(steer_of(port_steer), to, from, pkts, n, ret_pairs);
 }
 
@@ -221,7 +241,7 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 		}
 	}
 	if (rss->enabled) {
-		steer->port.pick = steer_by_rss;
+		steer->port.pick = report == STEER_REPORT ? steer_by_rss_with_hash : steer_by_rss;
 		steer->unclassified_queue = rss->unclassified_queue;
 		steer->table_mask = (uint16_t)(rss->table_len - 1);
 		memcpy(steer->table, rss->table, rss->table_len * sizeof(rss->table[0]));

@@ -11,8 +11,8 @@
  * With HASH_REPORT the hash is computed in all of them.
  *
  * The hash of a frame travels in its mbuf: ol_flags has RTE_MBUF_F_RX_RSS_HASH, hash.rss is the value and
- * hash.fdir.hi the report code (1 .. 9). A frame without hash has the flag clear. Whatever a NIC left there
- * is overwritten when a steering object has seen the frame.
+ * hash.fdir.hi the report code (1 .. 9). A frame without hash has the flag clear. That is written for guests
+ * with HASH_REPORT, over whatever a NIC left there; for others nobody asks, and nothing is written.
  */
 #ifndef VNICD_STEER_H
 #define VNICD_STEER_H
@@ -36,8 +36,8 @@ enum steer_report { STEER_NO_REPORT, STEER_REPORT }; /* HASH_REPORT */
 
 /*
  * Control lock. The steering of a device with n_pairs pairs; *ret_steer NULL: none is needed. `flows` (NULL:
- * none) stays the caller's and outlives it. 0, -ENOMEM, or -EINVAL for an RSS table that is none or names pairs
- * that are not there.
+ * none) stays the caller's and outlives it. 0, -ENOMEM, or -EINVAL for an RSS table that is none or names
+ * pairs that are not there.
  */
 int vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum steer_report report,
 		     const struct vnet_flows *flows, struct port_steer **ret_steer);

@@ -22,7 +22,10 @@ import compare
 
 IDLE_MIN = 0.02  # of the guests' time; with less, they are the limit
 LAYOUTS = ("split", "packed")
-BUDGET = {"rss": 8, "filter": 4, "hash-report": 4}  # TSC cycles a frame
+# TSC cycles a frame that each feature is meant to cost; hash-report on top of the hash, which RSS has paid for.
+BUDGET = {"rss": 8, "filter": 4, "hash-report": 4}
+# What bench_control may say before the tests complain: what the code costs now (README.md), with room for other machines.
+GATE = {"rss": 10, "filter": 10, "hash-report-with-rss": 8}
 # Guests that leave the payload alone: else they are the limit, not the worker. Headers they read, as drivers must.
 LIGHT = ["--touch", "none", "--read-headers"]
 UDP, VLAN = [*LIGHT, "--frames", "udp"], [*LIGHT, "--frames", "vlan"]

@@ -90,7 +90,7 @@ class ControlFeatureCode(unittest.TestCase):
         for name, runs in costs.items():
             with self.subTest(name):
                 print(f"{name}: {' '.join(f'{cost:.2f}' for cost in runs)} TSC cycles a frame", file=sys.stderr)
-                allowed = control_cost.BUDGET[row] + min(max(runs) - min(runs), BENCH_SPREAD_MAX)
+                allowed = control_cost.GATE[row] + min(max(runs) - min(runs), BENCH_SPREAD_MAX)
                 self.assertLessEqual(statistics.median(runs), allowed, f"{name}: TSC cycles a frame")
 
     def test_rss(self):
@@ -100,9 +100,10 @@ class ControlFeatureCode(unittest.TestCase):
         self.within_budget("filter")
 
     def test_hash_report(self):
-        self.within_budget("hash-report")
+        self.within_budget("hash-report-with-rss")
 
 
+@unittest.skipUnless(os.environ.get("VNICD_LONG"), "takes four minutes and a quiet machine: run-tests --long")
 class ControlFeaturePath(unittest.TestCase):
     """The same from guest to guest through a whole vnicd, where lines travel between CPUs: control_cost.py."""
 

@@ -1084,7 +1084,7 @@ test_c121_tables(void **state)
 		settings.rss.table_len = len;
 		for (unsigned int i = 0; i < 128; i++)
 			settings.rss.table[i] = (uint16_t)(i < len ? i % 8 : 7);
-		steer = steer_make(&settings, 8, STEER_NO_REPORT, NULL);
+		steer = steer_make(&settings, 8, STEER_REPORT, NULL);
 		segments_reset();
 		for (uint16_t port = 0; port < 200; port++) {
 			struct rte_mbuf *pkt = udp_new(port, 53);
@@ -1433,10 +1433,11 @@ test_hash_report_with_flows(void **state)
 	expect_mark(pkt, toeplitz(key, (const uint8_t[12]){10, 1, 2, 3, 192, 168, 7, 200, 0, 7, 0, 9}, 12),
 		    3);
 	vnet_steer_free(steer);
-	/* Without reports, what a NIC left is taken away. */
+	/* Without reports, what is there is left as it is. */
 	steer = steer_make(&settings, 8, STEER_NO_REPORT, flows);
-	pick_one(steer, pkt);
-	expect_mark(pkt, 0, 0);
+	pkt->hash.rss = 0x12345678;
+	assert_int_equal(pick_one(steer, pkt), 6);
+	expect_mark(pkt, 0x12345678, 3);
 	vnet_steer_free(steer);
 	vnet_flows_free(flows);
 }
