@@ -157,6 +157,7 @@ vdev_conf_build(struct vdev *dev, unsigned int idx, struct virtq_conf **ret_conf
 	conf->indirect = dev->features & FEATURE_MASK(INDIRECT_DESC);
 	conf->enabled = vdev_queue_is_enabled(dev, queue);
 	conf->call_fd = queue->call_fd;
+	conf->call_kind = queue->call_kind;
 	dev->ops->conf_fill(dev, idx, conf);
 	*ret_conf = conf;
 	return 0;
@@ -578,18 +579,9 @@ enum vdev_fd_use { VDEV_FD_KICK, VDEV_FD_NOTIFY };
 static int
 vdev_fd_check(unsigned int idx, int fd, enum vdev_fd_use use, struct diag *diag)
 {
-	static const char eventfd_name[] = "anon_inode:[eventfd]";
-	char link[40], target[sizeof(eventfd_name)] = "";
-	struct stat st;
-	ssize_t len;
+	enum bell_kind kind = bell_kind_of(fd);
 
-	if (fd < 0)
-		return 0;
-	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-	len = readlink(link, target, sizeof(target));
-	if (len == sizeof(eventfd_name) - 1 && memcmp(target, eventfd_name, sizeof(eventfd_name) - 1) == 0)
-		return 0;
-	if (use == VDEV_FD_NOTIFY && fstat(fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode)))
+	if (fd < 0 || kind == BELL_EVENTFD || (use == VDEV_FD_NOTIFY && kind != BELL_NONE))
 		return 0;
 	return diag_set(
 		diag, -EBADF, "",
@@ -630,19 +622,13 @@ vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *dia
 
 	if (ret < 0)
 		return ret;
-	/* A full counter or pipe must not hold up a worker. */
-	if (fd >= 0 && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
-		return diag_set(diag, -errno, "", "queue %u: making its call descriptor non-blocking: %s",
-				idx, strerror(errno));
 	queue->call_fd = fd;
+	queue->call_kind = bell_kind_of(fd);
 	if (vdev_queue_is_running(dev, idx)) {
-		uint64_t one = 1;
-
 		ret = vdev_apply_one(dev, idx, diag);
 		/* What the old descriptor was told may not have been heard. */
-		if (ret == 0 && fd >= 0 && write(fd, &one, sizeof(one)) < 0) {
-			/* Full: a notification is pending already. */
-		}
+		if (ret == 0 && fd >= 0)
+			bell_ring(fd, queue->call_kind);
 	}
 	/* After a failure the queue is stopped, so the old one has no user either way. */
 	if (old >= 0)
@@ -658,12 +644,10 @@ vdev_queue_set_err(struct vdev *dev, unsigned int idx, int fd, struct diag *diag
 
 	if (ret < 0)
 		return ret;
-	if (fd >= 0 && fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
-		return diag_set(diag, -errno, "", "queue %u: making its error descriptor non-blocking: %s",
-				idx, strerror(errno));
 	if (queue->err_fd >= 0)
 		close(queue->err_fd);
 	queue->err_fd = fd;
+	queue->err_kind = bell_kind_of(fd);
 	return 0;
 }
 
@@ -731,7 +715,6 @@ vdev_check_faults(struct vdev *dev)
 	for (unsigned int i = 0; i < dev->n_queues; i++) {
 		struct vdev_queue *queue = &dev->queues[i];
 		enum virtq_fault fault = atomic_load_explicit(&queue->vq->fault, memory_order_acquire);
-		uint64_t one = 1;
 
 		if (fault == FAULT_NONE || fault == queue->reported || !vdev_queue_is_running(dev, i))
 			continue;
@@ -740,9 +723,9 @@ vdev_check_faults(struct vdev *dev)
 		log_limited(&dev->log_limit, LOG_LEVEL_WARN,
 			    "port %s: queue %u is broken by its driver and stops: %s", dev->name, i,
 			    virtq_fault_help[fault]);
-		if (queue->err_fd >= 0 && write(queue->err_fd, &one, sizeof(one)) < 0) {
-			/* Full: the front-end has been told and has not looked. */
-		}
+		/* Full: the front-end has been told and has not looked. */
+		if (queue->err_fd >= 0)
+			bell_ring(queue->err_fd, queue->err_kind);
 		dev->status |= VDEV_STATUS_NEEDS_RESET;
 	}
 	if (n) {

@@ -83,8 +83,9 @@ struct vdev_queue {
 	bool has_size, has_addr, has_base, has_kick;
 	bool enabled;                 /* SET_VRING_ENABLE */
 	int kick_fd, call_fd, err_fd; /* -1: none */
-	uint64_t n_kicks;             /* vdev_queue_kicks() so far */
-	enum virtq_fault reported;    /* last fault that was logged */
+	enum bell_kind call_kind, err_kind;
+	uint64_t n_kicks;          /* vdev_queue_kicks() so far */
+	enum virtq_fault reported; /* last fault that was logged */
 };
 
 struct vdev {

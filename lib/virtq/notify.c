@@ -18,20 +18,15 @@
  * stands then; a fence a window is cheap. A held queue is looked at in every turn under the conf of that
  * turn, so new limits take effect at once, and none at all means: due.
  */
-#include <errno.h>
-#include <unistd.h>
-
 #include "ticks.h"
 #include "virtq.h"
 
 static void
 notify_send(struct virtq *vq, const struct virtq_conf *conf)
 {
-	uint64_t one = 1;
-
 	vq->notified++;
-	/* Non-blocking: a full counter or pipe means that a notification is pending already. */
-	if (write(conf->call_fd, &one, sizeof(one)) < 0)
+	/* A full pipe means that a notification is pending already. */
+	if (bell_ring(conf->call_fd, conf->call_kind) < 0)
 		vq->notify_refused++;
 }
 

@@ -22,6 +22,7 @@
 
 #include <linux/virtio_ring.h>
 
+#include "bell.h"
 #include "gmem.h"
 #include "template.h"
 #include "traits.h"
@@ -70,6 +71,7 @@ struct virtq_conf {
 	bool enabled;   /* SET_VRING_ENABLE; a started but disabled queue takes nothing in and discards what
 			   comes out */
 	int call_fd;    /* -1: the driver is never notified */
+	enum bell_kind call_kind;
 	/* Notifications are held back until so many packets or ticks (ticks.h) have gathered; 0, 0: never. */
 	uint32_t coal_max_packets;
 	uint64_t coal_max_ticks;

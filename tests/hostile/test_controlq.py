@@ -1388,8 +1388,7 @@ class Storm(ControlCase):
 
 class BlockingCall(unittest.TestCase):
     """V32: a front-end makes its call descriptor block again, after the device has made it non-blocking (they share the
-    open file), and fills it. Who notifies must not wait: not the control thread, not a worker. They do: nothing but
-    O_NONBLOCK is between them and the front-end."""
+    open file), and fills it. Who notifies must not wait: not the control thread, not a worker."""
 
     def stage(self, **options):
         vn = vnictest.Vnicd({"a0": "vhost-user,queues=2", "a1": "vhost-user,queues=2", "v0": "vhost-user",
@@ -1410,7 +1409,6 @@ class BlockingCall(unittest.TestCase):
         # The cleanups want a back-end that answers.
         self.addCleanup(lambda: (os.set_blocking(ring.call, False), ring.called()))
 
-    @unittest.expectedFailure
     def test_V32_control_thread(self):
         vn, _, peer, guest = self.stage(control=64, features=CONTROL_FEATURES)
         self.block(guest.control)
@@ -1418,7 +1416,6 @@ class BlockingCall(unittest.TestCase):
         self.assertTrue(peer.alive(), "the control thread waits for a guest")
         guest.command(99, 0)
 
-    @unittest.expectedFailure
     def test_V32_worker(self):
         vn, victims, peer, guest = self.stage()
         deadline = time.monotonic() + seconds(5)

@@ -271,8 +271,6 @@ handle_set_backend_req_fd(struct session *session, struct message *message, stru
 	/* A socket, or with User-mode Linux a pipe. */
 	if (fstat(fd, &st) < 0 || !(S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode)))
 		return diag_set(diag, -EBADF, "", "the descriptor is neither a socket nor a pipe");
-	if (fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK) < 0)
-		return diag_set(diag, -errno, "", "making the descriptor non-blocking: %s", strerror(errno));
 	if (session->backend_req_fd >= 0)
 		close(session->backend_req_fd);
 	session->backend_req_fd = message_take_fd(message);

@@ -81,11 +81,14 @@ session_config_changed(void *arg)
 {
 	struct session *session = arg;
 	struct message_header header = {.request = BACKEND_CONFIG_CHANGE, .flags = MESSAGE_VERSION};
+	int ret;
 
 	if (session->backend_req_fd < 0)
 		return;
 	/* A notice: when the channel is full, there is one in it already. */
-	if (write(session->backend_req_fd, &header, sizeof(header)) < 0 && errno != EAGAIN) {
+	ret = bell_send(session->backend_req_fd, bell_kind_of(session->backend_req_fd), &header,
+			sizeof(header));
+	if (ret < 0 && ret != -EAGAIN) {
 		close(session->backend_req_fd);
 		session->backend_req_fd = -1;
 	}
