@@ -1387,7 +1387,7 @@ class Storm(ControlCase):
 
 
 class BlockingCall(unittest.TestCase):
-    """V32: a front-end makes its call descriptor block again, after the device has made it non-blocking (they share the
+    """V32: a front-end makes its call descriptor block, whatever the device has made of it (they share the
     open file), and fills it. Who notifies must not wait: not the control thread, not a worker."""
 
     def stage(self, **options):
