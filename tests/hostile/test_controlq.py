@@ -126,7 +126,7 @@ class ControlCase(HostileCase):
 
     def assert_soon(self):
         """Commands are answered within a millisecond. This process shares a CPU with the one that answers, and maybe
-        with others; control_latency.py measures exactly."""
+        with others; test_control_latency.py measures exactly."""
         if self.times:
             self.assertLess(median(self.times), seconds(0.001), "answers come late")
             self.assertLess(max(self.times), seconds(0.5), "an answer came very late")
