@@ -47,6 +47,18 @@ store32(uint8_t *at, uint32_t word)
 	memcpy(at, &word, sizeof(word));
 }
 
+/* To be written: the compiler's own is a read prefetch on old CPUs, and the line would have to be fetched
+ * twice. */
+static always_inline void
+prefetch_owned(const uint8_t *at)
+{
+#ifdef __x86_64__
+	__asm__ volatile("prefetchw %0" : : "m"(*(const volatile uint8_t *)at));
+#else
+	__builtin_prefetch(at, 1);
+#endif
+}
+
 /* Of a frame: other ports than the last time, spread over all of them. */
 static always_inline uint32_t
 ports_of(uint64_t word)
@@ -106,7 +118,7 @@ flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
 	for (unsigned i = 0; i < n; i++) {
 		slots[i] = ring->free_slots[(ring->free_head + i) & ring->free_mask];
 		if (touch != TOUCH_NONE)
-			__builtin_prefetch(ring_frame(ring, slots[i]) + word_off, 1);
+			prefetch_owned(ring_frame(ring, slots[i]) + word_off);
 	}
 	ring->free_head += n;
 	for (unsigned i = 0; touch != TOUCH_NONE && i < n; i++) {
