@@ -227,6 +227,10 @@ class Guest:
         self.boot_seconds = time.monotonic() - self._started
         return self
 
+    def command_line(self):
+        """What a person would type to start it."""
+        return (["env"] + [f"{k}={v}" for k, v in self._start_env.items()] if self._start_env else []) + self.args
+
     def first_fork_failed(self):
         """User-mode Linux 6.1.176 refuses the very first fork with EAGAIN once in some thirty starts on some hosts (seen
         on Linux 6.18 with AMX), whatever the device does."""

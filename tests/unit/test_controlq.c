@@ -2059,6 +2059,17 @@ test_without_a_controlq_of_ours(void **state)
 	rig_close(rig);
 }
 
+/* Until nothing is left: a turn is bounded in time too, and this process may be interrupted in one. */
+static unsigned int
+serve_all_of_it(void)
+{
+	unsigned int n = 0, now;
+
+	while ((now = controlq_serve_all()) != 0)
+		n += now;
+	return n;
+}
+
 /* One after the other in one thread, as a service core does it. */
 static void
 test_all_devices_are_served(void **state)
@@ -2074,8 +2085,7 @@ test_all_devices_are_served(void **state)
 		rig_send(rigs[i], &plain, bytes, sizeof(bytes), 1, i);
 		rig_send(rigs[i], &plain, bytes, sizeof(bytes), 1, i + 10);
 	}
-	assert_int_equal(controlq_serve_all(), 6);
-	assert_int_equal(controlq_serve_all(), 0);
+	assert_int_equal(serve_all_of_it(), 6);
 	for (unsigned int i = 0; i < 3; i++) {
 		assert_true(driver_get(&rigs[i]->driver, &tag, &len) && tag == i && len == 1);
 		assert_true(driver_get(&rigs[i]->driver, &tag, &len) && tag == i + 10 && len == 1);
@@ -2083,7 +2093,7 @@ test_all_devices_are_served(void **state)
 	rig_close(rigs[1]);
 	rig_send(rigs[0], &plain, bytes, sizeof(bytes), 1, 1);
 	rig_send(rigs[2], &plain, bytes, sizeof(bytes), 1, 1);
-	assert_int_equal(controlq_serve_all(), 2);
+	assert_int_equal(serve_all_of_it(), 2);
 	rig_close(rigs[0]);
 	rig_close(rigs[2]);
 	assert_int_equal(controlq_serve_all(), 0);
