@@ -119,7 +119,8 @@ bell_ring(int fd, enum bell_kind kind)
 {
 	const uint64_t one = 1;
 
-	if (kind == BELL_EVENTFD && bell_thread_open(&bell_thread))
-		return bell_ring_eventfd(fd);
+	/* What the kernel does not take that way is written, rather than lost. */
+	if (kind == BELL_EVENTFD && bell_thread_open(&bell_thread) && bell_ring_eventfd(fd) == 0)
+		return 0;
 	return bell_send(fd, kind, &one, sizeof(one));
 }

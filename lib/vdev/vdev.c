@@ -2,11 +2,9 @@
 #include "vdev.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -117,11 +115,11 @@ vdev_queue_is_configured(const struct vdev *dev, const struct vdev_queue *queue)
 	       (!dev->status_used || dev->status & VDEV_STATUS_DRIVER_OK);
 }
 
-static bool
-vdev_queue_is_enabled(const struct vdev *dev, const struct vdev_queue *queue)
+bool
+vdev_queue_is_enabled(const struct vdev *dev, unsigned int idx)
 {
 	/* vhost-user, "Ring states": without the protocol features bit rings start enabled. */
-	return queue->enabled || !(dev->features & FEATURE_MASK(PROTOCOL_FEATURES));
+	return dev->queues[idx].enabled || !(dev->features & FEATURE_MASK(PROTOCOL_FEATURES));
 }
 
 static int
@@ -155,7 +153,7 @@ vdev_conf_build(struct vdev *dev, unsigned int idx, struct virtq_conf **ret_conf
 		       (conf->log ? TRAIT_LOG : 0);
 	conf->event_idx = dev->features & FEATURE_MASK(EVENT_IDX);
 	conf->indirect = dev->features & FEATURE_MASK(INDIRECT_DESC);
-	conf->enabled = vdev_queue_is_enabled(dev, queue);
+	conf->enabled = vdev_queue_is_enabled(dev, idx);
 	conf->call_fd = queue->call_fd;
 	conf->call_kind = queue->call_kind;
 	dev->ops->conf_fill(dev, idx, conf);
@@ -397,7 +395,7 @@ static bool
 vdev_any_enabled(const struct vdev *dev)
 {
 	for (unsigned int i = 0; i < dev->n_queues; i++)
-		if (vdev_queue_is_running(dev, i) && vdev_queue_is_enabled(dev, &dev->queues[i]))
+		if (vdev_queue_is_running(dev, i) && vdev_queue_is_enabled(dev, i))
 			return true;
 	return false;
 }
@@ -577,12 +575,14 @@ enum vdev_fd_use { VDEV_FD_KICK, VDEV_FD_NOTIFY };
 /* Kicks come through an eventfd; notifications go to an eventfd or, with User-mode Linux, a socket or a pipe.
  */
 static int
-vdev_fd_check(unsigned int idx, int fd, enum vdev_fd_use use, struct diag *diag)
+vdev_fd_check(unsigned int idx, int fd, enum vdev_fd_use use, enum bell_kind *ret_kind, struct diag *diag)
 {
 	enum bell_kind kind = bell_kind_of(fd);
 
-	if (fd < 0 || kind == BELL_EVENTFD || (use == VDEV_FD_NOTIFY && kind != BELL_NONE))
+	if (fd < 0 || kind == BELL_EVENTFD || (use == VDEV_FD_NOTIFY && kind != BELL_NONE)) {
+		*ret_kind = kind;
 		return 0;
+	}
 	return diag_set(
 		diag, -EBADF, "",
 		"queue %u: the descriptor is neither an eventfd nor, for notifications, a socket or pipe",
@@ -594,9 +594,10 @@ vdev_queue_set_kick(struct vdev *dev, unsigned int idx, int fd, struct diag *dia
 {
 	struct vdev_queue *queue = &dev->queues[idx];
 	bool had_kick = queue->has_kick;
+	enum bell_kind kind = BELL_NONE;
 	int ret, old;
 
-	ret = vdev_fd_check(idx, fd, VDEV_FD_KICK, diag);
+	ret = vdev_fd_check(idx, fd, VDEV_FD_KICK, &kind, diag);
 	if (ret < 0)
 		return ret;
 	old = queue->kick_fd;
@@ -617,13 +618,14 @@ int
 vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *diag)
 {
 	struct vdev_queue *queue = &dev->queues[idx];
-	int ret = vdev_fd_check(idx, fd, VDEV_FD_NOTIFY, diag);
+	enum bell_kind kind = BELL_NONE;
+	int ret = vdev_fd_check(idx, fd, VDEV_FD_NOTIFY, &kind, diag);
 	int old = queue->call_fd;
 
 	if (ret < 0)
 		return ret;
 	queue->call_fd = fd;
-	queue->call_kind = bell_kind_of(fd);
+	queue->call_kind = kind;
 	if (vdev_queue_is_running(dev, idx)) {
 		ret = vdev_apply_one(dev, idx, diag);
 		/* What the old descriptor was told may not have been heard. */
@@ -640,14 +642,15 @@ int
 vdev_queue_set_err(struct vdev *dev, unsigned int idx, int fd, struct diag *diag)
 {
 	struct vdev_queue *queue = &dev->queues[idx];
-	int ret = vdev_fd_check(idx, fd, VDEV_FD_NOTIFY, diag);
+	enum bell_kind kind = BELL_NONE;
+	int ret = vdev_fd_check(idx, fd, VDEV_FD_NOTIFY, &kind, diag);
 
 	if (ret < 0)
 		return ret;
 	if (queue->err_fd >= 0)
 		close(queue->err_fd);
 	queue->err_fd = fd;
-	queue->err_kind = bell_kind_of(fd);
+	queue->err_kind = kind;
 	return 0;
 }
 

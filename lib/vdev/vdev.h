@@ -150,6 +150,8 @@ uint32_t vdev_queue_get_base(struct vdev *dev, unsigned int idx);
 /* Kicks received, for statistics: the kick descriptor is read here and nowhere else. */
 uint64_t vdev_queue_kicks(const struct vdev *dev, unsigned int idx);
 bool vdev_queue_is_running(const struct vdev *dev, unsigned int idx);
+/* By the front-end's word: SET_VRING_ENABLE, or that rings start enabled. */
+bool vdev_queue_is_enabled(const struct vdev *dev, unsigned int idx);
 /* The device type's part of the confs changed: publish them anew. */
 int vdev_refresh(struct vdev *dev, struct diag *diag);
 /* Running, enabled and not broken. */

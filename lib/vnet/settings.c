@@ -187,7 +187,7 @@ vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx)
 		return false;
 	/* By the front-end's word: a link that is down disables nothing. */
 	if (!vdev_queue_is_running(vdev, idx) || virtq_is_broken(vdev->queues[idx].vq) ||
-	    !(vdev->queues[idx].enabled || !(vdev->features & FEATURE_MASK(PROTOCOL_FEATURES))))
+	    !vdev_queue_is_enabled(vdev, idx))
 		return false;
 	if (!vnet_controlq_is_ours(dev) || (is_receiveq && settings->rss.enabled))
 		return true;

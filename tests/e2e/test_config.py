@@ -32,6 +32,13 @@ CONTROL = FEATURES | fe.bits(fe.F_CTRL_VQ, fe.F_GUEST_ANNOUNCE)
 LAYOUT = struct.Struct("<6sHHHIBBHI")
 
 
+def veth_up(ns):
+    """A veth pair p0 and p1 in the namespace, both ends up."""
+    ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+    for end in ("p0", "p1"):
+        ns.run("ip", "link", "set", end, "up")
+
+
 class Frontend(fe.RawFrontend):
     """With a back-end channel, to hear of configuration changes."""
 
@@ -474,23 +481,13 @@ class Uplink(Config):
     @NEEDS_ROOT
     def test_af_packet(self):
         """The interface itself is set down and up."""
-        def ready(ns):
-            ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
-            ns.run("ip", "link", "set", "p0", "up")
-            ns.run("ip", "link", "set", "p1", "up")
-
-        self.kernel_link("net_af_packet0,iface=p0", ready, lambda ns: ns.run("ip", "link", "set", "p0", "down"),
+        self.kernel_link("net_af_packet0,iface=p0", veth_up, lambda ns: ns.run("ip", "link", "set", "p0", "down"),
                          lambda ns: ns.run("ip", "link", "set", "p0", "up"))
 
     @NEEDS_ROOT
     def test_af_packet_cable(self):
         """The peer of a veth pair is set down and up: the interface loses its carrier."""
-        def ready(ns):
-            ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
-            ns.run("ip", "link", "set", "p0", "up")
-            ns.run("ip", "link", "set", "p1", "up")
-
-        self.kernel_link("net_af_packet0,iface=p0", ready, lambda ns: ns.run("ip", "link", "set", "p1", "down"),
+        self.kernel_link("net_af_packet0,iface=p0", veth_up, lambda ns: ns.run("ip", "link", "set", "p1", "down"),
                          lambda ns: ns.run("ip", "link", "set", "p1", "up"))
 
     @NEEDS_ROOT

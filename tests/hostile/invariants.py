@@ -669,5 +669,40 @@ def median(times):
     return statistics.median(times)
 
 
+class KeptGuestCase(HostileCase):
+    """Many cases on one guest, as long as it serves."""
+
+    def setUp(self):
+        super().setUp()
+        self.current = None
+
+    def tearDown(self):
+        try:
+            super().tearDown()
+        finally:
+            self.current = None
+
+    def new_guest(self, layout, **options):
+        return self.running(layout=layout, **options)
+
+    def on(self, layout, **options):
+        """A guest of this layout that runs: the one that is kept, if it is such a one."""
+        key = (layout, tuple(sorted(options.items())))
+        if self.current and self.current[0] == key and self.current[1].sock:
+            return self.current[1]
+        if self.current:
+            self.done(self.current[1])
+        guest = self.new_guest(layout, **options)
+        self.current = (key, guest)
+        return guest
+
+    def drop_current(self):
+        """Do not let one failure be the cause of the next."""
+        if self.current:
+            self.current[1].disconnect()
+            self.current = None
+
+
+
 def main():
     unittest.main(verbosity=2)

@@ -15,7 +15,7 @@ import time
 import unittest
 
 import invariants
-from invariants import CONTROL_FEATURES, ControlPing, HostileCase, LONG, Nack, Silent, bits, frame_of, median, quantile
+from invariants import CONTROL_FEATURES, ControlPing, KeptGuestCase, LONG, Nack, Silent, bits, frame_of, median, quantile
 from invariants import seconds
 import rawfe as fe
 from rawfe import At, D, ERR, INDIRECT, NEXT, OK, WRITE
@@ -87,32 +87,15 @@ class Answer:
             (f", used length {self.used}" if self.used is not None else "")
 
 
-class ControlCase(HostileCase):
+class ControlCase(KeptGuestCase):
+    """The guest that is kept has a control queue."""
+
     def setUp(self):
         super().setUp()
-        self.current = None
         self.times = []
 
-    def tearDown(self):
-        self.current = None
-        super().tearDown()
-
-    def on(self, layout, **options):
-        """A running guest with a control queue; one is kept for all cases of a test as long as it serves."""
-        key = (layout, tuple(sorted(options.items())))
-        if self.current and self.current[0] == key and self.current[1].sock:
-            return self.current[1]
-        if self.current:
-            self.done(self.current[1])
-        guest = self.controlled(layout=layout, **options)
-        self.current = (key, guest)
-        return guest
-
-    def drop_current(self):
-        """Do not let one failure be the cause of the next."""
-        if self.current:
-            self.current[1].disconnect()
-            self.current = None
+    def new_guest(self, layout, **options):
+        return self.controlled(layout=layout, **options)
 
     def ask(self, guest, cls, cmd, data=b"", expect=OK, result_len=0, what="", **options):
         """A command whose answer is known; returns its result. The time is kept for assert_soon()."""

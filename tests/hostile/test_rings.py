@@ -15,7 +15,7 @@ import subprocess
 import time
 
 import invariants
-from invariants import HostileCase, LONG, Silent, bits, frame_of, seconds
+from invariants import KeptGuestCase, LONG, Silent, bits, frame_of, seconds
 import rawfe as fe
 from rawfe import At, D, INDIRECT, NEXT, WRITE
 import vnictest
@@ -40,29 +40,10 @@ def flipper():
     return target
 
 
-class Rings(HostileCase):
+class Rings(KeptGuestCase):
     guest = None
 
-    def setUp(self):
-        super().setUp()
-        self.current = None
-
-    def tearDown(self):
-        super().tearDown()
-        self.current = None
-
     # --- running one case ---
-
-    def on(self, layout, **options):
-        """A running guest of this layout; one is kept for all cases of a test as long as it serves."""
-        key = (layout, tuple(sorted(options.items())))
-        if self.current and self.current[0] == key and self.current[1].sock:
-            return self.current[1]
-        if self.current:
-            self.done(self.current[1])
-        guest = self.running(layout=layout, **options)
-        self.current = (key, guest)
-        return guest
 
     def buffer(self, guest, way, size=2048, frame=None):
         """A buffer of the guest: poisoned to receive into, or with a frame in it."""
@@ -97,10 +78,7 @@ class Rings(HostileCase):
                     guest.restart_ring(0)
                 return out
             except BaseException:
-                # Do not let one failure be the cause of the next.
-                if self.current:
-                    self.current[1].disconnect()
-                    self.current = None
+                self.drop_current()
                 raise
 
     @staticmethod

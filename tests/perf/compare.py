@@ -389,6 +389,18 @@ def facts(cpus):
             "cpus": {"forward": cpus.forward, "guest": cpus.guest, "control": cpus.control}}
 
 
+def add_run_options(parser, *, pairs, pairs_of, duration_s, warmup_s, output):
+    """How to measure: what all programs here have in common."""
+    parser.add_argument("--pairs", type=int, default=pairs, help=f"{pairs_of} ({pairs})")
+    parser.add_argument("--duration", type=float, default=duration_s, help=f"seconds per run ({duration_s})")
+    parser.add_argument("--warmup", type=float, default=warmup_s, help=f"seconds before each ({warmup_s})")
+    parser.add_argument("--cpus", metavar="FORWARD,GUEST", type=lambda s: tuple(map(int, s.split(","))))
+    parser.add_argument("--output", metavar="FILE", default=output, help=f"all figures ({output})")
+    parser.add_argument("--reserve", action="store_true", help="as root: reserve hugepages, give them back at the end")
+    parser.add_argument("--noisy", action="store_true", help="measure although other programs run; marked as such")
+    parser.add_argument("--quiet-wait", type=float, default=60, help="seconds to wait for quiet CPUs (60)")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n")[0],
                                      epilog="workloads: " + " ".join(WORKLOADS))
@@ -396,14 +408,8 @@ def main():
     parser.add_argument("--b", type=backend, default="testpmd", metavar="KIND[:BINARY]", help="the peer (testpmd)")
     parser.add_argument("--workload", action="append", metavar="REGEX",
                         help="the workloads whose name it matches, again for more (the first eight)")
-    parser.add_argument("--pairs", type=int, default=5, help="runs of each back-end per workload (5)")
-    parser.add_argument("--duration", type=float, default=3, help="seconds per run (3)")
-    parser.add_argument("--warmup", type=float, default=0.5, help="seconds before each (0.5)")
-    parser.add_argument("--cpus", metavar="FORWARD,GUEST", type=lambda s: tuple(map(int, s.split(","))))
-    parser.add_argument("--output", metavar="FILE", default="perf-compare.json", help="all figures (perf-compare.json)")
-    parser.add_argument("--reserve", action="store_true", help="as root: reserve hugepages, give them back at the end")
-    parser.add_argument("--noisy", action="store_true", help="measure although other programs run; marked as such")
-    parser.add_argument("--quiet-wait", type=float, default=60, help="seconds to wait for quiet CPUs (60)")
+    add_run_options(parser, pairs=5, pairs_of="runs of each back-end per workload", duration_s=3, warmup_s=0.5,
+                    output="perf-compare.json")
     args = parser.parse_args()
     names = STANDARD
     if args.workload:

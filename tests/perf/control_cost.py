@@ -159,14 +159,8 @@ def main():
                         default="", help="the program to measure ($VNICD, or build/app/vnicd)")
     parser.add_argument("--row", action="append", metavar="REGEX",
                         help="the rows whose name it matches, again for more (the first six)")
-    parser.add_argument("--pairs", type=int, default=6, help="runs with and without, per row (6)")
-    parser.add_argument("--duration", type=float, default=1.5, help="seconds per run (1.5)")
-    parser.add_argument("--warmup", type=float, default=0.3, help="seconds before each (0.3)")
-    parser.add_argument("--cpus", metavar="FORWARD,GUEST", type=lambda s: tuple(map(int, s.split(","))))
-    parser.add_argument("--output", metavar="FILE", default="perf-control.json", help="all figures (perf-control.json)")
-    parser.add_argument("--reserve", action="store_true", help="as root: reserve hugepages, give them back at the end")
-    parser.add_argument("--noisy", action="store_true", help="measure although other programs run; marked as such")
-    parser.add_argument("--quiet-wait", type=float, default=60, help="seconds to wait for quiet CPUs (60)")
+    compare.add_run_options(parser, pairs=6, pairs_of="runs with and without, per row", duration_s=1.5, warmup_s=0.3,
+                            output="perf-control.json")
     args = parser.parse_args()
     names = [n for n in ROWS if any(re.search(r, n) for r in args.row)] if args.row else STANDARD
     if not names:

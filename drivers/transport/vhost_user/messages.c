@@ -2,12 +2,11 @@
 #include "messages.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stddef.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
+#include "bell.h"
 #include "session.h"
 #include "vdev.h"
 
@@ -265,15 +264,15 @@ handle_set_mtu(struct session *session, struct message *message, struct diag *di
 static int
 handle_set_backend_req_fd(struct session *session, struct message *message, struct diag *diag)
 {
-	struct stat st;
-	int fd = message->fds[0];
+	enum bell_kind kind = bell_kind_of(message->fds[0]);
 
 	/* A socket, or with User-mode Linux a pipe. */
-	if (fstat(fd, &st) < 0 || !(S_ISSOCK(st.st_mode) || S_ISFIFO(st.st_mode)))
+	if (kind != BELL_SOCKET && kind != BELL_PIPE)
 		return diag_set(diag, -EBADF, "", "the descriptor is neither a socket nor a pipe");
 	if (session->backend_req_fd >= 0)
 		close(session->backend_req_fd);
 	session->backend_req_fd = message_take_fd(message);
+	session->backend_req_kind = kind;
 	return 0;
 }
 

@@ -86,8 +86,7 @@ session_config_changed(void *arg)
 	if (session->backend_req_fd < 0)
 		return;
 	/* A notice: when the channel is full, there is one in it already. */
-	ret = bell_send(session->backend_req_fd, bell_kind_of(session->backend_req_fd), &header,
-			sizeof(header));
+	ret = bell_send(session->backend_req_fd, session->backend_req_kind, &header, sizeof(header));
 	if (ret < 0 && ret != -EAGAIN) {
 		close(session->backend_req_fd);
 		session->backend_req_fd = -1;

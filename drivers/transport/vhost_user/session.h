@@ -9,6 +9,7 @@
 
 #include <stdint.h>
 
+#include "bell.h"
 #include "log.h"
 #include "loop.h"
 #include "messages.h"
@@ -25,6 +26,7 @@ struct session {
 	struct loop_timer *deadline;
 	uint64_t protocol_features;
 	int backend_req_fd; /* -1: none; our messages to the front-end */
+	enum bell_kind backend_req_kind;
 
 	/* The message under way. */
 	struct message in;
