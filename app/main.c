@@ -19,6 +19,7 @@
 #include "environment.h"
 #include "fwd.h"
 #include "gmem_sigbus.h"
+#include "lend.h"
 #include "log.h"
 #include "loop.h"
 #include "options.h"
@@ -121,6 +122,9 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 		return diag_set(diag, ret, NULL, "SIGBUS guard: %s", strerror(-ret));
 	program.sigbus_installed = true;
 
+	ret = lend_init();
+	if (ret < 0)
+		return diag_set(diag, ret, NULL, "lent frames: no flag in the mbuf: %s", strerror(-ret));
 	program.pool = pool_open(size, diag);
 	if (!program.pool)
 		return -ENOMEM;

@@ -36,7 +36,7 @@ worker_take(struct fwd_worker *fwd, const struct fwd_plan *plan, const struct fw
 		uint16_t n = queue->rx(queue, pkts, PORT_BURST);
 
 		if (n) {
-			mode->forward(fwd, queue, pkts, n);
+			fwd_forward(fwd, mode, queue, pkts, n);
 			n_frames += n;
 		}
 	}

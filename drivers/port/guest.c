@@ -339,6 +339,8 @@ guest_open_queues(struct port *port, struct guest *guest)
 		port->queues[i].rx = vnet_rx;
 		port->queues[i].tx = vnet_tx;
 		port->queues[i].service = vnet_service;
+		port->queues[i].done = vnet_done;
+		port->queues[i].takes_lent = true;
 		port->queues[i].dev = &guest->vnet.queues[i];
 		port->queues[i].port = port;
 		port->queues[i].idx = i;

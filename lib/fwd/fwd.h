@@ -14,6 +14,7 @@
 #include <rte_ring.h>
 
 #include "diag.h"
+#include "lend.h"
 #include "port.h"
 
 enum {
@@ -78,6 +79,9 @@ struct fwd_mode {
 	/* Worker: n (1 .. PORT_BURST) frames came from `from`; takes ownership of all. */
 	void (*forward)(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts,
 			uint16_t n);
+	/* forward looks at no more of a frame than its head, and neither keeps nor shares it: it may be lent
+	 * (lend.h). */
+	bool takes_lent;
 	/* Worker: once per turn for each owned queue pair, to make traffic. NULL: none. */
 	void (*generate)(struct fwd_worker *worker, struct port_queue *queue);
 };
@@ -94,6 +98,18 @@ struct fwd_mode *fwd_mode_by_name(const char *name); /* NULL: none */
 
 /* Ready-made mode->check: an even number of ports, 2 or more (io, mac, macswap: "ports in pairs"). */
 int fwd_check_pairs(unsigned int n_ports, struct diag *diag);
+
+/* Worker: n (1 .. PORT_BURST) frames that rx took from `from` go through the mode; nothing is lent any more then. */
+static inline void
+fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_queue *from, struct rte_mbuf **pkts,
+	    uint16_t n)
+{
+	if (from->lent && !mode->takes_lent)
+		lend_settle_burst(pkts, n);
+	mode->forward(worker, from, pkts, n);
+	if (from->lent)
+		from->done(from);
+}
 
 /*
  * Worker: send n (at most PORT_BURST) frames that came from `from` to the port `to`: queue pair

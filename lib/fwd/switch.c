@@ -166,6 +166,9 @@ switch_send_copies(struct fwd_worker *worker, struct port_queue *from, struct po
 	struct rte_mbuf *copies[PORT_BURST];
 	uint16_t n_copies = 0;
 
+	/* Copies share their data. */
+	if (from->lent)
+		lend_settle_burst(pkts, n);
 	for (uint16_t i = 0; i < n; i++) {
 		copies[n_copies] = rte_pktmbuf_clone(pkts[i], worker->clone_pool);
 		if (likely(copies[n_copies]))
@@ -543,5 +546,6 @@ static struct fwd_mode switch_mode = {
 	.tick = switch_tick,
 	.port_removed = switch_port_removed,
 	.forward = switch_forward,
+	.takes_lent = true,
 };
 FWD_MODE_REGISTER(switch_mode)

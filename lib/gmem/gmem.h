@@ -88,6 +88,13 @@ gmem_va(const struct gmem *mem, const struct gmem_cache *cache, uint64_t gpa, ui
 	return gmem_va_search(mem, gpa, len);
 }
 
+/* The guest address of a byte of the cached region. */
+static inline uint64_t
+gmem_cache_gpa(const struct gmem_cache *cache, const uint8_t *va)
+{
+	return cache->gpa + (uint64_t)(va - cache->va);
+}
+
 /* The region in which most buffers lie: the largest. */
 void gmem_cache_init(struct gmem_cache *cache, const struct gmem *mem);
 

@@ -71,6 +71,11 @@ typedef uint16_t (*port_rx_fn)(struct port_queue *queue, struct rte_mbuf **pkts,
  * reason. Does not write to frames whose reference count is above one. Returns the number sent.
  */
 typedef uint16_t (*port_tx_fn)(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
+/*
+ * The frames that the last rx took have gone where they go: what is lent of them (lend.h) is given back. Called
+ * by the owner when queue->lent is set, which it clears.
+ */
+typedef void (*port_done_fn)(struct port_queue *queue);
 /* Called once per turn of the owner's poll loop, after all rx and tx of that turn; NULL when not needed. */
 typedef void (*port_service_fn)(struct port_queue *queue);
 
@@ -79,13 +84,16 @@ struct port_queue {
 	port_rx_fn rx;
 	port_tx_fn tx;
 	port_service_fn service;
-	void *dev; /* the kind's own */
+	port_done_fn done; /* NULL: the kind never lends */
+	void *dev;         /* the kind's own */
 	struct port *port;
 	uint16_t idx;    /* of this pair in its port */
 	uint16_t worker; /* index of the owner; set before the pair is polled, fixed while it is */
+	bool takes_lent; /* tx copies the tails of lent frames itself (lend.h) */
 
 	/* written by the owner */
 	struct port_stats stats __rte_cache_aligned;
+	bool lent; /* some of the frames that rx took last are lent */
 } __rte_cache_aligned;
 
 /*

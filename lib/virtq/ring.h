@@ -4,6 +4,7 @@
 #define VNICD_RING_H
 
 #include "packed.h"
+#include "plain.h"
 #include "split.h"
 #include "virtq.h"
 
@@ -27,9 +28,7 @@ virtq_retire(struct virtq *vq, const struct virtq_conf *conf, const struct virtq
 {
 	if (traits & TRAIT_PACKED) {
 		if (traits & TRAIT_LOG)
-			gmem_log_mark(conf->log,
-				      conf->used_gpa + vq->used_idx * sizeof(struct vring_packed_desc),
-				      sizeof(struct vring_packed_desc));
+			packed_log(vq, conf, 1);
 		packed_retire(vq, conf, elem->id, len, elem->n_desc);
 		vq->batch = (uint16_t)(vq->batch + elem->n_desc);
 	} else {
@@ -51,18 +50,152 @@ virtq_retire_batch(struct virtq *vq, const struct virtq_conf *conf, const struct
 	for (uint16_t i = 0; i < n; i++)
 		slots = (uint16_t)(slots + elems[i].n_desc);
 	if (traits & TRAIT_LOG)
-		gmem_log_mark(conf->log, conf->used_gpa + vq->used_idx * sizeof(struct vring_packed_desc),
-			      sizeof(struct vring_packed_desc));
+		packed_log(vq, conf, 1);
 	packed_retire(vq, conf, elems[n - 1].id, 0, slots);
 	vq->batch = (uint16_t)(vq->batch + slots);
 }
 
+/* --- plain chains, by the burst --- */
+
+TEMPLATE int
+split_fetch_plain(struct virtq *vq, const struct virtq_conf *conf, const struct plain_wish *wish,
+		  struct virtq_plain *plain, uint16_t n)
+{
+	const uint16_t until_end = (uint16_t)(conf->size - (vq->avail.idx & conf->mask));
+
+	n = split_ready(vq, conf, vq->avail, n);
+	if (n == 0)
+		return virtq_is_broken(vq) ? PLAIN_ODD : PLAIN_NONE;
+	if (n > until_end)
+		n = until_end;
+	/* The used elements of this burst will be written: have their lines on their way. */
+	for (uint16_t i = 0; i < n; i = (uint16_t)(i + SPLIT_USED_PER_LINE))
+		prefetch_write(&conf->used->ring[(uint16_t)(vq->used_idx + i) & conf->mask]);
+	n = split_plain_load(vq, conf, wish, plain, n);
+	return n ? n : PLAIN_ODD;
+}
+
+TEMPLATE int
+packed_fetch_plain(const struct virtq *vq, const struct virtq_conf *conf, const struct plain_wish *wish,
+		   struct virtq_plain *plain, uint16_t n)
+{
+	const uint16_t slot = vq->avail.idx, until_end = (uint16_t)(conf->size - slot);
+	uint16_t n_first = n < until_end ? n : until_end, n_available, taken;
+
+	/* An empty ring's lines are the driver's to write: leave them alone. */
+	if (!packed_is_available(packed_load_word(&conf->ring[slot]).flags, vq->avail.wrap))
+		return PLAIN_NONE;
+	packed_prefetch(conf, slot, n);
+	taken = packed_plain_load(conf, wish, slot, vq->avail.wrap, plain, 0, n_first, &n_available);
+	if (taken == n_first && n_first < n) {
+		/* Round the corner, but never to a slot that this burst has already. */
+		uint16_t n_rest = (uint16_t)(n - n_first);
+
+		if (n_rest > slot)
+			n_rest = slot;
+		taken = (uint16_t)(taken + packed_plain_load(conf, wish, 0, !vq->avail.wrap, plain, taken,
+							     n_rest, &n_available));
+	}
+	if (likely_true(taken))
+		return taken;
+	return n_available ? PLAIN_ODD : PLAIN_NONE;
+}
+
+/*
+ * Take up to n (at most VIRTQ_FETCH_MAX) chains from the queue's position on, as long as they are plain and as
+ * wished, without moving it. The count, or PLAIN_NONE or PLAIN_ODD.
+ */
+TEMPLATE int
+virtq_fetch_plain(struct virtq *vq, const struct virtq_conf *conf, const struct plain_wish *wish,
+		  struct virtq_plain *plain, uint16_t n, const uint32_t traits)
+{
+	if (traits & TRAIT_PACKED)
+		return packed_fetch_plain(vq, conf, wish, plain, n);
+	return split_fetch_plain(vq, conf, wish, plain, n);
+}
+
+TEMPLATE void
+split_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_plain *plain,
+		   const uint32_t written[], uint16_t n)
+{
+	const uint16_t slot = vq->used_idx & conf->mask, until_end = (uint16_t)(conf->size - slot);
+	const uint16_t n_first = n < until_end ? n : until_end;
+
+	split_plain_store(conf, slot, plain->used, written, n_first);
+	if (likely_false(n_first < n))
+		split_plain_store(conf, 0, &plain->used[n_first], written ? &written[n_first] : NULL,
+				  (uint16_t)(n - n_first));
+	vq->used_idx = (uint16_t)(vq->used_idx + n);
+	vq->avail.idx = (uint16_t)(vq->avail.idx + n);
+}
+
+TEMPLATE void
+packed_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_plain *plain,
+		    const uint32_t written[], uint16_t n)
+{
+	const uint16_t slot = vq->used_idx, until_end = (uint16_t)(conf->size - slot);
+	const uint16_t n_first = n < until_end ? n : until_end;
+	uint16_t skip = 0;
+
+	if (!vq->held) {
+		/* As in packed_retire(). */
+		vq->held = true;
+		vq->held_idx = slot;
+		vq->held_element = plain->used[0] | (written ? written[0] : 0);
+		skip = 1;
+	}
+	packed_plain_store(conf, slot, plain->used, written, n_first, skip);
+	if (likely_false(n_first < n))
+		packed_plain_store(conf, 0, &plain->used[n_first], written ? &written[n_first] : NULL,
+				   (uint16_t)(n - n_first), 0);
+	packed_advance(conf, &vq->used_idx, &vq->used_wrap, n);
+	packed_advance(conf, &vq->avail.idx, &vq->avail.wrap, n);
+}
+
+/*
+ * Give back the first n (1 or more) of them; written[]: bytes written to each, NULL: none to any. Where a batch
+ * can go back as one element (packed and IN_ORDER, nothing written), it does.
+ */
+TEMPLATE void
+virtq_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_plain *plain,
+		   const uint32_t written[], uint16_t n, const uint32_t traits)
+{
+	if (!(traits & TRAIT_PACKED)) {
+		split_retire_plain(vq, conf, plain, written, n);
+	} else if (traits & TRAIT_IN_ORDER && !written) {
+		if (traits & TRAIT_LOG)
+			packed_log(vq, conf, 1);
+		packed_retire(vq, conf, (uint16_t)(plain->used[n - 1] >> 32), 0, n);
+	} else {
+		if (traits & TRAIT_LOG)
+			packed_log(vq, conf, n);
+		packed_retire_plain(vq, conf, plain, written, n);
+	}
+	vq->batch = (uint16_t)(vq->batch + n);
+}
+
+/* The position n plain chains after the queue's. */
+TEMPLATE struct virtq_cursor
+virtq_cursor_after(const struct virtq *vq, const struct virtq_conf *conf, uint16_t n, const uint32_t traits)
+{
+	struct virtq_cursor at = vq->avail;
+
+	if (traits & TRAIT_PACKED)
+		packed_advance(conf, &at.idx, &at.wrap, n);
+	else
+		at.idx = (uint16_t)(at.idx + n);
+	return at;
+}
+
 /* A full burst was taken, so there is likely to be another: have its descriptors on their way meanwhile. */
 TEMPLATE void
-virtq_prefetch_next(const struct virtq_conf *conf, struct virtq_cursor at, const uint32_t traits)
+virtq_prefetch_next(const struct virtq *vq, const struct virtq_conf *conf, struct virtq_cursor at,
+		    const uint32_t traits)
 {
 	if (traits & TRAIT_PACKED)
 		packed_prefetch(conf, at.idx, VIRTQ_FETCH_MAX);
+	else if (vq->avail_seen != at.idx)
+		prefetch_read(&conf->avail->ring[at.idx & conf->mask]);
 }
 
 /* Let the driver see what was retired. */

@@ -6,8 +6,10 @@
 #include <rte_mbuf.h>
 
 #include "copy.h"
+#include "from_guest.h"
 #include "header.h"
 #include "ring.h"
+#include "to_guest.h"
 #include "vnet.h"
 
 /* --- from the guest --- */
@@ -285,4 +287,20 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		burst_write(conf, &piece, &offset, rte_pktmbuf_mtod(pkt, const uint8_t *), pkt->data_len);
 	burst_give(vq, conf, buffers, &span, need);
 	return true;
+}
+
+/* --- whole bursts --- */
+
+uint16_t
+vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+			struct rte_mbuf **pkts, uint16_t n)
+{
+	return vnet_from_guest_any(queue, conf, port_queue, pkts, n, conf->traits);
+}
+
+uint16_t
+vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+		      struct rte_mbuf *const *pkts, uint16_t n)
+{
+	return vnet_to_guest_any(queue, conf, port_queue, pkts, n, conf->traits);
 }

@@ -6,6 +6,8 @@
  */
 #include "flow.h"
 
+#include "lend.h"
+
 /* IPv6 extension headers (IANA, "Protocol Numbers", those marked so). */
 enum {
 	FLOW_HOP_BY_HOP = 0,
@@ -30,7 +32,12 @@ enum {
 static const uint8_t *
 flow_read(const struct rte_mbuf *pkt, uint32_t at, uint32_t len, uint32_t end, uint8_t copy[])
 {
-	return at + len <= end ? rte_pktmbuf_read(pkt, at, len, copy) : NULL;
+	if (at + len > end)
+		return NULL;
+	/* Long rows of headers, which plain frames have not: what lies beyond the head is to be private too. */
+	if (unlikely(at + len > LEND_HEAD))
+		lend_settle((struct rte_mbuf *)(uintptr_t)pkt);
+	return rte_pktmbuf_read(pkt, at, len, copy);
 }
 
 static void

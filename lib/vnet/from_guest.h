@@ -1,6 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* from_guest: the burst body that takes frames from a transmitq. Twin of to_guest.h; instantiated by
- * variants.c. */
+/*
+ * from_guest: the burst bodies that take frames from a transmitq. Twin of to_guest.h; instantiated by
+ * variants.c.
+ *
+ * vnet_from_guest_burst() is for plain chains, and specialised; what comes before a chain that is not goes
+ * by itself. vnet_from_guest_any() is for all chains, and there once.
+ */
 #ifndef VNICD_FROM_GUEST_H
 #define VNICD_FROM_GUEST_H
 
@@ -9,20 +14,30 @@
 
 #include "copy.h"
 #include "header.h"
+#include "lend.h"
 #include "ring.h"
 #include "vnet.h"
+
+static_assert(offsetof(struct rte_mbuf, ol_flags) == offsetof(struct rte_mbuf, rearm_data) + 8 &&
+		      offsetof(struct rte_mbuf, pkt_len) == offsetof(struct rte_mbuf, packet_type) + 4 &&
+		      offsetof(struct rte_mbuf, data_len) == offsetof(struct rte_mbuf, packet_type) + 8 &&
+		      offsetof(struct rte_mbuf, vlan_tci) == offsetof(struct rte_mbuf, packet_type) + 10,
+	      "fields are written several at a time");
 
 /* A fresh mbuf of the pool has refcnt 1, one segment and no next; only its first cache line is written. */
 static inline void
 from_guest_mbuf_set(struct rte_mbuf *pkt, uint32_t len)
 {
-	pkt->data_off = RTE_PKTMBUF_HEADROOM;
-	pkt->port = RTE_MBUF_PORT_INVALID;
-	pkt->ol_flags = 0;
-	pkt->packet_type = 0;
-	pkt->pkt_len = len;
-	pkt->data_len = (uint16_t)len;
-	pkt->vlan_tci = 0;
+	/* data_off, refcnt, nb_segs, port; ol_flags */
+	const uint64_t rearm[2] = {RTE_PKTMBUF_HEADROOM | UINT64_C(1) << 16 | UINT64_C(1) << 32 |
+				   (uint64_t)RTE_MBUF_PORT_INVALID << 48};
+	/* packet_type, pkt_len; data_len, vlan_tci */
+	const uint64_t first = (uint64_t)len << 32;
+	const uint32_t second = (uint16_t)len;
+
+	memcpy(&pkt->rearm_data, rearm, sizeof(rearm));
+	memcpy(&pkt->packet_type, &first, sizeof(first));
+	memcpy(&pkt->data_len, &second, sizeof(second));
 }
 
 /* What the header asks for goes into the mbuf; false: it was nonsense, the frame is counted and gone. */
@@ -39,7 +54,7 @@ from_guest_request(const struct virtq_conf *conf, struct port_queue *port_queue,
 }
 
 TEMPLATE uint16_t
-vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
 		      struct rte_mbuf **pkts, uint16_t n, const uint32_t traits)
 {
 	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
@@ -80,7 +95,7 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 		return 0;
 	}
 	if (n_chains == VIRTQ_FETCH_MAX)
-		virtq_prefetch_next(conf, at, traits);
+		virtq_prefetch_next(vq, conf, at, traits);
 	for (n_done = 0; n_done < n_chains; n_done++) {
 		struct rte_mbuf *pkt = fresh[n_done];
 		enum vnet_took took;
@@ -117,6 +132,88 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	virtq_notify(vq, conf, n_done);
 	port_queue->stats.rx_packets += n_done;
 	port_queue->stats.rx_bytes += bytes;
+	return n_pkts;
+}
+
+/*
+ * What a frame's header asks for is looked at, and its bytes go to the mbuf: all of them, or the head of a frame
+ * that is lent. False: the frame is counted as dropped and gone.
+ */
+TEMPLATE bool
+from_guest_frame(const struct virtq_conf *conf, struct port_queue *port_queue, const uint8_t *header,
+		 uint32_t len, struct rte_mbuf *pkt, const uint32_t traits)
+{
+	const uint8_t *frame = header + conf->hdr_len;
+
+	from_guest_mbuf_set(pkt, len);
+	if (traits & TRAIT_OFFLOAD) {
+		struct virtio_net_hdr hdr = header_read(header);
+
+		if (likely_false(vnet_offload_asks(&hdr))) {
+			copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, len);
+			return vnet_from_guest_request(conf, port_queue, &hdr, pkt);
+		}
+	}
+	if (len >= LEND_MIN) {
+		copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, LEND_HEAD);
+		lend_start(pkt, frame);
+		port_queue->lent = true;
+	} else {
+		copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, len);
+	}
+	return true;
+}
+
+TEMPLATE uint16_t
+vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+		      struct rte_mbuf **pkts, uint16_t n, const uint32_t traits)
+{
+	const uint32_t hdr_len = conf->hdr_len;
+	const struct plain_wish wish = {
+		.len_min = hdr_len + RTE_ETHER_HDR_LEN,
+		.len_max = hdr_len + rte_pktmbuf_data_room_size(queue->pool) - RTE_PKTMBUF_HEADROOM,
+	};
+	struct virtq *vq = &queue->from_guest;
+	struct rte_mbuf *fresh[VIRTQ_FETCH_MAX];
+	struct virtq_plain plain;
+	int n_plain = virtq_fetch_plain(vq, conf, &wish, &plain, n, traits);
+	uint16_t n_chains, n_pkts = 0;
+	uint64_t bytes = 0;
+
+	if (n_plain <= 0)
+		return n_plain == PLAIN_NONE ? 0
+					     : vnet_from_guest_generic(queue, conf, port_queue, pkts, n);
+	n_chains = (uint16_t)n_plain;
+
+	/* Have the frames on their way before the first is touched. */
+	for (uint16_t i = 0; i < n_chains; i++) {
+		rte_prefetch0(plain.va[i] + hdr_len);
+		/* A header that is read may be in a line of its own, which is not prefetched otherwise. */
+		if (traits & TRAIT_OFFLOAD)
+			rte_prefetch0(plain.va[i]);
+	}
+	if (unlikely(rte_mempool_get_bulk(queue->pool, (void **)fresh, n_chains) < 0)) {
+		vq->no_mbuf++;
+		return 0;
+	}
+	if (n_chains == VIRTQ_FETCH_MAX)
+		virtq_prefetch_next(vq, conf, virtq_cursor_after(vq, conf, n_chains, traits), traits);
+	for (uint16_t i = 0; i < n_chains; i++) {
+		uint32_t len = plain.len[i] - hdr_len;
+
+		if (likely_true(from_guest_frame(conf, port_queue, plain.va[i], len, fresh[i], traits))) {
+			bytes += len;
+			pkts[n_pkts++] = fresh[i];
+		}
+	}
+	virtq_retire_plain(vq, conf, &plain, NULL, n_chains, traits);
+	port_queue->stats.rx_packets += n_chains;
+	port_queue->stats.rx_bytes += bytes;
+	/* What is lent stays the device's until vnet_done(). */
+	if (likely_true(!port_queue->lent)) {
+		virtq_publish(vq, conf, traits);
+		virtq_notify(vq, conf, n_chains);
+	}
 	return n_pkts;
 }
 

@@ -1,5 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* to_guest: the burst body that gives frames to a receiveq. Twin of from_guest.h; instantiated by variants.c.
+/*
+ * to_guest: the burst bodies that give frames to a receiveq. Twin of from_guest.h; instantiated by variants.c.
+ *
+ * vnet_to_guest_burst() is for frames of one piece and plain buffers that hold them, and specialised; it stops
+ * at the first that is not. vnet_to_guest_any() is for all frames and buffers, and there once.
  */
 #ifndef VNICD_TO_GUEST_H
 #define VNICD_TO_GUEST_H
@@ -9,6 +13,7 @@
 
 #include "copy.h"
 #include "header.h"
+#include "lend.h"
 #include "prefetch.h"
 #include "ring.h"
 #include "vnet.h"
@@ -21,7 +26,7 @@ to_guest_header_apart(const uint8_t *buffer, uint32_t hdr_len)
 }
 
 TEMPLATE uint16_t
-vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
 		    struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
 {
 	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT;
@@ -32,6 +37,7 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	uint16_t n_sent = 0;
 	uint64_t bytes = 0;
 
+	lend_settle_burst(pkts, n);
 	buffers.at = vq->avail;
 	buffers.next = 0;
 	buffers.n = virtq_fetch(vq, conf, &buffers.at, buffers.elems, n, traits);
@@ -60,7 +66,7 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], const void *));
 	}
 	if (buffers.n == VIRTQ_FETCH_MAX)
-		virtq_prefetch_next(conf, buffers.at, traits);
+		virtq_prefetch_next(vq, conf, buffers.at, traits);
 	for (uint16_t i = 0; i < n; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
 		const uint32_t len = pkt->pkt_len;
@@ -92,6 +98,90 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	}
 	port_queue->stats.tx_packets += n_sent;
 	port_queue->stats.tx_bytes += bytes;
+	return n_sent;
+}
+
+/* How many of n frames, from the first on, are of one piece and fit their buffers. */
+static inline uint16_t
+to_guest_fitting(struct rte_mbuf *const *pkts, const struct virtq_plain *plain, const struct virtq_conf *conf,
+		 uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		const struct rte_mbuf *pkt = pkts[i];
+
+		if (unlikely(pkt->nb_segs != 1 || pkt->pkt_len > conf->frame_max ||
+			     conf->hdr_len + pkt->pkt_len > plain->len[i]))
+			return i;
+	}
+	return n;
+}
+
+TEMPLATE void
+to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_t *buffer, const uint32_t traits)
+{
+	const struct header header = header_of(pkt, 1, traits);
+	const uint8_t *head = rte_pktmbuf_mtod(pkt, const uint8_t *);
+	uint8_t *frame = buffer + conf->hdr_len;
+
+	if (to_guest_header_apart(buffer, conf->hdr_len))
+		header_refresh(buffer, conf->hdr_len, &header, traits);
+	else
+		header_write(buffer, conf->hdr_len, &header, traits);
+	if (lend_is(pkt)) {
+		copy_frame(frame, head, LEND_HEAD);
+		memcpy(frame + LEND_HEAD, lend_tail(pkt), pkt->data_len - LEND_HEAD);
+	} else {
+		copy_frame(frame, head, pkt->pkt_len);
+	}
+}
+
+TEMPLATE uint16_t
+vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+		    struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
+{
+	const struct plain_wish wish = {
+		.flags = VRING_DESC_F_WRITE, .len_min = conf->hdr_len, .len_max = UINT32_MAX};
+	const uint32_t hdr_len = conf->hdr_len;
+	struct virtq *vq = &queue->to_guest;
+	uint32_t written[VIRTQ_FETCH_MAX];
+	struct virtq_plain plain;
+	int n_plain = virtq_fetch_plain(vq, conf, &wish, &plain, n, traits);
+	uint16_t n_sent = 0;
+	uint64_t bytes = 0;
+
+	/* Have the first lines of the buffers on their way, to be written, before the first is. */
+	for (int i = 0; i < n_plain; i++) {
+		if (to_guest_header_apart(plain.va[i], hdr_len)) {
+			prefetch_read(plain.va[i]);
+			prefetch_write(plain.va[i] + hdr_len);
+		} else {
+			prefetch_write(plain.va[i]);
+			prefetch_write(plain.va[i] + RTE_CACHE_LINE_SIZE);
+		}
+	}
+	if (n_plain == VIRTQ_FETCH_MAX)
+		virtq_prefetch_next(vq, conf, virtq_cursor_after(vq, conf, VIRTQ_FETCH_MAX, traits), traits);
+	if (likely(n_plain > 0))
+		n_sent = to_guest_fitting(pkts, &plain, conf, (uint16_t)n_plain);
+	for (uint16_t i = 0; i < n_sent; i++) {
+		const struct rte_mbuf *pkt = pkts[i];
+
+		to_guest_frame(conf, pkt, plain.va[i], traits);
+		written[i] = hdr_len + pkt->pkt_len;
+		bytes += pkt->pkt_len;
+		if (traits & TRAIT_LOG)
+			gmem_log_mark(conf->log, gmem_cache_gpa(&conf->hot, plain.va[i]), written[i]);
+	}
+	if (likely(n_sent)) {
+		virtq_retire_plain(vq, conf, &plain, written, n_sent, traits);
+		virtq_publish(vq, conf, traits);
+		virtq_notify(vq, conf, n_sent);
+		port_queue->stats.tx_packets += n_sent;
+		port_queue->stats.tx_bytes += bytes;
+	}
+	if (unlikely(n_sent < n))
+		n_sent = (uint16_t)(n_sent + vnet_to_guest_generic(queue, conf, port_queue, pkts + n_sent,
+								   (uint16_t)(n - n_sent)));
 	return n_sent;
 }
 

@@ -11,8 +11,10 @@
 
 #include "filter.h"
 #include "header.h"
+#include "ring.h"
 #include "steer.h"
 #include "ticks.h"
+#include "ways.h"
 
 enum { VNET_MTU_MIN = 68 };
 
@@ -149,7 +151,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 		conf->offloads = vdev->features & VNET_HOST_OFFLOADS;
 		if (conf->offloads & FEATURE_MASK(NET_CSUM))
 			conf->traits |= TRAIT_OFFLOAD;
-		conf->burst = (void (*)(void))vnet_from_guest_variant(conf->traits);
+		conf->burst = (void (*)(void))vnet_from_guest_variant(vnet_way_best(), conf->traits);
 	} else {
 		conf->filter = dev->filter;
 		/* All that the driver has, until it says otherwise. */
@@ -158,7 +160,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 			conf->traits |= TRAIT_OFFLOAD;
 		if (vdev->features & FEATURE_MASK(NET_HASH_REPORT))
 			conf->traits |= TRAIT_HASH_REPORT;
-		conf->burst = (void (*)(void))vnet_to_guest_variant(conf->traits);
+		conf->burst = (void (*)(void))vnet_to_guest_variant(vnet_way_best(), conf->traits);
 	}
 }
 
@@ -324,6 +326,18 @@ vnet_closed(const struct vnet_queue *queue, enum port_drop otherwise)
 	return link_up ? otherwise : DROP_LINK_DOWN;
 }
 
+/* The conf is still there: the worker has not been quiescent since vnet_rx(). */
+void
+vnet_done(struct port_queue *port_queue)
+{
+	struct vnet_queue *queue = port_queue->dev;
+	uint16_t n = queue->from_guest.batch;
+
+	port_queue->lent = false;
+	virtq_publish(&queue->from_guest, queue->lent_conf, queue->lent_conf->traits);
+	virtq_notify(&queue->from_guest, queue->lent_conf, n);
+}
+
 uint16_t
 vnet_rx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -342,12 +356,15 @@ vnet_rx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 	if (!conf || unlikely(virtq_is_broken(&queue->from_guest)))
 		return 0;
 	n = ((vnet_from_guest_fn)conf->burst)(queue, conf, port_queue, pkts, n);
+	queue->lent_conf = conf;
 	if (unlikely(n && !conf->enabled)) {
 		/* Started but disabled: drained and discarded (vhost-user, "Ring states"). */
 		for (uint16_t i = 0; i < n; i++)
 			queue->discarded_bytes += pkts[i]->pkt_len;
 		port_drop(port_queue, vnet_closed(queue, DROP_DISABLED), pkts, n);
 		queue->discarded_packets += n;
+		if (port_queue->lent)
+			vnet_done(port_queue);
 		return 0;
 	}
 	if (unlikely(n && conf->flows))

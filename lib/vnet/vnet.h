@@ -39,6 +39,7 @@ struct vnet_queue {
 	struct virtq to_guest;    /* receiveq */
 	struct rte_mempool *pool; /* for frames from the guest */
 	struct vnet_dev *dev;
+	const struct virtq_conf *lent_conf; /* of the last vnet_rx(): what lent frames were taken under */
 	/* Counters, read by anyone: what the port's do not tell apart (controlq_stats.c). */
 	uint64_t discarded_packets, discarded_bytes; /* from the guest, on a queue that is not enabled */
 	uint64_t unusable_buffers; /* those of drops[DROP_MALFORMED] that were frames to the guest */
@@ -161,6 +162,7 @@ int vnet_set_link(struct vnet_dev *dev, const struct port_link *link);
 /* The port functions of a queue pair: queue->dev is its struct vnet_queue. */
 uint16_t vnet_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
 uint16_t vnet_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
+void vnet_done(struct port_queue *queue);
 void vnet_service(struct port_queue *queue);
 
 /* --- burst functions: conf->burst of a transmitq and a receiveq --- */
@@ -173,12 +175,12 @@ typedef uint16_t (*vnet_from_guest_fn)(struct vnet_queue *queue, const struct vi
 typedef uint16_t (*vnet_to_guest_fn)(struct vnet_queue *queue, const struct virtq_conf *conf,
 				     struct port_queue *port_queue, struct rte_mbuf *const *pkts, uint16_t n);
 
-/* The fastest variant for a traits word, and the one that reads the word from the conf (fallback and oracle).
- */
-vnet_from_guest_fn vnet_from_guest_variant(uint32_t traits);
-vnet_to_guest_fn vnet_to_guest_variant(uint32_t traits);
-extern const vnet_from_guest_fn vnet_from_guest_generic;
-extern const vnet_to_guest_fn vnet_to_guest_generic;
+/* All chains, all frames, any traits: what the specialised functions (ways.h) fall back to, and are tested
+ * against. */
+uint16_t vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,
+				 struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n);
+uint16_t vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,
+			       struct port_queue *port_queue, struct rte_mbuf *const *pkts, uint16_t n);
 
 /* The odd cases: chains, indirect tables, frames over several buffers or mbufs, all errors (burst.c). */
 enum vnet_took {

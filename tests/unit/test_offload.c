@@ -26,6 +26,7 @@
 #include "header.h"
 #include "offload.h"
 #include "vnet.h"
+#include "ways.h"
 
 enum {
 	POOL_SIZE = 8191,
@@ -1210,8 +1211,8 @@ end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 	end->driver.conf.frame_max = 1518;
 	end->driver.conf.offloads = offloads;
 	end->driver.conf.enabled = true;
-	end->driver.conf.burst = receives ? (void (*)(void))vnet_to_guest_variant(traits)
-					  : (void (*)(void))vnet_from_guest_variant(traits);
+	end->driver.conf.burst = receives ? (void (*)(void))vnet_to_guest_variant(vnet_way_best(), traits)
+					  : (void (*)(void))vnet_from_guest_variant(vnet_way_best(), traits);
 	end->queue.pool = pool;
 	end->port_queue.dev = &end->queue;
 	vq = receives ? &end->queue.to_guest : &end->queue.from_guest;
@@ -1466,7 +1467,7 @@ test_offloads_switched_at_run_time(void **state)
 
 	off.offloads = 0;
 	off.traits = TRAIT_MERGEABLE;
-	off.burst = (void (*)(void))vnet_to_guest_variant(off.traits);
+	off.burst = (void (*)(void))vnet_to_guest_variant(vnet_way_best(), off.traits);
 	end_post(b);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
 	assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 1);

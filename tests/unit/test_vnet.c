@@ -19,6 +19,7 @@
 
 #include "driver.h"
 #include "vnet.h"
+#include "ways.h"
 
 enum { POOL_SIZE = 8191, FRAME_MAX = 9018 };
 
@@ -68,8 +69,8 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, enum variant variant)
 	rig->queue.pool = pool;
 	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
 	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
-	rig->from_guest = variant == GENERIC ? vnet_from_guest_generic : vnet_from_guest_variant(traits);
-	rig->to_guest = variant == GENERIC ? vnet_to_guest_generic : vnet_to_guest_variant(traits);
+	rig->from_guest = variant == GENERIC ? vnet_from_guest_generic : vnet_from_guest_variant(vnet_way_best(), traits);
+	rig->to_guest = variant == GENERIC ? vnet_to_guest_generic : vnet_to_guest_variant(vnet_way_best(), traits);
 	return rig;
 }
 

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * plain: chains of one descriptor, without surprises, which nearly all are, taken and given back by the burst.
+ *
+ * Here are the words for both layouts; plain_scalar.h and plain_avx512.h are two bodies for them that do the
+ * same, chosen by what the file is compiled for. Used by ring.h only.
+ */
+#ifndef VNICD_PLAIN_H
+#define VNICD_PLAIN_H
+
+#include "virtq.h"
+
+/* Up to VIRTQ_FETCH_MAX plain chains: checked, translated, and nothing of them left in the guest's memory. */
+struct virtq_plain {
+	uint8_t *va[VIRTQ_FETCH_MAX];
+	uint64_t used[VIRTQ_FETCH_MAX]; /* the used element of each, but for its length */
+	uint32_t len[VIRTQ_FETCH_MAX];
+} __attribute__((aligned(64)));
+
+/* What a queue's chains have to be like. */
+struct plain_wish {
+	uint16_t flags;	  /* VRING_DESC_F_WRITE, or 0 */
+	uint32_t len_min; /* bytes */
+	uint32_t len_max;
+};
+
+enum {
+	PLAIN_NONE = 0, /* the driver has made nothing available */
+	PLAIN_ODD = -1, /* the next chain is not plain, or is nonsense: virtq_fetch() and virtq_walk() say which */
+};
+
+/* The bits of a descriptor that plain ones have as the wish says: no list, no table, the right direction. */
+#define PLAIN_FLAGS (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE)
+
+/* Whether [addr, addr + len) lies in the hot region as a whole. */
+static inline bool
+plain_is_hot(const struct gmem_cache *hot, uint64_t addr, uint32_t len)
+{
+	uint64_t offset = addr - hot->gpa;
+
+	return offset < hot->size && len <= hot->size - offset;
+}
+
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#include "plain_avx512.h"
+#else
+#include "plain_scalar.h"
+#endif
+
+#endif
