@@ -32,14 +32,17 @@ plain_split_lanes(__m512i low, __m512i high)
 				    .word = _mm512_permutex2var_epi64(low, odd, high)};
 }
 
-/* n (1 .. 8) descriptors that follow each other at `table`. */
+/*
+ * Eight descriptors that follow each other at `table`, or as many as n says, which is where the table ends. How many
+ * are wanted is left to the caller, on purpose: a load with a mask waits for what the mask is made of.
+ */
 static inline struct plain_lanes
-plain_load_lanes(const void *table, uint16_t n)
+plain_load_lanes(const void *table, uint32_t n)
 {
 	const uint8_t *at = table;
 	__m512i low, high;
 
-	if (likely_true(n == PLAIN_LANES)) {
+	if (likely_true(n >= PLAIN_LANES)) {
 		low = _mm512_loadu_si512(at);
 		high = _mm512_loadu_si512(at + 64);
 	} else {
@@ -60,6 +63,16 @@ plain_first(uint32_t good, uint16_t n)
 	uint16_t first = (uint16_t)__builtin_ctz(~good | 1u << PLAIN_LANES);
 
 	return first < n ? first : n;
+}
+
+static inline void
+plain_store(void *at, uint16_t n, __m512i lanes)
+{
+	/* A full group without a mask: what is stored with one is slow to load again at once. */
+	if (likely_true(n == PLAIN_LANES))
+		_mm512_storeu_si512(at, lanes);
+	else
+		_mm512_mask_storeu_epi64(at, (__mmask8)((1u << n) - 1), lanes);
 }
 
 /*
@@ -83,10 +96,13 @@ plain_take(const struct virtq_conf *conf, const struct plain_wish *wish, struct 
 	good = _mm512_mask_cmple_epu64_mask(good, len, _mm512_sub_epi64(size, offset));
 	good = _mm512_mask_cmpge_epu64_mask(good, len, _mm512_set1_epi64(wish->len_min));
 	good = _mm512_mask_cmple_epu64_mask(good, len, _mm512_set1_epi64(wish->len_max));
-	/* `at` is a multiple of 8 or the last group is short: never beyond the arrays. */
-	_mm512_mask_storeu_epi64(&plain->va[at], (__mmask8)((1u << n) - 1),
-				 _mm512_add_epi64(offset, _mm512_set1_epi64((long long)(uintptr_t)conf->hot.va)));
-	_mm256_mask_storeu_epi32(&plain->len[at], (__mmask8)((1u << n) - 1), _mm512_cvtepi64_epi32(len));
+	plain_store(&plain->va[at], n,
+		    _mm512_add_epi64(offset, _mm512_set1_epi64((long long)(uintptr_t)conf->hot.va)));
+	if (likely_true(n == PLAIN_LANES))
+		_mm256_storeu_si256((__m256i *)&plain->len[at], _mm512_cvtepi64_epi32(len));
+	else
+		_mm256_mask_storeu_epi32(&plain->len[at], (__mmask8)((1u << n) - 1),
+					 _mm512_cvtepi64_epi32(len));
 	return plain_first(good, n);
 }
 
@@ -118,7 +134,11 @@ split_plain_load(const struct virtq *vq, const struct virtq_conf *conf, const st
 		_mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12,
 				 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
 	const __mmask32 lanes = n == VIRTQ_FETCH_MAX ? UINT32_MAX : (1u << n) - 1;
-	__m512i vector = _mm512_maskz_loadu_epi16(lanes, &conf->avail->ring[vq->avail.idx & conf->mask]);
+	const uint16_t slot = vq->avail.idx & conf->mask, until_end = (uint16_t)(conf->size - slot);
+	__m512i vector =
+		likely_true(until_end >= VIRTQ_FETCH_MAX)
+			? _mm512_loadu_si512(&conf->avail->ring[slot])
+			: _mm512_maskz_loadu_epi16((1u << until_end) - 1, &conf->avail->ring[slot]);
 	uint16_t heads[VIRTQ_FETCH_MAX] __attribute__((aligned(64)));
 	uint32_t outside;
 	bool in_a_row;
@@ -141,12 +161,12 @@ split_plain_load(const struct virtq *vq, const struct virtq_conf *conf, const st
 			prefetch_read(&conf->desc[heads[i]]);
 	for (uint16_t i = 0; i < n; i = (uint16_t)(i + PLAIN_LANES)) {
 		uint16_t group = n - i < PLAIN_LANES ? (uint16_t)(n - i) : PLAIN_LANES, taken;
-		struct plain_lanes descs = in_a_row ? plain_load_lanes(&conf->desc[heads[i]], group)
+		struct plain_lanes descs = in_a_row ? plain_load_lanes(&conf->desc[heads[i]],
+								       (uint32_t)(conf->size - heads[i]))
 						    : split_gather(conf->desc, &heads[i], group);
 
-		_mm512_mask_storeu_epi64(
-			&plain->used[i], (__mmask8)((1u << group) - 1),
-			_mm512_cvtepu16_epi64(_mm_loadu_si128((const __m128i *)&heads[i])));
+		plain_store(&plain->used[i], group,
+			    _mm512_cvtepu16_epi64(_mm_loadu_si128((const __m128i *)&heads[i])));
 		taken = plain_take(conf, wish, descs, 32, plain, i, group);
 		if (likely_false(taken < group))
 			return (uint16_t)(i + taken);
@@ -203,8 +223,8 @@ packed_plain_load(const struct virtq_conf *conf, const struct plain_wish *wish, 
 		lanes = plain_load_lanes(&conf->ring[slot + i], group);
 		/* A driver that takes back what it had made available gets what it asks for. */
 		available = plain_first(packed_plain_available(lanes.word, wrap), available);
-		_mm512_mask_storeu_epi64(
-			&plain->used[at + i], (__mmask8)((1u << group) - 1),
+		plain_store(
+			&plain->used[at + i], group,
 			_mm512_or_si512(_mm512_and_si512(lanes.word, _mm512_set1_epi64((long long)(UINT64_C(0xffff) << 32))),
 					_mm512_set1_epi64((long long)(flags << 48))));
 		taken = plain_take(conf, wish, lanes, 48, plain, (uint16_t)(at + i), group);

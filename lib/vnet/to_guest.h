@@ -101,16 +101,21 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 	return n_sent;
 }
 
-/* How many of n frames, from the first on, are of one piece and fit their buffers. */
+/*
+ * How many of n frames, from the first on, are of one piece and fit their buffers; what will be written to each.
+ *
+ * This comes before the copying on purpose: a load of several of the lengths, when they go to the ring, would have to
+ * wait for all stores that are older than theirs.
+ */
 static inline uint16_t
 to_guest_fitting(struct rte_mbuf *const *pkts, const struct virtq_plain *plain, const struct virtq_conf *conf,
-		 uint16_t n)
+		 uint16_t n, uint32_t ret_written[])
 {
 	for (uint16_t i = 0; i < n; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
 
-		if (unlikely(pkt->nb_segs != 1 || pkt->pkt_len > conf->frame_max ||
-			     conf->hdr_len + pkt->pkt_len > plain->len[i]))
+		ret_written[i] = conf->hdr_len + pkt->pkt_len;
+		if (unlikely(pkt->nb_segs != 1 || pkt->pkt_len > conf->frame_max || ret_written[i] > plain->len[i]))
 			return i;
 	}
 	return n;
@@ -143,7 +148,7 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		.flags = VRING_DESC_F_WRITE, .len_min = conf->hdr_len, .len_max = UINT32_MAX};
 	const uint32_t hdr_len = conf->hdr_len;
 	struct virtq *vq = &queue->to_guest;
-	uint32_t written[VIRTQ_FETCH_MAX];
+	uint32_t written[VIRTQ_FETCH_MAX] __rte_aligned(64);
 	struct virtq_plain plain;
 	int n_plain = virtq_fetch_plain(vq, conf, &wish, &plain, n, traits);
 	uint16_t n_sent = 0;
@@ -162,12 +167,11 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	if (n_plain == VIRTQ_FETCH_MAX)
 		virtq_prefetch_next(vq, conf, virtq_cursor_after(vq, conf, VIRTQ_FETCH_MAX, traits), traits);
 	if (likely(n_plain > 0))
-		n_sent = to_guest_fitting(pkts, &plain, conf, (uint16_t)n_plain);
+		n_sent = to_guest_fitting(pkts, &plain, conf, (uint16_t)n_plain, written);
 	for (uint16_t i = 0; i < n_sent; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
 
 		to_guest_frame(conf, pkt, plain.va[i], traits);
-		written[i] = hdr_len + pkt->pkt_len;
 		bytes += pkt->pkt_len;
 		if (traits & TRAIT_LOG)
 			gmem_log_mark(conf->log, gmem_cache_gpa(&conf->hot, plain.va[i]), written[i]);

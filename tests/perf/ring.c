@@ -56,6 +56,17 @@ ring_shape(struct ring *ring, const struct ring_config *config)
 		ring->slot_stride += LINE;
 }
 
+static const struct ring_ops *
+ring_ops_choose(const struct ring *ring, bool packed)
+{
+	bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+		      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+
+	if (!avx512 || ring->desc_per_slot != 1 || ring->in_order)
+		return packed ? &ring_packed_ops : &ring_split_ops;
+	return packed ? &ring_packed_avx512_ops : &ring_split_avx512_ops;
+}
+
 size_t
 ring_plan(struct ring *ring, const struct ring_config *config, enum ring_direction direction,
 	  const char *name)
@@ -63,7 +74,6 @@ ring_plan(struct ring *ring, const struct ring_config *config, enum ring_directi
 	size_t parts[3];
 
 	memset(ring, 0, sizeof(*ring));
-	ring->ops = config->packed ? &ring_packed_ops : &ring_split_ops;
 	ring->direction = direction;
 	ring->size = config->size;
 	ring->in_order = config->in_order;
@@ -73,6 +83,7 @@ ring_plan(struct ring *ring, const struct ring_config *config, enum ring_directi
 	ring->kick_fd = ring->call_fd = -1;
 	snprintf(ring->name, sizeof(ring->name), "%s", name);
 	ring_shape(ring, config);
+	ring->ops = ring_ops_choose(ring, config->packed);
 	ring->n_slots = ring->size / ring->desc_per_slot;
 	/*
 	 * One slot less than there are buffers to receive in: else each buffer would see the same frame lap

@@ -27,6 +27,7 @@ enum {
 	VNET_HDR_REPORT_OFF = 16, /* then: hash_report, 16 bits */
 	VNET_HASH_REPORT_UDP4 = 3,
 	RING_BATCH_MAX = 512,
+	RING_SPARE = 8,
 };
 
 enum ring_direction { RING_FROM_GUEST, RING_TO_GUEST };
@@ -89,7 +90,8 @@ struct ring_ops {
 	void (*layout)(const struct ring *ring, size_t ret_bytes[3]);
 	/* Fill in what never changes. The areas are zeroed memory. */
 	void (*init)(struct ring *ring);
-	/* Takes up to max returned slots, oldest first. Exits with a message when the device broke a rule. */
+	/* Takes up to max (RING_BATCH_MAX at most) returned slots, oldest first; the arrays have room for
+	 * RING_SPARE more. Exits with a message when the device broke a rule. */
 	unsigned (*reap)(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, unsigned max);
 	/* Gives n slots to the device. */
 	void (*post)(struct ring *ring, const uint16_t *slots, unsigned n);
@@ -161,6 +163,9 @@ struct ring {
 
 extern const struct ring_ops ring_split_ops;
 extern const struct ring_ops ring_packed_ops;
+/* For CPUs with AVX-512, chains of one descriptor, devices that do not batch. */
+extern const struct ring_ops ring_split_avx512_ops;
+extern const struct ring_ops ring_packed_avx512_ops;
 
 /* Decides shape and count; returns the bytes of guest memory that ring_place() will want. */
 size_t ring_plan(struct ring *ring, const struct ring_config *config, enum ring_direction direction,

@@ -2,7 +2,11 @@
 /* ring_split.c: the guest's half of a split virtqueue. Neighbour and twin in purpose: ring_packed.c. */
 #include "ring.h"
 
+#include <immintrin.h>
+
 #include "fail.h"
+
+#define AVX512 __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,bmi")))
 
 enum { DESC_F_NEXT = 1, DESC_F_WRITE = 2, AVAIL_F_NO_INTERRUPT = 1, USED_F_NO_NOTIFY = 1 };
 
@@ -122,6 +126,49 @@ split_post(struct ring *ring, const uint16_t *slots, unsigned n)
 	ring->posted = true;
 }
 
+/* --- the same with AVX-512, for chains of one descriptor --- */
+
+AVX512 static unsigned
+split_reap_avx512(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, unsigned max)
+{
+	enum { LANES = 8 };
+	const struct split_used *used = ring->device_area;
+	uint16_t idx = *(volatile const uint16_t *)&used->idx;
+	unsigned n = (uint16_t)(idx - ring->split.used_idx), k;
+	const __m512i size = _mm512_set1_epi64(ring->size);
+	uint32_t mask = ring->size - 1;
+
+	ring_barrier(); /* as in split_reap() */
+	if (n > ring->n_slots)
+		fail("%s: back-end moved the used index by %u of %u buffers", ring->name, n, ring->n_slots);
+	if (n > max)
+		n = max;
+	for (unsigned i = 0; i < n; i += k) {
+		uint32_t at = (ring->split.used_idx + i) & mask;
+		__m512i elems, ids;
+		__mmask8 lanes;
+
+		k = n - i < LANES ? n - i : LANES;
+		if (k > ring->size - at)
+			k = ring->size - at;
+		lanes = (__mmask8)((1u << k) - 1);
+		/* Whole vectors inside the ring, however many are used: so the load need not wait for the index's. */
+		if (at + LANES <= ring->size)
+			elems = _mm512_loadu_si512(&used->ring[at]);
+		else
+			elems = _mm512_maskz_loadu_epi64((__mmask8)((1u << (ring->size - at)) - 1), &used->ring[at]);
+		ids = _mm512_and_si512(elems, _mm512_set1_epi64(UINT32_MAX));
+		if (_mm512_mask_cmpge_epu64_mask(lanes, ids, size))
+			fail("%s: back-end returned a descriptor beyond %u", ring->name, ring->size);
+		/* Whole vectors are stored; there is room for one more. */
+		_mm_storeu_si128((__m128i *)&ret_slots[i], _mm512_cvtepi64_epi16(ids));
+		_mm256_storeu_si256((__m256i *)&ret_lens[i],
+				    _mm512_cvtepi64_epi32(_mm512_srli_epi64(elems, 32)));
+	}
+	ring->split.used_idx = (uint16_t)(ring->split.used_idx + n);
+	return n;
+}
+
 static bool
 split_wants_kick(const struct ring *ring)
 {
@@ -158,6 +205,16 @@ const struct ring_ops ring_split_ops = {
 	.layout = split_layout,
 	.init = split_init,
 	.reap = split_reap,
+	.post = split_post,
+	.wants_kick = split_wants_kick,
+	.request = split_request,
+	.answered = split_answered,
+};
+
+const struct ring_ops ring_split_avx512_ops = {
+	.layout = split_layout,
+	.init = split_init,
+	.reap = split_reap_avx512,
 	.post = split_post,
 	.wants_kick = split_wants_kick,
 	.request = split_request,

@@ -92,8 +92,8 @@ static always_inline unsigned
 flow_take(struct flow *flow, unsigned max)
 {
 	struct ring *ring = flow->from;
-	uint32_t lens[RING_BATCH_MAX];
-	uint16_t slots[RING_BATCH_MAX];
+	uint32_t lens[RING_BATCH_MAX + RING_SPARE];
+	uint16_t slots[RING_BATCH_MAX + RING_SPARE];
 	unsigned n = ring->ops->reap(ring, slots, lens, max);
 
 	for (unsigned i = 0; i < n; i++)
@@ -108,7 +108,7 @@ flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
 {
 	struct ring *ring = flow->from;
 	const uint32_t word_off = ring->word_off, ports_off = ring->ports_off, hdr_len = ring->hdr_len;
-	uint16_t slots[RING_BATCH_MAX];
+	uint16_t slots[RING_BATCH_MAX + RING_SPARE];
 	unsigned n = ring_n_free(ring);
 
 	if (n > max)
@@ -189,8 +189,8 @@ flow_receive_body(struct flow *flow, const enum traffic_touch touch, const enum 
 {
 	struct ring *ring = flow->to;
 	const uint32_t word_off = ring->word_off;
-	uint32_t lens[RING_BATCH_MAX];
-	uint16_t slots[RING_BATCH_MAX];
+	uint32_t lens[RING_BATCH_MAX + RING_SPARE];
+	uint16_t slots[RING_BATCH_MAX + RING_SPARE];
 	unsigned n = ring->ops->reap(ring, slots, lens, max);
 	uint64_t n_frames = 0, n_bytes = 0;
 
