@@ -99,10 +99,11 @@ struct fwd_mode *fwd_mode_by_name(const char *name); /* NULL: none */
 /* Ready-made mode->check: an even number of ports, 2 or more (io, mac, macswap: "ports in pairs"). */
 int fwd_check_pairs(unsigned int n_ports, struct diag *diag);
 
-/* Worker: n (1 .. PORT_BURST) frames that rx took from `from` go through the mode; nothing is lent any more then. */
+/* Worker: n (1 .. PORT_BURST) frames that rx took from `from` go through the mode; nothing is lent any more
+ * then. */
 static inline void
-fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_queue *from, struct rte_mbuf **pkts,
-	    uint16_t n)
+fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_queue *from,
+	    struct rte_mbuf **pkts, uint16_t n)
 {
 	if (from->lent && !mode->takes_lent)
 		lend_settle_burst(pkts, n);

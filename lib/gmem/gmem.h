@@ -44,14 +44,16 @@ struct gmem_region_spec {
 
 /*
  * A table of n specs (1 or more), or of `old` plus n specs. Refuses sizes that are 0 or overflow, and
- * overlaps (-EINVAL), more than GMEM_REGIONS_MAX (-ENOSPC), and what gmem_map_open() refuses. `old` stays as it is.
+ * overlaps (-EINVAL), more than GMEM_REGIONS_MAX (-ENOSPC), and what gmem_map_open() refuses. `old` stays as
+ * it is.
  *
- * A region that `old` has already, the same bytes of the same file under the same addresses, is only counted once
- * more, and has to be removed as often: QEMU adds and removes each region once for each queue pair.
+ * A region that `old` has already, the same bytes of the same file under the same addresses, is only counted
+ * once more, and has to be removed as often: QEMU adds and removes each region once for each queue pair.
  */
 int gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsigned int n,
 	       struct gmem **ret_mem, struct diag *diag);
-/* `old` without (or named once less) the region of exactly this gpa, uva and size; -ENOENT when there is none. */
+/* `old` without (or named once less) the region of exactly this gpa, uva and size; -ENOENT when there is
+ * none. */
 int gmem_build_without(const struct gmem *old, uint64_t gpa, uint64_t uva, uint64_t size,
 		       struct gmem **ret_mem, struct diag *diag);
 /* No worker may still see it. Accepts NULL. */

@@ -2,18 +2,18 @@
 /*
  * lend: long frames that are copied once only, from one guest's memory to the other's.
  *
- * A lent frame is one mbuf whose lengths are the frame's, but of whose data only the first LEND_HEAD bytes are
- * there yet. The rest is still in the memory of the guest that sends it, and lend_tail() says where. Decisions
- * are taken on the head, which is private; the guest may change the tail until it is copied, as it may change
- * any frame that it has not sent yet.
+ * A lent frame is one mbuf whose lengths are the frame's, but of whose data only the first LEND_HEAD bytes
+ * are there yet. The rest is still in the memory of the guest that sends it, and lend_tail() says where.
+ * Decisions are taken on the head, which is private; the guest may change the tail until it is copied, as it
+ * may change any frame that it has not sent yet.
  *
  *     mbuf   | head 128 |  room for the tail, not written yet   |
  *                        ^ lend_settle() copies to here; after that the frame is like any other
  *     guest  | head ....| tail ................................ |
  *
- * A loan ends when the worker calls the sending queue's `done` (port.h), in the turn of its poll loop that took
- * the frame: nobody may keep a lent frame, hand it to another worker, share it or read it beyond its head.
- * Whoever is about to settles it first. So a slow receiver can't hold anything of a sender's.
+ * A loan ends when the worker calls the sending queue's `done` (port.h), in the turn of its poll loop that
+ * took the frame: nobody may keep a lent frame, hand it to another worker, share it or read it beyond its
+ * head. Whoever is about to settles it first. So a slow receiver can't hold anything of a sender's.
  *
  * Lent frames ask for no offloads, which leaves tx_offload free for where the tail is.
  */

@@ -72,8 +72,8 @@ typedef uint16_t (*port_rx_fn)(struct port_queue *queue, struct rte_mbuf **pkts,
  */
 typedef uint16_t (*port_tx_fn)(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
 /*
- * The frames that the last rx took have gone where they go: what is lent of them (lend.h) is given back. Called
- * by the owner when queue->lent is set, which it clears.
+ * The frames that the last rx took have gone where they go: what is lent of them (lend.h) is given back.
+ * Called by the owner when queue->lent is set, which it clears.
  */
 typedef void (*port_done_fn)(struct port_queue *queue);
 /* Called once per turn of the owner's poll loop, after all rx and tx of that turn; NULL when not needed. */

@@ -174,7 +174,8 @@ packed_log(const struct virtq *vq, const struct virtq_conf *conf, uint16_t n)
 		until_end = n;
 	gmem_log_mark(conf->log, conf->used_gpa + vq->used_idx * sizeof(struct vring_packed_desc),
 		      until_end * sizeof(struct vring_packed_desc));
-	gmem_log_mark(conf->log, conf->used_gpa, (uint64_t)(n - until_end) * sizeof(struct vring_packed_desc));
+	gmem_log_mark(conf->log, conf->used_gpa,
+		      (uint64_t)(n - until_end) * sizeof(struct vring_packed_desc));
 }
 
 static inline void

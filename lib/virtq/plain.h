@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * plain: chains of one descriptor, without surprises, which nearly all are, taken and given back by the burst.
+ * plain: chains of one descriptor, without surprises, which nearly all are, taken and given back by the
+ * burst.
  *
  * Here are the words for both layouts; plain_scalar.h and plain_avx512.h are two bodies for them that do the
  * same, chosen by what the file is compiled for. Used by ring.h only.
@@ -19,14 +20,15 @@ struct virtq_plain {
 
 /* What a queue's chains have to be like. */
 struct plain_wish {
-	uint16_t flags;	  /* VRING_DESC_F_WRITE, or 0 */
+	uint16_t flags;   /* VRING_DESC_F_WRITE, or 0 */
 	uint32_t len_min; /* bytes */
 	uint32_t len_max;
 };
 
 enum {
 	PLAIN_NONE = 0, /* the driver has made nothing available */
-	PLAIN_ODD = -1, /* the next chain is not plain, or is nonsense: virtq_fetch() and virtq_walk() say which */
+	PLAIN_ODD = -1, /* the next chain is not plain, or is nonsense: virtq_fetch() and virtq_walk() say
+			   which */
 };
 
 /* The bits of a descriptor that plain ones have as the wish says: no list, no table, the right direction. */

@@ -33,8 +33,9 @@ plain_split_lanes(__m512i low, __m512i high)
 }
 
 /*
- * Eight descriptors that follow each other at `table`, or as many as n says, which is where the table ends. How many
- * are wanted is left to the caller, on purpose: a load with a mask waits for what the mask is made of.
+ * Eight descriptors that follow each other at `table`, or as many as n says, which is where the table ends.
+ * How many are wanted is left to the caller, on purpose: a load with a mask waits for what the mask is made
+ * of.
  */
 static inline struct plain_lanes
 plain_load_lanes(const void *table, uint32_t n)
@@ -76,8 +77,8 @@ plain_store(void *at, uint16_t n, __m512i lanes)
 }
 
 /*
- * The first lanes that are plain, n at most; their addresses and lengths go to plain[at..]. flags_shift: where
- * the flags are in a descriptor's second half.
+ * The first lanes that are plain, n at most; their addresses and lengths go to plain[at..]. flags_shift:
+ * where the flags are in a descriptor's second half.
  */
 static inline uint16_t
 plain_take(const struct virtq_conf *conf, const struct plain_wish *wish, struct plain_lanes lanes,
@@ -130,15 +131,13 @@ static inline uint16_t
 split_plain_load(const struct virtq *vq, const struct virtq_conf *conf, const struct plain_wish *wish,
 		 struct virtq_plain *plain, uint16_t n)
 {
-	const __m512i iota =
-		_mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16, 15, 14, 13, 12,
-				 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+	const __m512i iota = _mm512_set_epi16(31, 30, 29, 28, 27, 26, 25, 24, 23, 22, 21, 20, 19, 18, 17, 16,
+					      15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
 	const __mmask32 lanes = n == VIRTQ_FETCH_MAX ? UINT32_MAX : (1u << n) - 1;
 	const uint16_t slot = vq->avail.idx & conf->mask, until_end = (uint16_t)(conf->size - slot);
-	__m512i vector =
-		likely_true(until_end >= VIRTQ_FETCH_MAX)
-			? _mm512_loadu_si512(&conf->avail->ring[slot])
-			: _mm512_maskz_loadu_epi16((1u << until_end) - 1, &conf->avail->ring[slot]);
+	__m512i vector = likely_true(until_end >= VIRTQ_FETCH_MAX)
+				 ? _mm512_loadu_si512(&conf->avail->ring[slot])
+				 : _mm512_maskz_loadu_epi16((1u << until_end) - 1, &conf->avail->ring[slot]);
 	uint16_t heads[VIRTQ_FETCH_MAX] __attribute__((aligned(64)));
 	uint32_t outside;
 	bool in_a_row;
@@ -161,9 +160,9 @@ split_plain_load(const struct virtq *vq, const struct virtq_conf *conf, const st
 			prefetch_read(&conf->desc[heads[i]]);
 	for (uint16_t i = 0; i < n; i = (uint16_t)(i + PLAIN_LANES)) {
 		uint16_t group = n - i < PLAIN_LANES ? (uint16_t)(n - i) : PLAIN_LANES, taken;
-		struct plain_lanes descs = in_a_row ? plain_load_lanes(&conf->desc[heads[i]],
-								       (uint32_t)(conf->size - heads[i]))
-						    : split_gather(conf->desc, &heads[i], group);
+		struct plain_lanes descs =
+			in_a_row ? plain_load_lanes(&conf->desc[heads[i]], (uint32_t)(conf->size - heads[i]))
+				 : split_gather(conf->desc, &heads[i], group);
 
 		plain_store(&plain->used[i], group,
 			    _mm512_cvtepu16_epi64(_mm_loadu_si128((const __m128i *)&heads[i])));
@@ -176,8 +175,8 @@ split_plain_load(const struct virtq *vq, const struct virtq_conf *conf, const st
 
 /* n used elements from `slot` on, which do not pass the ring's end. */
 static inline void
-split_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[], const uint32_t written[],
-		  uint16_t n)
+split_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[],
+		  const uint32_t written[], uint16_t n)
 {
 	for (uint16_t i = 0; i < n; i = (uint16_t)(i + PLAIN_LANES)) {
 		const __mmask8 lanes = n - i < PLAIN_LANES ? (__mmask8)((1u << (n - i)) - 1) : 0xff;
@@ -206,8 +205,8 @@ packed_plain_available(__m512i word, bool wrap)
  * n slots from `slot` on, which do not pass the ring's end. How many the driver has made available:
  * *ret_n_available.
  *
- * Nobody promises that 64 bytes are read at once, so a line is read twice: loads stay in order, therefore what
- * the second one sees is at least as new as the flags that the first one saw.
+ * Nobody promises that 64 bytes are read at once, so a line is read twice: loads stay in order, therefore
+ * what the second one sees is at least as new as the flags that the first one saw.
  */
 static inline uint16_t
 packed_plain_load(const struct virtq_conf *conf, const struct plain_wish *wish, uint16_t slot, bool wrap,
@@ -223,10 +222,11 @@ packed_plain_load(const struct virtq_conf *conf, const struct plain_wish *wish, 
 		lanes = plain_load_lanes(&conf->ring[slot + i], group);
 		/* A driver that takes back what it had made available gets what it asks for. */
 		available = plain_first(packed_plain_available(lanes.word, wrap), available);
-		plain_store(
-			&plain->used[at + i], group,
-			_mm512_or_si512(_mm512_and_si512(lanes.word, _mm512_set1_epi64((long long)(UINT64_C(0xffff) << 32))),
-					_mm512_set1_epi64((long long)(flags << 48))));
+		plain_store(&plain->used[at + i], group,
+			    _mm512_or_si512(
+				    _mm512_and_si512(lanes.word,
+						     _mm512_set1_epi64((long long)(UINT64_C(0xffff) << 32))),
+				    _mm512_set1_epi64((long long)(flags << 48))));
 		taken = plain_take(conf, wish, lanes, 48, plain, (uint16_t)(at + i), group);
 		if (taken > available)
 			taken = available;
@@ -241,8 +241,8 @@ packed_plain_load(const struct virtq_conf *conf, const struct plain_wish *wish, 
 
 /* n used elements from `slot` on, which do not pass the ring's end, but for the first `skip` (0 or 1). */
 static inline void
-packed_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[], const uint32_t written[],
-		   uint16_t n, uint16_t skip)
+packed_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[],
+		   const uint32_t written[], uint16_t n, uint16_t skip)
 {
 	enum { LANES = PACKED_PER_LINE };
 
@@ -257,10 +257,10 @@ packed_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t 
 		if (i == 0)
 			lanes &= ~(uint32_t)skip;
 		__asm__ volatile("" ::: "memory"); /* what was written to the buffers comes before */
-		_mm512_mask_storeu_epi64(&conf->ring[slot + i], (__mmask8)(_pdep_u32(lanes, 0xaa)),
-					 _mm512_maskz_permutexvar_epi64(
-						 0xaa, _mm512_setr_epi64(0, 0, 0, 1, 0, 2, 0, 3),
-						 _mm512_castsi256_si512(words)));
+		_mm512_mask_storeu_epi64(
+			&conf->ring[slot + i], (__mmask8)(_pdep_u32(lanes, 0xaa)),
+			_mm512_maskz_permutexvar_epi64(0xaa, _mm512_setr_epi64(0, 0, 0, 1, 0, 2, 0, 3),
+						       _mm512_castsi256_si512(words)));
 	}
 }
 

@@ -37,7 +37,8 @@ split_plain_load(const struct virtq *vq, const struct virtq_conf *conf, const st
 	for (uint16_t i = 0; i < n; i++) {
 		struct vring_desc desc = split_load(conf->desc, heads[i]);
 
-		if (likely_false(!plain_take(conf, wish, desc.addr, desc.len, desc.flags, heads[i], plain, i)))
+		if (likely_false(
+			    !plain_take(conf, wish, desc.addr, desc.len, desc.flags, heads[i], plain, i)))
 			return i;
 	}
 	return n;
@@ -45,8 +46,8 @@ split_plain_load(const struct virtq *vq, const struct virtq_conf *conf, const st
 
 /* n used elements from `slot` on, which do not pass the ring's end. */
 static inline void
-split_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[], const uint32_t written[],
-		  uint16_t n)
+split_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[],
+		  const uint32_t written[], uint16_t n)
 {
 	for (uint16_t i = 0; i < n; i++) {
 		uint64_t word = used[i] | (written ? (uint64_t)written[i] << 32 : 0);
@@ -56,7 +57,8 @@ split_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t u
 	}
 }
 
-/* n slots from `slot` on, which do not pass the ring's end. How many the driver has made available: *ret_n_available. */
+/* n slots from `slot` on, which do not pass the ring's end. How many the driver has made available:
+ * *ret_n_available. */
 static inline uint16_t
 packed_plain_load(const struct virtq_conf *conf, const struct plain_wish *wish, uint16_t slot, bool wrap,
 		  struct virtq_plain *plain, uint16_t at, uint16_t n, uint16_t *ret_n_available)
@@ -82,8 +84,8 @@ packed_plain_load(const struct virtq_conf *conf, const struct plain_wish *wish, 
 
 /* n used elements from `slot` on, which do not pass the ring's end, but for the first `skip` (0 or 1). */
 static inline void
-packed_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[], const uint32_t written[],
-		   uint16_t n, uint16_t skip)
+packed_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[],
+		   const uint32_t written[], uint16_t n, uint16_t skip)
 {
 	for (uint16_t i = skip; i < n; i++)
 		packed_store_word(conf, (uint16_t)(slot + i), used[i] | (written ? written[i] : 0));

@@ -102,8 +102,8 @@ packed_fetch_plain(const struct virtq *vq, const struct virtq_conf *conf, const 
 }
 
 /*
- * Take up to n (at most VIRTQ_FETCH_MAX) chains from the queue's position on, as long as they are plain and as
- * wished, without moving it. The count, or PLAIN_NONE or PLAIN_ODD.
+ * Take up to n (at most VIRTQ_FETCH_MAX) chains from the queue's position on, as long as they are plain and
+ * as wished, without moving it. The count, or PLAIN_NONE or PLAIN_ODD.
  */
 TEMPLATE int
 virtq_fetch_plain(struct virtq *vq, const struct virtq_conf *conf, const struct plain_wish *wish,
@@ -153,8 +153,8 @@ packed_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struc
 }
 
 /*
- * Give back the first n (1 or more) of them; written[]: bytes written to each, NULL: none to any. Where a batch
- * can go back as one element (packed and IN_ORDER, nothing written), it does.
+ * Give back the first n (1 or more) of them; written[]: bytes written to each, NULL: none to any. Where a
+ * batch can go back as one element (packed and IN_ORDER, nothing written), it does.
  */
 TEMPLATE void
 virtq_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_plain *plain,

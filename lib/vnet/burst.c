@@ -292,8 +292,8 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 /* --- whole bursts --- */
 
 uint16_t
-vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
-			struct rte_mbuf **pkts, uint16_t n)
+vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,
+			struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 {
 	return vnet_from_guest_any(queue, conf, port_queue, pkts, n, conf->traits);
 }

@@ -34,7 +34,8 @@ flow_read(const struct rte_mbuf *pkt, uint32_t at, uint32_t len, uint32_t end, u
 {
 	if (at + len > end)
 		return NULL;
-	/* Long rows of headers, which plain frames have not: what lies beyond the head is to be private too. */
+	/* Long rows of headers, which plain frames have not: what lies beyond the head is to be private too.
+	 */
 	if (unlikely(at + len > LEND_HEAD))
 		lend_settle((struct rte_mbuf *)(uintptr_t)pkt);
 	return rte_pktmbuf_read(pkt, at, len, copy);

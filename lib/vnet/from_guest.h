@@ -55,7 +55,7 @@ from_guest_request(const struct virtq_conf *conf, struct port_queue *port_queue,
 
 TEMPLATE uint16_t
 vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
-		      struct rte_mbuf **pkts, uint16_t n, const uint32_t traits)
+		    struct rte_mbuf **pkts, uint16_t n, const uint32_t traits)
 {
 	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
 	const uint32_t hdr_len = conf->hdr_len,
@@ -136,8 +136,8 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
 }
 
 /*
- * What a frame's header asks for is looked at, and its bytes go to the mbuf: all of them, or the head of a frame
- * that is lent. False: the frame is counted as dropped and gone.
+ * What a frame's header asks for is looked at, and its bytes go to the mbuf: all of them, or the head of a
+ * frame that is lent. False: the frame is counted as dropped and gone.
  */
 TEMPLATE bool
 from_guest_frame(const struct virtq_conf *conf, struct port_queue *port_queue, const uint8_t *header,
@@ -181,8 +181,7 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	uint64_t bytes = 0;
 
 	if (n_plain <= 0)
-		return n_plain == PLAIN_NONE ? 0
-					     : vnet_from_guest_generic(queue, conf, port_queue, pkts, n);
+		return n_plain == PLAIN_NONE ? 0 : vnet_from_guest_generic(queue, conf, port_queue, pkts, n);
 	n_chains = (uint16_t)n_plain;
 
 	/* Have the frames on their way before the first is touched. */

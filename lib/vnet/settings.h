@@ -77,7 +77,8 @@ struct vnet_settings {
 	struct settings_hash hash;             /* RSS_CONFIG or HASH_CONFIG: whichever came last */
 	uint64_t offloads;                     /* GUEST_OFFLOADS_SET: feature bits of those that are on */
 	struct settings_coal coal_rx, coal_tx; /* what a queue gets when it is reset */
-	struct settings_coal coal[2 * PORT_QUEUES_MAX + 1]; /* by virtqueue; the controlq may be any even one */
+	struct settings_coal
+		coal[2 * PORT_QUEUES_MAX + 1]; /* by virtqueue; the controlq may be any even one */
 };
 
 #endif

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * to_guest: the burst bodies that give frames to a receiveq. Twin of from_guest.h; instantiated by variants.c.
+ * to_guest: the burst bodies that give frames to a receiveq. Twin of from_guest.h; instantiated by
+ * variants.c.
  *
- * vnet_to_guest_burst() is for frames of one piece and plain buffers that hold them, and specialised; it stops
- * at the first that is not. vnet_to_guest_any() is for all frames and buffers, and there once.
+ * vnet_to_guest_burst() is for frames of one piece and plain buffers that hold them, and specialised; it
+ * stops at the first that is not. vnet_to_guest_any() is for all frames and buffers, and there once.
  */
 #ifndef VNICD_TO_GUEST_H
 #define VNICD_TO_GUEST_H
@@ -27,7 +28,7 @@ to_guest_header_apart(const uint8_t *buffer, uint32_t hdr_len)
 
 TEMPLATE uint16_t
 vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
-		    struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
+		  struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
 {
 	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT;
 	const uint32_t hdr_len = conf->hdr_len, frame_max = conf->frame_max;
@@ -102,10 +103,11 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 }
 
 /*
- * How many of n frames, from the first on, are of one piece and fit their buffers; what will be written to each.
+ * How many of n frames, from the first on, are of one piece and fit their buffers; what will be written to
+ * each.
  *
- * This comes before the copying on purpose: a load of several of the lengths, when they go to the ring, would have to
- * wait for all stores that are older than theirs.
+ * This comes before the copying on purpose: a load of several of the lengths, when they go to the ring, would
+ * have to wait for all stores that are older than theirs.
  */
 static inline uint16_t
 to_guest_fitting(struct rte_mbuf *const *pkts, const struct virtq_plain *plain, const struct virtq_conf *conf,
@@ -115,14 +117,16 @@ to_guest_fitting(struct rte_mbuf *const *pkts, const struct virtq_plain *plain, 
 		const struct rte_mbuf *pkt = pkts[i];
 
 		ret_written[i] = conf->hdr_len + pkt->pkt_len;
-		if (unlikely(pkt->nb_segs != 1 || pkt->pkt_len > conf->frame_max || ret_written[i] > plain->len[i]))
+		if (unlikely(pkt->nb_segs != 1 || pkt->pkt_len > conf->frame_max ||
+			     ret_written[i] > plain->len[i]))
 			return i;
 	}
 	return n;
 }
 
 TEMPLATE void
-to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_t *buffer, const uint32_t traits)
+to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_t *buffer,
+	       const uint32_t traits)
 {
 	const struct header header = header_of(pkt, 1, traits);
 	const uint8_t *head = rte_pktmbuf_mtod(pkt, const uint8_t *);

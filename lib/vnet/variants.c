@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * variants: the burst bodies for plain chains, once for each traits word of variants.def and once for all others.
+ * variants: the burst bodies for plain chains, once for each traits word of variants.def and once for all
+ * others.
  *
  * Compiled once for each way (ways.h), with VARIANTS set to the name of the table.
  */
@@ -25,16 +26,18 @@ VARIANT(other, conf->traits)
 #undef VARIANT
 
 const struct vnet_variants VARIANTS = {
-	.from_guest = {
+	.from_guest =
+		{
 #define VARIANT(name, word) [word] = from_guest_##name,
 #include "variants.def"
 #undef VARIANT
-	},
-	.to_guest = {
+		},
+	.to_guest =
+		{
 #define VARIANT(name, word) [word] = to_guest_##name,
 #include "variants.def"
 #undef VARIANT
-	},
+		},
 	.from_guest_other = from_guest_other,
 	.to_guest_other = to_guest_other,
 };

@@ -88,10 +88,11 @@ struct vnet_dev {
 	/* What filter and steer were built for: whose word counts (vnet_controlq_is_ours()). */
 	enum vnet_built { VNET_BUILT_NOTHING, VNET_BUILT_OURS, VNET_BUILT_NOT_OURS } built;
 	uint64_t queues_used[VNET_QUEUES_USED_WORDS]; /* bit by virtqueue: vnet_queue_is_used(), lately */
-	struct vnet_filter *filter;     /* NULL: nothing is kept out */
-	struct port_steer *steer;       /* NULL: none needed */
-	struct vnet_flows *flows;       /* NULL: a single pair */
-	/* Called after new settings took effect, the first ones in vnet_init() included; NULL: nobody asks. */
+	struct vnet_filter *filter;                   /* NULL: nothing is kept out */
+	struct port_steer *steer;                     /* NULL: none needed */
+	struct vnet_flows *flows;                     /* NULL: a single pair */
+	/* Called after new settings took effect, the first ones in vnet_init() included; NULL: nobody asks.
+	 */
 	void (*settings_changed)(void *arg);
 	void *settings_changed_arg;
 	/* Where workers look for `steer` and how many pairs can be sent to: the port's fields. */

@@ -27,8 +27,9 @@ static enum vnet_way
 ways_ask_cpu(void)
 {
 #ifdef VNET_HAVE_AVX512
-	static const enum rte_cpu_flag_t needed[] = {RTE_CPUFLAG_AVX512F, RTE_CPUFLAG_AVX512BW, RTE_CPUFLAG_AVX512DQ,
-						     RTE_CPUFLAG_AVX512VL, RTE_CPUFLAG_BMI2};
+	static const enum rte_cpu_flag_t needed[] = {RTE_CPUFLAG_AVX512F, RTE_CPUFLAG_AVX512BW,
+						     RTE_CPUFLAG_AVX512DQ, RTE_CPUFLAG_AVX512VL,
+						     RTE_CPUFLAG_BMI2};
 
 	for (size_t i = 0; i < RTE_DIM(needed); i++)
 		if (rte_cpu_get_flag_enabled(needed[i]) <= 0)
@@ -53,8 +54,8 @@ vnet_way_best(void)
 }
 
 /*
- * The row that does for a word: IN_ORDER changes nothing for a split ring, and MERGEABLE nothing that the burst
- * bodies look at. There may be none.
+ * The row that does for a word: IN_ORDER changes nothing for a split ring, and MERGEABLE nothing that the
+ * burst bodies look at. There may be none.
  */
 static uint32_t
 ways_row(const struct vnet_variants *variants, uint32_t traits)

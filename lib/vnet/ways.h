@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * ways: the same burst bodies, compiled for several kinds of CPU (variants.c). Which one runs is decided when the
- * program starts; all do the same.
+ * ways: the same burst bodies, compiled for several kinds of CPU (variants.c). Which one runs is decided when
+ * the program starts; all do the same.
  */
 #ifndef VNICD_WAYS_H
 #define VNICD_WAYS_H

@@ -93,6 +93,8 @@ struct ring_ops {
 	/* Takes up to max (RING_BATCH_MAX at most) returned slots, oldest first; the arrays have room for
 	 * RING_SPARE more. Exits with a message when the device broke a rule. */
 	unsigned (*reap)(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, unsigned max);
+	/* Have on their way what reap() will look at. */
+	void (*prefetch)(const struct ring *ring);
 	/* Gives n slots to the device. */
 	void (*post)(struct ring *ring, const uint16_t *slots, unsigned n);
 	/* Whether the device asks for a kick. Fenced by the caller. */

@@ -123,6 +123,14 @@ packed_reap(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, unsigned
 	return n;
 }
 
+static void
+packed_prefetch(const struct ring *ring)
+{
+	const struct packed_desc *desc = ring->desc_area;
+
+	__builtin_prefetch(&desc[ring->packed.used_pos]);
+}
+
 static inline void
 packed_desc_write(struct packed_desc *desc, uint64_t addr, uint64_t len_id_flags)
 {
@@ -282,7 +290,8 @@ packed_post_avx512(struct ring *ring, const uint16_t *slots, unsigned n)
 		uint64_t flags = write | (ring->packed.avail_wrap ? DESC_F_AVAIL : DESC_F_USED);
 		__m256i slot, addr, word;
 
-		if (__builtin_expect(pos % DESC_PER_LINE || n < DESC_PER_LINE || ring->size - pos < DESC_PER_LINE,
+		if (__builtin_expect(pos % DESC_PER_LINE || n < DESC_PER_LINE ||
+					     ring->size - pos < DESC_PER_LINE,
 				     0)) {
 			unsigned k = DESC_PER_LINE - pos % DESC_PER_LINE;
 
@@ -355,6 +364,7 @@ const struct ring_ops ring_packed_ops = {
 	.layout = packed_layout,
 	.init = packed_init,
 	.reap = packed_reap,
+	.prefetch = packed_prefetch,
 	.post = packed_post,
 	.wants_kick = packed_wants_kick,
 	.request = packed_request,
@@ -365,6 +375,7 @@ const struct ring_ops ring_packed_avx512_ops = {
 	.layout = packed_layout,
 	.init = packed_init,
 	.reap = packed_reap_avx512,
+	.prefetch = packed_prefetch,
 	.post = packed_post_avx512,
 	.wants_kick = packed_wants_kick,
 	.request = packed_request,

@@ -105,6 +105,15 @@ split_reap(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, unsigned 
 }
 
 static void
+split_prefetch(const struct ring *ring)
+{
+	const struct split_used *used = ring->device_area;
+
+	__builtin_prefetch(used);
+	__builtin_prefetch(&used->ring[ring->split.used_idx & (ring->size - 1)]);
+}
+
+static void
 split_post(struct ring *ring, const uint16_t *slots, unsigned n)
 {
 	struct split_avail *avail = ring->driver_area;
@@ -152,11 +161,13 @@ split_reap_avx512(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, un
 		if (k > ring->size - at)
 			k = ring->size - at;
 		lanes = (__mmask8)((1u << k) - 1);
-		/* Whole vectors inside the ring, however many are used: so the load need not wait for the index's. */
+		/* Whole vectors inside the ring, however many are used: so the load need not wait for the
+		 * index's. */
 		if (at + LANES <= ring->size)
 			elems = _mm512_loadu_si512(&used->ring[at]);
 		else
-			elems = _mm512_maskz_loadu_epi64((__mmask8)((1u << (ring->size - at)) - 1), &used->ring[at]);
+			elems = _mm512_maskz_loadu_epi64((__mmask8)((1u << (ring->size - at)) - 1),
+							 &used->ring[at]);
 		ids = _mm512_and_si512(elems, _mm512_set1_epi64(UINT32_MAX));
 		if (_mm512_mask_cmpge_epu64_mask(lanes, ids, size))
 			fail("%s: back-end returned a descriptor beyond %u", ring->name, ring->size);
@@ -205,6 +216,7 @@ const struct ring_ops ring_split_ops = {
 	.layout = split_layout,
 	.init = split_init,
 	.reap = split_reap,
+	.prefetch = split_prefetch,
 	.post = split_post,
 	.wants_kick = split_wants_kick,
 	.request = split_request,
@@ -215,6 +227,7 @@ const struct ring_ops ring_split_avx512_ops = {
 	.layout = split_layout,
 	.init = split_init,
 	.reap = split_reap_avx512,
+	.prefetch = split_prefetch,
 	.post = split_post,
 	.wants_kick = split_wants_kick,
 	.request = split_request,

@@ -17,6 +17,7 @@ enum {
 	LINE = 64,
 	STAMP_LEN = 8, /* behind the word, which is as long */
 	KICK_PERIOD_US = 20,
+	SMALL_BURST = 8, /* frames; the lines of more than that keep a CPU busy by themselves */
 	STALL_US = 1000, /* a turn of 512 frames of 9000 bytes takes less */
 	STEP_MS = 10,
 	PROBE_WAIT_MS = 50,
@@ -87,17 +88,20 @@ traffic_tsc_calibrate(void)
 	return (double)tsc * 1e9 / (double)ns;
 }
 
-/* Takes back what the back-end has sent. */
+/* Takes back what the back-end has sent, and has those frames on their way, to be written again. */
 static always_inline unsigned
-flow_take(struct flow *flow, unsigned max)
+flow_take(struct flow *flow, const enum traffic_touch touch, unsigned max)
 {
 	struct ring *ring = flow->from;
 	uint32_t lens[RING_BATCH_MAX + RING_SPARE];
 	uint16_t slots[RING_BATCH_MAX + RING_SPARE];
 	unsigned n = ring->ops->reap(ring, slots, lens, max);
 
-	for (unsigned i = 0; i < n; i++)
+	for (unsigned i = 0; i < n; i++) {
 		ring->free_slots[(ring->free_tail + i) & ring->free_mask] = slots[i];
+		if (touch != TOUCH_NONE)
+			prefetch_owned(ring_frame(ring, slots[i]) + ring->word_off);
+	}
 	ring->free_tail += n;
 	flow->counters.taken += n;
 	return n;
@@ -115,11 +119,8 @@ flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
 		n = max;
 	if (!n)
 		return 0;
-	for (unsigned i = 0; i < n; i++) {
+	for (unsigned i = 0; i < n; i++)
 		slots[i] = ring->free_slots[(ring->free_head + i) & ring->free_mask];
-		if (touch != TOUCH_NONE)
-			prefetch_owned(ring_frame(ring, slots[i]) + word_off);
-	}
 	ring->free_head += n;
 	for (unsigned i = 0; touch != TOUCH_NONE && i < n; i++) {
 		uint8_t *frame = ring_frame(ring, slots[i]);
@@ -183,43 +184,50 @@ flow_receive_one(struct flow *flow, const enum traffic_touch touch, const enum f
 	return first && ours;
 }
 
-static always_inline unsigned
-flow_receive_body(struct flow *flow, const enum traffic_touch touch, const enum flow_header header,
-		  unsigned max)
+/* Frames that came, into flow->got; has them on their way, to be read. */
+static always_inline void
+flow_reap(struct flow *flow, const enum traffic_touch touch, unsigned max)
 {
 	struct ring *ring = flow->to;
 	const uint32_t word_off = ring->word_off;
-	uint32_t lens[RING_BATCH_MAX + RING_SPARE];
-	uint16_t slots[RING_BATCH_MAX + RING_SPARE];
-	unsigned n = ring->ops->reap(ring, slots, lens, max);
-	uint64_t n_frames = 0, n_bytes = 0;
+	struct flow_got *got = &flow->got;
 
-	if (!n)
-		return 0;
-	for (unsigned i = 0; i < n; i++) {
+	got->n = ring->ops->reap(ring, got->slots, got->lens, max);
+	for (unsigned i = 0; i < got->n; i++) {
 		if (touch != TOUCH_NONE)
-			__builtin_prefetch(ring_frame(ring, slots[i]) + word_off);
-		if (header != HEADER_UNREAD)
-			__builtin_prefetch(ring_hdr(ring, slots[i]));
+			__builtin_prefetch(ring_frame(ring, got->slots[i]) + word_off);
+		if (flow->header != HEADER_UNREAD)
+			__builtin_prefetch(ring_hdr(ring, got->slots[i]));
 	}
-	for (unsigned i = 0; i < n; i++)
-		n_frames += flow_receive_one(flow, touch, header, slots[i], lens[i], &n_bytes);
-	flow->counters.delivered += n_frames;
-	flow->counters.bytes += n_bytes;
-	ring->ops->post(ring, slots, n);
-	return n;
 }
 
 static always_inline unsigned
-flow_receive(struct flow *flow, const enum traffic_touch touch, unsigned max)
+flow_receive_body(struct flow *flow, const enum traffic_touch touch, const enum flow_header header)
 {
+	const struct flow_got *got = &flow->got;
+	uint64_t n_frames = 0, n_bytes = 0;
+
+	for (unsigned i = 0; i < got->n; i++)
+		n_frames += flow_receive_one(flow, touch, header, got->slots[i], got->lens[i], &n_bytes);
+	flow->counters.delivered += n_frames;
+	flow->counters.bytes += n_bytes;
+	flow->to->ops->post(flow->to, got->slots, got->n);
+	return got->n;
+}
+
+/* What flow_reap() found is received, and the buffers are posted again. */
+static always_inline unsigned
+flow_receive(struct flow *flow, const enum traffic_touch touch)
+{
+	if (!flow->got.n)
+		return 0;
 	switch (flow->header) {
 	case HEADER_READ:
-		return flow_receive_body(flow, touch, HEADER_READ, max);
+		return flow_receive_body(flow, touch, HEADER_READ);
 	case HEADER_READ_HASH:
-		return flow_receive_body(flow, touch, HEADER_READ_HASH, max);
+		return flow_receive_body(flow, touch, HEADER_READ_HASH);
 	default:
-		return flow_receive_body(flow, touch, HEADER_UNREAD, max);
+		return flow_receive_body(flow, touch, HEADER_UNREAD);
 	}
 }
 
@@ -252,6 +260,22 @@ traffic_allow(struct traffic *traffic, uint64_t now)
 	}
 }
 
+/* As many as are due when paced, or else as many as there is room for. */
+static always_inline unsigned
+flow_send_due(struct traffic *traffic, struct flow *flow, const enum traffic_touch touch)
+{
+	unsigned n;
+
+	if (traffic->mode != TRAFFIC_PACED)
+		return flow_send(flow, touch, traffic->burst);
+	n = flow_send(flow, touch,
+		      flow->allowance < traffic->burst ? (unsigned)flow->allowance : traffic->burst);
+	flow->allowance -= n;
+	if (n)
+		ring_kick(flow->from);
+	return n;
+}
+
 static always_inline void
 stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t end)
 {
@@ -259,6 +283,7 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 	bool paced = traffic->mode == TRAFFIC_PACED;
 	uint64_t stall = (uint64_t)(traffic->tsc_hz / 1e6 * STALL_US);
 	uint64_t before = tsc_now(), kick_due = before;
+	const bool small = traffic->burst <= SMALL_BURST;
 
 	if (paced && traffic->next_due + kick_period < before)
 		traffic->next_due = before;
@@ -268,23 +293,28 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 
 		if (paced)
 			traffic_allow(traffic, before);
-		for (unsigned i = 0; i < traffic->n_flows; i++) {
-			struct flow *flow = &traffic->flows[i];
-			unsigned n, max = traffic->burst;
-
-			if (paced && flow->allowance < max)
-				max = (unsigned)flow->allowance;
-			n_moved += flow_take(flow, traffic->burst);
-			n = flow_send(flow, touch, max);
-			n_moved += n;
-			if (paced) {
-				flow->allowance -= n;
-				if (n)
-					ring_kick(flow->from);
+		if (small) {
+			/* Step by step over all rings: the lines of one travel while another is looked at. */
+			for (unsigned i = 0; i < traffic->n_rings; i++)
+				traffic->rings[i]->ops->prefetch(traffic->rings[i]);
+			for (unsigned i = 0; i < traffic->n_flows; i++)
+				n_moved += flow_take(&traffic->flows[i], touch, traffic->burst);
+			for (unsigned i = 0; i < traffic->n_flows; i++)
+				flow_reap(&traffic->flows[i], touch, traffic->burst);
+			for (unsigned i = 0; i < traffic->n_flows; i++)
+				n_moved += flow_send_due(traffic, &traffic->flows[i], touch);
+			for (unsigned i = 0; i < traffic->n_flows; i++)
+				n_moved += flow_receive(&traffic->flows[i], touch);
+		} else {
+			for (unsigned i = 0; i < traffic->n_flows; i++) {
+				n_moved += flow_take(&traffic->flows[i], touch, traffic->burst);
+				n_moved += flow_send_due(traffic, &traffic->flows[i], touch);
+			}
+			for (unsigned i = 0; i < traffic->n_flows; i++) {
+				flow_reap(&traffic->flows[i], touch, traffic->burst);
+				n_moved += flow_receive(&traffic->flows[i], touch);
 			}
 		}
-		for (unsigned i = 0; i < traffic->n_flows; i++)
-			n_moved += flow_receive(&traffic->flows[i], touch, traffic->burst);
 		now = tsc_now();
 		traffic->n_turns++;
 		if (now - before > stall) {
@@ -330,7 +360,7 @@ probe(struct traffic *traffic, struct flow *flow)
 	uint16_t slot;
 
 	if (!ring_n_free(from)) {
-		flow_take(flow, traffic->burst);
+		flow_take(flow, TOUCH_NONE, traffic->burst);
 		return;
 	}
 	/* Stamped by hand, because the stamp must be in the frame before the frame is posted. */
@@ -356,7 +386,7 @@ probe(struct traffic *traffic, struct flow *flow)
 			break;
 		}
 	} while (flow->counters.delivered == n_before || flow->more);
-	flow_take(flow, traffic->burst);
+	flow_take(flow, TOUCH_NONE, traffic->burst);
 	ring_kick(to);
 }
 
@@ -434,12 +464,13 @@ traffic_drain(struct traffic *traffic)
 	       (double)(tsc_now() - start) < traffic->tsc_hz / 1e3 * DRAIN_MAX_MS) {
 		for (unsigned i = 0; i < traffic->n_flows; i++) {
 			struct flow *flow = &traffic->flows[i];
-			unsigned n = flow_take(flow, traffic->burst);
+			unsigned n = flow_take(flow, TOUCH_NONE, traffic->burst);
 
+			flow_reap(flow, TOUCH_NONE, traffic->burst);
 			if (traffic->touch == TOUCH_NONE)
-				n += flow_receive(flow, TOUCH_NONE, traffic->burst);
+				n += flow_receive(flow, TOUCH_NONE);
 			else
-				n += flow_receive(flow, TOUCH_ONE, traffic->burst);
+				n += flow_receive(flow, TOUCH_ONE);
 			if (n || flow->counters.taken != flow->counters.posted)
 				moved_at = tsc_now();
 		}

@@ -32,6 +32,13 @@ struct flow_counters {
 /* What the receiving guest reads of each header. */
 enum flow_header { HEADER_UNREAD, HEADER_READ, HEADER_READ_HASH };
 
+/* Frames that came and wait to be received. */
+struct flow_got {
+	unsigned n;
+	uint16_t slots[RING_BATCH_MAX + RING_SPARE];
+	uint32_t lens[RING_BATCH_MAX + RING_SPARE];
+};
+
 /* Frames from one guest to the other, or to itself when there is but one. */
 struct flow {
 	const char *name; /* "a2b" */
@@ -42,6 +49,7 @@ struct flow {
 	struct seqcheck check;
 	uint32_t more; /* buffers that still belong to the frame being received */
 	enum flow_header header;
+	struct flow_got got;
 	uint64_t allowance; /* paced: frames due now */
 };
 
