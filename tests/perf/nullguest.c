@@ -25,6 +25,8 @@
 
 enum { FRAME_LEN_MIN = 64, FRAME_LEN_MAX = 9000, PORTS_MAX = 2 };
 
+enum direction { DIRECTION_BOTH, DIRECTION_A2B, DIRECTION_OUT, DIRECTION_IN };
+
 struct options {
 	const char *sockets[PORTS_MAX];
 	unsigned n_sockets;
@@ -32,11 +34,11 @@ struct options {
 	bool packed;
 	bool in_order;
 	bool mergeable;
-	bool both;
 	bool imix;
 	bool json;
 	bool control_errors_ok;
 	bool read_headers;
+	enum direction direction;
 	unsigned control; /* enum control_feature */
 	enum frame_kind frames;
 	enum ring_shape shape;
@@ -72,6 +74,7 @@ struct period {
 static const char *const touch_names[] = {"none", "one", "all"};
 static const char *const mode_names[] = {"saturated", "paced", "latency"};
 static const char *const shape_names[] = {"dpdk", "linux"};
+static const char *const direction_names[] = {"both", "a2b", "out", "in"};
 static const char *const frames_names[] = {"plain", "udp", "vlan"};
 
 /* 7 : 4 : 1, mixed so that every stretch of the ring has all of them. */
@@ -110,7 +113,9 @@ static const char usage_text[] =
 	"  --filter                 on all ports: receive filter with 64 MAC addresses and 100 VLANs\n"
 	"  --control-errors-ok      go on when the back-end refuses commands for these three\n"
 	"  --imix                   7 x 64, 4 x 570, 1 x 1518 instead\n"
-	"  --direction a2b|both     (both, with two sockets)\n"
+	"  --direction both|a2b|out|in  (both, with two sockets); out, in: one socket, and port A sends "
+	"only,\n"
+	"                           and frames taken are measured, or receives only, whatever comes\n"
 	"  --mode saturated|paced|latency  (saturated)\n"
 	"  --pps N                  paced: frames per second and direction\n"
 	"  --burst N                frames per turn, and per pace, 1 to 512 (32)\n"
@@ -162,8 +167,28 @@ choice(const char *option, const char *text, const char *const *names, unsigned 
 		if (!strcmp(text, names[i]))
 			return i;
 	}
-	usage_error("--%s %s: must be one of %s %s %s", option, text, names[0], names[1],
-		    n > 2 ? names[2] : "");
+	usage_error("--%s %s: must be one of %s %s %s %s", option, text, names[0], names[1],
+		    n > 2 ? names[2] : "", n > 3 ? names[3] : "");
+}
+
+static void
+options_check_direction(struct options *options)
+{
+	const char *name = direction_names[options->direction];
+	bool one_way = options->direction == DIRECTION_OUT || options->direction == DIRECTION_IN;
+
+	if (one_way && options->n_sockets != 1)
+		usage_error("--direction %s works with one --socket only", name);
+	if (one_way && options->mode == TRAFFIC_LATENCY)
+		usage_error("--direction %s: --mode latency needs frames that are both sent and received",
+			    name);
+	if (options->direction == DIRECTION_IN && options->mode == TRAFFIC_PACED)
+		usage_error("--direction in: nothing is sent that --mode paced could pace");
+	if (options->direction == DIRECTION_IN && options->frames != FRAME_PLAIN)
+		usage_error("--direction in: nothing is sent that --frames %s could fill",
+			    frames_names[options->frames]);
+	if (options->direction == DIRECTION_BOTH && options->n_sockets == 1)
+		options->direction = DIRECTION_A2B; /* to itself */
 }
 
 static void
@@ -179,12 +204,11 @@ options_check(struct options *options)
 		usage_error("--mode latency works with --touch one only");
 	if (options->mode == TRAFFIC_LATENCY && options->frames != FRAME_PLAIN)
 		usage_error("--mode latency works with --frames plain only");
+	options_check_direction(options);
 	if (options->control & CONTROL_HASH_REPORT && options->frames == FRAME_PLAIN)
 		usage_error("--hash-report needs --frames udp or vlan: others have no hash");
 	if (options->control & CONTROL_FILTER && options->frames != FRAME_VLAN)
 		usage_error("--filter needs --frames vlan: it lets no others in");
-	if (options->n_sockets == 1)
-		options->both = false;
 }
 
 static void
@@ -263,13 +287,11 @@ options_parse(struct options *options, int argc, char **argv)
 		{0},
 	};
 	static const char *const layouts[] = {"split", "packed"};
-	static const char *const directions[] = {"a2b", "both"};
 	static const char *const pages[] = {"auto", "huge", "small"};
 	int c, at = 0;
 
 	*options = (struct options){
 		.mergeable = true,
-		.both = true,
 		.touch = TOUCH_ONE,
 		.ring_size = 256,
 		.frame_size = 64,
@@ -334,7 +356,7 @@ options_parse(struct options *options, int argc, char **argv)
 			options->imix = true;
 			break;
 		case DIRECTION:
-			options->both = choice(name, optarg, directions, 2);
+			options->direction = choice(name, optarg, direction_names, 4);
 			break;
 		case MODE:
 			options->mode = choice(name, optarg, mode_names, 3);
@@ -425,23 +447,26 @@ traffic_plan(struct traffic *traffic, const struct options *options, const struc
 	     struct guest *guests)
 {
 	static const char *const names[2][2] = {{"a2a"}, {"a2b", "b2a"}};
+	const bool sends = options->direction != DIRECTION_IN, receives = options->direction != DIRECTION_OUT;
 
 	traffic->mode = options->mode;
 	traffic->touch = options->touch;
 	traffic->burst = (uint32_t)options->burst;
 	traffic->pps = options->pps;
-	traffic->n_flows = options->both ? 2 : 1;
+	traffic->n_flows = options->direction == DIRECTION_BOTH ? 2 : 1;
 	for (unsigned i = 0; i < traffic->n_flows; i++) {
 		struct flow *flow = &traffic->flows[i];
 		struct guest *to = &guests[(i + 1) % options->n_sockets];
 
-		flow->name = names[options->n_sockets - 1][i];
-		flow->from = &guests[i].from_guest;
-		flow->to = &to->to_guest;
+		flow->name = sends && receives ? names[options->n_sockets - 1][i]
+					       : direction_names[options->direction];
+		flow->from = sends ? &guests[i].from_guest : NULL;
+		flow->to = receives ? &to->to_guest : NULL;
+		flow->check.any = !sends;
 		flow->word = flow->check.next = (uint64_t)(0xa0 + i) << SEQ_TAG_SHIFT;
 		/* A guest with mergeable buffers reads each header, unless it looks at nothing. */
 		if (config->mergeable && (options->read_headers || options->touch != TOUCH_NONE ||
-					  config->frame_len_max > flow->to->data_len))
+					  config->frame_len_max > to->to_guest.data_len))
 			flow->header =
 				options->control & CONTROL_HASH_REPORT ? HEADER_READ_HASH : HEADER_READ;
 	}
@@ -504,7 +529,7 @@ measure(struct traffic *traffic, double seconds, struct period *ret_period)
 }
 
 struct sums {
-	struct flow_counters all;
+	uint64_t n_frames; /* delivered, or taken where nobody receives */
 	double mpps;
 	double gbps;
 	double guest_tsc_per_frame;
@@ -513,28 +538,37 @@ struct sums {
 	double stalled_share;
 };
 
+/* In the frames that the figure counts. Of those that were taken only the number is known: on average. */
+static double
+flow_bytes(const struct flow *flow, const struct flow_counters *counters)
+{
+	uint64_t sum = 0;
+
+	if (flow->to)
+		return (double)counters->bytes;
+	for (uint32_t slot = 0; slot < flow->from->n_slots; slot++)
+		sum += flow->from->slot_len[slot] - flow->from->hdr_len;
+	return (double)sum / flow->from->n_slots * (double)counters->taken;
+}
+
 static struct sums
 sum_up(const struct traffic *traffic, const struct period *period)
 {
 	struct sums sums = {0};
 	double tsc = (double)(traffic->tsc_busy + traffic->tsc_idle + traffic->tsc_stalled);
+	double bytes = 0;
 
 	for (unsigned i = 0; i < traffic->n_flows; i++) {
-		const struct flow_counters *flow = &period->flows[i];
-
-		sums.all.delivered += flow->delivered;
-		sums.all.bytes += flow->bytes;
-		sums.all.lost += flow->lost;
-		sums.all.duplicated += flow->duplicated;
-		sums.all.reordered += flow->reordered;
+		sums.n_frames += flow_n_moved(&traffic->flows[i], &period->flows[i]);
+		bytes += flow_bytes(&traffic->flows[i], &period->flows[i]);
 	}
-	sums.mpps = (double)sums.all.delivered / period->seconds / 1e6;
-	sums.gbps = (double)sums.all.bytes * 8 / period->seconds / 1e9;
-	if (sums.all.delivered)
-		sums.guest_tsc_per_frame = (double)traffic->tsc_busy / (double)sums.all.delivered;
+	sums.mpps = (double)sums.n_frames / period->seconds / 1e6;
+	sums.gbps = bytes * 8 / period->seconds / 1e9;
+	if (sums.n_frames)
+		sums.guest_tsc_per_frame = (double)traffic->tsc_busy / (double)sums.n_frames;
 	if (traffic->n_turns > traffic->n_turns_idle)
 		sums.frames_per_turn =
-			(double)sums.all.delivered / (double)(traffic->n_turns - traffic->n_turns_idle);
+			(double)sums.n_frames / (double)(traffic->n_turns - traffic->n_turns_idle);
 	if (tsc > 0) {
 		sums.idle_share = (double)traffic->tsc_idle / tsc;
 		sums.stalled_share = (double)traffic->tsc_stalled / tsc;
@@ -624,7 +658,9 @@ report_text(const struct options *options, const struct guest *guests, const str
 		       options->control & CONTROL_HASH_REPORT ? " hash report" : "",
 		       guests[0].control.n_ok + guests[1].control.n_ok,
 		       guests[0].control.n_errors + guests[1].control.n_errors);
-	printf("delivered: %.3f Mpps, %.3f Gbit/s in %.2f s\n", sums.mpps, sums.gbps, period->seconds);
+	printf("%s: %.3f Mpps, %.3f Gbit/s in %.2f s\n",
+	       options->direction == DIRECTION_OUT ? "taken" : "delivered", sums.mpps, sums.gbps,
+	       period->seconds);
 	for (unsigned i = 0; i < traffic->n_flows; i++) {
 		const struct flow_counters *c = &period->flows[i];
 		struct flow_counters total;
@@ -635,7 +671,10 @@ report_text(const struct options *options, const struct guest *guests, const str
 		       c->unsent);
 		flow_counters_get(&traffic->flows[i], &total);
 		printf("       whole run: sent %lu, taken %lu, delivered %lu, missing %ld\n", total.posted,
-		       total.taken, total.delivered, (long)(total.posted - total.delivered));
+		       total.taken, total.delivered,
+		       options->direction == DIRECTION_IN
+			       ? 0
+			       : (long)(total.posted - flow_n_moved(&traffic->flows[i], &total)));
 		if (options->control & CONTROL_HASH_REPORT)
 			printf("       without a hash: %lu\n", total.unhashed);
 	}

@@ -272,6 +272,8 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 			struct flow *flow = &traffic->flows[i];
 			unsigned n, max = traffic->burst;
 
+			if (!flow->from)
+				continue;
 			if (paced && flow->allowance < max)
 				max = (unsigned)flow->allowance;
 			n_moved += flow_take(flow, traffic->burst);
@@ -283,8 +285,10 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 					ring_kick(flow->from);
 			}
 		}
-		for (unsigned i = 0; i < traffic->n_flows; i++)
-			n_moved += flow_receive(&traffic->flows[i], touch, traffic->burst);
+		for (unsigned i = 0; i < traffic->n_flows; i++) {
+			if (traffic->flows[i].to)
+				n_moved += flow_receive(&traffic->flows[i], touch, traffic->burst);
+		}
 		now = tsc_now();
 		traffic->n_turns++;
 		if (now - before > stall) {
@@ -403,7 +407,7 @@ traffic_await(struct traffic *traffic, unsigned wait_s)
 
 		traffic_run(traffic, STEP_MS / 1e3);
 		for (unsigned i = 0; i < traffic->n_flows; i++)
-			flowing &= traffic->flows[i].counters.delivered > 0;
+			flowing &= flow_n_moved(&traffic->flows[i], &traffic->flows[i].counters) > 0;
 		if (flowing)
 			return;
 	}
@@ -412,8 +416,11 @@ traffic_await(struct traffic *traffic, unsigned wait_s)
 		struct flow_counters counters;
 
 		flow_counters_get(flow, &counters);
-		if (counters.delivered)
+		if (flow_n_moved(flow, &counters))
 			continue;
+		if (!flow->from)
+			fail("%s: in %u s the back-end delivered no frame to %s (does anybody send to it?)",
+			     flow->name, wait_s, flow->to->name);
 		if (!counters.taken)
 			fail("%s: in %u s the back-end took no frame from %s (does it poll or forward yet?)",
 			     flow->name, wait_s, flow->from->name);
@@ -422,6 +429,34 @@ traffic_await(struct traffic *traffic, unsigned wait_s)
 		     "came instead; does it forward one to the other?)",
 		     flow->name, wait_s, counters.taken, flow->from->name, flow->to->name, counters.foreign);
 	}
+}
+
+/* The buffers are not posted again. */
+static unsigned
+flow_receive_last(struct flow *flow, unsigned max)
+{
+	uint32_t lens[RING_BATCH_MAX];
+	uint16_t slots[RING_BATCH_MAX];
+	unsigned n = flow->to->ops->reap(flow->to, slots, lens, max);
+
+	for (unsigned i = 0; i < n; i++)
+		flow->counters.delivered += flow_receive_one(flow, TOUCH_NONE, flow->header, slots[i],
+							     lens[i], &flow->counters.bytes);
+	return n;
+}
+
+static unsigned
+flow_drain(struct flow *flow, enum traffic_touch touch, unsigned max)
+{
+	unsigned n;
+
+	if (!flow->from)
+		return flow_receive_last(flow, max);
+	n = flow_take(flow, max);
+	if (!flow->to)
+		return n;
+	return n + (touch == TOUCH_NONE ? flow_receive(flow, TOUCH_NONE, max)
+					: flow_receive(flow, TOUCH_ONE, max));
 }
 
 void
@@ -434,12 +469,8 @@ traffic_drain(struct traffic *traffic)
 	       (double)(tsc_now() - start) < traffic->tsc_hz / 1e3 * DRAIN_MAX_MS) {
 		for (unsigned i = 0; i < traffic->n_flows; i++) {
 			struct flow *flow = &traffic->flows[i];
-			unsigned n = flow_take(flow, traffic->burst);
+			unsigned n = flow_drain(flow, traffic->touch, traffic->burst);
 
-			if (traffic->touch == TOUCH_NONE)
-				n += flow_receive(flow, TOUCH_NONE, traffic->burst);
-			else
-				n += flow_receive(flow, TOUCH_ONE, traffic->burst);
 			if (n || flow->counters.taken != flow->counters.posted)
 				moved_at = tsc_now();
 		}

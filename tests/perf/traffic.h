@@ -32,7 +32,8 @@ struct flow_counters {
 /* What the receiving guest reads of each header. */
 enum flow_header { HEADER_UNREAD, HEADER_READ, HEADER_READ_HASH };
 
-/* Frames from one guest to the other, or to itself when there is but one. */
+/* Frames from one guest to the other, or to itself when there is but one. Without `to` they are only sent,
+ * without `from` only received, from whomever. */
 struct flow {
 	const char *name; /* "a2b" */
 	struct ring *from;
@@ -71,20 +72,28 @@ extern volatile bool traffic_stopped;
 
 double traffic_tsc_calibrate(void);
 
-/* Posts all receive buffers and starts to send; returns when every flow delivers. Exits with the cause if
- * not. */
+/* Posts all receive buffers and starts to send; returns when every flow moves what it is measured by. Exits
+ * with the cause if not. */
 void traffic_await(struct traffic *traffic, unsigned wait_s);
 
 /* The chosen mode for so long. */
 void traffic_run(struct traffic *traffic, double seconds);
 
-/* Sends no more and receives until all is quiet. */
+/* Sends no more and receives until all is quiet. Who is sent to by others posts no more buffers, and is quiet
+ * when all are full. */
 void traffic_drain(struct traffic *traffic);
 
 /* Forgets times and latencies, not counters. */
 void traffic_times_reset(struct traffic *traffic);
 
 void flow_counters_get(const struct flow *flow, struct flow_counters *ret_counters);
+
+/* What a flow is measured by: frames delivered, or, when nobody receives, frames taken. */
+static inline uint64_t
+flow_n_moved(const struct flow *flow, const struct flow_counters *counters)
+{
+	return flow->to ? counters->delivered : counters->taken;
+}
 
 static inline uint64_t
 tsc_now(void)
