@@ -23,7 +23,7 @@
 #include "traffic.h"
 #include "vhost_frontend.h"
 
-enum { FRAME_LEN_MIN = 64, FRAME_LEN_MAX = 9000, PORTS_MAX = 2 };
+enum { FRAME_LEN_MIN = 64, FRAME_LEN_MAX = 9000, PORTS_MAX = 2, MACS_DEFAULT = 1000 };
 
 enum direction { DIRECTION_BOTH, DIRECTION_A2B, DIRECTION_OUT, DIRECTION_IN };
 
@@ -47,6 +47,7 @@ struct options {
 	enum guest_mem_pages pages;
 	unsigned long ring_size;
 	unsigned long frame_size;
+	unsigned long n_macs; /* 0: not given */
 	unsigned long burst;
 	unsigned long wait_s;
 	long cpu; /* -1: wherever */
@@ -75,7 +76,7 @@ static const char *const touch_names[] = {"none", "one", "all"};
 static const char *const mode_names[] = {"saturated", "paced", "latency"};
 static const char *const shape_names[] = {"dpdk", "linux"};
 static const char *const direction_names[] = {"both", "a2b", "out", "in"};
-static const char *const frames_names[] = {"plain", "udp", "vlan"};
+static const char *const frames_names[] = {"plain", "udp", "vlan", "macs"};
 
 /* 7 : 4 : 1, mixed so that every stretch of the ring has all of them. */
 static const uint16_t imix_pattern[] = {64, 570, 64, 64, 1518, 64, 570, 64, 570, 64, 64, 570};
@@ -106,8 +107,10 @@ static const char usage_text[] =
 	"  --touch none|one|all     payload lines the guests write and read (one)\n"
 	"  --read-headers           the receiver reads each header even with --touch none\n"
 	"  --frame-size N           64 to 9000, without FCS (64)\n"
-	"  --frames plain|udp|vlan  always the same addresses; IPv4/UDP of ever new flows; the same, tagged\n"
-	"                           (plain)\n"
+	"  --frames plain|udp|vlan|macs  always the same addresses; IPv4/UDP of ever new flows; the same,\n"
+	"                           tagged; plain between many addresses (plain)\n"
+	"  --macs N                 addresses of --frames macs, half of them each port's, even, 2 to 4096 "
+	"(1000)\n"
 	"  --rss                    on all ports: RSS with a table of 128 entries, all of them queue pair 0\n"
 	"  --hash-report            on all ports: headers with hashes\n"
 	"  --filter                 on all ports: receive filter with 64 MAC addresses and 100 VLANs\n"
@@ -192,6 +195,24 @@ options_check_direction(struct options *options)
 }
 
 static void
+options_check_macs(struct options *options)
+{
+	unsigned long n_slots = options->ring_size - (options->in_order ? 0 : 1);
+
+	if (options->n_macs && options->frames != FRAME_MANY_MACS)
+		usage_error("--macs needs --frames macs");
+	if (options->n_macs % 2)
+		usage_error("--macs %lu: half of them are each port's, so it must be even", options->n_macs);
+	if (!options->n_macs)
+		options->n_macs = MACS_DEFAULT;
+	if (options->frames == FRAME_MANY_MACS && options->touch == TOUCH_NONE &&
+	    options->n_macs / 2 > n_slots)
+		usage_error("--macs %lu with --touch none: a ring of %lu has no frames for that many; new "
+			    "addresses have to be written",
+			    options->n_macs, options->ring_size);
+}
+
+static void
 options_check(struct options *options)
 {
 	if (!options->n_sockets)
@@ -202,10 +223,13 @@ options_check(struct options *options)
 		usage_error("--mode paced needs --pps");
 	if (options->mode == TRAFFIC_LATENCY && options->touch != TOUCH_ONE)
 		usage_error("--mode latency works with --touch one only");
-	if (options->mode == TRAFFIC_LATENCY && options->frames != FRAME_PLAIN)
-		usage_error("--mode latency works with --frames plain only");
+	if (options->mode == TRAFFIC_LATENCY && options->frames != FRAME_PLAIN &&
+	    options->frames != FRAME_MANY_MACS)
+		usage_error("--mode latency works with --frames plain and macs only");
 	options_check_direction(options);
-	if (options->control & CONTROL_HASH_REPORT && options->frames == FRAME_PLAIN)
+	options_check_macs(options);
+	if (options->control & CONTROL_HASH_REPORT && options->frames != FRAME_UDP &&
+	    options->frames != FRAME_VLAN)
 		usage_error("--hash-report needs --frames udp or vlan: others have no hash");
 	if (options->control & CONTROL_FILTER && options->frames != FRAME_VLAN)
 		usage_error("--filter needs --frames vlan: it lets no others in");
@@ -237,6 +261,7 @@ options_parse(struct options *options, int argc, char **argv)
 		READ_HEADERS,
 		FRAME_SIZE,
 		FRAMES,
+		MACS,
 		RSS,
 		HASH_REPORT,
 		FILTER,
@@ -267,6 +292,7 @@ options_parse(struct options *options, int argc, char **argv)
 		{"read-headers", no_argument, NULL, READ_HEADERS},
 		{"frame-size", required_argument, NULL, FRAME_SIZE},
 		{"frames", required_argument, NULL, FRAMES},
+		{"macs", required_argument, NULL, MACS},
 		{"rss", no_argument, NULL, RSS},
 		{"hash-report", no_argument, NULL, HASH_REPORT},
 		{"filter", no_argument, NULL, FILTER},
@@ -338,7 +364,10 @@ options_parse(struct options *options, int argc, char **argv)
 			options->frame_size = whole_number(name, optarg, FRAME_LEN_MIN, FRAME_LEN_MAX);
 			break;
 		case FRAMES:
-			options->frames = choice(name, optarg, frames_names, 3);
+			options->frames = choice(name, optarg, frames_names, 4);
+			break;
+		case MACS:
+			options->n_macs = whole_number(name, optarg, 2, 2 * FRAME_PORT_MACS_MAX);
 			break;
 		case RSS:
 			options->control |= CONTROL_RSS;
@@ -612,6 +641,8 @@ report_json(const struct options *options, const struct guest *guests, const str
 	       options->control & CONTROL_HASH_REPORT ? "true" : "false", guests[0].to_guest.hdr_len,
 	       guests[0].control.n_ok + guests[1].control.n_ok,
 	       guests[0].control.n_errors + guests[1].control.n_errors);
+	if (options->frames == FRAME_MANY_MACS)
+		printf(",\"macs\":%lu", options->n_macs);
 	printf(",\"burst\":%lu,\"page_kib\":%u,\"tsc_hz\":%.0f,\"seconds\":%.4f,\"mpps\":%.4f,\"gbps\":%.4f,",
 	       options->burst, guests[0].mem.page_kib, traffic->tsc_hz, period->seconds, sums.mpps,
 	       sums.gbps);
@@ -658,6 +689,8 @@ report_text(const struct options *options, const struct guest *guests, const str
 		       options->control & CONTROL_HASH_REPORT ? " hash report" : "",
 		       guests[0].control.n_ok + guests[1].control.n_ok,
 		       guests[0].control.n_errors + guests[1].control.n_errors);
+	if (options->frames == FRAME_MANY_MACS)
+		printf("frames between %lu addresses\n", options->n_macs);
 	printf("%s: %.3f Mpps, %.3f Gbit/s in %.2f s\n",
 	       options->direction == DIRECTION_OUT ? "taken" : "delivered", sums.mpps, sums.gbps,
 	       period->seconds);
@@ -716,6 +749,22 @@ pin(long cpu)
 		fail("--cpu %ld: %s", cpu, strerror(errno));
 }
 
+/* Of the frames that this port sends. What leaves by --direction out goes to addresses of a port B all the
+ * same. */
+static struct frame_macs
+macs_of(const struct options *options, unsigned port)
+{
+	bool other = options->n_sockets == 2 || options->direction == DIRECTION_OUT;
+
+	if (options->frames != FRAME_MANY_MACS)
+		return (struct frame_macs){.n = 0};
+	return (struct frame_macs){
+		.n = (uint32_t)options->n_macs / 2,
+		.from_port = (uint8_t)port,
+		.to_port = (uint8_t)(other ? 1 - port : port),
+	};
+}
+
 int
 main(int argc, char **argv)
 {
@@ -744,8 +793,10 @@ main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	pin(options.cpu);
 	traffic.tsc_hz = traffic_tsc_calibrate();
-	for (unsigned i = 0; i < options.n_sockets; i++)
+	for (unsigned i = 0; i < options.n_sockets; i++) {
+		config.macs = macs_of(&options, i);
 		guest_open(&guests[i], &options, &config, i);
+	}
 	traffic_plan(&traffic, &options, &config, guests);
 
 	traffic_await(&traffic, (unsigned)options.wait_s);

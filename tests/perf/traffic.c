@@ -103,6 +103,14 @@ flow_take(struct flow *flow, unsigned max)
 	return n;
 }
 
+/* Few slots, many addresses: a slot has other ones each time. */
+static __attribute__((noinline)) void
+flow_address(struct ring *ring, const uint16_t *slots, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		frame_macs_put(&ring->macs, ring_frame(ring, slots[i]));
+}
+
 static always_inline unsigned
 flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
 {
@@ -121,6 +129,8 @@ flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
 			prefetch_owned(ring_frame(ring, slots[i]) + word_off);
 	}
 	ring->free_head += n;
+	if (__builtin_expect(ring->macs.n, 0))
+		flow_address(ring, slots, n);
 	for (unsigned i = 0; touch != TOUCH_NONE && i < n; i++) {
 		uint8_t *frame = ring_frame(ring, slots[i]);
 
