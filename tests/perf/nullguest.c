@@ -16,9 +16,11 @@
 #include <time.h>
 
 #include "control.h"
+#include "dirty_log.h"
 #include "distance.h"
 #include "fail.h"
 #include "guest_mem.h"
+#include "idle_pairs.h"
 #include "ring.h"
 #include "traffic.h"
 #include "vhost_frontend.h"
@@ -38,6 +40,7 @@ struct options {
 	bool json;
 	bool control_errors_ok;
 	bool read_headers;
+	bool dirty_log;
 	enum direction direction;
 	unsigned control; /* enum control_feature */
 	enum frame_kind frames;
@@ -48,6 +51,7 @@ struct options {
 	unsigned long ring_size;
 	unsigned long frame_size;
 	unsigned long n_macs; /* 0: not given */
+	unsigned long n_idle_pairs;
 	unsigned long burst;
 	unsigned long wait_s;
 	long cpu; /* -1: wherever */
@@ -62,6 +66,8 @@ struct guest {
 	struct ring to_guest; /* virtqueue 0 */
 	struct ring from_guest;
 	struct control control; /* virtqueue 2, if anything is to be commanded */
+	struct idle_pairs idle; /* virtqueues from 2 on, if any */
+	struct dirty_log log;
 	struct vhost_frontend frontend;
 };
 
@@ -69,6 +75,7 @@ struct guest {
 struct period {
 	double seconds;
 	struct flow_counters flows[2];
+	uint64_t n_dirty_pages;
 	long n_involuntary_switches;
 };
 
@@ -119,6 +126,11 @@ static const char usage_text[] =
 	"  --direction both|a2b|out|in  (both, with two sockets); out, in: one socket, and port A sends "
 	"only,\n"
 	"                           and frames taken are measured, or receives only, whatever comes\n"
+	"  --idle-pairs N           on all ports: so many more queue pairs, enabled, without traffic, 0 to "
+	"127 (0)\n"
+	"  --dirty-log              the back-end marks the pages it writes to, as for migration; the log is "
+	"read\n"
+	"                           and cleared every 10 ms\n"
 	"  --mode saturated|paced|latency  (saturated)\n"
 	"  --pps N                  paced: frames per second and direction\n"
 	"  --burst N                frames per turn, and per pace, 1 to 512 (32)\n"
@@ -228,6 +240,9 @@ options_check(struct options *options)
 		usage_error("--mode latency works with --frames plain and macs only");
 	options_check_direction(options);
 	options_check_macs(options);
+	if (options->n_idle_pairs && options->control)
+		usage_error("--idle-pairs works without --rss, --filter and --hash-report only: it has no "
+			    "control queue");
 	if (options->control & CONTROL_HASH_REPORT && options->frames != FRAME_UDP &&
 	    options->frames != FRAME_VLAN)
 		usage_error("--hash-report needs --frames udp or vlan: others have no hash");
@@ -268,6 +283,8 @@ options_parse(struct options *options, int argc, char **argv)
 		CONTROL_ERRORS_OK,
 		IMIX,
 		DIRECTION,
+		IDLE_PAIRS,
+		DIRTY_LOG,
 		MODE,
 		PPS,
 		BURST,
@@ -299,6 +316,8 @@ options_parse(struct options *options, int argc, char **argv)
 		{"control-errors-ok", no_argument, NULL, CONTROL_ERRORS_OK},
 		{"imix", no_argument, NULL, IMIX},
 		{"direction", required_argument, NULL, DIRECTION},
+		{"idle-pairs", required_argument, NULL, IDLE_PAIRS},
+		{"dirty-log", no_argument, NULL, DIRTY_LOG},
 		{"mode", required_argument, NULL, MODE},
 		{"pps", required_argument, NULL, PPS},
 		{"burst", required_argument, NULL, BURST},
@@ -387,6 +406,12 @@ options_parse(struct options *options, int argc, char **argv)
 		case DIRECTION:
 			options->direction = choice(name, optarg, direction_names, 4);
 			break;
+		case IDLE_PAIRS:
+			options->n_idle_pairs = whole_number(name, optarg, 0, IDLE_PAIRS_MAX);
+			break;
+		case DIRTY_LOG:
+			options->dirty_log = true;
+			break;
 		case MODE:
 			options->mode = choice(name, optarg, mode_names, 3);
 			break;
@@ -431,18 +456,36 @@ options_parse(struct options *options, int argc, char **argv)
 }
 
 static void
+guest_start(struct guest *guest, const struct options *options)
+{
+	struct ring *rings[2 * (IDLE_PAIRS_MAX + 1)] = {&guest->to_guest, &guest->from_guest};
+	unsigned n_rings = 2;
+
+	for (unsigned i = 0; i < 2 * guest->idle.n; i++)
+		rings[n_rings++] = &guest->idle.rings[i];
+	if (options->control) /* and then no idle pairs */
+		rings[n_rings++] = &guest->control.ring;
+	vhost_frontend_start(&guest->frontend, options->dirty_log ? &guest->log : NULL, &guest->mem, rings,
+			     n_rings);
+}
+
+static void
 guest_open(struct guest *guest, const struct options *options, const struct ring_config *config,
 	   unsigned port)
 {
 	char letter = (char)('A' + port), ring_name[16];
-	struct ring *const rings[] = {&guest->to_guest, &guest->from_guest, &guest->control.ring};
-	size_t size, to_guest_size, control_at;
+	const struct vhost_frontend_wants wants = {
+		.control = options->control,
+		.n_pairs = (unsigned)options->n_idle_pairs + 1,
+		.dirty_log = options->dirty_log,
+	};
+	size_t size, to_guest_size, control_at, idle_at;
 	uint64_t gpa_delta;
 
 	snprintf(guest->name, sizeof(guest->name), "port %c", letter);
 	vhost_frontend_connect(&guest->frontend, guest->name, options->sockets[port], options->server,
 			       (unsigned)options->wait_s);
-	vhost_frontend_negotiate(&guest->frontend, config, options->control);
+	vhost_frontend_negotiate(&guest->frontend, config, &wants);
 
 	snprintf(ring_name, sizeof(ring_name), "port %c rx", letter);
 	to_guest_size = ring_plan(&guest->to_guest, config, RING_TO_GUEST, ring_name);
@@ -450,24 +493,32 @@ guest_open(struct guest *guest, const struct options *options, const struct ring
 	control_at = to_guest_size + ring_plan(&guest->from_guest, config, RING_FROM_GUEST, ring_name);
 	/* Last, and always there: everything else lies in the same places with it or without. */
 	snprintf(ring_name, sizeof(ring_name), "port %c control", letter);
-	size = control_at + control_plan(&guest->control, config, ring_name);
+	idle_at = control_at + control_plan(&guest->control, config, ring_name);
+	size = idle_at + idle_pairs_plan(&guest->idle, (unsigned)options->n_idle_pairs, config, letter);
 	guest_mem_open(&guest->mem, size, options->pages);
 	gpa_delta = GUEST_MEM_GPA - (uint64_t)guest->mem.va;
 	ring_place(&guest->to_guest, config, guest->mem.va, gpa_delta);
 	ring_place(&guest->from_guest, config, guest->mem.va + to_guest_size, gpa_delta);
 	control_place(&guest->control, guest->mem.va + control_at, gpa_delta);
+	idle_pairs_place(&guest->idle, config, guest->mem.va + idle_at, gpa_delta);
 	guest->control.errors = options->control_errors_ok ? CONTROL_ERRORS_COUNTED : CONTROL_ERRORS_FATAL;
-	vhost_frontend_start(&guest->frontend, &guest->mem, rings, options->control ? 3 : 2);
+	if (options->dirty_log)
+		dirty_log_open(&guest->log, GUEST_MEM_GPA, guest->mem.size);
+	guest_start(guest, options);
 	control_run(&guest->control, options->control);
+	idle_pairs_start(&guest->idle);
 }
 
 static void
-guest_close(struct guest *guest)
+guest_close(struct guest *guest, const struct options *options)
 {
 	vhost_frontend_close(&guest->frontend);
 	ring_free(&guest->to_guest);
 	ring_free(&guest->from_guest);
 	control_free(&guest->control);
+	idle_pairs_free(&guest->idle);
+	if (options->dirty_log)
+		dirty_log_close(&guest->log);
 	guest_mem_close(&guest->mem);
 }
 
@@ -502,6 +553,8 @@ traffic_plan(struct traffic *traffic, const struct options *options, const struc
 	for (unsigned i = 0; i < options->n_sockets; i++) {
 		traffic->rings[traffic->n_rings++] = &guests[i].to_guest;
 		traffic->rings[traffic->n_rings++] = &guests[i].from_guest;
+		if (options->dirty_log)
+			traffic->logs[traffic->n_logs++] = &guests[i].log;
 	}
 }
 
@@ -544,6 +597,7 @@ measure(struct traffic *traffic, double seconds, struct period *ret_period)
 	struct flow_counters before[2];
 
 	traffic_times_reset(traffic);
+	ret_period->n_dirty_pages = traffic_dirty_pages(traffic);
 	for (unsigned i = 0; i < traffic->n_flows; i++)
 		flow_counters_get(&traffic->flows[i], &before[i]);
 	ret_period->n_involuntary_switches = involuntary_switches();
@@ -551,6 +605,7 @@ measure(struct traffic *traffic, double seconds, struct period *ret_period)
 	traffic_run(traffic, seconds);
 	ret_period->seconds = seconds_now() - ret_period->seconds;
 	ret_period->n_involuntary_switches = involuntary_switches() - ret_period->n_involuntary_switches;
+	ret_period->n_dirty_pages = traffic_dirty_pages(traffic) - ret_period->n_dirty_pages;
 	for (unsigned i = 0; i < traffic->n_flows; i++) {
 		flow_counters_get(&traffic->flows[i], &ret_period->flows[i]);
 		counters_subtract(&ret_period->flows[i], &before[i]);
@@ -643,6 +698,9 @@ report_json(const struct options *options, const struct guest *guests, const str
 	       guests[0].control.n_errors + guests[1].control.n_errors);
 	if (options->frames == FRAME_MANY_MACS)
 		printf(",\"macs\":%lu", options->n_macs);
+	printf(",\"idle_pairs\":%u", guests[0].idle.n);
+	if (options->dirty_log)
+		printf(",\"dirty_pages\":%lu", period->n_dirty_pages);
 	printf(",\"burst\":%lu,\"page_kib\":%u,\"tsc_hz\":%.0f,\"seconds\":%.4f,\"mpps\":%.4f,\"gbps\":%.4f,",
 	       options->burst, guests[0].mem.page_kib, traffic->tsc_hz, period->seconds, sums.mpps,
 	       sums.gbps);
@@ -691,6 +749,10 @@ report_text(const struct options *options, const struct guest *guests, const str
 		       guests[0].control.n_errors + guests[1].control.n_errors);
 	if (options->frames == FRAME_MANY_MACS)
 		printf("frames between %lu addresses\n", options->n_macs);
+	if (guests[0].idle.n)
+		printf("%u idle queue pairs on each port\n", guests[0].idle.n);
+	if (options->dirty_log)
+		printf("dirty log: %lu pages found\n", period->n_dirty_pages);
 	printf("%s: %.3f Mpps, %.3f Gbit/s in %.2f s\n",
 	       options->direction == DIRECTION_OUT ? "taken" : "delivered", sums.mpps, sums.gbps,
 	       period->seconds);
@@ -749,6 +811,19 @@ pin(long cpu)
 		fail("--cpu %ld: %s", cpu, strerror(errno));
 }
 
+/* Two for each ring: more than the usual limit when there are many. */
+static void
+descriptors_allow(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		fail("RLIMIT_NOFILE: %m");
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		fail("RLIMIT_NOFILE: %m");
+}
+
 /* Of the frames that this port sends. What leaves by --direction out goes to addresses of a port B all the
  * same. */
 static struct frame_macs
@@ -793,6 +868,8 @@ main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	pin(options.cpu);
 	traffic.tsc_hz = traffic_tsc_calibrate();
+	if (options.n_idle_pairs)
+		descriptors_allow();
 	for (unsigned i = 0; i < options.n_sockets; i++) {
 		config.macs = macs_of(&options, i);
 		guest_open(&guests[i], &options, &config, i);
@@ -803,11 +880,16 @@ main(int argc, char **argv)
 	traffic_run(&traffic, options.warmup_s);
 	measure(&traffic, options.duration_s, &period);
 	traffic_drain(&traffic);
+	for (unsigned i = 0; i < options.n_sockets; i++)
+		idle_pairs_check(&guests[i].idle);
+	if (options.dirty_log && !period.n_dirty_pages && sum_up(&traffic, &period).n_frames)
+		fail("the back-end moved %lu frames and marked no page in the dirty log",
+		     sum_up(&traffic, &period).n_frames);
 	if (options.json)
 		report_json(&options, guests, &traffic, &period);
 	else
 		report_text(&options, guests, &traffic, &period);
 	for (unsigned i = 0; i < options.n_sockets; i++)
-		guest_close(&guests[i]);
+		guest_close(&guests[i], &options);
 	return 0;
 }

@@ -143,6 +143,16 @@ ring_free(struct ring *ring)
 }
 
 void
+ring_post_all(struct ring *ring)
+{
+	while (ring_n_free(ring)) {
+		uint16_t slot = ring->free_slots[ring->free_head++ & ring->free_mask];
+
+		ring->ops->post(ring, &slot, 1);
+	}
+}
+
+void
 ring_kick(struct ring *ring)
 {
 	uint64_t one = 1;

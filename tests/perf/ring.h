@@ -174,6 +174,9 @@ void ring_place(struct ring *ring, const struct ring_config *config, uint8_t *me
 
 void ring_free(struct ring *ring);
 
+/* Gives the device all slots that the guest holds. */
+void ring_post_all(struct ring *ring);
+
 /* Kicks if anything was posted since the last call and the device wants to hear of it. Costs a full fence. */
 void ring_kick(struct ring *ring);
 

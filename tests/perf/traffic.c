@@ -22,6 +22,7 @@ enum {
 	PROBE_WAIT_MS = 50,
 	DRAIN_QUIET_MS = 100, /* the back-end may be preempted with frames in its hands */
 	DRAIN_MAX_MS = 2000,
+	HARVEST_MS = 10,
 };
 
 volatile bool traffic_stopped;
@@ -240,6 +241,16 @@ traffic_kick(struct traffic *traffic)
 		ring_kick(traffic->rings[i]);
 }
 
+static void
+traffic_harvest(struct traffic *traffic, uint64_t now)
+{
+	if (!traffic->n_logs || now < traffic->harvest_due)
+		return;
+	traffic->harvest_due = now + (uint64_t)(traffic->tsc_hz / 1e3 * HARVEST_MS);
+	for (unsigned i = 0; i < traffic->n_logs; i++)
+		dirty_log_harvest(traffic->logs[i]);
+}
+
 /* Paced: how many frames have become due; what a full ring makes impossible is counted and forgotten. */
 static void
 traffic_allow(struct traffic *traffic, uint64_t now)
@@ -311,6 +322,7 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 		}
 		if (now >= kick_due) {
 			traffic_kick(traffic);
+			traffic_harvest(traffic, now);
 			kick_due = now + kick_period;
 		}
 		before = now;
@@ -379,8 +391,10 @@ probes(struct traffic *traffic, uint64_t end)
 {
 	unsigned i = 0;
 
-	while (tsc_now() < end && !traffic_stopped)
+	while (tsc_now() < end && !traffic_stopped) {
 		probe(traffic, &traffic->flows[i++ % traffic->n_flows]);
+		traffic_harvest(traffic, tsc_now());
+	}
 }
 
 void
@@ -394,22 +408,12 @@ traffic_run(struct traffic *traffic, double seconds)
 		stream(traffic, end);
 }
 
-static void
-post_all(struct ring *ring)
-{
-	while (ring_n_free(ring)) {
-		uint16_t slot = ring->free_slots[ring->free_head++ & ring->free_mask];
-
-		ring->ops->post(ring, &slot, 1);
-	}
-}
-
 void
 traffic_await(struct traffic *traffic, unsigned wait_s)
 {
 	for (unsigned i = 0; i < traffic->n_rings; i++) {
 		if (traffic->rings[i]->direction == RING_TO_GUEST)
-			post_all(traffic->rings[i]);
+			ring_post_all(traffic->rings[i]);
 	}
 	traffic_kick(traffic);
 	for (unsigned step = 0; step < wait_s * 1000 / STEP_MS && !traffic_stopped; step++) {
@@ -485,6 +489,7 @@ traffic_drain(struct traffic *traffic)
 				moved_at = tsc_now();
 		}
 		traffic_kick(traffic);
+		traffic_harvest(traffic, tsc_now());
 	}
 }
 
@@ -495,6 +500,18 @@ traffic_times_reset(struct traffic *traffic)
 	traffic->n_turns = traffic->n_turns_idle = 0;
 	traffic->n_timeouts = 0;
 	memset(&traffic->latency, 0, sizeof(traffic->latency));
+}
+
+uint64_t
+traffic_dirty_pages(struct traffic *traffic)
+{
+	uint64_t n_pages = 0;
+
+	for (unsigned i = 0; i < traffic->n_logs; i++) {
+		dirty_log_harvest(traffic->logs[i]);
+		n_pages += traffic->logs[i]->n_pages;
+	}
+	return n_pages;
 }
 
 void

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dirty_log.h"
 #include "histogram.h"
 #include "ring.h"
 #include "seqcheck.h"
@@ -56,6 +57,8 @@ struct traffic {
 	unsigned n_flows;
 	struct ring *rings[4]; /* all of both guests */
 	unsigned n_rings;
+	struct dirty_log *logs[2];
+	unsigned n_logs;
 
 	uint64_t tsc_busy; /* in turns that moved something */
 	uint64_t tsc_idle;
@@ -64,7 +67,8 @@ struct traffic {
 	uint64_t n_turns_idle;
 	uint64_t n_timeouts; /* latency: probes that did not arrive in time */
 	struct histogram latency;
-	uint64_t next_due; /* paced: TSC */
+	uint64_t next_due;    /* paced: TSC */
+	uint64_t harvest_due; /* logs: TSC */
 };
 
 /* Set by signal handlers: every loop ends soon. */
@@ -85,6 +89,9 @@ void traffic_drain(struct traffic *traffic);
 
 /* Forgets times and latencies, not counters. */
 void traffic_times_reset(struct traffic *traffic);
+
+/* Looks at the logs once more. Returns the pages found since the start. */
+uint64_t traffic_dirty_pages(struct traffic *traffic);
 
 void flow_counters_get(const struct flow *flow, struct flow_counters *ret_counters);
 
