@@ -193,7 +193,14 @@ virtq_prefetch_next(const struct virtq *vq, const struct virtq_conf *conf, struc
 		    const uint32_t traits)
 {
 	if (traits & TRAIT_PACKED)
-		packed_prefetch(conf, at.idx, VIRTQ_FETCH_MAX);
+	{
+		/* only when the farthest is there already */
+		uint32_t far = at.idx + VIRTQ_FETCH_MAX - 1;
+		bool wrap = at.wrap;
+		if (far >= conf->size) { far -= conf->size; wrap = !wrap; }
+		if (packed_is_available(packed_load_word(&conf->ring[far]).flags, wrap))
+			packed_prefetch(conf, at.idx, VIRTQ_FETCH_MAX);
+	}
 	else if (vq->avail_seen != at.idx)
 		prefetch_read(&conf->avail->ring[at.idx & conf->mask]);
 }

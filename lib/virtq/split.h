@@ -36,6 +36,8 @@ split_ready(struct virtq *vq, const struct virtq_conf *conf, struct virtq_cursor
 		ready = (uint16_t)(vq->avail_seen - at.idx);
 		if (likely_false((uint16_t)(vq->avail_seen - vq->avail.idx) > conf->size)) {
 			virtq_break(vq, FAULT_AVAIL_JUMP);
+			/* Nothing of it is believed, by whoever asks next. */
+			vq->avail_seen = vq->avail.idx;
 			return 0;
 		}
 	}
