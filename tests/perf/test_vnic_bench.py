@@ -71,7 +71,8 @@ class Table(unittest.TestCase):
             self.skipTest(str(why))
         for row in rows.ROWS.values():
             if row.front_end == "nullguest":
-                self.assertLessEqual({word for word in (*row.guest, *row.ours) if word.startswith("--")}, known, row.name)
+                used = {word for word in (*row.guest, *row.ours) if word.startswith("--")}
+                self.assertLessEqual(used, known, row.name)
 
     def test_selection(self):
         self.assertEqual([row.name for row in rows.select(["^64-split-256$"], [])], ["64-split-256"])
@@ -342,8 +343,10 @@ class Pages(unittest.TestCase):
         self.rows = {
             "64-split-256": a_result(rows.ROWS["64-split-256"], [31.0] * 10, [10.0] * 10),
             "64-packed-256": a_result(rows.ROWS["64-packed-256"], [31.0, 90.0] * 5, [10.0] * 10),
-            "64-split-256-latency": measure.summary(latency, measure.sides_of(latency, backends.backend("vnicd")), runs),
-            "64-split-256-switch": {"about": "switch", "not_measured": "no ovs", "bar": 4.0, "figures": [], "sides": {}},
+            "64-split-256-latency": measure.summary(
+                latency, measure.sides_of(latency, backends.backend("vnicd")), runs),
+            "64-split-256-switch": {"about": "switch", "not_measured": "no ovs", "bar": 4.0, "figures": [],
+                                    "sides": {}},
         }
         self.file = self.dir / "board.json"
         facts = {**machine.facts(some_cpus()), "tsc_hz": 2e9}
@@ -469,7 +472,8 @@ class CommandLine(unittest.TestCase):
                 (("scoreboard", "--restarts", "0"), "more than 0"), (("--cpus", "1,1"), "two CPUs"),
                 (("search", "--sockets", "/tmp/a"), "two sockets"), (("search", "--loss", "2"), "0 to 1"),
                 (("search", "--row", "64-split-256-to-nic"), "guest-to-guest"),
-                (("search", "--server"), "--sockets"), (("search", "--backend", "vnicd", "--sockets", "a,b"), "not allowed"),
+                (("search", "--server"), "--sockets"),
+                (("search", "--backend", "vnicd", "--sockets", "a,b"), "not allowed"),
                 (("plot", "/nonexistent.json", "--output-dir", "x"), "No such file"),
                 (("table", str(VNIC_BENCH)), "not JSON")):
             with self.subTest(args):
@@ -495,8 +499,8 @@ class CommandLine(unittest.TestCase):
     def test_without_a_command_it_compares(self):
         options = cli.parser_make().parse_args(["compare", "--a", "vnicd:/new", "--b", "vnicd:/old", "--row", "64"])
         self.assertEqual((options.a.binary, options.b.binary, options.row), ("/new", "/old", ["64"]))
-        status, _, err = self.run_bench("--a", "vnicd:/nonexistent", "--b", "vnicd:/nonexistent", "--row", "^64-split-256$",
-                                        "--output", os.devnull + "x/y")
+        status, _, err = self.run_bench("--a", "vnicd:/nonexistent", "--b", "vnicd:/nonexistent", "--row",
+                                        "^64-split-256$", "--output", os.devnull)
         self.assertEqual(status, 1, err)
         self.assertNotIn("Traceback", err)
 

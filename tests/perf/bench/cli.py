@@ -14,8 +14,8 @@ from .machine import NotPossible, RunFailed
 EXIT_MEASURED, EXIT_NOT_MEASURED, EXIT_USAGE, EXIT_MISSED = 0, 1, 2, 3
 
 ABOUT = """\
-How fast is a virtio-net back-end with one forwarding core, and beside others? Fresh processes for each run, back-ends in
-turns, frames counted by the guests that receive them.
+How fast is a virtio-net back-end with one forwarding core, and beside others? Fresh processes for each run, back-ends
+in turns, frames counted by the guests that receive them.
 """
 
 EPILOG = """\
@@ -32,7 +32,8 @@ examples:
 Two CPUs that nobody else uses, and 2 MiB hugepages (320 free; Open vSwitch wants 768; --reserve gets them as root).
 tests/perf/README.md says what the figures mean.
 
-exit status: 0 measured; 1 something could not be measured, or was refused; 2 wrong usage; 3 a bar was missed (scoreboard --gate)
+exit status: 0 measured; 1 something could not be measured, or was refused; 2 wrong usage; 3 a bar was missed
+(scoreboard --gate)
 """
 
 
@@ -159,11 +160,13 @@ A pair in whose time the CPUs moved apart or together is thrown away and repeate
     one.add_argument("--gate", action="store_true", help="exit status 3 when a bar is missed")
     one.set_defaults(run=run_scoreboard)
 
-    one = commands.add_parser("compare", help="two back-ends on any rows (the default command)", **raw, description=f"""\
+    one = commands.add_parser("compare", help="two back-ends on any rows (the default command)", **raw,
+                              epilog="rows: " + " ".join(rows.ROWS), description=f"""\
 Two back-ends under the same guests, turn by turn. Without --b: the row's peer, as in the scoreboard.
 
-{measure.SPREAD_RULE}""", epilog="rows: " + " ".join(rows.ROWS))
-    one.add_argument("--a", type=backend_option, default="vnicd", metavar="KIND[:PATH]", help=f"{backends.SPECS} (vnicd)")
+{measure.SPREAD_RULE}""")
+    one.add_argument("--a", type=backend_option, default="vnicd", metavar="KIND[:PATH]",
+                     help=f"{backends.SPECS} (vnicd)")
     one.add_argument("--b", type=backend_option, metavar="KIND[:PATH]", help="the peer (the row's)")
     add_row_option(one, "eight of 64 and 1518 B")
     add_run_options(one, pairs=5, pairs_of="runs of each back-end per row", duration_s=3, warmup_s=0.5,
@@ -176,28 +179,32 @@ Two back-ends under the same guests, turn by turn. Without --b: the row's peer, 
     one.set_defaults(run=run_list)
 
     one = commands.add_parser("search", help="the highest rate without loss (RFC 2544)", **raw, description="""\
-Binary search over offered load, after RFC 2544: the highest rate at which no more than a tolerated share of frames is lost;
-0 is the no-drop rate, the others are partial-drop rates. A result is a rate that passed --confirm trials; up to --retries
-failed ones are forgiven (--retries 0 for the letter of the RFC, with --trial 60). Each trial is printed, then a table.
+Binary search over offered load, after RFC 2544: the highest rate at which no more than a tolerated share of frames is
+lost; 0 is the no-drop rate, the others are partial-drop rates. A result is a rate that passed --confirm trials; up to
+--retries failed ones are forgiven (--retries 0 for the letter of the RFC, with --trial 60). Each trial is printed, then
+a table.
 
 Sources of traffic:
   nullguest   two guests that cost almost nothing; bursts of 32 (a row may say otherwise) at equal intervals by the TSC.
-              Lost are frames that the receiver misses by their numbers, and frames that found no room in the sender's ring
-              when their time had come. Rates are frames offered, both directions together.
-  testpmd     DPDK's driver: two virtio-user ports in mode flowgen. It cannot pace. What is searched is the number of frames
-              that it sends on each turn, 4 to 64 by four, without pause; which rate that makes is measured and reported, and the
-              lowest one may already be too high for a slow back-end. Frames on their way at the end are waited for.
+              Lost are frames that the receiver misses by their numbers, and frames that found no room in the sender's
+              ring when their time had come. Rates are frames offered, both directions together.
+  testpmd     DPDK's driver: two virtio-user ports in mode flowgen. It cannot pace. What is searched is the number of
+              frames that it sends on each turn, 4 to 64 by four, without pause; which rate that makes is measured and
+              reported, and the lowest one may already be too high for a slow back-end. Frames on their way at the end
+              are waited for.
 
 The back-end is started for you (--backend), with one forwarding core in the row's mode, or it is yours and runs already
-(--sockets; with --server it connects to sockets that the guests make). It stays up for all trials; guests reconnect.""")
+(--sockets; with --server it connects to sockets that the guests make). It stays up for all trials; guests
+reconnect.""")
     where = one.add_mutually_exclusive_group()
     where.add_argument("--backend", type=backend_option, default=None, metavar="KIND[:PATH]",
                        help=f"{backends.SPECS} (vnicd)")
-    where.add_argument("--sockets", type=sockets_option, metavar="A,B", help="vhost-user sockets of a back-end of yours")
+    where.add_argument("--sockets", type=sockets_option, metavar="A,B",
+                       help="vhost-user sockets of a back-end of yours")
     one.add_argument("--server", action="store_true", help="with --sockets: the guests make the sockets")
     one.add_argument("--source", choices=sorted(search.SOURCES), default="nullguest", help="(nullguest)")
-    one.add_argument("--row", default="64-split-256", metavar="NAME", help="ring, buffers, mode: any guest-to-guest row "
-                     "of vnic-bench list (64-split-256)")
+    one.add_argument("--row", default="64-split-256", metavar="NAME",
+                     help="ring, buffers, mode: any guest-to-guest row of vnic-bench list (64-split-256)")
     one.add_argument("--frame-size", type=sizes_option, metavar="N,..", help="instead of the row's; RFC 2544 has "
                      "64,128,256,512,1024,1280,1518")
     one.add_argument("--loss", type=shares_option, default=[0, 0.001, 0.005], metavar="SHARE,..",
@@ -206,22 +213,25 @@ The back-end is started for you (--backend), with one forwarding core in the row
     one.add_argument("--confirm", type=positive(int), default=3, metavar="N", help="trials a result must pass (3)")
     one.add_argument("--retries", type=int, default=1, metavar="N", help="failed trials forgiven at a rate (1)")
     one.add_argument("--precision", type=positive(float), default=0.01, metavar="SHARE", help="of the result (0.01)")
-    one.add_argument("--max", type=positive(float), metavar="LOAD", help="highest load: Mpps each way, or frames a turn "
-                     "with --source testpmd (a tenth above what a saturated run delivers; 64)")
+    one.add_argument("--max", type=positive(float), metavar="LOAD",
+                     help="highest load: Mpps each way, or frames a turn with --source testpmd "
+                     "(a tenth above what a saturated run delivers; 64)")
     add_machine_options(one, "search.json", 0.5)
     one.set_defaults(run=run_search_command)
 
     one = commands.add_parser("plot", help="pictures of what was measured", **raw, description="""\
-SVG pictures of files that scoreboard or compare wrote: throughput.svg, cycles.svg (TSC Hz / rate), latency.svg, ratios.svg.
-A row in more than one file is taken from the last. Refused figures are hatched.""")
+SVG pictures of files that scoreboard or compare wrote: throughput.svg, cycles.svg (TSC Hz / rate), latency.svg,
+ratios.svg. A row in more than one file is taken from the last. Refused figures are hatched.""")
     one.add_argument("files", nargs="+", metavar="FILE.json")
     one.add_argument("--output-dir", required=True, metavar="DIR")
     one.set_defaults(run=run_plot)
 
     one = commands.add_parser("table", help="tables of what was measured", **raw, description="""\
-Files of scoreboard or compare as one table (a row in more than one file is taken from the last), or one file of search.""")
+Files of scoreboard or compare as one table (a row in more than one file is taken from the last), or one file of
+search.""")
     one.add_argument("files", nargs="+", metavar="FILE.json")
-    one.add_argument("--markdown", action="store_true", help="for a page of documentation, with what it was measured on")
+    one.add_argument("--markdown", action="store_true",
+                     help="for a page of documentation, with what it was measured on")
     one.set_defaults(run=run_table)
     return parser
 
@@ -291,10 +301,9 @@ def run_compare(args):
 
 def run_search_command(args):
     row = rows.ROWS.get(args.row)
-    if not row or row.stage.ports != ("guest", "guest") or row.figures != (rows.THROUGHPUT,) or row.front_end != "nullguest":
-        say(f"vnic-bench search: --row {args.row}: must be a guest-to-guest row: " + " ".join(
-            r.name for r in rows.ROWS.values() if r.stage.ports == ("guest", "guest") and r.figures == (rows.THROUGHPUT,)
-            and r.front_end == "nullguest"))
+    if not row or not row.searchable:
+        say(f"vnic-bench search: --row {args.row}: must be a guest-to-guest row: "
+            + " ".join(r.name for r in rows.ROWS.values() if r.searchable))
         return EXIT_USAGE
     if args.server and not args.sockets:
         say("vnic-bench search: --server is for --sockets; a back-end that we start says itself who listens")
@@ -322,8 +331,8 @@ def run_search_command(args):
                              {"options": options, "noise": complaints, "searches": searches})
     print(report.search_table(searches))
     if any(trial["off_cpu"] and trial["loss"] for one in searches for trial in one["trials"]):
-        print("In trials with loss the guests lost their CPU for a millisecond or more: a ring is full long before that. "
-              "Give them a CPU of their own (isolcpus, no other programs), or read the partial-drop rates.")
+        print("In trials with loss the guests lost their CPU for a millisecond or more: a ring is full long before "
+              "that. Give them a CPU of their own (isolcpus, no other programs), or read the partial-drop rates.")
     if complaints:
         print(f"{len(complaints)} disturbances by other programs: not figures to publish")
     print(f"all trials are in {args.output}")

@@ -68,8 +68,8 @@ class VirtioUser:
 
     def command(self, sockets, args, cpus, listens, mode="io", more=()):
         # Its standard output is a pipe, which it would fill before we see a line.
-        command = ["stdbuf", "-oL", self.BINARY, "--lcores", f"0@{cpus.control},1@{cpus.guest}", "--no-pci", "--in-memory",
-                   "--single-file-segments", "--socket-mem", str(FRONT_END_MEM_MIB), "--no-telemetry",
+        command = ["stdbuf", "-oL", self.BINARY, "--lcores", f"0@{cpus.control},1@{cpus.guest}", "--no-pci",
+                   "--in-memory", "--single-file-segments", "--socket-mem", str(FRONT_END_MEM_MIB), "--no-telemetry",
                    "--force-max-simd-bitwidth=512", "--log-level=pmd.net.virtio.init:info"]
         for i, path in enumerate(sockets):
             keys = [f"path={path}", "queues=1", *(["server=1"] if listens else []), *args]

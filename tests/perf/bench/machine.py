@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""The machine that figures are taken on: programs, hugepages, quiet CPUs, and what a figure is worth nothing without."""
+"""The machine that figures are taken on: programs, hugepages, quiet CPUs, and what a figure is worth nothing
+without."""
 import contextlib
 import json
 import os
@@ -72,7 +73,7 @@ def debian_version(binary):
 
 def build_options(binary):
     """How meson was told to compile a binary that lies in its build directory; {} when it doesn't."""
-    build = pathlib.Path(binary).resolve().parents[1]
+    build = pathlib.Path(binary).resolve().parent.parent
     if not (build / "build.ninja").exists():
         return {}
     try:

@@ -62,7 +62,8 @@ def run_once(which, row, cpus, *, duration_s, warmup_s=0.5, more=(), near=None):
             report = front_end.run(sockets, [*row.guest, *more], cpus, duration_s=duration_s, warmup_s=warmup_s,
                                    listens=which.GUEST_LISTENS)
         except RunFailed as error:
-            raise RunFailed(f"with {which.name}: {error}; the back-end's last lines:\n{running.last_lines()}") from error
+            raise RunFailed(f"with {which.name}: {error}; the back-end's last lines:\n"
+                            + running.last_lines()) from error
         after = machine.switches(running.pid)
         account = running.stop()
     finally:
@@ -142,8 +143,8 @@ def summary(row, sides, runs):
             ratios = [x / y for x, y in zip(ours, theirs)]
             refused = refusal(ratios, runs["a"] + runs[key])
             figures.append({
-                "figure": figure.name, "unit": figure.unit, "better": figure.better, "digits": figure.digits, "bar": row.bar,
-                "a": spread(ours), "peer": key, "b": spread(theirs), "ratio": spread(ratios),
+                "figure": figure.name, "unit": figure.unit, "better": figure.better, "digits": figure.digits,
+                "bar": row.bar, "a": spread(ours), "peer": key, "b": spread(theirs), "ratio": spread(ratios),
                 "ratio_half_iqr": half_iqr(ratios), "refused": refused, "pairs": len(ratios),
                 "publishable": not refused and len(ratios) >= PAIRS_TO_PUBLISH,
                 "verdict": "not measured" if refused else verdict(row.better, row.bar, statistics.median(ratios)),

@@ -116,7 +116,8 @@ def write(rows, directory):
 
     labels, series = series_of(rows, is_throughput, lambda row, s: s)
     if labels:
-        written.append(bars(directory / "throughput.svg", "Frames per second, one forwarding core", "Mpps", labels, series))
+        written.append(bars(directory / "throughput.svg", "Frames per second, one forwarding core", "Mpps", labels,
+                            series))
         labels, series = series_of(rows, is_throughput, cycles)
         written.append(bars(directory / "cycles.svg", "TSC cycles of the forwarding core per frame", "cycles", labels,
                             series))

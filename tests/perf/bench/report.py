@@ -9,9 +9,13 @@ IDLE_MIN = 0.02  # of the guests' time; with less they are the limit
 
 def write(path, kind, facts, backends, body):
     """kind: scoreboard, compare, search. Written aside and renamed: an interrupted run leaves the last whole one."""
+    text = json.dumps({"vnic_bench": FORMAT, "kind": kind, **facts, "backends": backends, **body}, indent=1) + "\n"
     path = pathlib.Path(path)
+    if path.exists() and not path.is_file():  # /dev/null, /dev/stdout: not to be replaced
+        path.write_text(text)
+        return
     aside = path.with_name(path.name + ".new")
-    aside.write_text(json.dumps({"vnic_bench": FORMAT, "kind": kind, **facts, "backends": backends, **body}, indent=1) + "\n")
+    aside.write_text(text)
     aside.replace(path)
 
 
@@ -140,8 +144,9 @@ def markdown(data, rows):
     for name, row, figure in figures(rows):
         ratio = "-" if figure["refused"] else f"**{figure['ratio']['median']:.2f}** " \
             f"({figure['ratio']['min']:.2f}-{figure['ratio']['max']:.2f})"
-        lines.append(f"| `{label(name, figure)}` | {row['about']} | {span(figure['a'], figure['digits'])} {figure['unit']} | "
-                     f"{row['sides'][figure['peer']]}: {span(figure['b'], figure['digits'])} {figure['unit']} | {ratio} | "
+        ours, theirs = (f"{span(figure[key], figure['digits'])} {figure['unit']}" for key in "ab")
+        peer = row["sides"][figure["peer"]]
+        lines.append(f"| `{label(name, figure)}` | {row['about']} | {ours} | {peer}: {theirs} | {ratio} | "
                      f"{bar_words(figure)} | {verdict_words(figure)} |")
     for name, row in rows.items():
         if "not_measured" in row:

@@ -2,9 +2,9 @@
 """The highest rate at which no more than a tolerated share of frames is lost, after RFC 2544 ("Throughput"): trials of
 fixed length at offered loads that a binary search chooses.
 
-Differences to the RFC, all told in the report: trials are seconds long, not a minute; a failed trial may be repeated, since a
-virtual machine loses its CPU now and then; and more than one tolerance is asked for (0: no-drop rate, NDR; more: partial-drop
-rate, PDR), the trials of one serving the next.
+Differences to the RFC, all told in the report: trials are seconds long, not a minute; a failed trial may be repeated,
+since a virtual machine loses its CPU now and then; and more than one tolerance is asked for (0: no-drop rate, NDR;
+more: partial-drop rate, PDR), the trials of one serving the next.
 
 search() knows nothing of back-ends: a trial is a function from load to Trial.
 """
@@ -29,7 +29,7 @@ class Trial:
     delivered_mpps: float
     loss: float  # share of the offered frames
     limited: bool = False  # the source could not offer so much: the loss may be its own
-    off_cpu: float = 0.0  # share of the time in which the guests did not run: what is lost then is no fault of the back-end
+    off_cpu: float = 0.0  # share of the time in which the guests did not run: no fault of the back-end
 
     def passes(self, tolerance):
         return self.loss <= tolerance
@@ -48,8 +48,9 @@ class Found:
 
 class Search:
     def __init__(self, run, high, *, precision=0.01, quantum=0.0, confirm=3, retries=1, say=lambda s: None):
-        """run: load -> Trial. high: the highest load to try. precision: of the result, relative; quantum: loads are whole
-        multiples of it. confirm: trials that a result must pass; retries: failed ones that are forgiven, each time."""
+        """run: load -> Trial. high: the highest load to try. precision: of the result, relative; quantum: loads are
+        whole multiples of it. confirm: trials that a result must pass; retries: failed ones that are forgiven, each
+        time."""
         self.run = run
         self.high = high
         self.precision = precision
@@ -140,8 +141,8 @@ class Search:
 class NullGuestSource:
     """The null guest, paced: bursts at equal intervals by the TSC. Load: Mpps of each direction.
 
-    Lost are frames whose numbers are missing at the receiver, and those that found no room in the sender's ring when their
-    time had come. A trial is limited by the source when the guests were never idle.
+    Lost are frames whose numbers are missing at the receiver, and those that found no room in the sender's ring when
+    their time had come. A trial is limited by the source when the guests were never idle.
     """
     NAME = "nullguest"
     UNIT = "Mpps each way"
@@ -177,10 +178,10 @@ class NullGuestSource:
 
 
 class VirtioUserSource:
-    """testpmd with two virtio-user ports in mode flowgen, which cannot pace: on each turn it takes what has come and sends
-    one burst on each port, again and again without pause. Load: frames in that burst; how many that makes in a second is
-    its CPU's affair, and reported. Lost are frames that its receivers don't get, and those that found no room in its
-    sender's ring."""
+    """testpmd with two virtio-user ports in mode flowgen, which cannot pace: on each turn it takes what has come and
+    sends one burst on each port, again and again without pause. Load: frames in that burst; how many that makes in a
+    second is its CPU's affair, and reported. Lost are frames that its receivers don't get, and those that found no room
+    in its sender's ring."""
     NAME = "testpmd"
     UNIT = "frames a turn"
     QUANTUM = 4  # and only whole lines of descriptors, once there is more than one
