@@ -2,6 +2,7 @@
 /* frame.c: see frame.h. */
 #include "frame.h"
 
+#include <stdbool.h>
 #include <string.h>
 
 enum {
@@ -12,15 +13,6 @@ enum {
 	PLAIN_WORD_OFF = 16,
 	UDP_WORD_OFF = 52, /* behind all headers, with a tag or without, and in the first 60 bytes */
 };
-
-/* Numbers without a pattern that a hash table could profit from. */
-static uint32_t
-scatter(uint32_t n)
-{
-	n = (n + 1) * 2654435761u;
-	n = (n ^ n >> 15) * 2246822519u;
-	return n ^ n >> 13;
-}
 
 static void
 put16(uint8_t *at, uint32_t value)
@@ -42,7 +34,7 @@ frame_mac(unsigned i, uint8_t ret_mac[FRAME_MAC_LEN])
 {
 	ret_mac[0] = 0x02;
 	ret_mac[1] = (uint8_t)i;
-	put32(ret_mac + 2, scatter(i));
+	put32(ret_mac + 2, frame_scatter(i));
 }
 
 /* All over the map of 4096: one in about 41. */
@@ -52,16 +44,22 @@ frame_vlan(unsigned i)
 	return (uint16_t)(1 + i * 4093 / FRAME_VLANS);
 }
 
+static bool
+frame_has_ip(enum frame_kind kind)
+{
+	return kind == FRAME_UDP || kind == FRAME_VLAN;
+}
+
 uint32_t
 frame_word_off(enum frame_kind kind)
 {
-	return kind == FRAME_PLAIN ? PLAIN_WORD_OFF : UDP_WORD_OFF;
+	return frame_has_ip(kind) ? UDP_WORD_OFF : PLAIN_WORD_OFF;
 }
 
 uint32_t
 frame_ports_off(enum frame_kind kind)
 {
-	if (kind == FRAME_PLAIN)
+	if (!frame_has_ip(kind))
 		return 0;
 	return ETH_LEN + (kind == FRAME_VLAN ? TAG_LEN : 0) + IP_LEN;
 }
@@ -87,7 +85,7 @@ frame_build(enum frame_kind kind, uint32_t slot, uint8_t *frame, uint32_t len)
 	memcpy(frame, plain, ETH_LEN);
 	for (uint32_t i = ETH_LEN; i < len; i++)
 		frame[i] = (uint8_t)i;
-	if (kind == FRAME_PLAIN)
+	if (!frame_has_ip(kind))
 		return;
 	/* Steps without a common divisor: all of them have their turn. */
 	frame_mac(slot * 29 % FRAME_MACS, frame);
@@ -102,8 +100,8 @@ frame_build(enum frame_kind kind, uint32_t slot, uint8_t *frame, uint32_t len)
 	put16(ip + 2, len - (uint32_t)(ip - frame));
 	ip[8] = 64; /* time to live */
 	ip[9] = 17; /* UDP */
-	put32(ip + 12, 10u << 24 | scatter(slot) >> 8);
-	put32(ip + 16, 10u << 24 | scatter(slot + 65536) >> 8);
+	put32(ip + 12, 10u << 24 | frame_scatter(slot) >> 8);
+	put32(ip + 16, 10u << 24 | frame_scatter(slot + 65536) >> 8);
 	ip_checksum_put(ip);
 	/* Checksum 0: none, so that new ports need no new one. */
 	udp = ip + IP_LEN;

@@ -16,14 +16,18 @@
 #include <time.h>
 
 #include "control.h"
+#include "dirty_log.h"
 #include "distance.h"
 #include "fail.h"
 #include "guest_mem.h"
+#include "idle_pairs.h"
 #include "ring.h"
 #include "traffic.h"
 #include "vhost_frontend.h"
 
-enum { FRAME_LEN_MIN = 64, FRAME_LEN_MAX = 9000, PORTS_MAX = 2 };
+enum { FRAME_LEN_MIN = 64, FRAME_LEN_MAX = 9000, PORTS_MAX = 2, MACS_DEFAULT = 1000 };
+
+enum direction { DIRECTION_BOTH, DIRECTION_A2B, DIRECTION_OUT, DIRECTION_IN };
 
 struct options {
 	const char *sockets[PORTS_MAX];
@@ -32,11 +36,12 @@ struct options {
 	bool packed;
 	bool in_order;
 	bool mergeable;
-	bool both;
 	bool imix;
 	bool json;
 	bool control_errors_ok;
 	bool read_headers;
+	bool dirty_log;
+	enum direction direction;
 	unsigned control; /* enum control_feature */
 	enum frame_kind frames;
 	enum ring_shape shape;
@@ -45,6 +50,8 @@ struct options {
 	enum guest_mem_pages pages;
 	unsigned long ring_size;
 	unsigned long frame_size;
+	unsigned long n_macs; /* 0: not given */
+	unsigned long n_idle_pairs;
 	unsigned long burst;
 	unsigned long wait_s;
 	long cpu; /* -1: wherever */
@@ -59,6 +66,8 @@ struct guest {
 	struct ring to_guest; /* virtqueue 0 */
 	struct ring from_guest;
 	struct control control; /* virtqueue 2, if anything is to be commanded */
+	struct idle_pairs idle; /* virtqueues from 2 on, if any */
+	struct dirty_log log;
 	struct vhost_frontend frontend;
 };
 
@@ -66,13 +75,15 @@ struct guest {
 struct period {
 	double seconds;
 	struct flow_counters flows[2];
+	uint64_t n_dirty_pages;
 	long n_involuntary_switches;
 };
 
 static const char *const touch_names[] = {"none", "one", "all"};
 static const char *const mode_names[] = {"saturated", "paced", "latency"};
 static const char *const shape_names[] = {"dpdk", "linux"};
-static const char *const frames_names[] = {"plain", "udp", "vlan"};
+static const char *const direction_names[] = {"both", "a2b", "out", "in"};
+static const char *const frames_names[] = {"plain", "udp", "vlan", "macs"};
 
 /* 7 : 4 : 1, mixed so that every stretch of the ring has all of them. */
 static const uint16_t imix_pattern[] = {64, 570, 64, 64, 1518, 64, 570, 64, 570, 64, 64, 570};
@@ -103,14 +114,23 @@ static const char usage_text[] =
 	"  --touch none|one|all     payload lines the guests write and read (one)\n"
 	"  --read-headers           the receiver reads each header even with --touch none\n"
 	"  --frame-size N           64 to 9000, without FCS (64)\n"
-	"  --frames plain|udp|vlan  always the same addresses; IPv4/UDP of ever new flows; the same, tagged\n"
-	"                           (plain)\n"
+	"  --frames plain|udp|vlan|macs  always the same addresses; IPv4/UDP of ever new flows; the same,\n"
+	"                           tagged; plain between many addresses (plain)\n"
+	"  --macs N                 addresses of --frames macs, half of them each port's, even, 2 to 4096 "
+	"(1000)\n"
 	"  --rss                    on all ports: RSS with a table of 128 entries, all of them queue pair 0\n"
 	"  --hash-report            on all ports: headers with hashes\n"
 	"  --filter                 on all ports: receive filter with 64 MAC addresses and 100 VLANs\n"
 	"  --control-errors-ok      go on when the back-end refuses commands for these three\n"
 	"  --imix                   7 x 64, 4 x 570, 1 x 1518 instead\n"
-	"  --direction a2b|both     (both, with two sockets)\n"
+	"  --direction both|a2b|out|in  (both, with two sockets); out, in: one socket, and port A sends "
+	"only,\n"
+	"                           and frames taken are measured, or receives only, whatever comes\n"
+	"  --idle-pairs N           on all ports: so many more queue pairs, enabled, without traffic, 0 to "
+	"127 (0)\n"
+	"  --dirty-log              the back-end marks the pages it writes to, as for migration; the log is "
+	"read\n"
+	"                           and cleared every 10 ms\n"
 	"  --mode saturated|paced|latency  (saturated)\n"
 	"  --pps N                  paced: frames per second and direction\n"
 	"  --burst N                frames per turn, and per pace, 1 to 512 (32)\n"
@@ -162,8 +182,46 @@ choice(const char *option, const char *text, const char *const *names, unsigned 
 		if (!strcmp(text, names[i]))
 			return i;
 	}
-	usage_error("--%s %s: must be one of %s %s %s", option, text, names[0], names[1],
-		    n > 2 ? names[2] : "");
+	usage_error("--%s %s: must be one of %s %s %s %s", option, text, names[0], names[1],
+		    n > 2 ? names[2] : "", n > 3 ? names[3] : "");
+}
+
+static void
+options_check_direction(struct options *options)
+{
+	const char *name = direction_names[options->direction];
+	bool one_way = options->direction == DIRECTION_OUT || options->direction == DIRECTION_IN;
+
+	if (one_way && options->n_sockets != 1)
+		usage_error("--direction %s works with one --socket only", name);
+	if (one_way && options->mode == TRAFFIC_LATENCY)
+		usage_error("--direction %s: --mode latency needs frames that are both sent and received",
+			    name);
+	if (options->direction == DIRECTION_IN && options->mode == TRAFFIC_PACED)
+		usage_error("--direction in: nothing is sent that --mode paced could pace");
+	if (options->direction == DIRECTION_IN && options->frames != FRAME_PLAIN)
+		usage_error("--direction in: nothing is sent that --frames %s could fill",
+			    frames_names[options->frames]);
+	if (options->direction == DIRECTION_BOTH && options->n_sockets == 1)
+		options->direction = DIRECTION_A2B; /* to itself */
+}
+
+static void
+options_check_macs(struct options *options)
+{
+	unsigned long n_slots = options->ring_size - (options->in_order ? 0 : 1);
+
+	if (options->n_macs && options->frames != FRAME_MANY_MACS)
+		usage_error("--macs needs --frames macs");
+	if (options->n_macs % 2)
+		usage_error("--macs %lu: half of them are each port's, so it must be even", options->n_macs);
+	if (!options->n_macs)
+		options->n_macs = MACS_DEFAULT;
+	if (options->frames == FRAME_MANY_MACS && options->touch == TOUCH_NONE &&
+	    options->n_macs / 2 > n_slots)
+		usage_error("--macs %lu with --touch none: a ring of %lu has no frames for that many; new "
+			    "addresses have to be written",
+			    options->n_macs, options->ring_size);
 }
 
 static void
@@ -177,14 +235,19 @@ options_check(struct options *options)
 		usage_error("--mode paced needs --pps");
 	if (options->mode == TRAFFIC_LATENCY && options->touch != TOUCH_ONE)
 		usage_error("--mode latency works with --touch one only");
-	if (options->mode == TRAFFIC_LATENCY && options->frames != FRAME_PLAIN)
-		usage_error("--mode latency works with --frames plain only");
-	if (options->control & CONTROL_HASH_REPORT && options->frames == FRAME_PLAIN)
+	if (options->mode == TRAFFIC_LATENCY && options->frames != FRAME_PLAIN &&
+	    options->frames != FRAME_MANY_MACS)
+		usage_error("--mode latency works with --frames plain and macs only");
+	options_check_direction(options);
+	options_check_macs(options);
+	if (options->n_idle_pairs && options->control)
+		usage_error("--idle-pairs works without --rss, --filter and --hash-report only: it has no "
+			    "control queue");
+	if (options->control & CONTROL_HASH_REPORT && options->frames != FRAME_UDP &&
+	    options->frames != FRAME_VLAN)
 		usage_error("--hash-report needs --frames udp or vlan: others have no hash");
 	if (options->control & CONTROL_FILTER && options->frames != FRAME_VLAN)
 		usage_error("--filter needs --frames vlan: it lets no others in");
-	if (options->n_sockets == 1)
-		options->both = false;
 }
 
 static void
@@ -213,12 +276,15 @@ options_parse(struct options *options, int argc, char **argv)
 		READ_HEADERS,
 		FRAME_SIZE,
 		FRAMES,
+		MACS,
 		RSS,
 		HASH_REPORT,
 		FILTER,
 		CONTROL_ERRORS_OK,
 		IMIX,
 		DIRECTION,
+		IDLE_PAIRS,
+		DIRTY_LOG,
 		MODE,
 		PPS,
 		BURST,
@@ -243,12 +309,15 @@ options_parse(struct options *options, int argc, char **argv)
 		{"read-headers", no_argument, NULL, READ_HEADERS},
 		{"frame-size", required_argument, NULL, FRAME_SIZE},
 		{"frames", required_argument, NULL, FRAMES},
+		{"macs", required_argument, NULL, MACS},
 		{"rss", no_argument, NULL, RSS},
 		{"hash-report", no_argument, NULL, HASH_REPORT},
 		{"filter", no_argument, NULL, FILTER},
 		{"control-errors-ok", no_argument, NULL, CONTROL_ERRORS_OK},
 		{"imix", no_argument, NULL, IMIX},
 		{"direction", required_argument, NULL, DIRECTION},
+		{"idle-pairs", required_argument, NULL, IDLE_PAIRS},
+		{"dirty-log", no_argument, NULL, DIRTY_LOG},
 		{"mode", required_argument, NULL, MODE},
 		{"pps", required_argument, NULL, PPS},
 		{"burst", required_argument, NULL, BURST},
@@ -263,13 +332,11 @@ options_parse(struct options *options, int argc, char **argv)
 		{0},
 	};
 	static const char *const layouts[] = {"split", "packed"};
-	static const char *const directions[] = {"a2b", "both"};
 	static const char *const pages[] = {"auto", "huge", "small"};
 	int c, at = 0;
 
 	*options = (struct options){
 		.mergeable = true,
-		.both = true,
 		.touch = TOUCH_ONE,
 		.ring_size = 256,
 		.frame_size = 64,
@@ -316,7 +383,10 @@ options_parse(struct options *options, int argc, char **argv)
 			options->frame_size = whole_number(name, optarg, FRAME_LEN_MIN, FRAME_LEN_MAX);
 			break;
 		case FRAMES:
-			options->frames = choice(name, optarg, frames_names, 3);
+			options->frames = choice(name, optarg, frames_names, 4);
+			break;
+		case MACS:
+			options->n_macs = whole_number(name, optarg, 2, 2 * FRAME_PORT_MACS_MAX);
 			break;
 		case RSS:
 			options->control |= CONTROL_RSS;
@@ -334,7 +404,13 @@ options_parse(struct options *options, int argc, char **argv)
 			options->imix = true;
 			break;
 		case DIRECTION:
-			options->both = choice(name, optarg, directions, 2);
+			options->direction = choice(name, optarg, direction_names, 4);
+			break;
+		case IDLE_PAIRS:
+			options->n_idle_pairs = whole_number(name, optarg, 0, IDLE_PAIRS_MAX);
+			break;
+		case DIRTY_LOG:
+			options->dirty_log = true;
 			break;
 		case MODE:
 			options->mode = choice(name, optarg, mode_names, 3);
@@ -380,18 +456,36 @@ options_parse(struct options *options, int argc, char **argv)
 }
 
 static void
+guest_start(struct guest *guest, const struct options *options)
+{
+	struct ring *rings[2 * (IDLE_PAIRS_MAX + 1)] = {&guest->to_guest, &guest->from_guest};
+	unsigned n_rings = 2;
+
+	for (unsigned i = 0; i < 2 * guest->idle.n; i++)
+		rings[n_rings++] = &guest->idle.rings[i];
+	if (options->control) /* and then no idle pairs */
+		rings[n_rings++] = &guest->control.ring;
+	vhost_frontend_start(&guest->frontend, options->dirty_log ? &guest->log : NULL, &guest->mem, rings,
+			     n_rings);
+}
+
+static void
 guest_open(struct guest *guest, const struct options *options, const struct ring_config *config,
 	   unsigned port)
 {
 	char letter = (char)('A' + port), ring_name[16];
-	struct ring *const rings[] = {&guest->to_guest, &guest->from_guest, &guest->control.ring};
-	size_t size, to_guest_size, control_at;
+	const struct vhost_frontend_wants wants = {
+		.control = options->control,
+		.n_pairs = (unsigned)options->n_idle_pairs + 1,
+		.dirty_log = options->dirty_log,
+	};
+	size_t size, to_guest_size, control_at, idle_at;
 	uint64_t gpa_delta;
 
 	snprintf(guest->name, sizeof(guest->name), "port %c", letter);
 	vhost_frontend_connect(&guest->frontend, guest->name, options->sockets[port], options->server,
 			       (unsigned)options->wait_s);
-	vhost_frontend_negotiate(&guest->frontend, config, options->control);
+	vhost_frontend_negotiate(&guest->frontend, config, &wants);
 
 	snprintf(ring_name, sizeof(ring_name), "port %c rx", letter);
 	to_guest_size = ring_plan(&guest->to_guest, config, RING_TO_GUEST, ring_name);
@@ -399,24 +493,32 @@ guest_open(struct guest *guest, const struct options *options, const struct ring
 	control_at = to_guest_size + ring_plan(&guest->from_guest, config, RING_FROM_GUEST, ring_name);
 	/* Last, and always there: everything else lies in the same places with it or without. */
 	snprintf(ring_name, sizeof(ring_name), "port %c control", letter);
-	size = control_at + control_plan(&guest->control, config, ring_name);
+	idle_at = control_at + control_plan(&guest->control, config, ring_name);
+	size = idle_at + idle_pairs_plan(&guest->idle, (unsigned)options->n_idle_pairs, config, letter);
 	guest_mem_open(&guest->mem, size, options->pages);
 	gpa_delta = GUEST_MEM_GPA - (uint64_t)guest->mem.va;
 	ring_place(&guest->to_guest, config, guest->mem.va, gpa_delta);
 	ring_place(&guest->from_guest, config, guest->mem.va + to_guest_size, gpa_delta);
 	control_place(&guest->control, guest->mem.va + control_at, gpa_delta);
+	idle_pairs_place(&guest->idle, config, guest->mem.va + idle_at, gpa_delta);
 	guest->control.errors = options->control_errors_ok ? CONTROL_ERRORS_COUNTED : CONTROL_ERRORS_FATAL;
-	vhost_frontend_start(&guest->frontend, &guest->mem, rings, options->control ? 3 : 2);
+	if (options->dirty_log)
+		dirty_log_open(&guest->log, GUEST_MEM_GPA, guest->mem.size);
+	guest_start(guest, options);
 	control_run(&guest->control, options->control);
+	idle_pairs_start(&guest->idle);
 }
 
 static void
-guest_close(struct guest *guest)
+guest_close(struct guest *guest, const struct options *options)
 {
 	vhost_frontend_close(&guest->frontend);
 	ring_free(&guest->to_guest);
 	ring_free(&guest->from_guest);
 	control_free(&guest->control);
+	idle_pairs_free(&guest->idle);
+	if (options->dirty_log)
+		dirty_log_close(&guest->log);
 	guest_mem_close(&guest->mem);
 }
 
@@ -425,29 +527,34 @@ traffic_plan(struct traffic *traffic, const struct options *options, const struc
 	     struct guest *guests)
 {
 	static const char *const names[2][2] = {{"a2a"}, {"a2b", "b2a"}};
+	const bool sends = options->direction != DIRECTION_IN, receives = options->direction != DIRECTION_OUT;
 
 	traffic->mode = options->mode;
 	traffic->touch = options->touch;
 	traffic->burst = (uint32_t)options->burst;
 	traffic->pps = options->pps;
-	traffic->n_flows = options->both ? 2 : 1;
+	traffic->n_flows = options->direction == DIRECTION_BOTH ? 2 : 1;
 	for (unsigned i = 0; i < traffic->n_flows; i++) {
 		struct flow *flow = &traffic->flows[i];
 		struct guest *to = &guests[(i + 1) % options->n_sockets];
 
-		flow->name = names[options->n_sockets - 1][i];
-		flow->from = &guests[i].from_guest;
-		flow->to = &to->to_guest;
+		flow->name = sends && receives ? names[options->n_sockets - 1][i]
+					       : direction_names[options->direction];
+		flow->from = sends ? &guests[i].from_guest : NULL;
+		flow->to = receives ? &to->to_guest : NULL;
+		flow->check.any = !sends;
 		flow->word = flow->check.next = (uint64_t)(0xa0 + i) << SEQ_TAG_SHIFT;
 		/* A guest with mergeable buffers reads each header, unless it looks at nothing. */
 		if (config->mergeable && (options->read_headers || options->touch != TOUCH_NONE ||
-					  config->frame_len_max > flow->to->data_len))
+					  config->frame_len_max > to->to_guest.data_len))
 			flow->header =
 				options->control & CONTROL_HASH_REPORT ? HEADER_READ_HASH : HEADER_READ;
 	}
 	for (unsigned i = 0; i < options->n_sockets; i++) {
 		traffic->rings[traffic->n_rings++] = &guests[i].to_guest;
 		traffic->rings[traffic->n_rings++] = &guests[i].from_guest;
+		if (options->dirty_log)
+			traffic->logs[traffic->n_logs++] = &guests[i].log;
 	}
 }
 
@@ -490,6 +597,7 @@ measure(struct traffic *traffic, double seconds, struct period *ret_period)
 	struct flow_counters before[2];
 
 	traffic_times_reset(traffic);
+	ret_period->n_dirty_pages = traffic_dirty_pages(traffic);
 	for (unsigned i = 0; i < traffic->n_flows; i++)
 		flow_counters_get(&traffic->flows[i], &before[i]);
 	ret_period->n_involuntary_switches = involuntary_switches();
@@ -497,6 +605,7 @@ measure(struct traffic *traffic, double seconds, struct period *ret_period)
 	traffic_run(traffic, seconds);
 	ret_period->seconds = seconds_now() - ret_period->seconds;
 	ret_period->n_involuntary_switches = involuntary_switches() - ret_period->n_involuntary_switches;
+	ret_period->n_dirty_pages = traffic_dirty_pages(traffic) - ret_period->n_dirty_pages;
 	for (unsigned i = 0; i < traffic->n_flows; i++) {
 		flow_counters_get(&traffic->flows[i], &ret_period->flows[i]);
 		counters_subtract(&ret_period->flows[i], &before[i]);
@@ -504,7 +613,7 @@ measure(struct traffic *traffic, double seconds, struct period *ret_period)
 }
 
 struct sums {
-	struct flow_counters all;
+	uint64_t n_frames; /* delivered, or taken where nobody receives */
 	double mpps;
 	double gbps;
 	double guest_tsc_per_frame;
@@ -513,28 +622,37 @@ struct sums {
 	double stalled_share;
 };
 
+/* In the frames that the figure counts. Of those that were taken only the number is known: on average. */
+static double
+flow_bytes(const struct flow *flow, const struct flow_counters *counters)
+{
+	uint64_t sum = 0;
+
+	if (flow->to)
+		return (double)counters->bytes;
+	for (uint32_t slot = 0; slot < flow->from->n_slots; slot++)
+		sum += flow->from->slot_len[slot] - flow->from->hdr_len;
+	return (double)sum / flow->from->n_slots * (double)counters->taken;
+}
+
 static struct sums
 sum_up(const struct traffic *traffic, const struct period *period)
 {
 	struct sums sums = {0};
 	double tsc = (double)(traffic->tsc_busy + traffic->tsc_idle + traffic->tsc_stalled);
+	double bytes = 0;
 
 	for (unsigned i = 0; i < traffic->n_flows; i++) {
-		const struct flow_counters *flow = &period->flows[i];
-
-		sums.all.delivered += flow->delivered;
-		sums.all.bytes += flow->bytes;
-		sums.all.lost += flow->lost;
-		sums.all.duplicated += flow->duplicated;
-		sums.all.reordered += flow->reordered;
+		sums.n_frames += flow_n_moved(&traffic->flows[i], &period->flows[i]);
+		bytes += flow_bytes(&traffic->flows[i], &period->flows[i]);
 	}
-	sums.mpps = (double)sums.all.delivered / period->seconds / 1e6;
-	sums.gbps = (double)sums.all.bytes * 8 / period->seconds / 1e9;
-	if (sums.all.delivered)
-		sums.guest_tsc_per_frame = (double)traffic->tsc_busy / (double)sums.all.delivered;
+	sums.mpps = (double)sums.n_frames / period->seconds / 1e6;
+	sums.gbps = bytes * 8 / period->seconds / 1e9;
+	if (sums.n_frames)
+		sums.guest_tsc_per_frame = (double)traffic->tsc_busy / (double)sums.n_frames;
 	if (traffic->n_turns > traffic->n_turns_idle)
 		sums.frames_per_turn =
-			(double)sums.all.delivered / (double)(traffic->n_turns - traffic->n_turns_idle);
+			(double)sums.n_frames / (double)(traffic->n_turns - traffic->n_turns_idle);
 	if (tsc > 0) {
 		sums.idle_share = (double)traffic->tsc_idle / tsc;
 		sums.stalled_share = (double)traffic->tsc_stalled / tsc;
@@ -578,6 +696,11 @@ report_json(const struct options *options, const struct guest *guests, const str
 	       options->control & CONTROL_HASH_REPORT ? "true" : "false", guests[0].to_guest.hdr_len,
 	       guests[0].control.n_ok + guests[1].control.n_ok,
 	       guests[0].control.n_errors + guests[1].control.n_errors);
+	if (options->frames == FRAME_MANY_MACS)
+		printf(",\"macs\":%lu", options->n_macs);
+	printf(",\"idle_pairs\":%u", guests[0].idle.n);
+	if (options->dirty_log)
+		printf(",\"dirty_pages\":%lu", period->n_dirty_pages);
 	printf(",\"burst\":%lu,\"page_kib\":%u,\"tsc_hz\":%.0f,\"seconds\":%.4f,\"mpps\":%.4f,\"gbps\":%.4f,",
 	       options->burst, guests[0].mem.page_kib, traffic->tsc_hz, period->seconds, sums.mpps,
 	       sums.gbps);
@@ -624,7 +747,15 @@ report_text(const struct options *options, const struct guest *guests, const str
 		       options->control & CONTROL_HASH_REPORT ? " hash report" : "",
 		       guests[0].control.n_ok + guests[1].control.n_ok,
 		       guests[0].control.n_errors + guests[1].control.n_errors);
-	printf("delivered: %.3f Mpps, %.3f Gbit/s in %.2f s\n", sums.mpps, sums.gbps, period->seconds);
+	if (options->frames == FRAME_MANY_MACS)
+		printf("frames between %lu addresses\n", options->n_macs);
+	if (guests[0].idle.n)
+		printf("%u idle queue pairs on each port\n", guests[0].idle.n);
+	if (options->dirty_log)
+		printf("dirty log: %lu pages found\n", period->n_dirty_pages);
+	printf("%s: %.3f Mpps, %.3f Gbit/s in %.2f s\n",
+	       options->direction == DIRECTION_OUT ? "taken" : "delivered", sums.mpps, sums.gbps,
+	       period->seconds);
 	for (unsigned i = 0; i < traffic->n_flows; i++) {
 		const struct flow_counters *c = &period->flows[i];
 		struct flow_counters total;
@@ -635,7 +766,10 @@ report_text(const struct options *options, const struct guest *guests, const str
 		       c->unsent);
 		flow_counters_get(&traffic->flows[i], &total);
 		printf("       whole run: sent %lu, taken %lu, delivered %lu, missing %ld\n", total.posted,
-		       total.taken, total.delivered, (long)(total.posted - total.delivered));
+		       total.taken, total.delivered,
+		       options->direction == DIRECTION_IN
+			       ? 0
+			       : (long)(total.posted - flow_n_moved(&traffic->flows[i], &total)));
 		if (options->control & CONTROL_HASH_REPORT)
 			printf("       without a hash: %lu\n", total.unhashed);
 	}
@@ -677,6 +811,35 @@ pin(long cpu)
 		fail("--cpu %ld: %s", cpu, strerror(errno));
 }
 
+/* Two for each ring: more than the usual limit when there are many. */
+static void
+descriptors_allow(void)
+{
+	struct rlimit limit;
+
+	if (getrlimit(RLIMIT_NOFILE, &limit))
+		fail("RLIMIT_NOFILE: %m");
+	limit.rlim_cur = limit.rlim_max;
+	if (setrlimit(RLIMIT_NOFILE, &limit))
+		fail("RLIMIT_NOFILE: %m");
+}
+
+/* Of the frames that this port sends. What leaves by --direction out goes to addresses of a port B all the
+ * same. */
+static struct frame_macs
+macs_of(const struct options *options, unsigned port)
+{
+	bool other = options->n_sockets == 2 || options->direction == DIRECTION_OUT;
+
+	if (options->frames != FRAME_MANY_MACS)
+		return (struct frame_macs){.n = 0};
+	return (struct frame_macs){
+		.n = (uint32_t)options->n_macs / 2,
+		.from_port = (uint8_t)port,
+		.to_port = (uint8_t)(other ? 1 - port : port),
+	};
+}
+
 int
 main(int argc, char **argv)
 {
@@ -705,19 +868,28 @@ main(int argc, char **argv)
 	signal(SIGTERM, on_signal);
 	pin(options.cpu);
 	traffic.tsc_hz = traffic_tsc_calibrate();
-	for (unsigned i = 0; i < options.n_sockets; i++)
+	if (options.n_idle_pairs)
+		descriptors_allow();
+	for (unsigned i = 0; i < options.n_sockets; i++) {
+		config.macs = macs_of(&options, i);
 		guest_open(&guests[i], &options, &config, i);
+	}
 	traffic_plan(&traffic, &options, &config, guests);
 
 	traffic_await(&traffic, (unsigned)options.wait_s);
 	traffic_run(&traffic, options.warmup_s);
 	measure(&traffic, options.duration_s, &period);
 	traffic_drain(&traffic);
+	for (unsigned i = 0; i < options.n_sockets; i++)
+		idle_pairs_check(&guests[i].idle);
+	if (options.dirty_log && !period.n_dirty_pages && sum_up(&traffic, &period).n_frames)
+		fail("the back-end moved %lu frames and marked no page in the dirty log",
+		     sum_up(&traffic, &period).n_frames);
 	if (options.json)
 		report_json(&options, guests, &traffic, &period);
 	else
 		report_text(&options, guests, &traffic, &period);
 	for (unsigned i = 0; i < options.n_sockets; i++)
-		guest_close(&guests[i]);
+		guest_close(&guests[i], &options);
 	return 0;
 }

@@ -89,6 +89,7 @@ ring_plan(struct ring *ring, const struct ring_config *config, enum ring_directi
 void
 ring_place(struct ring *ring, const struct ring_config *config, uint8_t *mem, uint64_t gpa_delta)
 {
+	struct frame_macs macs = config->macs;
 	uint32_t n_fifo = 1;
 	size_t parts[3];
 
@@ -115,6 +116,8 @@ ring_place(struct ring *ring, const struct ring_config *config, uint8_t *mem, ui
 
 		if (ring->direction == RING_FROM_GUEST) {
 			frame_build(config->frame_kind, slot, ring_frame(ring, (uint16_t)slot), frame_len);
+			if (macs.n)
+				frame_macs_put(&macs, ring_frame(ring, (uint16_t)slot));
 			ring->slot_len[slot] = ring->hdr_len + frame_len;
 		} else if (ring->desc_per_slot == 2) {
 			ring->slot_len[slot] = ring->hdr_len;
@@ -123,6 +126,8 @@ ring_place(struct ring *ring, const struct ring_config *config, uint8_t *mem, ui
 		}
 		ring->free_slots[ring->free_tail++] = (uint16_t)slot;
 	}
+	if (ring->direction == RING_FROM_GUEST && ring->n_slots < config->macs.n)
+		ring->macs = config->macs;
 	ring->ops->init(ring);
 }
 
@@ -135,6 +140,16 @@ ring_free(struct ring *ring)
 		close(ring->kick_fd);
 	if (ring->call_fd >= 0)
 		close(ring->call_fd);
+}
+
+void
+ring_post_all(struct ring *ring)
+{
+	while (ring_n_free(ring)) {
+		uint16_t slot = ring->free_slots[ring->free_head++ & ring->free_mask];
+
+		ring->ops->post(ring, &slot, 1);
+	}
 }
 
 void

@@ -42,6 +42,7 @@ struct ring_config {
 	uint32_t hdr_len; /* VNET_HDR_LEN or VNET_HDR_LEN_HASHED */
 	uint32_t size;    /* descriptors */
 	enum frame_kind frame_kind;
+	struct frame_macs macs; /* FRAME_MANY_MACS: of the frames that this port sends; else none */
 	uint32_t frame_len_max;
 	const uint16_t *frame_pattern; /* frame length of slot i is frame_pattern[i % n_pattern] */
 	uint32_t n_pattern;
@@ -154,8 +155,9 @@ struct ring {
 	int kick_fd;
 	int call_fd;
 	uint64_t n_kicks;
-	uint32_t data_len; /* room for frame bytes in an empty slot that starts a packet */
-	uint32_t data_off; /* of the second descriptor, if any */
+	uint32_t data_len;      /* room for frame bytes in an empty slot that starts a packet */
+	uint32_t data_off;      /* of the second descriptor, if any */
+	struct frame_macs macs; /* of frames to be sent; none when there are slots enough for all addresses */
 	char name[16];
 };
 
@@ -171,6 +173,9 @@ size_t ring_plan(struct ring *ring, const struct ring_config *config, enum ring_
 void ring_place(struct ring *ring, const struct ring_config *config, uint8_t *mem, uint64_t gpa_delta);
 
 void ring_free(struct ring *ring);
+
+/* Gives the device all slots that the guest holds. */
+void ring_post_all(struct ring *ring);
 
 /* Kicks if anything was posted since the last call and the device wants to hear of it. Costs a full fence. */
 void ring_kick(struct ring *ring);

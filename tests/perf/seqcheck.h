@@ -19,6 +19,7 @@ struct seqcheck_gap {
 
 struct seqcheck {
 	uint64_t next; /* word, tag included */
+	bool any;      /* words mean nothing: no frame is ours to number */
 	uint64_t n_lost;
 	uint64_t n_duplicated;
 	uint64_t n_reordered;

@@ -22,6 +22,7 @@ enum {
 	PROBE_WAIT_MS = 50,
 	DRAIN_QUIET_MS = 100, /* the back-end may be preempted with frames in its hands */
 	DRAIN_MAX_MS = 2000,
+	HARVEST_MS = 10,
 };
 
 volatile bool traffic_stopped;
@@ -103,6 +104,14 @@ flow_take(struct flow *flow, unsigned max)
 	return n;
 }
 
+/* Few slots, many addresses: a slot has other ones each time. */
+static __attribute__((noinline)) void
+flow_address(struct ring *ring, const uint16_t *slots, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++)
+		frame_macs_put(&ring->macs, ring_frame(ring, slots[i]));
+}
+
 static always_inline unsigned
 flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
 {
@@ -121,6 +130,8 @@ flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
 			prefetch_owned(ring_frame(ring, slots[i]) + word_off);
 	}
 	ring->free_head += n;
+	if (__builtin_expect(ring->macs.n, 0))
+		flow_address(ring, slots, n);
 	for (unsigned i = 0; touch != TOUCH_NONE && i < n; i++) {
 		uint8_t *frame = ring_frame(ring, slots[i]);
 
@@ -230,6 +241,16 @@ traffic_kick(struct traffic *traffic)
 		ring_kick(traffic->rings[i]);
 }
 
+static void
+traffic_harvest(struct traffic *traffic, uint64_t now)
+{
+	if (!traffic->n_logs || now < traffic->harvest_due)
+		return;
+	traffic->harvest_due = now + (uint64_t)(traffic->tsc_hz / 1e3 * HARVEST_MS);
+	for (unsigned i = 0; i < traffic->n_logs; i++)
+		dirty_log_harvest(traffic->logs[i]);
+}
+
 /* Paced: how many frames have become due; what a full ring makes impossible is counted and forgotten. */
 static void
 traffic_allow(struct traffic *traffic, uint64_t now)
@@ -272,6 +293,8 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 			struct flow *flow = &traffic->flows[i];
 			unsigned n, max = traffic->burst;
 
+			if (!flow->from)
+				continue;
 			if (paced && flow->allowance < max)
 				max = (unsigned)flow->allowance;
 			n_moved += flow_take(flow, traffic->burst);
@@ -283,8 +306,10 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 					ring_kick(flow->from);
 			}
 		}
-		for (unsigned i = 0; i < traffic->n_flows; i++)
-			n_moved += flow_receive(&traffic->flows[i], touch, traffic->burst);
+		for (unsigned i = 0; i < traffic->n_flows; i++) {
+			if (traffic->flows[i].to)
+				n_moved += flow_receive(&traffic->flows[i], touch, traffic->burst);
+		}
 		now = tsc_now();
 		traffic->n_turns++;
 		if (now - before > stall) {
@@ -297,6 +322,7 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 		}
 		if (now >= kick_due) {
 			traffic_kick(traffic);
+			traffic_harvest(traffic, now);
 			kick_due = now + kick_period;
 		}
 		before = now;
@@ -365,8 +391,10 @@ probes(struct traffic *traffic, uint64_t end)
 {
 	unsigned i = 0;
 
-	while (tsc_now() < end && !traffic_stopped)
+	while (tsc_now() < end && !traffic_stopped) {
 		probe(traffic, &traffic->flows[i++ % traffic->n_flows]);
+		traffic_harvest(traffic, tsc_now());
+	}
 }
 
 void
@@ -380,22 +408,12 @@ traffic_run(struct traffic *traffic, double seconds)
 		stream(traffic, end);
 }
 
-static void
-post_all(struct ring *ring)
-{
-	while (ring_n_free(ring)) {
-		uint16_t slot = ring->free_slots[ring->free_head++ & ring->free_mask];
-
-		ring->ops->post(ring, &slot, 1);
-	}
-}
-
 void
 traffic_await(struct traffic *traffic, unsigned wait_s)
 {
 	for (unsigned i = 0; i < traffic->n_rings; i++) {
 		if (traffic->rings[i]->direction == RING_TO_GUEST)
-			post_all(traffic->rings[i]);
+			ring_post_all(traffic->rings[i]);
 	}
 	traffic_kick(traffic);
 	for (unsigned step = 0; step < wait_s * 1000 / STEP_MS && !traffic_stopped; step++) {
@@ -403,7 +421,7 @@ traffic_await(struct traffic *traffic, unsigned wait_s)
 
 		traffic_run(traffic, STEP_MS / 1e3);
 		for (unsigned i = 0; i < traffic->n_flows; i++)
-			flowing &= traffic->flows[i].counters.delivered > 0;
+			flowing &= flow_n_moved(&traffic->flows[i], &traffic->flows[i].counters) > 0;
 		if (flowing)
 			return;
 	}
@@ -412,8 +430,11 @@ traffic_await(struct traffic *traffic, unsigned wait_s)
 		struct flow_counters counters;
 
 		flow_counters_get(flow, &counters);
-		if (counters.delivered)
+		if (flow_n_moved(flow, &counters))
 			continue;
+		if (!flow->from)
+			fail("%s: in %u s the back-end delivered no frame to %s (does anybody send to it?)",
+			     flow->name, wait_s, flow->to->name);
 		if (!counters.taken)
 			fail("%s: in %u s the back-end took no frame from %s (does it poll or forward yet?)",
 			     flow->name, wait_s, flow->from->name);
@@ -422,6 +443,34 @@ traffic_await(struct traffic *traffic, unsigned wait_s)
 		     "came instead; does it forward one to the other?)",
 		     flow->name, wait_s, counters.taken, flow->from->name, flow->to->name, counters.foreign);
 	}
+}
+
+/* The buffers are not posted again. */
+static unsigned
+flow_receive_last(struct flow *flow, unsigned max)
+{
+	uint32_t lens[RING_BATCH_MAX];
+	uint16_t slots[RING_BATCH_MAX];
+	unsigned n = flow->to->ops->reap(flow->to, slots, lens, max);
+
+	for (unsigned i = 0; i < n; i++)
+		flow->counters.delivered += flow_receive_one(flow, TOUCH_NONE, flow->header, slots[i],
+							     lens[i], &flow->counters.bytes);
+	return n;
+}
+
+static unsigned
+flow_drain(struct flow *flow, enum traffic_touch touch, unsigned max)
+{
+	unsigned n;
+
+	if (!flow->from)
+		return flow_receive_last(flow, max);
+	n = flow_take(flow, max);
+	if (!flow->to)
+		return n;
+	return n + (touch == TOUCH_NONE ? flow_receive(flow, TOUCH_NONE, max)
+					: flow_receive(flow, TOUCH_ONE, max));
 }
 
 void
@@ -434,16 +483,13 @@ traffic_drain(struct traffic *traffic)
 	       (double)(tsc_now() - start) < traffic->tsc_hz / 1e3 * DRAIN_MAX_MS) {
 		for (unsigned i = 0; i < traffic->n_flows; i++) {
 			struct flow *flow = &traffic->flows[i];
-			unsigned n = flow_take(flow, traffic->burst);
+			unsigned n = flow_drain(flow, traffic->touch, traffic->burst);
 
-			if (traffic->touch == TOUCH_NONE)
-				n += flow_receive(flow, TOUCH_NONE, traffic->burst);
-			else
-				n += flow_receive(flow, TOUCH_ONE, traffic->burst);
 			if (n || flow->counters.taken != flow->counters.posted)
 				moved_at = tsc_now();
 		}
 		traffic_kick(traffic);
+		traffic_harvest(traffic, tsc_now());
 	}
 }
 
@@ -454,6 +500,18 @@ traffic_times_reset(struct traffic *traffic)
 	traffic->n_turns = traffic->n_turns_idle = 0;
 	traffic->n_timeouts = 0;
 	memset(&traffic->latency, 0, sizeof(traffic->latency));
+}
+
+uint64_t
+traffic_dirty_pages(struct traffic *traffic)
+{
+	uint64_t n_pages = 0;
+
+	for (unsigned i = 0; i < traffic->n_logs; i++) {
+		dirty_log_harvest(traffic->logs[i]);
+		n_pages += traffic->logs[i]->n_pages;
+	}
+	return n_pages;
 }
 
 void

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "dirty_log.h"
 #include "histogram.h"
 #include "ring.h"
 #include "seqcheck.h"
@@ -32,7 +33,8 @@ struct flow_counters {
 /* What the receiving guest reads of each header. */
 enum flow_header { HEADER_UNREAD, HEADER_READ, HEADER_READ_HASH };
 
-/* Frames from one guest to the other, or to itself when there is but one. */
+/* Frames from one guest to the other, or to itself when there is but one. Without `to` they are only sent,
+ * without `from` only received, from whomever. */
 struct flow {
 	const char *name; /* "a2b" */
 	struct ring *from;
@@ -55,6 +57,8 @@ struct traffic {
 	unsigned n_flows;
 	struct ring *rings[4]; /* all of both guests */
 	unsigned n_rings;
+	struct dirty_log *logs[2];
+	unsigned n_logs;
 
 	uint64_t tsc_busy; /* in turns that moved something */
 	uint64_t tsc_idle;
@@ -63,7 +67,8 @@ struct traffic {
 	uint64_t n_turns_idle;
 	uint64_t n_timeouts; /* latency: probes that did not arrive in time */
 	struct histogram latency;
-	uint64_t next_due; /* paced: TSC */
+	uint64_t next_due;    /* paced: TSC */
+	uint64_t harvest_due; /* logs: TSC */
 };
 
 /* Set by signal handlers: every loop ends soon. */
@@ -71,20 +76,31 @@ extern volatile bool traffic_stopped;
 
 double traffic_tsc_calibrate(void);
 
-/* Posts all receive buffers and starts to send; returns when every flow delivers. Exits with the cause if
- * not. */
+/* Posts all receive buffers and starts to send; returns when every flow moves what it is measured by. Exits
+ * with the cause if not. */
 void traffic_await(struct traffic *traffic, unsigned wait_s);
 
 /* The chosen mode for so long. */
 void traffic_run(struct traffic *traffic, double seconds);
 
-/* Sends no more and receives until all is quiet. */
+/* Sends no more and receives until all is quiet. Who is sent to by others posts no more buffers, and is quiet
+ * when all are full. */
 void traffic_drain(struct traffic *traffic);
 
 /* Forgets times and latencies, not counters. */
 void traffic_times_reset(struct traffic *traffic);
 
+/* Looks at the logs once more. Returns the pages found since the start. */
+uint64_t traffic_dirty_pages(struct traffic *traffic);
+
 void flow_counters_get(const struct flow *flow, struct flow_counters *ret_counters);
+
+/* What a flow is measured by: frames delivered, or, when nobody receives, frames taken. */
+static inline uint64_t
+flow_n_moved(const struct flow *flow, const struct flow_counters *counters)
+{
+	return flow->to ? counters->delivered : counters->taken;
+}
 
 static inline uint64_t
 tsc_now(void)

@@ -21,6 +21,7 @@ enum {
 	SET_FEATURES = 2,
 	SET_OWNER = 3,
 	SET_MEM_TABLE = 5,
+	SET_LOG_BASE = 6,
 	SET_VRING_NUM = 8,
 	SET_VRING_ADDR = 9,
 	SET_VRING_BASE = 10,
@@ -29,6 +30,7 @@ enum {
 	SET_VRING_CALL = 13,
 	GET_PROTOCOL_FEATURES = 15,
 	SET_PROTOCOL_FEATURES = 16,
+	GET_QUEUE_NUM = 17,
 	SET_VRING_ENABLE = 18,
 };
 
@@ -37,6 +39,7 @@ enum {
 	MSG_REPLY = 1 << 2,
 	MSG_NEED_REPLY = 1 << 3,
 	ANSWER_WAIT_S = 5,
+	VRING_F_LOG = 1 << 0,
 };
 
 #define BIT(n) ((uint64_t)1 << (n))
@@ -44,12 +47,16 @@ enum {
 #define F_CTRL_VQ BIT(17)
 #define F_CTRL_RX BIT(18)
 #define F_CTRL_VLAN BIT(19)
+#define F_MQ BIT(22)
+#define F_LOG_ALL BIT(26)
 #define F_PROTOCOL BIT(30)
 #define F_VERSION_1 BIT(32)
 #define F_RING_PACKED BIT(34)
 #define F_IN_ORDER BIT(35)
 #define F_HASH_REPORT BIT(57)
 #define F_RSS BIT(60)
+#define PF_MQ BIT(0)
+#define PF_LOG_SHMFD BIT(1)
 #define PF_REPLY_ACK BIT(3)
 
 struct msg_vring_state {
@@ -77,6 +84,11 @@ struct msg_mem_table {
 	} region;
 };
 
+struct msg_log {
+	uint64_t size;
+	uint64_t offset;
+};
+
 struct msg {
 	uint32_t request;
 	uint32_t flags;
@@ -86,6 +98,7 @@ struct msg {
 		struct msg_vring_state state;
 		struct msg_vring_addr addr;
 		struct msg_mem_table mem;
+		struct msg_log log;
 	} __attribute__((packed)) payload;
 } __attribute__((packed));
 
@@ -99,6 +112,7 @@ request_name(uint32_t request)
 		[SET_FEATURES] = "SET_FEATURES",
 		[SET_OWNER] = "SET_OWNER",
 		[SET_MEM_TABLE] = "SET_MEM_TABLE",
+		[SET_LOG_BASE] = "SET_LOG_BASE",
 		[SET_VRING_NUM] = "SET_VRING_NUM",
 		[SET_VRING_ADDR] = "SET_VRING_ADDR",
 		[SET_VRING_BASE] = "SET_VRING_BASE",
@@ -107,6 +121,7 @@ request_name(uint32_t request)
 		[SET_VRING_CALL] = "SET_VRING_CALL",
 		[GET_PROTOCOL_FEATURES] = "GET_PROTOCOL_FEATURES",
 		[SET_PROTOCOL_FEATURES] = "SET_PROTOCOL_FEATURES",
+		[GET_QUEUE_NUM] = "GET_QUEUE_NUM",
 		[SET_VRING_ENABLE] = "SET_VRING_ENABLE",
 	};
 
@@ -266,8 +281,35 @@ vhost_frontend_connect(struct vhost_frontend *fe, const char *name, const char *
 	setsockopt(fe->sock, SOL_SOCKET, SO_RCVTIMEO, &answer_wait, sizeof(answer_wait));
 }
 
+static void
+negotiate_protocol(struct vhost_frontend *fe, const struct vhost_frontend_wants *wants)
+{
+	uint64_t needed = (wants->n_pairs > 1 ? PF_MQ : 0) | (wants->dirty_log ? PF_LOG_SHMFD : 0);
+	uint64_t offered = fe->device_features & F_PROTOCOL ? get_u64(fe, GET_PROTOCOL_FEATURES) : 0;
+
+	if (needed & ~offered & PF_MQ)
+		fail("%s: back-end does not offer the protocol feature MQ (try without --idle-pairs)",
+		     fe->name);
+	if (needed & ~offered & PF_LOG_SHMFD)
+		fail("%s: back-end does not offer the protocol feature LOG_SHMFD (try without --dirty-log)",
+		     fe->name);
+	if (!(fe->device_features & F_PROTOCOL))
+		return;
+	set_u64(fe, SET_PROTOCOL_FEATURES, needed | (offered & PF_REPLY_ACK), -1);
+	fe->reply_ack = offered & PF_REPLY_ACK;
+	fe->driver_features |= F_PROTOCOL;
+	if (wants->n_pairs > 1) {
+		uint64_t n_pairs = get_u64(fe, GET_QUEUE_NUM);
+
+		if (n_pairs < wants->n_pairs)
+			fail("%s: back-end has %lu queue pairs, %u are needed with --idle-pairs %u", fe->name,
+			     n_pairs, wants->n_pairs, wants->n_pairs - 1);
+	}
+}
+
 void
-vhost_frontend_negotiate(struct vhost_frontend *fe, const struct ring_config *config, unsigned control)
+vhost_frontend_negotiate(struct vhost_frontend *fe, const struct ring_config *config,
+			 const struct vhost_frontend_wants *wants)
 {
 	static const struct {
 		uint64_t bit;
@@ -277,6 +319,8 @@ vhost_frontend_negotiate(struct vhost_frontend *fe, const struct ring_config *co
 		{F_CTRL_VQ, "VIRTIO_NET_F_CTRL_VQ (try without --rss, --filter, --hash-report)"},
 		{F_CTRL_RX, "VIRTIO_NET_F_CTRL_RX (try without --filter)"},
 		{F_CTRL_VLAN, "VIRTIO_NET_F_CTRL_VLAN (try without --filter)"},
+		{F_MQ, "VIRTIO_NET_F_MQ (more queue pairs there, or try without --idle-pairs)"},
+		{F_LOG_ALL, "VHOST_F_LOG_ALL (try without --dirty-log)"},
 		{F_VERSION_1, "VIRTIO_F_VERSION_1"},
 		{F_RING_PACKED, "VIRTIO_F_RING_PACKED (try --layout split)"},
 		{F_IN_ORDER, "VIRTIO_F_IN_ORDER (try without --in-order)"},
@@ -284,9 +328,12 @@ vhost_frontend_negotiate(struct vhost_frontend *fe, const struct ring_config *co
 		{F_RSS, "VIRTIO_NET_F_RSS (try without --rss)"},
 	};
 
+	const unsigned control = wants->control;
+
 	fe->device_features = get_u64(fe, GET_FEATURES);
 	fe->driver_features = F_VERSION_1 | (config->mergeable ? F_MRG_RXBUF : 0) |
 			      (config->packed ? F_RING_PACKED : 0) | (config->in_order ? F_IN_ORDER : 0) |
+			      (wants->n_pairs > 1 ? F_MQ : 0) | (wants->dirty_log ? F_LOG_ALL : 0) |
 			      (control ? F_CTRL_VQ : 0) | (control & CONTROL_RSS ? F_RSS : 0) |
 			      (control & CONTROL_FILTER ? F_CTRL_RX | F_CTRL_VLAN : 0) |
 			      (control & CONTROL_HASH_REPORT ? F_HASH_REPORT : 0);
@@ -295,14 +342,23 @@ vhost_frontend_negotiate(struct vhost_frontend *fe, const struct ring_config *co
 			fail("%s: back-end does not offer %s", fe->name, names[i].name);
 	}
 	set(fe, SET_OWNER, NULL, 0, -1);
-	if (fe->device_features & F_PROTOCOL) {
-		uint64_t protocol = get_u64(fe, GET_PROTOCOL_FEATURES) & PF_REPLY_ACK;
-
-		set_u64(fe, SET_PROTOCOL_FEATURES, protocol, -1);
-		fe->reply_ack = protocol & PF_REPLY_ACK;
-		fe->driver_features |= F_PROTOCOL;
-	}
+	negotiate_protocol(fe, wants);
 	set_u64(fe, SET_FEATURES, fe->driver_features, -1);
+}
+
+/* Not set(): with LOG_SHMFD this one is answered by a message of its own, whose payload says nothing. */
+static void
+set_log_base(struct vhost_frontend *fe, const struct dirty_log *log)
+{
+	struct msg msg = {
+		.request = SET_LOG_BASE,
+		.flags = MSG_VERSION,
+		.size = sizeof(msg.payload.log),
+		.payload.log = {.size = log->size},
+	};
+
+	send_msg(fe, &msg, log->fd);
+	recv_answer(fe, &msg);
 }
 
 static void
@@ -318,6 +374,13 @@ start_ring(struct vhost_frontend *fe, struct ring *ring, uint32_t index)
 	 */
 	uint32_t base = fe->driver_features & F_RING_PACKED ? 0x80008000 : 0;
 
+	if (fe->driver_features & F_LOG_ALL) {
+		/* Where the device writes what it has used: of a packed ring the descriptors. */
+		void *used = fe->driver_features & F_RING_PACKED ? ring->desc_area : ring->device_area;
+
+		addr.flags = VRING_F_LOG;
+		addr.log_gpa = (uint64_t)used + ring->gpa_delta;
+	}
 	ring->kick_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	ring->call_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (ring->kick_fd < 0 || ring->call_fd < 0)
@@ -330,14 +393,16 @@ start_ring(struct vhost_frontend *fe, struct ring *ring, uint32_t index)
 }
 
 void
-vhost_frontend_start(struct vhost_frontend *fe, const struct guest_mem *mem, struct ring *const rings[],
-		     unsigned n_rings)
+vhost_frontend_start(struct vhost_frontend *fe, const struct dirty_log *log, const struct guest_mem *mem,
+		     struct ring *const rings[], unsigned n_rings)
 {
 	struct msg_mem_table table = {
 		.n_regions = 1,
 		.region = {.gpa = GUEST_MEM_GPA, .size = mem->size, .uva = (uint64_t)mem->va},
 	};
 
+	if (log)
+		set_log_base(fe, log);
 	set(fe, SET_MEM_TABLE, &table, sizeof(table), mem->fd);
 	fe->n_rings = n_rings;
 	for (uint32_t i = 0; i < n_rings; i++)
