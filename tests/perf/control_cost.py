@@ -165,6 +165,7 @@ def main():
     names = [n for n in ROWS if any(re.search(r, n) for r in args.row)] if args.row else STANDARD
     if not names:
         parser.error("no row matches; there are: " + " ".join(ROWS))
+    cli.end_cleanly()
     try:
         cpus = machine.Cpus(args.cpus)
         machine.nullguest_path()

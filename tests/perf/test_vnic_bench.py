@@ -9,9 +9,11 @@ import os
 import pathlib
 import random
 import re
+import signal
 import statistics
 import subprocess
 import sys
+import time
 import unittest
 import xml.etree.ElementTree
 
@@ -345,7 +347,7 @@ class Pages(unittest.TestCase):
             "64-packed-256": a_result(rows.ROWS["64-packed-256"], [31.0, 90.0] * 5, [10.0] * 10),
             "64-split-256-latency": measure.summary(
                 latency, measure.sides_of(latency, backends.backend("vnicd")), runs),
-            "64-split-256-switch": {"about": "switch", "not_measured": "no ovs", "bar": 4.0, "figures": [],
+            "64-split-1024-switch": {"about": "switch", "not_measured": "no ovs", "bar": 4.0, "figures": [],
                                     "sides": {}},
         }
         self.file = self.dir / "board.json"
@@ -381,7 +383,7 @@ class Pages(unittest.TestCase):
 
     def test_no_figure_no_picture(self):
         with self.assertRaises(NotPossible):
-            plot.write({"x": self.rows["64-split-256-switch"]}, self.dir / "none")
+            plot.write({"x": self.rows["64-split-1024-switch"]}, self.dir / "none")
 
     def test_file_and_markdown(self):
         data, read = report.read_rows([self.file])
@@ -423,6 +425,11 @@ def some_cpus():
     cpus = machine.Cpus.__new__(machine.Cpus)
     cpus.forward = cpus.guest = cpus.control = 0
     return cpus
+
+
+def end_if_there(pid):
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
 
 
 class Accounts(unittest.TestCase):
@@ -516,6 +523,31 @@ class CommandLine(unittest.TestCase):
                         self.assertEqual(cli.main(["scoreboard", *(["--gate"] if gate else [])]), status)
                 finally:
                     cli.run_rows = saved
+
+    def test_nothing_is_left_when_it_is_ended(self):
+        """SIGTERM while a back-end runs: made up of a shell that would sleep for long."""
+        script = ("import sys, time; sys.path.insert(0, sys.argv[1]); from bench import cli, machine\n"
+                  "def run(args):\n"
+                  "    proc = machine.vnictest.Proc(['sleep', '600'])\n"
+                  "    print(proc.pid, flush=True)\n"
+                  "    time.sleep(60)\n"
+                  "cli.run_list = run\n"
+                  "sys.exit(cli.main(['list']))\n")
+        bench = vnictest.Proc([sys.executable, "-c", script, str(HERE)])
+        child = int(bench.expect(r"^\d+$").group(0))
+        self.addCleanup(end_if_there, child)
+        bench.signal(signal.SIGTERM)
+        self.assertEqual(bench.wait(10), 128 + signal.SIGTERM)
+        for _ in range(50):
+            try:
+                os.kill(child, 0)
+                state = pathlib.Path(f"/proc/{child}/stat").read_text().rsplit(")", 1)[1].split()[0]
+            except (ProcessLookupError, FileNotFoundError):
+                return
+            if state == "Z":  # ended; whoever inherits it has not looked yet
+                return
+            time.sleep(0.1)
+        self.fail("what it had started is still there")
 
     def test_one_short_run(self):
         """The real thing: vnicd beside itself, 0.2 seconds each; what a figure is worth is not asked."""

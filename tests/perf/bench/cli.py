@@ -4,8 +4,10 @@ import argparse
 import dataclasses
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 
 from . import backends, machine, measure, plot, report, rows, search
 from .guests import FRONT_ENDS
@@ -390,11 +392,24 @@ def run_table(args):
     return EXIT_MEASURED
 
 
+def on_terminate(signum, frame):
+    signal.signal(signum, signal.SIG_IGN)
+    raise SystemExit(128 + signum)
+
+
+def end_cleanly():
+    """SIGTERM and SIGHUP end us like ^C does: what we have started polls on CPUs that others want, so it is ended too."""
+    if threading.current_thread() is threading.main_thread():
+        for signum in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(signum, on_terminate)
+
+
 def main(argv=None):
     argv = sys.argv[1:] if argv is None else list(argv)
     if argv and argv[0].startswith("-") and argv[0] not in ("-h", "--help"):
         argv.insert(0, "compare")
     args = parser_make().parse_args(argv)
+    end_cleanly()
     try:
         status = args.run(args)
         sys.stdout.flush()

@@ -51,6 +51,7 @@ def run_once(which, row, cpus, *, duration_s, warmup_s=0.5, more=(), near=None):
     `near`: how far apart the CPUs should be at most, if patience helps."""
     front_end = FRONT_ENDS[row.front_end]()
     run_dir = vnictest.tmpdir("vnic-bench-")
+    warmup_s = max(warmup_s, row.warmup_s)
     sockets = [os.path.join(run_dir, name) for name in backends.PORT_NAMES[:row.stage.n_guests]]
     distances = [machine.distance_ns(cpus, near)]
     stolen = machine.stolen_ticks(cpus.pair)
