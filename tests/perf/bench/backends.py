@@ -73,7 +73,7 @@ class Backend:
         return machine.debian_version(self.binary)
 
     def facts(self):
-        return {"spec": self.name, "version": self.version()}
+        return {"spec": self.name, "binary": self.binary, "version": self.version()}
 
     @staticmethod
     def eal(cpus):
@@ -143,7 +143,7 @@ class Vnicd(Backend):
         return RunningVnicd(proc, command)
 
     def version(self):
-        return f"{self.binary}: {machine.output_of(self.binary, '--version')}"
+        return machine.output_of(self.binary, "--version")
 
     def facts(self):
         return {**super().facts(), "build_options": machine.build_options(self.binary)}

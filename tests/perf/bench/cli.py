@@ -398,7 +398,7 @@ def on_terminate(signum, frame):
 
 
 def end_cleanly():
-    """SIGTERM and SIGHUP end us like ^C does: what we have started polls on CPUs that others want, so it is ended too."""
+    """SIGTERM and SIGHUP end us like ^C does: what we have started polls on CPUs that others want, and ends too."""
     if threading.current_thread() is threading.main_thread():
         for signum in (signal.SIGTERM, signal.SIGHUP):
             signal.signal(signum, on_terminate)

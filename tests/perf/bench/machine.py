@@ -7,6 +7,7 @@ import os
 import pathlib
 import platform
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -22,9 +23,10 @@ RUN_SLACK_S = 60
 DISTANCE_TRIES = 15
 BUSY_MAX = 0.10  # of a CPU that is to be measured on
 PROCESS_MAX = 0.05
-# Options of a meson build directory that decide how fast the program is.
-BUILD_OPTIONS = ("buildtype", "optimization", "debug", "b_ndebug", "b_lto", "b_pgo", "b_sanitize", "c_args",
-                 "c_link_args")
+# What on the kernel's command line can change a figure.
+KERNEL_OPTIONS = re.compile(r"(isolcpus|nohz|nohz_full|rcu_nocbs|mitigations|idle|processor\.max_cstate|intel_\w+|"
+                            r"amd_\w+|default_hugepagesz|hugepagesz|hugepages|transparent_hugepage|tsc|preempt|"
+                            r"irqaffinity|numa_balancing)(=.*)?")
 
 
 class NotPossible(Exception):
@@ -72,20 +74,19 @@ def debian_version(binary):
 
 
 def build_options(binary):
-    """How meson was told to compile a binary that lies in its build directory; {} when it doesn't."""
+    """How a binary that lies in its meson build directory was compiled: the compiler, and what decides how fast the
+    result is. {} when it doesn't lie there."""
     build = pathlib.Path(binary).resolve().parent.parent
-    if not (build / "build.ninja").exists():
-        return {}
     try:
-        said = json.loads(output_of("meson", "introspect", "--buildoptions", build))
-        compilers = json.loads(output_of("meson", "introspect", "--compilers", build) or "{}")
-    except ValueError:
+        commands = json.loads((build / "compile_commands.json").read_text())
+        options = json.loads((build / "meson-info/intro-buildoptions.json").read_text())
+    except (OSError, ValueError):
         return {}
-    options = {o["name"]: o["value"] for o in said if o["name"] in BUILD_OPTIONS}
-    with contextlib.suppress(KeyError, TypeError, AttributeError):
-        compiler = compilers["host"]["c"]
-        options["compiler"] = f"{compiler['id']} {compiler['version']}"
-    return options
+    words = next((shlex.split(c["command"]) for c in commands if c["file"].endswith("app/main.c")), [])
+    version = output_of(*words[:1], "--version").splitlines() if words else []
+    return {"buildtype": next((o["value"] for o in options if o["name"] == "buildtype"), None),
+            "compiler": version[0] if version else None,
+            "flags": " ".join(word for word in words if re.match(r"-(O|m|f|g|std)", word))}
 
 
 # --- Hugepages -------------------------------------------------------------------------------------------------------
@@ -268,7 +269,7 @@ def facts(cpus):
         "microcode": cpu_info("microcode"),
         "hypervisor": bool(re.search(r"\bhypervisor\b", cpu_info("flags") or "")),
         "kernel": platform.release(),
-        "kernel_command_line": read_if("/proc/cmdline"),
+        "kernel_options": [word for word in (read_if("/proc/cmdline") or "").split() if KERNEL_OPTIONS.fullmatch(word)],
         "governor": read_if(f"/sys/devices/system/cpu/cpu{cpus.forward}/cpufreq/scaling_governor"),
         "isolated_cpus": read_if("/sys/devices/system/cpu/isolated"),
         "page_bytes": os.sysconf("SC_PAGE_SIZE"),

@@ -42,11 +42,11 @@ def bars(path, title, axis, labels, series):
     """One bar for each row and side, with its range; figures that were refused are hatched."""
     plt = pyplot()
     fig, ax = plt.subplots(figsize=(max(6, 1.2 + 0.55 * len(labels)), 4.5))
-    names = list(series)
-    width = 0.8 / len(names)
-    for i, name in enumerate(names):
+    there = [[name for name in series if any(p[0] == x for p in series[name])] for x in range(len(labels))]
+    width = 0.8 / max(map(len, there))
+    for i, name in enumerate(series):
         points = {point[0]: point for point in series[name]}  # a side may stand beside several peers
-        at = [x + (i - (len(names) - 1) / 2) * width for x in points]
+        at = [x + (there[x].index(name) - (len(there[x]) - 1) / 2) * width for x in points]
         middle = [p[1] for p in points.values()]
         drawn = ax.bar(at, middle, width, color=COLOURS[i % len(COLOURS)], label=name)
         ax.errorbar(at, middle, yerr=[[max(p[1] - p[2], 0) for p in points.values()],

@@ -3,6 +3,8 @@
 import json
 import pathlib
 
+from .rows import ROWS
+
 FORMAT = 1
 IDLE_MIN = 0.02  # of the guests' time; with less they are the limit
 
@@ -33,14 +35,16 @@ def read(path):
 
 
 def read_rows(paths):
-    """(the first file's data, rows of all): a row of a later file replaces the same one of an earlier file."""
+    """(the first file's data, rows of all, in the table's order): a row of a later file replaces the same one of an
+    earlier file."""
     files = [read(path) for path in paths]
     rows = {}
     for path, data in zip(paths, files):
         if "rows" not in data:
             raise ValueError(f"{path}: a file of vnic-bench {data['kind']}; rows come from scoreboard and compare")
         rows.update(data["rows"])
-    return files[0], rows
+    order = {name: i for i, name in enumerate(ROWS)}
+    return files[0], dict(sorted(rows.items(), key=lambda item: order.get(item[0], len(order))))
 
 
 def figures(rows):
@@ -131,8 +135,9 @@ def environment(data):
         lines.append(f"A cache line takes {min(distances):.0f} to {max(distances):.0f} ns between the two")
     for facts in data["backends"].values():
         options = facts.get("build_options")
-        lines.append(f"{facts['spec']}: {facts['version']}" + (f" ({', '.join(f'{k}={v}' for k, v in options.items())})"
-                                                               if options else ""))
+        name = facts["spec"] if isinstance(facts["spec"], str) else ", ".join(facts["spec"])
+        lines.append(f"{name.partition(':')[0]}: {facts['version']}" + (
+            f"; {options['buildtype']}, {options['compiler']}, `{options['flags']}`" if options else ""))
     return lines
 
 
