@@ -18,7 +18,8 @@ import statistics
 import subprocess
 import sys
 
-import compare
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from bench import backends, cli, machine, measure as bench, rows as bench_rows  # noqa: E402
 
 IDLE_MIN = 0.02  # of the guests' time; with less, they are the limit
 LAYOUTS = ("split", "packed")
@@ -65,7 +66,7 @@ def margin(differences):
 
 def code_alone():
     """What bench_control says, for the record beside the whole path."""
-    program = compare.program_path("bench_control")
+    program = machine.program_path("bench_control")
     done = subprocess.run([program, "--json"], capture_output=True, text=True, timeout=120,
                           check=True)
     return json.loads(done.stdout)
@@ -94,10 +95,9 @@ def measure_pair(which, name, pair, cpus, *, duration_s, warmup_s, quiet_wait_s,
     common, feature, _ = ROWS[name]
     reports = {}
     for on in (False, True) if pair % 2 else (True, False):
-        complaints = compare.await_quiet(cpus.pair, quiet_wait_s)
-        if complaints and not noisy:
-            raise compare.NotPossible("the machine is not quiet (--noisy measures anyway): " + ", ".join(complaints))
-        report = compare.run_once(which, [*common, *(feature if on else [])], cpus, duration_s, warmup_s)
+        complaints = machine.quiet(cpus, quiet_wait_s, noisy)
+        report = bench.run_once(which, bench_rows.Row(name, "a feature of the control queue", tuple(common)), cpus,
+                                duration_s=duration_s, warmup_s=warmup_s, more=feature if on else ())
         report["noise"] = complaints
         check(report, on)
         reports[on] = report
@@ -110,7 +110,7 @@ def summary(name, runs):
     off, on = ([cycles(report) for report in runs[key]] for key in ("off", "on"))
     differences = [b - a for a, b in zip(off, on)]
     return {
-        "off": compare.spread(off), "on": compare.spread(on), "difference": compare.spread(differences),
+        "off": bench.spread(off), "on": bench.spread(on), "difference": bench.spread(differences),
         "margin": margin(differences), "budget": budget, "unit": "TSC cycles a frame",
         "tsc_hz": statistics.median(report["tsc_hz"] for report in runs["on"]),
         "guest_idle_share": {key: statistics.median(r["guest_idle_share"] for r in runs[key]) for key in runs},
@@ -127,14 +127,14 @@ def measure(which, names, cpus, *, pairs, duration_s, warmup_s=0.5, quiet_wait_s
         while len(runs["on"]) < pairs:
             both = measure_pair(which, name, len(runs["on"]) + 1, cpus, duration_s=duration_s, warmup_s=warmup_s,
                                 quiet_wait_s=quiet_wait_s, noisy=noisy, say=say)
-            if compare.same_distance(both) or noisy:
+            if bench.same_distance(both) or noisy:
                 runs["off"].append(both[0])
                 runs["on"].append(both[1])
                 continue
             discarded.append(both)
             say(f"{name}: the CPUs moved in this pair; once more")
             if len(discarded) > 2 * pairs:
-                raise compare.NotPossible("the distance of the two CPUs never stays the same for the time of two runs")
+                raise machine.NotPossible("the distance of the two CPUs never stays the same for the time of two runs")
         result[name] = {**summary(name, runs), "runs": runs, "discarded": discarded}
     return result
 
@@ -155,28 +155,29 @@ def table(result):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n\n", maxsplit=1)[0], epilog="rows: " + " ".join(ROWS))
-    parser.add_argument("--vnicd", type=lambda path: compare.backend("vnicd:" + path), metavar="BINARY",
+    parser.add_argument("--vnicd", type=lambda path: backends.backend("vnicd:" + path), metavar="BINARY",
                         default="", help="the program to measure ($VNICD, or build/app/vnicd)")
     parser.add_argument("--row", action="append", metavar="REGEX",
                         help="the rows whose name it matches, again for more (the first six)")
-    compare.add_run_options(parser, pairs=6, pairs_of="runs with and without, per row", duration_s=1.5, warmup_s=0.3,
-                            output="perf-control.json")
+    cli.add_run_options(parser, pairs=6, pairs_of="runs with and without, per row", duration_s=1.5, warmup_s=0.3,
+                        output="perf-control.json")
     args = parser.parse_args()
     names = [n for n in ROWS if any(re.search(r, n) for r in args.row)] if args.row else STANDARD
     if not names:
         parser.error("no row matches; there are: " + " ".join(ROWS))
+    cli.end_cleanly()
     try:
-        cpus = compare.Cpus(args.cpus)
-        compare.nullguest_path()
-        with compare.hugepages(args.reserve):
+        cpus = machine.Cpus(args.cpus)
+        machine.nullguest_path()
+        with machine.hugepages(args.reserve, args.vnicd.HUGEPAGES):
             code = code_alone()
             result = measure(args.vnicd, names, cpus, pairs=args.pairs, duration_s=args.duration, warmup_s=args.warmup,
                              quiet_wait_s=args.quiet_wait, noisy=args.noisy,
                              say=lambda s: print(s, file=sys.stderr, flush=True))
-    except compare.NotPossible as error:
+    except machine.NotPossible as error:
         sys.exit(f"control_cost.py: {error}")
     pathlib.Path(args.output).write_text(json.dumps(
-        {**compare.facts(cpus), "vnicd": args.vnicd.version(), "code": code, "rows": result}, indent=1) + "\n")
+        {**machine.facts(cpus), "vnicd": args.vnicd.version(), "code": code, "rows": result}, indent=1) + "\n")
     print(table(result))
     for name, figures in code["rows"].items():
         print(f"{name:30}  code alone: {figures['cost']:5.1f}")

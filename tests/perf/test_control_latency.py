@@ -23,10 +23,11 @@ import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "hostile")]
+sys.path[:0] = [str(HERE), str(HERE.parent / "lib"), str(HERE.parent / "hostile")]
 import invariants  # noqa: E402
 import rawfe as fe  # noqa: E402
 import vnictest  # noqa: E402
+from bench import machine  # noqa: E402
 
 LIMIT_US = 1000
 COMMANDS = [
@@ -59,12 +60,11 @@ def others_busy(seconds, pids):
     return max(0.0, (total() - own() - began) / seconds)
 
 
-def nullguest(vnicd):
-    for place in (os.environ.get("NULLGUEST"),
-                  pathlib.Path(vnictest.VNICD).resolve().parents[1] / "tests/perf/nullguest"):
-        if place and os.access(place, os.X_OK):
-            return str(place)
-    raise unittest.SkipTest("no nullguest")
+def nullguest():
+    try:
+        return machine.nullguest_path()
+    except machine.NotPossible as why:
+        raise unittest.SkipTest(str(why)) from why
 
 
 class Stage:
@@ -92,7 +92,7 @@ class Stage:
                                     features=invariants.CONTROL_FEATURES)
         if load == "guests":
             self.load = subprocess.Popen(
-                [nullguest(self.vnicd), "--socket", self.vnicd.sock("v0"), "--socket", self.vnicd.sock("v1"),
+                [nullguest(), "--socket", self.vnicd.sock("v0"), "--socket", self.vnicd.sock("v1"),
                  "--duration", "600", "--cpu", str(self.cpu)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
             time.sleep(2)
         self.rates = []

@@ -14,7 +14,7 @@ import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import compare  # noqa: E402
+from bench import machine  # noqa: E402
 import pcapfile  # noqa: E402
 import vnictest  # noqa: E402
 
@@ -28,8 +28,8 @@ DIRTY_PAGES = 256 * 2112 // 4096 + 2
 class NullGuest(unittest.TestCase):
     def setUp(self):
         try:
-            self.program = compare.nullguest_path()
-        except compare.NotPossible as why:
+            self.program = machine.nullguest_path()
+        except machine.NotPossible as why:
             self.fail(str(why))
 
     def vnicd(self, ports, mode="io"):

@@ -3,7 +3,7 @@
 """The speed that is promised: as fast as the usual back-end, with one forwarding core, and what the features of the
 control queue may cost.
 
-Short, so it says little about how much faster; compare.py is for that. Skipped where it can't be measured: no
+Short, so it says little about how much faster; vnic-bench is for that. Skipped where it can't be measured: no
 hugepages, one CPU, or other programs running. What the features' code takes is measured always.
 """
 import json
@@ -16,9 +16,9 @@ import sys
 import unittest
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import compare  # noqa: E402
 import control_cost  # noqa: E402
-import vnictest  # noqa: E402
+from bench import backends, machine, measure, report, rows  # noqa: E402
+from bench.machine import vnictest  # noqa: E402
 
 PAIRS = 3
 MORE_PAIRS = 8  # when three pairs leave a doubt; then all of them count
@@ -50,22 +50,20 @@ class GuestToGuest(unittest.TestCase):
 
     def measure(self, workload, pairs):
         """{"a": [report..], "b": [report..]}: vnicd's runs and testpmd's."""
-        ours, peer = compare.backend("vnicd"), compare.backend("testpmd")
+        row = rows.ROWS[workload]
         try:
-            cpus = compare.Cpus()
-            with compare.hugepages(reserve=os.geteuid() == 0):
-                result = compare.compare(ours, peer, [workload], cpus, pairs=pairs, duration_s=DURATION_S,
-                                         quiet_wait_s=QUIET_WAIT_S, say=lambda s: print(s, file=sys.stderr))
-        except compare.NotPossible as why:
+            plan = measure.Plan(machine.Cpus(), pairs=pairs, duration_s=DURATION_S, quiet_wait_s=QUIET_WAIT_S,
+                                reserve=os.geteuid() == 0, say=lambda s: print(s, file=sys.stderr))
+            result = measure.measure_row(row, measure.sides_of(row, backends.backend("vnicd")), plan)
+        except machine.NotPossible as why:
             self.skipTest(str(why))
-        row = result[workload]
-        print(compare.table(ours, peer, result), file=sys.stderr)
-        for run in row["runs"]["a"]:
+        print(report.table({workload: result}), file=sys.stderr)
+        for run in result["runs"]["a"]:
             self.assertIsNot(run["conserved"], False,
                              f"{run['missing']} frames missing, vnicd counted {run['backend_drops']} as dropped")
             for name, flow in run["whole_run"].items():
                 self.assertEqual((flow["duplicated"], flow["reordered"], flow["foreign"]), (0, 0, 0), name)
-        return row["runs"]
+        return result["runs"]
 
     def test_split_64(self):
         self.at_least_as_fast("64-split-256")
@@ -79,7 +77,7 @@ class ControlFeatureCode(unittest.TestCase):
     so that other programs hardly matter; three processes, because memory lands elsewhere each time."""
 
     def within_budget(self, row):
-        program = compare.program_path("bench_control")
+        program = machine.program_path("bench_control")
         costs = {f"{row}-{layout}": [] for layout in control_cost.LAYOUTS}
         for _ in range(BENCH_RUNS):
             done = subprocess.run([program, "--json", "--row", row], capture_output=True, text=True, timeout=120,
@@ -128,12 +126,12 @@ class ControlFeaturePath(unittest.TestCase):
 
     def measure(self, row):
         try:
-            cpus = compare.Cpus()
-            with compare.hugepages(reserve=os.geteuid() == 0):
-                result = control_cost.measure(compare.backend("vnicd"), [row], cpus, pairs=COST_PAIRS,
+            cpus, vnicd = machine.Cpus(), backends.backend("vnicd")
+            with machine.hugepages(os.geteuid() == 0, vnicd.HUGEPAGES):
+                result = control_cost.measure(vnicd, [row], cpus, pairs=COST_PAIRS,
                                               duration_s=COST_DURATION_S, quiet_wait_s=QUIET_WAIT_S,
                                               say=lambda s: print(s, file=sys.stderr))
-        except compare.NotPossible as why:
+        except machine.NotPossible as why:
             self.skipTest(str(why))
         print(control_cost.table(result), file=sys.stderr)
         return result[row]["runs"]

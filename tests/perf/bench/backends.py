@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""What is measured: back-ends that are started fresh, serve guests' sockets, and say at the end what became of frames.
+
+Adding one is adding a class with KIND, and its name is known to the command line.
+"""
+import contextlib
+import dataclasses
+import json
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+
+from . import machine
+from .machine import NotPossible, RunFailed, vnictest
+
+BACKEND_MEM_MIB = 512
+READY_S = 20
+END_S = 10
+PORT_NAMES = "abcdefgh"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What a back-end is to be: its ports, and what it does between them, with one forwarding core."""
+    ports: tuple = ("guest", "guest")  # or "sink", "source": a NIC that swallows all, or has always more
+    mode: str = "io"  # or "switch": a learning bridge
+    queues: int = 1  # pairs that a guest may have
+    null_len: int = 64  # of frames that a source makes
+
+    @property
+    def n_guests(self):
+        return self.ports.count("guest")
+
+
+@dataclasses.dataclass
+class Account:
+    """What a back-end says of all frames since its start, by port; None where it says nothing."""
+    drops: int | None = None
+    rx: dict = dataclasses.field(default_factory=dict)  # from the port
+    tx: dict = dataclasses.field(default_factory=dict)
+
+
+class Backend:
+    KIND = ""
+    BINARY = ""
+    MISSING = "usertools/install-deps bench installs all peers"
+    HUGEPAGES = 320  # its memory, and what the guests need
+    GUEST_LISTENS = False  # who makes the socket
+    MODES = ("io",)
+    PORTS = ("guest",)
+
+    def __init__(self, spec, binary=None):
+        self.name = spec
+        self.binary = binary or self.BINARY
+
+    def check(self, stage):
+        """Whether this back-end can be that, as far as one knows before it is started."""
+        if not shutil.which(self.binary):
+            raise NotPossible(f"no {self.binary}: {self.MISSING}")
+        if stage.mode not in self.MODES:
+            raise NotPossible(f"{self.name} has no mode {stage.mode} here")
+        for kind in stage.ports:
+            if kind not in self.PORTS:
+                raise NotPossible(f"{self.name} has no {kind} ports here")
+
+    def start(self, stage, cpus, run_dir, sockets):
+        """A Running back-end that has made its sockets, or will connect to them."""
+        raise NotImplementedError
+
+    def version(self):
+        return machine.debian_version(self.binary)
+
+    def facts(self):
+        return {"spec": self.name, "binary": self.binary, "version": self.version()}
+
+    @staticmethod
+    def eal(cpus):
+        return ["--lcores", f"0@{cpus.control},1@{cpus.forward}", "--no-pci", "--in-memory",
+                "--socket-mem", BACKEND_MEM_MIB]
+
+    @staticmethod
+    def null_vdev(i, kind, stage):
+        return ["--vdev", f"net_null{i},size={stage.null_len}" + (",no-rx=1" if kind == "sink" else "")]
+
+
+def await_line(proc, pattern):
+    """Until it says so. One that doesn't is ended."""
+    try:
+        proc.expect(pattern, READY_S)
+    except AssertionError as error:
+        proc.kill9()
+        raise RunFailed(str(error)) from error
+
+
+class Running:
+    """A started back-end: ended by stop(), which returns its Account, or by kill()."""
+
+    def __init__(self, proc, command):
+        self.proc = proc
+        self.command = [str(word) for word in command]
+
+    @property
+    def pid(self):
+        return self.proc.pid
+
+    def last_lines(self):
+        return "\n".join(self.proc.lines[-15:])
+
+    def stop(self):
+        self.proc.stop()
+        return Account()
+
+    def kill(self):
+        if self.proc.alive():
+            self.proc.kill9()
+
+
+# --- vnicd -----------------------------------------------------------------------------------------------------------
+
+class Vnicd(Backend):
+    KIND = "vnicd"
+    MISSING = "build it, or set VNICD"
+    MODES = ("io", "switch")
+    PORTS = ("guest", "sink", "source")
+
+    def __init__(self, spec, binary=None):
+        super().__init__(spec, binary or vnictest.VNICD)
+
+    def start(self, stage, cpus, run_dir, sockets):
+        args, eal, left = [], self.eal(cpus), list(sockets)
+        for i, kind in enumerate(stage.ports):
+            if kind == "guest":
+                queues = f",queues={stage.queues}" if stage.queues > 1 else ""
+                args += ["--port", f"{PORT_NAMES[i]}=vhost-user,path={left.pop(0)}{queues}"]
+            else:
+                eal += self.null_vdev(i, kind, stage)
+                args += ["--port", f"{PORT_NAMES[i]}=nic,dev=net_null{i}"]
+        command = [self.binary, *eal, "--", *args, "--forward-mode", stage.mode, "--json"]
+        proc = vnictest.Proc(command, name=self.name, env={"RUNTIME_DIRECTORY": run_dir})
+        await_line(proc, r"vnicd: ready")
+        return RunningVnicd(proc, command)
+
+    def version(self):
+        return machine.output_of(self.binary, "--version")
+
+    def facts(self):
+        return {**super().facts(), "build_options": machine.build_options(self.binary)}
+
+
+class RunningVnicd(Running):
+    def stop(self):
+        self.proc.stop()
+        finals = [line for line in self.proc.lines if line.startswith('{"')]
+        if not finals:
+            return Account()
+        ports = json.loads(finals[-1])["ports"]
+        return Account(drops=sum(n for port in ports.values() for n in port["drops"].values()),
+                       rx={name: port["rx_packets"] for name, port in ports.items()},
+                       tx={name: port["tx_packets"] for name, port in ports.items()})
+
+
+# --- testpmd with net_vhost ------------------------------------------------------------------------------------------
+
+class Testpmd(Backend):
+    KIND = "testpmd"
+    BINARY = "dpdk-testpmd"
+    PORTS = ("guest", "sink", "source")
+
+    def start(self, stage, cpus, run_dir, sockets):
+        command, left = [self.binary, *self.eal(cpus), "--no-telemetry"], list(sockets)
+        for i, kind in enumerate(stage.ports):
+            command += (["--vdev", f"net_vhost{i},iface={left.pop(0)},queues={stage.queues}"] if kind == "guest"
+                        else self.null_vdev(i, kind, stage))
+        command += ["--", "--nb-cores=1", "--forward-mode=io"]
+        if stage.queues > 1:
+            command += [f"--rxq={stage.queues}", f"--txq={stage.queues}"]
+        # Not interactive: it forwards at once and ends at a line on its standard input, which we keep open.
+        proc = vnictest.Proc(command, name=self.name)
+        await_line(proc, r"Checking link statuses|Press enter")
+        return RunningTestpmd(proc, command)
+
+
+class RunningTestpmd(Running):
+    def stop(self):
+        with contextlib.suppress(BrokenPipeError):
+            self.proc.send("")
+        try:
+            self.proc.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self.proc.stop()
+        return testpmd_account(self.proc.output)
+
+
+def testpmd_account(output):
+    """The Account of its forward statistics, the last ones that it printed."""
+    head, all_ports, tail = output.rpartition("statistics for all ports")
+    m = re.search(r"TX-dropped: (\d+)", tail)
+    account = Account(drops=int(m.group(1)) if all_ports and m else None)
+    ports = re.findall(r"Forward statistics for port (\d+) .*?RX-packets: (\d+).*?TX-packets: (\d+)", head, re.S)
+    for port, rx, tx in ports:
+        account.rx[PORT_NAMES[int(port)]] = int(rx)
+        account.tx[PORT_NAMES[int(port)]] = int(tx)
+    return account
+
+
+# --- Open vSwitch with DPDK ------------------------------------------------------------------------------------------
+
+class Ovs(Backend):
+    """A private database and switch in the run directory; nothing of an installed one is touched. The bridge is as it
+    comes: one flow, action NORMAL. For mode io, a flow for each port instead."""
+    KIND = "ovs"
+    BINARY = "/usr/lib/openvswitch-switch-dpdk/ovs-vswitchd-dpdk"
+    SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
+    HUGEPAGES = 768
+    GUEST_LISTENS = True
+    MODES = ("io", "switch")
+
+    def check(self, stage):
+        super().check(stage)
+        for tool in ("ovsdb-tool", "ovsdb-server", "ovs-vsctl", "ovs-ofctl"):
+            if not shutil.which(tool):
+                raise NotPossible(f"no {tool}: {self.MISSING}")
+
+    def version(self):
+        said = machine.output_of(self.binary, "--version").splitlines()
+        return machine.debian_version(self.binary) + (f" ({said[0]}, {said[-1]})" if len(said) > 1 else "")
+
+    def start(self, stage, cpus, run_dir, sockets):
+        env = dict.fromkeys(("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR"), run_dir)
+        remote = f"unix:{run_dir}/db.sock"
+        self.tool(env, "ovsdb-tool", "create", f"{run_dir}/conf.db", self.SCHEMA)
+        database = vnictest.Proc(["ovsdb-server", f"{run_dir}/conf.db", f"--remote=p{remote}",
+                                  f"--unixctl={run_dir}/db.ctl"], name="ovsdb-server", env=env)
+        running = None
+        try:
+            vsctl = ["ovs-vsctl", f"--db={remote}", "--timeout=20"]
+            self.tool(env, *vsctl, "--retry", "--no-wait", "init")
+            self.tool(env, *vsctl, "--no-wait", "set", "Open_vSwitch", ".", "other_config:dpdk-init=true",
+                      f"other_config:dpdk-socket-mem={BACKEND_MEM_MIB}",
+                      f"other_config:dpdk-lcore-mask={1 << cpus.control:#x}",
+                      f"other_config:pmd-cpu-mask={1 << cpus.forward:#x}",
+                      'other_config:dpdk-extra="--no-pci --in-memory"')
+            command = [self.binary, remote, f"--unixctl={run_dir}/switch.ctl"]
+            running = RunningOvs(vnictest.Proc(command, name=self.name, env=env), command, database)
+            self.tool(env, *vsctl, "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
+            for name, path in zip(PORT_NAMES, sockets):
+                self.tool(env, *vsctl, "add-port", "br0", name, "--", "set", "Interface", name,
+                          "type=dpdkvhostuserclient", f"options:vhost-server-path={path}")
+            if stage.mode == "io":
+                if len(sockets) != 2:
+                    raise NotPossible("ovs: io between two guests only")
+                flows = "in_port=a,actions=output:b\nin_port=b,actions=output:a\n"
+                path = pathlib.Path(run_dir, "flows")
+                path.write_text(flows)
+                self.tool(env, "ovs-ofctl", "--names", "replace-flows", f"unix:{run_dir}/br0.mgmt", path)
+            return running
+        except BaseException:
+            (running.kill if running else database.kill9)()
+            raise
+
+    @staticmethod
+    def tool(env, *args):
+        done = subprocess.run([str(a) for a in args], env=dict(os.environ, **env), capture_output=True, text=True,
+                              timeout=60, check=False)
+        if done.returncode:
+            raise RunFailed(f"{' '.join(map(str, args))}: {done.stderr.strip() or done.stdout.strip()}")
+
+
+class RunningOvs(Running):
+    """Its counters are fetched every few seconds and forgotten when a guest goes, so it has no Account."""
+
+    def __init__(self, proc, command, database):
+        super().__init__(proc, command)
+        self.database = database
+
+    def stop(self):
+        try:
+            self.proc.stop()
+        finally:
+            self.database.stop()
+        return Account()
+
+    def kill(self):
+        for proc in (self.proc, self.database):
+            if proc.alive():
+                proc.kill9()
+
+
+KINDS = {cls.KIND: cls for cls in (Vnicd, Testpmd, Ovs)}
+SPECS = ", ".join(f"{kind}[:PATH]" for kind in KINDS)
+
+
+def backend(spec):
+    """vnicd, vnicd:/path, testpmd:/path and so on: what KINDS has. ValueError for others."""
+    kind, _, path = spec.partition(":")
+    if kind not in KINDS:
+        raise ValueError(f"{spec}: must be one of {SPECS}")
+    return KINDS[kind](spec, path or None)
