@@ -144,9 +144,13 @@ to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_
 	}
 }
 
+/*
+ * As many of n frames as there are plain buffers for, in order. *ret_odd: the next frame or buffer is not for us;
+ * without that, and with less than n sent, there are no more buffers.
+ */
 TEMPLATE uint16_t
-vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
-		    struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
+to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+	       struct rte_mbuf *const *pkts, uint16_t n, bool *ret_odd, const uint32_t traits)
 {
 	const struct plain_wish wish = {
 		.flags = VRING_DESC_F_WRITE, .len_min = conf->hdr_len, .len_max = UINT32_MAX};
@@ -155,9 +159,12 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	uint32_t written[VIRTQ_FETCH_MAX] __rte_aligned(64);
 	struct virtq_plain plain;
 	int n_plain = virtq_fetch_plain(vq, conf, &wish, &plain, n, traits);
-	uint16_t n_sent = 0;
+	uint16_t n_sent;
 	uint64_t bytes = 0;
 
+	*ret_odd = n_plain == PLAIN_ODD;
+	if (unlikely(n_plain <= 0))
+		return 0;
 	/* Have the first lines of the buffers on their way, to be written, before the first is. */
 	for (int i = 0; i < n_plain; i++) {
 		if (to_guest_header_apart(plain.va[i], hdr_len)) {
@@ -170,8 +177,10 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	}
 	if (n_plain == VIRTQ_FETCH_MAX)
 		virtq_prefetch_next(vq, conf, virtq_cursor_after(vq, conf, VIRTQ_FETCH_MAX, traits), traits);
-	if (likely(n_plain > 0))
-		n_sent = to_guest_fitting(pkts, &plain, conf, (uint16_t)n_plain, written);
+	n_sent = to_guest_fitting(pkts, &plain, conf, (uint16_t)n_plain, written);
+	*ret_odd = n_sent < n_plain;
+	if (unlikely(n_sent == 0))
+		return 0;
 	for (uint16_t i = 0; i < n_sent; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
 
@@ -180,16 +189,31 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		if (traits & TRAIT_LOG)
 			gmem_log_mark(conf->log, gmem_cache_gpa(&conf->hot, plain.va[i]), written[i]);
 	}
-	if (likely(n_sent)) {
-		virtq_retire_plain(vq, conf, &plain, written, n_sent, traits);
-		virtq_publish(vq, conf, traits);
-		virtq_notify(vq, conf, n_sent);
-		port_queue->stats.tx_packets += n_sent;
-		port_queue->stats.tx_bytes += bytes;
-	}
-	if (unlikely(n_sent < n))
-		n_sent = (uint16_t)(n_sent + vnet_to_guest_generic(queue, conf, port_queue, pkts + n_sent,
-								   (uint16_t)(n - n_sent)));
+	virtq_retire_plain(vq, conf, &plain, written, n_sent, traits);
+	virtq_publish(vq, conf, traits);
+	virtq_notify(vq, conf, n_sent);
+	port_queue->stats.tx_packets += n_sent;
+	port_queue->stats.tx_bytes += bytes;
+	return n_sent;
+}
+
+TEMPLATE uint16_t
+vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+		    struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
+{
+	bool odd;
+	uint16_t n_sent = to_guest_plain(queue, conf, port_queue, pkts, n, &odd, traits);
+
+	/* The ring's end was in the way, or the driver made more available meanwhile. */
+	if (unlikely(n_sent && n_sent < n && !odd))
+		n_sent = (uint16_t)(n_sent + to_guest_plain(queue, conf, port_queue, pkts + n_sent,
+							    (uint16_t)(n - n_sent), &odd, traits));
+	if (likely(n_sent == n))
+		return n;
+	if (odd)
+		return (uint16_t)(n_sent + vnet_to_guest_generic(queue, conf, port_queue, pkts + n_sent,
+								 (uint16_t)(n - n_sent)));
+	port_queue->stats.drops[DROP_NO_BUFFER] += n - n_sent;
 	return n_sent;
 }
 
