@@ -246,3 +246,20 @@ flow_digest_odd(const struct rte_mbuf *pkt, uint32_t *ret_digest)
 	}
 	return true;
 }
+
+uint32_t
+flow_digests(flow_groups_fn groups, struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_digests[])
+{
+	uint32_t known = groups ? groups(pkts, n, ret_digests) : 0;
+
+	if (likely(known == (uint32_t)((1ull << n) - 1)))
+		return known;
+	for (uint16_t i = 0; i < n; i++) {
+		if (known >> i & 1)
+			continue;
+		ret_digests[i] = 0;
+		if (likely(flow_digest(pkts[i], &ret_digests[i])))
+			known |= 1u << i;
+	}
+	return known;
+}
