@@ -190,10 +190,12 @@ flow_digest(const struct rte_mbuf *pkt, uint32_t *ret_digest)
 }
 
 /*
- * Of n frames, those in groups that the CPU has a short cut for: their digests are written, and a bit is set
- * for each in what is returned. The others are left as they were.
+ * Of n frames, those that the CPU has a short cut for: a bit is set for each in what is returned, their
+ * digests are written (0 of those that are not IP), and *ret_known has a bit for each of them that is IP.
+ * What is written of the others means nothing.
  */
-typedef uint32_t (*flow_groups_fn)(struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_digests[]);
+typedef uint32_t (*flow_groups_fn)(struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_digests[],
+				   uint32_t *ret_known);
 
 /*
  * flow_digest() of n (1 .. 32) frames; a bit is set for each that is IP, the digests of others are 0.

@@ -60,6 +60,8 @@ vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const
 	uint32_t digests[PORT_BURST];
 	uint32_t todo = flow_digests(flows->way->groups, pkts, n, digests);
 
+	if (todo == 0)
+		return;
 	/* Without a store in the common case the line stays in the caches of all who read it. */
 	todo &= flows->way->changed(flows->entries, digests, n, pair);
 	for (; unlikely(todo); todo &= todo - 1) {

@@ -24,34 +24,42 @@ flow_group_digest(__m512i a, __m512i b, __m512i salt)
 	return _mm512_cvtepi64_epi32(_mm512_srli_epi64(digest, 32));
 }
 
-static inline bool
-flow_group(struct rte_mbuf *const *pkts, uint32_t ret_digests[FLOW_GROUP])
+/* The digests of those that are plain, 0 for the others. */
+static inline void
+flow_group_digests(const struct flow_group *group, uint32_t ret_digests[FLOW_GROUP])
 {
 	/* Of a tuple: source and its port, destination and its port, each in a qword. */
 	const __m512i ends =
 		_mm512_broadcast_i32x4(_mm_setr_epi8(0, 1, 2, 3, 8, 9, -1, -1, 4, 5, 6, 7, 10, 11, -1, -1));
-	const uint8_t *frames[FLOW_GROUP];
 	__m512i even, odd, salt;
-	uint8_t tcp;
 
-	if (unlikely(!flow_group_is_plain(pkts, frames, &tcp)))
-		return false;
-	even = _mm512_shuffle_epi8(flow_group_lanes(frames, 2, FLOW_GROUP_TUPLE_AT), ends);
-	odd = _mm512_shuffle_epi8(flow_group_lanes(frames + 1, 2, FLOW_GROUP_TUPLE_AT), ends);
-	salt = _mm512_mask_blend_epi64(tcp, _mm512_set1_epi64(FLOW_UDP), _mm512_set1_epi64(FLOW_TCP));
-	_mm256_storeu_si256((void *)ret_digests, flow_group_digest(_mm512_unpacklo_epi64(even, odd),
-								   _mm512_unpackhi_epi64(even, odd), salt));
-	return true;
+	even = _mm512_shuffle_epi8(flow_group_lanes(group->frames, 2, FLOW_GROUP_TUPLE_AT), ends);
+	odd = _mm512_shuffle_epi8(flow_group_lanes(group->frames + 1, 2, FLOW_GROUP_TUPLE_AT), ends);
+	salt = _mm512_mask_blend_epi64(group->tcp, _mm512_set1_epi64(FLOW_UDP), _mm512_set1_epi64(FLOW_TCP));
+	_mm256_storeu_si256((void *)ret_digests,
+			    _mm256_maskz_mov_epi32(
+				    group->plain, flow_group_digest(_mm512_unpacklo_epi64(even, odd),
+								    _mm512_unpackhi_epi64(even, odd), salt)));
 }
 
 static uint32_t
-flow_groups(struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_digests[])
+flow_groups(struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_digests[], uint32_t *ret_known)
 {
-	uint32_t done = 0;
+	uint32_t done = 0, known = 0;
 
-	for (unsigned int i = 0; i + FLOW_GROUP <= n; i += FLOW_GROUP)
-		if (likely(flow_group(pkts + i, ret_digests + i)))
-			done |= 0xffu << i;
+	for (unsigned int i = 0; i + FLOW_GROUP <= n; i += FLOW_GROUP) {
+		struct flow_group group;
+
+		if (unlikely(!flow_group_look(pkts + i, &group)))
+			continue;
+		if (likely(group.plain))
+			flow_group_digests(&group, ret_digests + i);
+		else
+			memset(ret_digests + i, 0, FLOW_GROUP * sizeof(ret_digests[0]));
+		known |= (uint32_t)group.plain << i;
+		done |= (uint32_t)(group.plain | group.no_ip) << i;
+	}
+	*ret_known = known;
 	return done;
 }
 

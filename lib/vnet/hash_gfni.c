@@ -72,16 +72,17 @@ static inline bool
 hash_group(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint32_t ret_values[],
 	   uint8_t ret_reports[])
 {
-	const uint8_t *frames[FLOW_GROUP];
-	uint8_t tcp;
+	struct flow_group group;
 
-	if (unlikely(!flow_group_is_plain(pkts, frames, &tcp)))
+	if (unlikely(!flow_group_look(pkts, &group) || group.plain != 0xff))
 		return false;
 	_mm256_storeu_si256((void *)ret_values,
-			    hash_lanes_sum(hash->matrices, flow_group_lanes(frames, 1, FLOW_GROUP_TUPLE_AT),
-					   flow_group_lanes(frames + 4, 1, FLOW_GROUP_TUPLE_AT)));
+			    hash_lanes_sum(hash->matrices,
+					   flow_group_lanes(group.frames, 1, FLOW_GROUP_TUPLE_AT),
+					   flow_group_lanes(group.frames + 4, 1, FLOW_GROUP_TUPLE_AT)));
 	_mm_storel_epi64((void *)ret_reports,
-			 _mm_mask_blend_epi8(tcp, _mm_set1_epi8((char)hash->plain_report[FLOW_PLAIN_UDP4]),
+			 _mm_mask_blend_epi8(group.tcp,
+					     _mm_set1_epi8((char)hash->plain_report[FLOW_PLAIN_UDP4]),
 					     _mm_set1_epi8((char)hash->plain_report[FLOW_PLAIN_TCP4])));
 	return true;
 }

@@ -111,7 +111,7 @@ steer_pick_by_flows(const struct steer *steer, const struct port *to, const stru
 	known = flow_digests(steer->groups, pkts, n, digests);
 	for (uint16_t i = 0; i < n; i++)
 		ret_pairs[i] = by_sender ? sender : (uint16_t)((uint64_t)digests[i] * n_active >> 32);
-	if (likely(steer->flows != NULL))
+	if (likely(known && steer->flows))
 		vnet_flows_find(steer->flows, digests, n, n_active, ret_pairs);
 	if (likely(known == (uint32_t)((1ull << n) - 1)))
 		return;
