@@ -7,9 +7,15 @@
 #include <rte_pause.h>
 #include <rte_rcu_qsbr.h>
 
+#include "poll.h"
 #include "port.h"
 
-enum { WORKER_CLOCK_TURNS = 256 }; /* turns between two looks at the clock */
+enum {
+	WORKER_CLOCK_TURNS = 256, /* turns between two looks at the clock */
+	/* Idle turns before the worker slows down for its CPU's sibling: a pause costs a lone frame some 50
+	   ns. */
+	WORKER_PAUSE_TURNS = 1024,
+};
 
 /*
  * The seconds of loop_now_ms(). Not from the TSC, whose calibration is off by seconds a day; the coarse clock
@@ -25,14 +31,15 @@ clock_now_s(void)
 }
 
 static inline unsigned int
-worker_take(struct fwd_worker *fwd, const struct fwd_plan *plan, const struct fwd_worker_plan *own)
+worker_take(struct fwd_worker *fwd, const struct fwd_plan *plan, const struct fwd_worker_plan *own,
+	    const struct poll *poll)
 {
 	const struct fwd_mode *mode = plan->mode;
 	struct rte_mbuf *pkts[PORT_BURST];
 	unsigned int n_frames = 0;
 
-	for (unsigned int i = 0; i < own->n_queues; i++) {
-		struct port_queue *queue = own->queues[i];
+	for (unsigned int i = 0; i < poll->n; i++) {
+		struct port_queue *queue = own->queues[poll->turn[i]];
 		uint16_t n = queue->rx(queue, pkts, PORT_BURST);
 
 		if (n) {
@@ -47,16 +54,20 @@ worker_take(struct fwd_worker *fwd, const struct fwd_plan *plan, const struct fw
 }
 
 static inline void
-worker_serve(const struct fwd_worker_plan *own)
+worker_serve_queue(struct port_queue *queue)
 {
-	unsigned int n = own->n_queues + own->n_leaving;
+	if (queue->service)
+		queue->service(queue);
+}
 
-	for (unsigned int i = 0; i < n; i++) {
-		struct port_queue *queue = own->queues[i];
-
-		if (queue->service)
-			queue->service(queue);
-	}
+/* Pairs that were sent to but not visited can wait for their visit (poll.h). */
+static inline void
+worker_serve(const struct fwd_worker_plan *own, const struct poll *poll)
+{
+	for (unsigned int i = 0; i < poll->n; i++)
+		worker_serve_queue(own->queues[poll->turn[i]]);
+	for (unsigned int i = 0; i < own->n_leaving; i++)
+		worker_serve_queue(own->queues[own->n_queues + i]);
 }
 
 int
@@ -67,6 +78,8 @@ worker_main(void *arg)
 	struct worker_counters *counters = worker->counters;
 	struct fwd_worker *fwd = worker->fwd;
 	unsigned int idx = fwd->idx;
+	struct poll poll = {0};
+	unsigned int n_idle_turns = 0;
 	int order;
 
 	/* Registered by the control thread before it launched us; online from here to the end. */
@@ -80,16 +93,19 @@ worker_main(void *arg)
 		unsigned int n_frames = 0;
 
 		fwd->plan = plan;
+		poll_begin(&poll, plan, own);
 		if (likely(order == WORKER_RUN))
-			n_frames = worker_take(fwd, plan, own);
+			n_frames = worker_take(fwd, plan, own, &poll);
 		n_frames += fwd_handoff_drain(fwd);
-		worker_serve(own);
+		worker_serve(own, &poll);
+		poll_end(&poll, own);
 		rte_rcu_qsbr_quiescent(shared->rcu, idx);
 
 		counters->busy_turns += n_frames != 0;
 		if (++counters->turns % WORKER_CLOCK_TURNS == 0)
 			fwd->now_s = clock_now_s();
-		if (n_frames == 0)
+		n_idle_turns = n_frames ? 0 : n_idle_turns + 1;
+		if (n_idle_turns > WORKER_PAUSE_TURNS)
 			rte_pause();
 	}
 	fwd->plan = NULL;

@@ -2,8 +2,9 @@
 /*
  * worker: the poll loop of one worker lcore.
  *
- * A turn takes frames from every queue pair that the worker owns and forwards them, delivers what other
- * workers handed over, and serves the pairs that ask for it. No lock, no system call, no allocation.
+ * A turn takes frames from the queue pairs that the worker owns and forwards them, delivers what other
+ * workers handed over, and serves the pairs. Pairs that have had nothing to do for a while are visited in
+ * some turns only (poll.h). No lock, no system call, no allocation.
  */
 #ifndef VNICD_WORKER_H
 #define VNICD_WORKER_H

@@ -25,6 +25,9 @@ enum {
 
 /* Published to workers; nothing in it changes after that, but the ports' own state. */
 struct fwd_plan {
+	/* Never the same again, as its address may be: what a worker remembers of a plan is void with
+	 * another. */
+	uint64_t serial;
 	const struct fwd_mode *mode;
 	void *mode_state; /* from mode->open; outlives plans */
 	uint16_t n_ports;

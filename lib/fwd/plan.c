@@ -81,6 +81,7 @@ struct fwd_plan *
 fwd_plan_build(const struct fwd_mode *mode, void *mode_state, struct port *const ports[],
 	       unsigned int n_ports, struct port *leaving, unsigned int n_workers, struct diag *diag)
 {
+	static uint64_t serial; /* of the latest plan; the control thread's */
 	struct fwd_plan *plan;
 
 	if (n_workers < 1 || n_workers > FWD_WORKERS_MAX || n_ports > PORT_MAX) {
@@ -93,6 +94,7 @@ fwd_plan_build(const struct fwd_mode *mode, void *mode_state, struct port *const
 		diag_set(diag, -ENOMEM, NULL, "plan: no memory");
 		return NULL;
 	}
+	plan->serial = ++serial;
 	plan->mode = mode;
 	plan->mode_state = mode_state;
 	plan->n_workers = (uint16_t)n_workers;

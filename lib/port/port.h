@@ -76,7 +76,11 @@ typedef uint16_t (*port_tx_fn)(struct port_queue *queue, struct rte_mbuf **pkts,
  * Called by the owner when queue->lent is set, which it clears.
  */
 typedef void (*port_done_fn)(struct port_queue *queue);
-/* Called once per turn of the owner's poll loop, after all rx and tx of that turn; NULL when not needed. */
+/*
+ * Called at the end of turns of the owner's poll loop, after all rx and tx of that turn: of each turn while
+ * frames come from the pair or are sent to it, and of dozens more; of every few turns otherwise, as rx is.
+ * NULL when not needed.
+ */
 typedef void (*port_service_fn)(struct port_queue *queue);
 
 struct port_queue {

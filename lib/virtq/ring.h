@@ -114,6 +114,16 @@ virtq_fetch_plain(struct virtq *vq, const struct virtq_conf *conf, const struct 
 	return split_fetch_plain(vq, conf, wish, plain, n);
 }
 
+/* The same without asking the driver for more than is known already: for looking ahead. */
+TEMPLATE int
+virtq_peek_plain(struct virtq *vq, const struct virtq_conf *conf, const struct plain_wish *wish,
+		 struct virtq_plain *plain, uint16_t n, const uint32_t traits)
+{
+	if (!(traits & TRAIT_PACKED) && (uint16_t)(vq->avail_seen - vq->avail.idx) < n)
+		return PLAIN_NONE;
+	return virtq_fetch_plain(vq, conf, wish, plain, n, traits);
+}
+
 TEMPLATE void
 split_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_plain *plain,
 		   const uint32_t written[], uint16_t n)
@@ -192,16 +202,17 @@ TEMPLATE void
 virtq_prefetch_next(const struct virtq *vq, const struct virtq_conf *conf, struct virtq_cursor at,
 		    const uint32_t traits)
 {
-	if (traits & TRAIT_PACKED)
-	{
+	if (traits & TRAIT_PACKED) {
 		/* only when the farthest is there already */
 		uint32_t far = at.idx + VIRTQ_FETCH_MAX - 1;
 		bool wrap = at.wrap;
-		if (far >= conf->size) { far -= conf->size; wrap = !wrap; }
+		if (far >= conf->size) {
+			far -= conf->size;
+			wrap = !wrap;
+		}
 		if (packed_is_available(packed_load_word(&conf->ring[far]).flags, wrap))
 			packed_prefetch(conf, at.idx, VIRTQ_FETCH_MAX);
-	}
-	else if (vq->avail_seen != at.idx)
+	} else if (vq->avail_seen != at.idx)
 		prefetch_read(&conf->avail->ring[at.idx & conf->mask]);
 }
 

@@ -232,6 +232,19 @@ flow_parse(const struct rte_mbuf *pkt, struct flow *ret_flow)
 	}
 }
 
+/* Where all frames are of some other protocol, a look at the type is all that it takes. */
+static inline bool
+flow_is_surely_no_ip(const struct rte_mbuf *pkt)
+{
+	rte_be16_t type;
+
+	if (rte_pktmbuf_data_len(pkt) < RTE_ETHER_HDR_LEN)
+		return false;
+	memcpy(&type, rte_pktmbuf_mtod_offset(pkt, const uint8_t *, 2 * RTE_ETHER_ADDR_LEN), sizeof(type));
+	return type != RTE_BE16(RTE_ETHER_TYPE_IPV4) && type != RTE_BE16(RTE_ETHER_TYPE_IPV6) &&
+	       type != RTE_BE16(RTE_ETHER_TYPE_VLAN) && type != RTE_BE16(RTE_ETHER_TYPE_QINQ);
+}
+
 bool
 flow_digest_odd(const struct rte_mbuf *pkt, uint32_t *ret_digest)
 {
@@ -239,6 +252,8 @@ flow_digest_odd(const struct rte_mbuf *pkt, uint32_t *ret_digest)
 	uint32_t addrs[2];
 	uint16_t ports[2];
 
+	if (flow_is_surely_no_ip(pkt))
+		return false;
 	flow_parse(pkt, &flow);
 	if (flow.ip == FLOW_NOT_IP)
 		return false;
@@ -253,4 +268,21 @@ flow_digest_odd(const struct rte_mbuf *pkt, uint32_t *ret_digest)
 					       flow_digest_end_v6(flow.dst, ports[1]), flow.l4);
 	}
 	return true;
+}
+
+uint32_t
+flow_digests(flow_groups_fn groups, struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_digests[])
+{
+	uint32_t known = 0, todo = (uint32_t)((1ull << n) - 1);
+
+	if (groups)
+		todo &= ~groups(pkts, n, ret_digests, &known);
+	for (; unlikely(todo); todo &= todo - 1) {
+		unsigned int i = (unsigned int)__builtin_ctz(todo);
+
+		ret_digests[i] = 0;
+		if (likely(flow_digest(pkts[i], &ret_digests[i])))
+			known |= 1u << i;
+	}
+	return known;
 }

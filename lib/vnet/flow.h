@@ -136,16 +136,20 @@ flow_plain(const struct rte_mbuf *pkt, const uint8_t **ret_tuple)
  */
 bool flow_digest_odd(const struct rte_mbuf *pkt, uint32_t *ret_digest);
 
+#define FLOW_DIGEST_FIRST 0x9e3779b97f4a7c15ull
+#define FLOW_DIGEST_SECOND 0xd6e8feb86659fd93ull
+#define FLOW_DIGEST_THIRD 0xa0761d6478bd642full
+
 /* The two ends of a flow, each a number, to one. The order of the ends does not count. */
 static inline uint32_t
 flow_digest_ends(uint64_t a, uint64_t b, uint64_t salt)
 {
-	uint64_t digest = (RTE_MIN(a, b) ^ salt) * 0x9e3779b97f4a7c15ull;
+	uint64_t digest = (RTE_MIN(a, b) ^ salt) * FLOW_DIGEST_FIRST;
 
 	digest ^= digest >> 32;
-	digest = (digest + RTE_MAX(a, b)) * 0xd6e8feb86659fd93ull;
+	digest = (digest + RTE_MAX(a, b)) * FLOW_DIGEST_SECOND;
 	digest ^= digest >> 29;
-	digest *= 0xa0761d6478bd642full;
+	digest *= FLOW_DIGEST_THIRD;
 	return (uint32_t)(digest >> 32);
 }
 
@@ -184,5 +188,20 @@ flow_digest(const struct rte_mbuf *pkt, uint32_t *ret_digest)
 				       plain == FLOW_PLAIN_TCP6 ? FLOW_TCP : FLOW_UDP);
 	return true;
 }
+
+/*
+ * Of n frames, those that the CPU has a short cut for: a bit is set for each in what is returned, their
+ * digests are written (0 of those that are not IP), and *ret_known has a bit for each of them that is IP.
+ * What is written of the others means nothing.
+ */
+typedef uint32_t (*flow_groups_fn)(struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_digests[],
+				   uint32_t *ret_known);
+
+/*
+ * flow_digest() of n (1 .. 32) frames; a bit is set for each that is IP, the digests of others are 0.
+ * `groups` is that of a way (flows.h), or NULL; the result is the same.
+ */
+uint32_t flow_digests(flow_groups_fn groups, struct rte_mbuf *const *pkts, uint16_t n,
+		      uint32_t ret_digests[]);
 
 #endif

@@ -13,6 +13,7 @@
 #include <rte_thash_gfni.h>
 
 #ifdef RTE_THASH_GFNI_DEFINED
+#include "flow_group.h"
 
 /* rte_thash_gfni_bulk() only reads tuples; its parameter does not say so. */
 static void
@@ -30,56 +31,6 @@ hash_gfni_bulk_v6(const struct vnet_hash *hash, const uint8_t *const tuples[], u
 }
 
 /* --- eight plain IPv4 frames --- */
-
-enum {
-	HASH_GROUP = 8,
-	HASH_TYPE_AT = 2 * RTE_ETHER_ADDR_LEN, /* 16 bytes from here on have all that is to be checked */
-	HASH_TUPLE_AT = RTE_ETHER_HDR_LEN + 12,
-	/* Shorter ones, which only UDP can be, take the long way. Both loads are within it. */
-	HASH_GROUP_LEN = RTE_ETHER_HDR_LEN + FLOW_IPV4_LEN + FLOW_TCP_LEN,
-	HASH_LANES_PROTO = 0x4444, /* in four lanes of four dwords */
-	HASH_LANES_ALL = 0xffff,
-};
-
-/* Bytes HASH_TYPE_AT .. + 15 of a frame: type, version and words, TOS, length, id, fragment, TTL, protocol.
- */
-#define HASH_LANE(type, words, tos, len, id, fragment, ttl, proto)                                           \
-	_mm_setr_epi8((char)((type) >> 8), (char)(type), (char)(words), (char)(tos), (char)((len) >> 8),     \
-		      (char)(len), (char)((id) >> 8), (char)(id), (char)((fragment) >> 8), (char)(fragment), \
-		      (char)(ttl), (char)(proto), 0, 0, 0, 0)
-
-static inline __m512i
-hash_lanes(const uint8_t *const frames[4], unsigned int at)
-{
-	__m512i lanes = _mm512_castsi128_si512(_mm_loadu_si128((const void *)(frames[0] + at)));
-
-	lanes = _mm512_inserti32x4(lanes, _mm_loadu_si128((const void *)(frames[1] + at)), 1);
-	lanes = _mm512_inserti32x4(lanes, _mm_loadu_si128((const void *)(frames[2] + at)), 2);
-	return _mm512_inserti32x4(lanes, _mm_loadu_si128((const void *)(frames[3] + at)), 3);
-}
-
-/* Four frames: all are plain IPv4 with TCP or UDP, and the set bits are those with TCP. */
-static inline bool
-hash_lanes_are_plain(__m512i lanes, uint32_t *ret_tcp)
-{
-	const __m512i mask = _mm512_broadcast_i32x4(HASH_LANE(0xffff, 0xff, 0, 0, 0, 0x3fff, 0, 0xff));
-	const __m512i tcp =
-		_mm512_broadcast_i32x4(HASH_LANE(RTE_ETHER_TYPE_IPV4, 0x45, 0, 0, 0, 0, 0, FLOW_PROTO_TCP));
-	const __m512i udp =
-		_mm512_broadcast_i32x4(HASH_LANE(RTE_ETHER_TYPE_IPV4, 0x45, 0, 0, 0, 0, 0, FLOW_PROTO_UDP));
-	/* The length, as a number, to the dword that has the protocol. */
-	const __m512i length_at = _mm512_broadcast_i32x4(
-		_mm_setr_epi8(-1, -1, -1, -1, -1, -1, -1, -1, 5, 4, -1, -1, -1, -1, -1, -1));
-	__m512i checked = _mm512_and_si512(lanes, mask);
-	__mmask16 is_tcp = _mm512_cmpeq_epi32_mask(checked, tcp);
-	__mmask16 is_udp = _mm512_cmpeq_epi32_mask(checked, udp);
-	__m512i needed = _mm512_mask_blend_epi32(is_tcp, _mm512_set1_epi32(FLOW_IPV4_LEN + FLOW_UDP_LEN),
-						 _mm512_set1_epi32(FLOW_IPV4_LEN + FLOW_TCP_LEN));
-	__mmask16 is_long = _mm512_cmpge_epu32_mask(_mm512_shuffle_epi8(lanes, length_at), needed);
-
-	*ret_tcp = _pext_u32(is_tcp, HASH_LANES_PROTO);
-	return (is_tcp | is_udp) == HASH_LANES_ALL && (is_long & HASH_LANES_PROTO) == HASH_LANES_PROTO;
-}
 
 /*
  * Eight tuples, each in a lane of a or b. Turned round, so that qword j has byte j of all of them; multiplied
@@ -121,22 +72,16 @@ static inline bool
 hash_group(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint32_t ret_values[],
 	   uint8_t ret_reports[])
 {
-	const uint8_t *frames[HASH_GROUP];
-	uint32_t tcp[2];
+	struct flow_group group;
 
-	for (unsigned int i = 0; i < HASH_GROUP; i++) {
-		if (unlikely(rte_pktmbuf_data_len(pkts[i]) < HASH_GROUP_LEN))
-			return false;
-		frames[i] = rte_pktmbuf_mtod(pkts[i], const uint8_t *);
-	}
-	if (unlikely(!hash_lanes_are_plain(hash_lanes(frames, HASH_TYPE_AT), &tcp[0]) ||
-		     !hash_lanes_are_plain(hash_lanes(frames + 4, HASH_TYPE_AT), &tcp[1])))
+	if (unlikely(!flow_group_look(pkts, &group) || group.plain != 0xff))
 		return false;
 	_mm256_storeu_si256((void *)ret_values,
-			    hash_lanes_sum(hash->matrices, hash_lanes(frames, HASH_TUPLE_AT),
-					   hash_lanes(frames + 4, HASH_TUPLE_AT)));
+			    hash_lanes_sum(hash->matrices,
+					   flow_group_lanes(group.frames, 1, FLOW_GROUP_TUPLE_AT),
+					   flow_group_lanes(group.frames + 4, 1, FLOW_GROUP_TUPLE_AT)));
 	_mm_storel_epi64((void *)ret_reports,
-			 _mm_mask_blend_epi8((__mmask16)(tcp[0] | tcp[1] << 4),
+			 _mm_mask_blend_epi8(group.tcp,
 					     _mm_set1_epi8((char)hash->plain_report[FLOW_PLAIN_UDP4]),
 					     _mm_set1_epi8((char)hash->plain_report[FLOW_PLAIN_TCP4])));
 	return true;
@@ -148,7 +93,7 @@ hash_groups(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint16_t
 {
 	uint32_t done = 0;
 
-	for (unsigned int i = 0; i + HASH_GROUP <= n; i += HASH_GROUP)
+	for (unsigned int i = 0; i + FLOW_GROUP <= n; i += FLOW_GROUP)
 		if (likely(hash_group(hash, pkts + i, ret_values + i, ret_reports + i)))
 			done |= 0xffu << i;
 	return done;

@@ -14,73 +14,15 @@
 #include <string.h>
 
 #include "flow.h"
+#include "flows.h"
 #include "hash.h"
-
-/* --- flows --- */
-
-enum {
-	FLOWS_SIZE = 4096, /* entries: 16 KiB */
-	FLOWS_PAIR_MASK = FLOWS_SIZE - 1,
-};
-
-static_assert((FLOWS_SIZE & FLOWS_PAIR_MASK) == 0 && (int)PORT_QUEUES_MAX < (int)FLOWS_SIZE,
-	      "an entry: the digest's high bits, and where its low bits were, the pair + 1");
-
-/*
- * Direct mapped by the digest's low bits: a flow that meets another one's entry takes it over. 0: empty.
- * Written by the owners of the guest's transmitqs, read by all that send to it: relaxed, for each entry says
- * all there is to say, and an old one was right a moment ago.
- */
-struct vnet_flows {
-	_Atomic uint32_t entries[FLOWS_SIZE];
-};
-
-struct vnet_flows *
-vnet_flows_new(void)
-{
-	return calloc(1, sizeof(struct vnet_flows));
-}
-
-void
-vnet_flows_free(struct vnet_flows *flows)
-{
-	free(flows);
-}
-
-void
-vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n)
-{
-	for (uint16_t i = 0; i < n; i++) {
-		_Atomic uint32_t *at;
-		uint32_t digest, entry;
-
-		if (unlikely(!flow_digest(pkts[i], &digest)))
-			continue;
-		at = &flows->entries[digest % FLOWS_SIZE];
-		entry = (digest & ~(uint32_t)FLOWS_PAIR_MASK) | (pair + 1u);
-		/* Without a store in the common case the line stays in the caches of all who read it. */
-		if (atomic_load_explicit(at, memory_order_relaxed) != entry)
-			atomic_store_explicit(at, entry, memory_order_relaxed);
-	}
-}
-
-/* Where the flow was last sent from, when that is below n_pairs; -1: not known. */
-static inline int
-flows_find(const struct vnet_flows *flows, uint32_t digest, uint16_t n_pairs)
-{
-	uint32_t entry = atomic_load_explicit(&flows->entries[digest % FLOWS_SIZE], memory_order_relaxed);
-	uint32_t pair = (entry & FLOWS_PAIR_MASK) - 1;
-
-	return (entry ^ digest) < FLOWS_SIZE && pair < n_pairs ? (int)pair : -1;
-}
-
-/* --- steering --- */
 
 /* Immutable when published. */
 struct steer {
 	struct port_steer port;
 	struct vnet_hash *hash;         /* ours; NULL: frames get none */
 	const struct vnet_flows *flows; /* the device's; NULL: none are learnt */
+	flow_groups_fn groups;          /* for flow_digests() */
 	uint16_t unclassified_queue, table_mask;
 	uint16_t table[SETTINGS_RSS_TABLE_MAX];
 };
@@ -160,25 +102,21 @@ steer_pick_by_flows(const struct steer *steer, const struct port *to, const stru
 	uint16_t n_active = atomic_load_explicit(&to->n_active, memory_order_relaxed);
 	bool by_sender = atomic_load_explicit(&from->port->n_active, memory_order_relaxed) >= n_active;
 	uint16_t sender = from->idx < n_active ? from->idx : from->idx % n_active;
+	uint32_t digests[PORT_BURST], known;
 
 	if (n_active == 1) {
 		memset(ret_pairs, 0, n * sizeof(ret_pairs[0]));
 		return;
 	}
-	for (uint16_t i = 0; i < n; i++) {
-		uint32_t digest;
-		int pair = -1;
-
-		ret_pairs[i] = sender;
-		if (unlikely(!flow_digest(pkts[i], &digest)))
-			continue;
-		if (likely(steer->flows))
-			pair = flows_find(steer->flows, digest, n_active);
-		if (pair >= 0)
-			ret_pairs[i] = (uint16_t)pair;
-		else if (!by_sender)
-			ret_pairs[i] = (uint16_t)((uint64_t)digest * n_active >> 32);
-	}
+	known = flow_digests(steer->groups, pkts, n, digests);
+	for (uint16_t i = 0; i < n; i++)
+		ret_pairs[i] = by_sender ? sender : (uint16_t)((uint64_t)digests[i] * n_active >> 32);
+	if (likely(known && steer->flows))
+		vnet_flows_find(steer->flows, digests, n, n_active, ret_pairs);
+	if (likely(known == (uint32_t)((1ull << n) - 1)))
+		return;
+	for (uint16_t i = 0; i < n; i++)
+		ret_pairs[i] = known >> i & 1 ? ret_pairs[i] : sender;
 }
 
 static void
@@ -248,6 +186,7 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 	} else {
 		steer->port.pick = report == STEER_REPORT ? steer_by_flows_with_hash : steer_by_flows;
 		steer->flows = flows;
+		steer->groups = flows_way_best()->groups;
 	}
 	*ret_steer = &steer->port;
 	return 0;

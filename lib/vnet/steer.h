@@ -21,16 +21,9 @@
 
 #include <rte_mbuf.h>
 
+#include "flows.h"
 #include "port.h"
 #include "settings.h"
-
-struct vnet_flows;
-
-/* Where flows from the guest are learnt; shared by all pairs, written by their owners without order. */
-struct vnet_flows *vnet_flows_new(void);        /* NULL: out of memory */
-void vnet_flows_free(struct vnet_flows *flows); /* accepts NULL */
-/* Worker: frames that the guest sent on transmitq `pair`. */
-void vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n);
 
 enum steer_report { STEER_NO_REPORT, STEER_REPORT }; /* HASH_REPORT */
 

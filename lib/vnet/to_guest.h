@@ -144,9 +144,26 @@ to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_
 	}
 }
 
+enum { TO_GUEST_SHORT = 8 }; /* frames */
+
+/* Have the first lines of the buffers on their way, to be written, before the first is. */
+static inline void
+to_guest_prefetch(const struct virtq_plain *plain, uint16_t n, uint32_t hdr_len)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		if (to_guest_header_apart(plain->va[i], hdr_len)) {
+			prefetch_read(plain->va[i]);
+			prefetch_write(plain->va[i] + hdr_len);
+		} else {
+			prefetch_write(plain->va[i]);
+			prefetch_write(plain->va[i] + RTE_CACHE_LINE_SIZE);
+		}
+	}
+}
+
 /*
- * As many of n frames as there are plain buffers for, in order. *ret_odd: the next frame or buffer is not for us;
- * without that, and with less than n sent, there are no more buffers.
+ * As many of n frames as there are plain buffers for, in order. *ret_odd: the next frame or buffer is not for
+ * us; without that, and with less than n sent, there are no more buffers.
  */
 TEMPLATE uint16_t
 to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
@@ -165,16 +182,7 @@ to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct p
 	*ret_odd = n_plain == PLAIN_ODD;
 	if (unlikely(n_plain <= 0))
 		return 0;
-	/* Have the first lines of the buffers on their way, to be written, before the first is. */
-	for (int i = 0; i < n_plain; i++) {
-		if (to_guest_header_apart(plain.va[i], hdr_len)) {
-			prefetch_read(plain.va[i]);
-			prefetch_write(plain.va[i] + hdr_len);
-		} else {
-			prefetch_write(plain.va[i]);
-			prefetch_write(plain.va[i] + RTE_CACHE_LINE_SIZE);
-		}
-	}
+	to_guest_prefetch(&plain, (uint16_t)n_plain, hdr_len);
 	if (n_plain == VIRTQ_FETCH_MAX)
 		virtq_prefetch_next(vq, conf, virtq_cursor_after(vq, conf, VIRTQ_FETCH_MAX, traits), traits);
 	n_sent = to_guest_fitting(pkts, &plain, conf, (uint16_t)n_plain, written);
@@ -194,6 +202,15 @@ to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct p
 	virtq_notify(vq, conf, n_sent);
 	port_queue->stats.tx_packets += n_sent;
 	port_queue->stats.tx_bytes += bytes;
+	/*
+	 * After a short burst there is time, and the next one is likely to be as short: its buffers' lines
+	 * can be here before its frames are.
+	 */
+	if (n_sent <= TO_GUEST_SHORT) {
+		n_plain = virtq_peek_plain(vq, conf, &wish, &plain, n_sent, traits);
+		if (n_plain > 0)
+			to_guest_prefetch(&plain, (uint16_t)n_plain, hdr_len);
+	}
 	return n_sent;
 }
 

@@ -44,6 +44,7 @@ enum {
 	BUFFER_LEN = 256,
 	BUFFER_STRIDE = 320,
 	TEMPLATES = 1024,
+	FLOWS_KNOWN = 64, /* few share a place of the table, where they take turns */
 	POOL_FRAMES = 1023,
 	MBUF_ROOM = RTE_PKTMBUF_HEADROOM + 128,
 	REPORT_UDP4 = 3,
@@ -55,12 +56,14 @@ enum feature {
 	RSS_PAIRS = 1 << 1, /* the table names two pairs in turns, not one */
 	FILTER = 1 << 2,
 	HASH_REPORT = 1 << 3,
+	FLOWS = 1 << 4, /* two pairs, frames go where their flow was sent from */
 };
 
 /* What is timed. */
 enum timed {
 	TIMED_SEND,   /* fwd_send(), down to the published ring */
 	TIMED_PICK,   /* the steering's function alone */
+	TIMED_LEARN,  /* learning flows alone */
 	TIMED_FILTER, /* the filter's function alone */
 };
 
@@ -78,6 +81,8 @@ static const struct row rows[] = {
 	{"hash-report", TIMED_SEND, FRAME_UDP, 0, HASH_REPORT},
 	{"hash-report-with-rss", TIMED_SEND, FRAME_UDP, RSS, RSS | HASH_REPORT},
 	{"pick-alone", TIMED_PICK, FRAME_UDP, 0, RSS | RSS_PAIRS},
+	{"flows-pick-alone", TIMED_PICK, FRAME_UDP, 0, FLOWS},
+	{"flows-learn-alone", TIMED_LEARN, FRAME_UDP, 0, FLOWS},
 	{"filter-alone", TIMED_FILTER, FRAME_VLAN, 0, FILTER},
 };
 
@@ -90,6 +95,7 @@ struct rig {
 	struct port_queue queues[PAIRS_MAX];
 	struct port_steer *steer;
 	struct vnet_filter *filter;
+	struct vnet_flows *flows; /* NULL: none */
 	uint64_t buffers_gpa[PAIRS_MAX];
 	uint16_t hdr_len;
 	unsigned features;
@@ -224,7 +230,7 @@ rig_open(uint32_t traits, unsigned features)
 	struct rig *rig =
 		aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(sizeof(*rig), (size_t)RTE_CACHE_LINE_SIZE));
 	struct vnet_config config = {
-		.name = "bench", .n_pairs = features & RSS_PAIRS ? PAIRS_MAX : 1, .pool = pool};
+		.name = "bench", .n_pairs = features & (RSS_PAIRS | FLOWS) ? PAIRS_MAX : 1, .pool = pool};
 	uint64_t bits = FEATURE_MASK(VERSION_1) | FEATURE_MASK(NET_MRG_RXBUF);
 	static struct vnet_settings settings;
 	struct diag diag;
@@ -236,23 +242,29 @@ rig_open(uint32_t traits, unsigned features)
 	MUST(vnet_init(&rig->dev, &config) == 0, "no device");
 	bits |= (traits & TRAIT_PACKED ? FEATURE_MASK(RING_PACKED) : 0) |
 		(features ? FEATURE_MASK(NET_CTRL_VQ) : 0) | (features & RSS ? FEATURE_MASK(NET_RSS) : 0) |
+		(features & FLOWS ? FEATURE_MASK(NET_MQ) : 0) |
 		(features & FILTER ? FEATURE_MASK(NET_CTRL_RX) | FEATURE_MASK(NET_CTRL_VLAN) : 0) |
 		(features & HASH_REPORT ? FEATURE_MASK(NET_HASH_REPORT) : 0);
 	MUST(vdev_set_features(&rig->dev.vdev, bits, &diag) == 0, "features 0x%lx are not to be had", bits);
 	settings_fill(rig, &settings);
+	if (features & FLOWS) {
+		rig->flows = vnet_flows_new();
+		MUST(rig->flows, "out of memory");
+	}
 	MUST(vnet_steer_build(&settings, config.n_pairs,
-			      features & HASH_REPORT ? STEER_REPORT : STEER_NO_REPORT, NULL,
+			      features & HASH_REPORT ? STEER_REPORT : STEER_NO_REPORT, rig->flows,
 			      &rig->steer) == 0,
 	     "no steering");
 	MUST(vnet_filter_build(&settings, features & FILTER ? FILTER_VLANS_BY_MAP : FILTER_VLANS_IGNORED,
 			       &rig->filter) == 0,
 	     "no filter");
-	MUST(!rig->steer == !(features & (RSS | HASH_REPORT)), "steering is there only without its features");
+	MUST(!rig->steer == !(features & (RSS | HASH_REPORT | FLOWS)),
+	     "steering is there only without its features");
 	MUST(!rig->filter == !(features & FILTER), "a filter is there only without its feature");
 	rig->port = (struct port){.name = "to",
 				  .id = 1,
 				  .n_queues = config.n_pairs,
-				  .n_active = 1,
+				  .n_active = features & FLOWS ? PAIRS_MAX : 1,
 				  .steer = rig->steer,
 				  .queues = rig->queues};
 	for (unsigned pair = 0; pair < config.n_pairs; pair++)
@@ -269,6 +281,7 @@ rig_close(struct rig *rig)
 	}
 	vnet_steer_free(rig->steer);
 	vnet_filter_free(rig->filter);
+	vnet_flows_free(rig->flows);
 	vnet_fini(&rig->dev);
 	driver_mem_close(&rig->mem);
 	free(rig);
@@ -283,17 +296,19 @@ templates_make(enum frame_kind kind)
 		frame_build(kind, i, templates[i], FRAME_LEN);
 }
 
+/* Flows to learn are met again and again; anything else is new each time. */
 static void
-frames_make(enum frame_kind kind, struct rte_mbuf *pkts[PASS_FRAMES])
+frames_make(enum frame_kind kind, unsigned features, struct rte_mbuf *pkts[PASS_FRAMES])
 {
 	uint32_t ports_off = frame_ports_off(kind);
 
 	MUST(rte_pktmbuf_alloc_bulk(pool, pkts, PASS_FRAMES) == 0, "a frame was not freed");
 	for (unsigned i = 0; i < PASS_FRAMES; i++) {
 		uint8_t *frame = rte_pktmbuf_mtod(pkts[i], uint8_t *);
-		uint32_t ports = scatter();
+		uint32_t template = scatter() % (features & FLOWS ? FLOWS_KNOWN : TEMPLATES);
+		uint32_t ports = features & FLOWS ? template : scatter();
 
-		memcpy(frame, templates[scatter() % TEMPLATES], FRAME_LEN);
+		memcpy(frame, templates[template], FRAME_LEN);
 		memcpy(frame + ports_off, &ports, sizeof(ports));
 		pkts[i]->pkt_len = FRAME_LEN;
 		pkts[i]->data_len = FRAME_LEN;
@@ -336,6 +351,11 @@ pass_timed(struct rig *rig, enum timed timed, struct rte_mbuf *pkts[PASS_FRAMES]
 						 pairs + i);
 			n = (uint16_t)(n + BURST);
 			break;
+		case TIMED_LEARN:
+			if (rig->flows)
+				vnet_flows_learn(rig->flows, 0, pkts + i, BURST);
+			n = (uint16_t)(n + BURST);
+			break;
 		case TIMED_FILTER:
 			n = (uint16_t)(n + (rig->filter ? vnet_filter_burst(rig->filter, pkts + i, BURST)
 							: BURST));
@@ -354,7 +374,7 @@ pass(struct rig *rig, const struct row *row)
 	unsigned n_unhashed;
 	uint64_t tsc;
 
-	frames_make(row->frames, pkts);
+	frames_make(row->frames, row->on, pkts);
 	memcpy(given, pkts, sizeof(given));
 	tsc = pass_timed(rig, row->timed, pkts, pairs, &n);
 	MUST(n == PASS_FRAMES, "%s: %u of %u frames were let in", row->name, n, PASS_FRAMES);
@@ -376,6 +396,25 @@ pass(struct rig *rig, const struct row *row)
 	return tsc;
 }
 
+/* Half of the flows were sent on pair 1. */
+static void
+rig_learn(struct rig *rig, const struct row *row)
+{
+	for (unsigned i = 0; i < 16 * TEMPLATES; i += PASS_FRAMES) {
+		struct rte_mbuf *pkts[PASS_FRAMES];
+
+		frames_make(row->frames, row->on, pkts);
+		for (unsigned k = 0; k < PASS_FRAMES; k++) {
+			uint8_t low_port;
+
+			memcpy(&low_port,
+			       rte_pktmbuf_mtod_offset(pkts[k], uint8_t *, frame_ports_off(row->frames)), 1);
+			vnet_flows_learn(rig->flows, low_port % PAIRS_MAX, &pkts[k], 1);
+		}
+		rte_pktmbuf_free_bulk(pkts, PASS_FRAMES);
+	}
+}
+
 /* That the filter keeps strangers out, and that the table of two pairs is used: else nothing is measured. */
 static void
 rig_prove(struct rig *rig, const struct row *row)
@@ -383,7 +422,7 @@ rig_prove(struct rig *rig, const struct row *row)
 	unsigned n_wanted = rig->features & FILTER ? BURST / 4 : BURST, n, n_unhashed;
 	struct rte_mbuf *pkts[PASS_FRAMES];
 
-	frames_make(row->frames, pkts);
+	frames_make(row->frames, row->on, pkts);
 	if (rig->features & FILTER) {
 		for (unsigned i = 0; i < BURST; i += 2)
 			rte_pktmbuf_mtod(pkts[i], uint8_t *)[5] ^= 0x55; /* another address */
@@ -392,7 +431,7 @@ rig_prove(struct rig *rig, const struct row *row)
 	}
 	fwd_send(&worker, &from_queue, &rig->port, pkts, BURST);
 	rte_pktmbuf_free_bulk(pkts + BURST, PASS_FRAMES - BURST);
-	if (rig->features & RSS_PAIRS)
+	if (rig->features & (RSS_PAIRS | FLOWS))
 		MUST(rig->queues[0].stats.tx_packets && rig->queues[1].stats.tx_packets,
 		     "%s: all frames went to one pair", row->name);
 	n = rig_reap(rig, &n_unhashed);
@@ -444,6 +483,8 @@ row_measure(const struct row *row, uint32_t traits, unsigned n_rounds, struct fi
 	struct rig *off = rig_open(traits, row->off), *on = rig_open(traits, row->on);
 
 	templates_make(row->frames);
+	if (on->flows)
+		rig_learn(on, row);
 	rig_prove(off, row);
 	rig_prove(on, row);
 	figures->n = n_rounds;

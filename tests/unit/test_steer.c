@@ -1337,6 +1337,17 @@ test_c117_collisions(void **state)
 	/* A flow moves when the guest moves it. */
 	vnet_flows_learn(flows, 4, &pkt, 1);
 	assert_int_equal(pick_one(steer, flow_new(i, true)), 4);
+	/* What is no flow takes nobody's place. */
+	for (i = 0, first = 1; first % 4096; i++) {
+		segments_reset();
+		assert_true(i < 100000);
+		assert_true(flow_digest(flow_new(i, false), &first));
+	}
+	pkt = flow_new(i - 1, false);
+	vnet_flows_learn(flows, 5, &pkt, 1);
+	pkt = arp_new();
+	vnet_flows_learn(flows, 1, &pkt, 1);
+	assert_int_equal(pick_one(steer, flow_new(i - 1, true)), 5);
 	vnet_steer_free(steer);
 	vnet_flows_free(flows);
 }
@@ -1442,6 +1453,177 @@ test_hash_report_with_flows(void **state)
 	vnet_flows_free(flows);
 }
 
+/* Plain frames and others, whole and cut, true and lying. */
+static struct rte_mbuf *
+any_frame(unsigned int share_of_odd)
+{
+	struct frame frame;
+	uint8_t *ip = frame.bytes;
+
+	shape(rnd(20) < share_of_odd ? rnd(N_SHAPES) : rnd(2), &frame);
+	ip += frame.ip;
+	ip[12 + rnd(12)] ^= (uint8_t)(1 + rnd(3));
+	if (rnd(20) < share_of_odd) {
+		static const uint8_t fields[] = {0, 2, 3, 6, 7, 9};
+
+		ip[fields[rnd(RTE_DIM(fields))]] ^= (uint8_t)(1 << rnd(8));
+	}
+	if (rnd(20) < share_of_odd) {
+		static const uint16_t types[] = {0x0800, 0x86dd, 0x8100, 0x88a8, 0x0806, 0x0008, 0xdd86};
+		rte_be16_t type = rte_cpu_to_be_16(types[rnd(RTE_DIM(types))]);
+
+		memcpy(frame.bytes + 12, &type, sizeof(type));
+	}
+	if (rnd(20) < share_of_odd)
+		frame.len = 14 + rnd(frame.len - 13);
+	else if (rnd(20) >= share_of_odd)
+		put_zeros(&frame, 18); /* padding, which the shortest frames of Ethernet have */
+	return pkt_new(frame.bytes, frame.len, rnd(20) < share_of_odd ? 14 + rnd(frame.len - 13) : frame.len,
+		       20);
+}
+
+/* The digest of each frame by itself is the measure. */
+static void
+test_digests_of_bursts(void **state)
+{
+	const flow_groups_fn ways[] = {NULL, flows_way_best()->groups};
+	unsigned int n_grouped = 0;
+
+	for (unsigned int round = 0; round < 20000; round++) {
+		struct rte_mbuf *pkts[PORT_BURST];
+		uint16_t n = (uint16_t)(rnd(2) ? PORT_BURST : 1 + rnd(PORT_BURST));
+		unsigned int share_of_odd = rnd(2) * rnd(20);
+
+		segments_reset();
+		for (uint16_t i = 0; i < n; i++)
+			pkts[i] = any_frame(share_of_odd);
+		for (unsigned int way = 0; way < RTE_DIM(ways); way++) {
+			uint32_t digests[PORT_BURST + 1], known;
+
+			digests[n] = 0xeeeeeeee;
+			known = flow_digests(ways[way], pkts, n, digests);
+			assert_int_equal((uint64_t)known >> n, 0);
+			for (uint16_t i = 0; i < n; i++) {
+				uint32_t digest = 0;
+
+				assert_int_equal(known >> i & 1, flow_digest(pkts[i], &digest));
+				assert_int_equal(digests[i], digest);
+			}
+			assert_int_equal(digests[n], 0xeeeeeeee);
+			if (ways[way])
+				n_grouped +=
+					(unsigned int)__builtin_popcount(ways[way](pkts, n, digests, &known));
+		}
+	}
+	/* The short cut is one: most plain frames take it. */
+	if (ways[1])
+		assert_true(n_grouped > 200000);
+}
+
+/*
+ * What a burst from `pair` did to the table: the place of each flow has it, or another one of the burst that
+ * belongs there; no other place has changed.
+ */
+static void
+expect_learnt(const struct vnet_flows *flows, uint32_t before[FLOWS_SIZE], uint16_t pair,
+	      struct rte_mbuf *const *pkts, uint16_t n)
+{
+	static bool is_place[FLOWS_SIZE];
+
+	memset(is_place, 0, sizeof(is_place));
+	for (uint16_t i = 0; i < n; i++) {
+		uint32_t digest, place, other, entry;
+		bool is_of_burst = false;
+
+		if (!flow_digest(pkts[i], &digest))
+			continue;
+		place = digest % FLOWS_SIZE;
+		entry = flows->entries[place];
+		is_place[place] = true;
+		for (uint16_t k = 0; k < n; k++)
+			is_of_burst |= flow_digest(pkts[k], &other) && other % FLOWS_SIZE == place &&
+				       entry == ((other & ~(FLOWS_SIZE - 1u)) | (pair + 1u));
+		assert_true(is_of_burst);
+	}
+	for (unsigned int place = 0; place < FLOWS_SIZE; place++) {
+		assert_true(is_place[place] || flows->entries[place] == before[place]);
+		before[place] = flows->entries[place];
+	}
+}
+
+/* Where the frame has to go, by the table. */
+static uint16_t
+expected_pair(const uint32_t entries[FLOWS_SIZE], const struct rte_mbuf *pkt, bool *ret_found)
+{
+	uint16_t n_from = from_port.n_active, n_to = to_port.n_active;
+	uint32_t digest, entry;
+
+	*ret_found = false;
+	if (!flow_digest(pkt, &digest))
+		return from.idx % n_to;
+	entry = entries[digest % FLOWS_SIZE];
+	*ret_found = entry / FLOWS_SIZE == digest / FLOWS_SIZE && entry % FLOWS_SIZE != 0 &&
+		     entry % FLOWS_SIZE - 1 < n_to;
+	if (*ret_found)
+		return (uint16_t)(entry % FLOWS_SIZE - 1);
+	return (uint16_t)(n_from < n_to ? (uint64_t)digest * n_to >> 32 : from.idx % n_to);
+}
+
+static void
+learn_and_pick(const struct flows_way *way)
+{
+	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_flows *flows = vnet_flows_new();
+	struct port_steer *steer = steer_make(&settings, 8, STEER_NO_REPORT, flows);
+	static uint32_t entries[FLOWS_SIZE];
+	unsigned int n_found = 0;
+
+	flows->way = way;
+	memset(entries, 0, sizeof(entries));
+	for (unsigned int round = 0; round < 10000; round++) {
+		uint16_t n = (uint16_t)(rnd(2) ? PORT_BURST : 1 + rnd(PORT_BURST)), pairs[PORT_BURST + 1];
+		uint16_t n_from = (uint16_t)(1 + rnd(8)), learnt = (uint16_t)rnd(8);
+		unsigned int share_of_odd = rnd(2) * rnd(20);
+		struct rte_mbuf *pkts[PORT_BURST];
+
+		ports_make(n_from, (uint16_t)(1 + rnd(8)));
+		from.idx = (uint16_t)rnd(n_from);
+		segments_reset();
+		for (uint16_t i = 0; i < n; i++) {
+			bool odd = rnd(20) < share_of_odd;
+
+			pkts[i] = rnd(4) ? flow_new(odd ? rnd(400) : 10 * rnd(40), rnd(2))
+				  : odd  ? arp_new()
+					 : any_frame(share_of_odd);
+		}
+		if (round % 3 == 0) {
+			vnet_flows_learn(flows, learnt, pkts, n);
+			expect_learnt(flows, entries, learnt, pkts, n);
+			continue;
+		}
+		pairs[n] = 0xeeee;
+		steer->pick(steer, &to_port, &from, pkts, n, pairs);
+		assert_int_equal(pairs[n], 0xeeee);
+		for (uint16_t i = 0; i < n; i++) {
+			bool is_found;
+
+			assert_int_equal(pairs[i], expected_pair(entries, pkts[i], &is_found));
+			n_found += is_found;
+		}
+	}
+	assert_true(n_found > 25000);
+	vnet_steer_free(steer);
+	vnet_flows_free(flows);
+}
+
+/* Bursts learnt and picked, each frame as if it came alone. */
+static void
+test_c117_bursts(void **state)
+{
+	learn_and_pick(&flows_way_portable);
+	learn_and_pick(flows_way_best());
+}
+
 int
 main(void)
 {
@@ -1461,6 +1643,8 @@ main(void)
 		cmocka_unit_test(test_c116_pairs_above_get_nothing),
 		cmocka_unit_test(test_c117_flows_come_back),
 		cmocka_unit_test(test_c117_collisions),
+		cmocka_unit_test(test_c117_bursts),
+		cmocka_unit_test(test_digests_of_bursts),
 		cmocka_unit_test(test_unknown_flows),
 		cmocka_unit_test(test_c119_unclassified_queue),
 		cmocka_unit_test(test_c120_target_is_kept),

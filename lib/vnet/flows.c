@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "flows.h"
+
+#include <stdlib.h>
+
+#include <rte_cpuflags.h>
+
+static uint32_t
+flows_changed(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests[], uint16_t n, uint16_t pair)
+{
+	uint32_t changed = 0;
+
+	for (uint16_t i = 0; i < n; i++)
+		changed |= flows_changed_one(entries, digests[i], pair) << i;
+	return changed;
+}
+
+static void
+flows_find(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests[], uint16_t n, uint16_t n_pairs,
+	   uint16_t ret_pairs[])
+{
+	for (uint16_t i = 0; i < n; i++)
+		flows_find_one(entries, digests[i], n_pairs, &ret_pairs[i]);
+}
+
+const struct flows_way flows_way_portable = {.changed = flows_changed, .find = flows_find};
+
+const struct flows_way *
+flows_way_best(void)
+{
+#ifdef RTE_ARCH_X86
+	if (flows_way_avx512 && rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512F) > 0 &&
+	    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512BW) > 0 &&
+	    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512DQ) > 0 &&
+	    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512VL) > 0)
+		return flows_way_avx512;
+#endif
+	return &flows_way_portable;
+}
+
+struct vnet_flows *
+vnet_flows_new(void)
+{
+	struct vnet_flows *flows = calloc(1, sizeof(*flows));
+
+	if (flows)
+		flows->way = flows_way_best();
+	return flows;
+}
+
+void
+vnet_flows_free(struct vnet_flows *flows)
+{
+	free(flows);
+}
+
+void
+vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n)
+{
+	uint32_t digests[PORT_BURST];
+	uint32_t todo = flow_digests(flows->way->groups, pkts, n, digests);
+
+	if (todo == 0)
+		return;
+	/* Without a store in the common case the line stays in the caches of all who read it. */
+	todo &= flows->way->changed(flows->entries, digests, n, pair);
+	for (; unlikely(todo); todo &= todo - 1) {
+		uint32_t digest = digests[__builtin_ctz(todo)];
+
+		atomic_store_explicit(&flows->entries[digest % FLOWS_SIZE], flows_entry(digest, pair),
+				      memory_order_relaxed);
+	}
+}
