@@ -164,6 +164,17 @@ from_guest_frame(const struct virtq_conf *conf, struct port_queue *port_queue, c
 	return true;
 }
 
+enum { FROM_GUEST_AHEAD = 16 }; /* frames */
+
+TEMPLATE void
+from_guest_prefetch(const struct virtq_plain *plain, uint16_t i, uint32_t hdr_len, const uint32_t traits)
+{
+	rte_prefetch0(plain->va[i] + hdr_len);
+	/* A header that is read may be in a line of its own, which is not prefetched otherwise. */
+	if (traits & TRAIT_OFFLOAD)
+		rte_prefetch0(plain->va[i]);
+}
+
 TEMPLATE uint16_t
 vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
 		      struct rte_mbuf **pkts, uint16_t n, const uint32_t traits)
@@ -184,13 +195,11 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 		return n_plain == PLAIN_NONE ? 0 : vnet_from_guest_generic(queue, conf, port_queue, pkts, n);
 	n_chains = (uint16_t)n_plain;
 
-	/* Have the frames on their way before the first is touched. */
-	for (uint16_t i = 0; i < n_chains; i++) {
-		rte_prefetch0(plain.va[i] + hdr_len);
-		/* A header that is read may be in a line of its own, which is not prefetched otherwise. */
-		if (traits & TRAIT_OFFLOAD)
-			rte_prefetch0(plain.va[i]);
-	}
+	/* Have as many frames on their way as a CPU can wait for at a time; the others follow while these are
+	 * copied.
+	 */
+	for (uint16_t i = 0; i < n_chains && i < FROM_GUEST_AHEAD; i++)
+		from_guest_prefetch(&plain, i, hdr_len, traits);
 	if (unlikely(rte_mempool_get_bulk(queue->pool, (void **)fresh, n_chains) < 0)) {
 		vq->no_mbuf++;
 		return 0;
@@ -200,6 +209,8 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	for (uint16_t i = 0; i < n_chains; i++) {
 		uint32_t len = plain.len[i] - hdr_len;
 
+		if (i + FROM_GUEST_AHEAD < n_chains)
+			from_guest_prefetch(&plain, (uint16_t)(i + FROM_GUEST_AHEAD), hdr_len, traits);
 		if (likely_true(from_guest_frame(conf, port_queue, plain.va[i], len, fresh[i], traits))) {
 			bytes += len;
 			pkts[n_pkts++] = fresh[i];

@@ -144,20 +144,21 @@ to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_
 	}
 }
 
-enum { TO_GUEST_SHORT = 8 }; /* frames */
+enum {
+	TO_GUEST_SHORT = 8,  /* frames */
+	TO_GUEST_AHEAD = 16, /* frames */
+};
 
-/* Have the first lines of the buffers on their way, to be written, before the first is. */
+/* Have the first lines of buffer i on their way, to be written. */
 static inline void
-to_guest_prefetch(const struct virtq_plain *plain, uint16_t n, uint32_t hdr_len)
+to_guest_prefetch(const struct virtq_plain *plain, uint16_t i, uint32_t hdr_len)
 {
-	for (uint16_t i = 0; i < n; i++) {
-		if (to_guest_header_apart(plain->va[i], hdr_len)) {
-			prefetch_read(plain->va[i]);
-			prefetch_write(plain->va[i] + hdr_len);
-		} else {
-			prefetch_write(plain->va[i]);
-			prefetch_write(plain->va[i] + RTE_CACHE_LINE_SIZE);
-		}
+	if (to_guest_header_apart(plain->va[i], hdr_len)) {
+		prefetch_read(plain->va[i]);
+		prefetch_write(plain->va[i] + hdr_len);
+	} else {
+		prefetch_write(plain->va[i]);
+		prefetch_write(plain->va[i] + RTE_CACHE_LINE_SIZE);
 	}
 }
 
@@ -182,7 +183,9 @@ to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct p
 	*ret_odd = n_plain == PLAIN_ODD;
 	if (unlikely(n_plain <= 0))
 		return 0;
-	to_guest_prefetch(&plain, (uint16_t)n_plain, hdr_len);
+	/* As in vnet_from_guest_burst(). */
+	for (uint16_t i = 0; i < n_plain && i < TO_GUEST_AHEAD; i++)
+		to_guest_prefetch(&plain, i, hdr_len);
 	if (n_plain == VIRTQ_FETCH_MAX)
 		virtq_prefetch_next(vq, conf, virtq_cursor_after(vq, conf, VIRTQ_FETCH_MAX, traits), traits);
 	n_sent = to_guest_fitting(pkts, &plain, conf, (uint16_t)n_plain, written);
@@ -192,6 +195,8 @@ to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct p
 	for (uint16_t i = 0; i < n_sent; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
 
+		if (i + TO_GUEST_AHEAD < n_sent)
+			to_guest_prefetch(&plain, (uint16_t)(i + TO_GUEST_AHEAD), hdr_len);
 		to_guest_frame(conf, pkt, plain.va[i], traits);
 		bytes += pkt->pkt_len;
 		if (traits & TRAIT_LOG)
@@ -208,8 +213,8 @@ to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct p
 	 */
 	if (n_sent <= TO_GUEST_SHORT) {
 		n_plain = virtq_peek_plain(vq, conf, &wish, &plain, n_sent, traits);
-		if (n_plain > 0)
-			to_guest_prefetch(&plain, (uint16_t)n_plain, hdr_len);
+		for (uint16_t i = 0; i < n_plain; i++)
+			to_guest_prefetch(&plain, i, hdr_len);
 	}
 	return n_sent;
 }
