@@ -114,16 +114,14 @@ switch_mac(const struct rte_ether_addr *addr)
 }
 
 /*
- * Two secrets, and the high half of the product folded into the low one: who does not know them can't choose
- * addresses that meet in one bucket. (A CRC would be as quick, but is linear: addresses that collide under
- * one seed do so under all.)
+ * The upper half of a product: each of its low bits hangs on all of the address. Who does not know the two
+ * secrets can't choose addresses that meet in one bucket. (A CRC would be as quick, but is linear: addresses
+ * that collide under one seed do so under all.)
  */
 static inline uint64_t
 switch_hash(const struct switch_state *state, uint64_t mac)
 {
-	unsigned __int128 product = (unsigned __int128)(mac ^ state->secrets[0]) * state->secrets[1];
-
-	return (uint64_t)(product >> 64) ^ (uint64_t)product;
+	return (uint64_t)((unsigned __int128)(mac ^ state->secrets[0]) * state->secrets[1] >> 64);
 }
 
 static inline struct switch_bucket *
