@@ -7,10 +7,23 @@
  *      --- event (address, port) over a ring --->  tick: writes the table, ages it
  *   look addresses up  <--------- table ---------  one writer
  *
- * Workers read the table (rte_hash, lock-free) through a small cache of their own, and store the time an
- * address was last seen into its entry. Every change of the table is followed by a new generation number; a
- * worker that sees one at the start of a burst empties its cache. An entry that leaves the table is used
- * again only after every worker has passed a quiescent state, so a cached pointer never outlives its entry.
+ * The table is an array of buckets, a cache line each. An address is one 64-bit word there, with its port,
+ * and beside it the time it was last seen:
+ *
+ *     bucket  | word 0 .. word 4 | last seen 0 .. 4 | passed |      word: address << 16 | port id + 1
+ *                                                                   0: free
+ *
+ * A look-up starts in the bucket that a hash of the address says, its home. An address whose home was full
+ * lives in one of the next buckets, and each bucket that it was carried past counts it in `passed`: a look-up
+ * goes on only where that is not 0, and never further than SWITCH_PROBES buckets.
+ *
+ * Workers keep no copy of the table and no pointer into it between bursts. They read each word once, and a
+ * word says all there is to say, so whatever control writes there meanwhile, a worker has an answer that was
+ * right a moment ago, or none, and then it floods. Workers write only the time an address was last seen, once
+ * a second; where control has just given the place to another address, that one was seen a moment ago too.
+ *
+ * What a worker has told the control thread it remembers, so as not to say it with each frame, until the
+ * table's generation changes: after every change of the table.
  *
  * An address is a 48-bit number here, first byte on the wire highest.
  */
@@ -23,60 +36,57 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_errno.h>
-#include <rte_hash.h>
-#include <rte_jhash.h>
+#include <rte_malloc.h>
 #include <rte_random.h>
 
 #include "fwd.h"
 #include "loop.h"
-#include "quiesce.h"
 
 enum {
-	SWITCH_EVENTS = 4096,  /* addresses waiting to be learnt; more are learnt when they are seen again */
-	SWITCH_CACHE_BITS = 7, /* slots of a worker's cache, each for sources and for destinations */
-	SWITCH_PREFETCH_AHEAD = 4, /* frames */
+	SWITCH_EVENTS = 4096, /* addresses waiting to be learnt; more are learnt when they are seen again */
+	SWITCH_TOLD = 512,    /* addresses that a worker remembers having told of; a power of two */
+	SWITCH_BUCKET_WORDS = 5, /* that fit into a cache line, with their times */
+	SWITCH_BUCKETS_MIN = 16,
+	/* With two addresses a bucket, on average, all of a full table find a place within so many buckets
+	 * but for one time in 10^9. */
+	SWITCH_PROBES = 16,
 };
 
 #define SWITCH_GROUP_BIT (UINT64_C(1) << 40)     /* multicast or broadcast address */
 #define SWITCH_RESERVED UINT64_C(0x0180c2000000) /* ..0f: not for bridges to forward (IEEE 802.1Q) */
 #define SWITCH_RESERVED_MASK UINT64_C(0xfffffffffff0)
+#define SWITCH_MAC_MASK (RTE_BIT64(48) - 1)
+#define SWITCH_PORT_MASK UINT64_C(0xffff) /* of a word */
 
-struct switch_entry {
-	uint64_t mac;                 /* written while no worker knows the entry */
-	_Atomic uint32_t last_seen_s; /* written by workers, and by control when it learns */
-	_Atomic uint16_t port_id;     /* written by control */
-	bool in_table;                /* control only */
-	int32_t position;             /* control only: of the key in the hash; valid in the dead list */
-	struct switch_entry *next;    /* control only: in the list of free or dead entries */
-};
+struct switch_bucket {
+	_Atomic uint64_t words[SWITCH_BUCKET_WORDS]; /* written by control */
+	_Atomic uint32_t
+		last_seen_s[SWITCH_BUCKET_WORDS]; /* written by workers, and by control when it learns */
+	_Atomic uint32_t n_passed;                /* written by control */
+} __rte_cache_aligned;
 
-/* What a worker remembers of one lookup. */
-struct switch_slot {
-	uint64_t key;               /* address | flags; 0: empty */
-	struct switch_entry *entry; /* NULL: not in the table */
-};
-#define SWITCH_SLOT_USED (UINT64_C(1) << 63)
-#define SWITCH_SLOT_TOLD (UINT64_C(1) << 62) /* an event for it is under way: don't send another */
+static_assert(sizeof(struct switch_bucket) == 64, "a look-up is one cache line");
+static_assert(PORT_MAX < 1 << 16, "a word and an event have 16 bits for the port id");
+static_assert(SWITCH_PROBES <= SWITCH_BUCKETS_MIN, "no look-up sees a bucket twice");
 
 struct switch_worker {
-	struct switch_slot sources[1 << SWITCH_CACHE_BITS];
-	struct switch_slot dests[1 << SWITCH_CACHE_BITS];
-	uint32_t generation; /* of the table that the slots were filled from */
+	uint64_t told[SWITCH_TOLD]; /* addresses, by hash; 0: free */
+	uint64_t generation;        /* of the table when they were told of */
 } __rte_cache_aligned;
 
 struct switch_state {
 	/* read by workers */
-	struct rte_hash *hash; /* address -> struct switch_entry */
+	struct switch_bucket *buckets; /* [bucket_mask + 1] */
+	uint64_t bucket_mask;
+	uint64_t secrets[2];
 	struct rte_ring *events;
-	_Atomic uint32_t
+	_Atomic uint64_t
 		generation; /* written by control (release, after the change), read by workers (acquire) */
 	_Atomic bool full;  /* written by control: there is no use in telling of new addresses */
 
 	/* control only */
-	struct switch_entry *entries __rte_cache_aligned; /* [n_entries] */
-	struct switch_entry *free_list, *dead_list;
-	uint32_t n_entries, n_known;
+	uint32_t n_entries __rte_cache_aligned; /* addresses that may be known */
+	uint32_t n_known;
 	uint32_t ageing_s, aged_at_s;
 	bool changed;
 	bool any_gone;
@@ -86,12 +96,12 @@ struct switch_state {
 };
 
 static_assert(sizeof(void *) == sizeof(uint64_t), "an event is a port id and an address in one pointer");
-static_assert(PORT_MAX <= 1 << 16, "an event has 16 bits for the port id");
 
-static inline void *
-switch_event_pack(uint64_t mac, uint16_t port_id)
+/* What a word of the table is, and an event: never 0. */
+static inline uint64_t
+switch_word(uint64_t mac, uint16_t port_id)
 {
-	return (void *)(uintptr_t)((uint64_t)port_id << 48 | mac);
+	return mac << 16 | (port_id + 1u);
 }
 
 static inline uint64_t
@@ -103,58 +113,107 @@ switch_mac(const struct rte_ether_addr *addr)
 	return rte_be_to_cpu_64(word) >> 16;
 }
 
+/*
+ * The upper half of a product: each of its low bits hangs on all of the address. Who does not know the two
+ * secrets can't choose addresses that meet in one bucket. (A CRC would be as quick, but is linear: addresses
+ * that collide under one seed do so under all.)
+ */
+static inline uint64_t
+switch_hash(const struct switch_state *state, uint64_t mac)
+{
+	return (uint64_t)((unsigned __int128)(mac ^ state->secrets[0]) * state->secrets[1] >> 64);
+}
+
+static inline struct switch_bucket *
+switch_home(const struct switch_state *state, uint64_t mac)
+{
+	return &state->buckets[switch_hash(state, mac) & state->bucket_mask];
+}
+
+/* The bucket n behind another one. */
+static inline struct switch_bucket *
+switch_behind(const struct switch_state *state, const struct switch_bucket *bucket, unsigned int n)
+{
+	return &state->buckets[((uint64_t)(bucket - state->buckets) + n) & state->bucket_mask];
+}
+
+/* --- look-ups, in any thread ------------------------------------------------------------------------------
+ */
+
+/* The id of the port that an address is behind, and 1; 0: not known. */
+static inline unsigned int
+switch_find_id(const struct switch_state *state, const struct switch_bucket *home, uint64_t mac)
+{
+	const struct switch_bucket *bucket = home;
+
+	for (unsigned int i = 1;; i++) {
+		uint64_t least = UINT64_MAX;
+
+		/* Of the right word the port is left, of all others more. No branches: none could be
+		 * foreseen. */
+#pragma GCC unroll 5
+		for (unsigned int k = 0; k < SWITCH_BUCKET_WORDS; k++) {
+			uint64_t rest =
+				atomic_load_explicit(&bucket->words[k], memory_order_relaxed) ^ mac << 16;
+
+			least = RTE_MIN(least, rest);
+		}
+		if (likely(least <= SWITCH_PORT_MASK))
+			return (unsigned int)least;
+		if (likely(atomic_load_explicit(&bucket->n_passed, memory_order_relaxed) == 0) ||
+		    i == SWITCH_PROBES)
+			return 0;
+		bucket = switch_behind(state, home, i);
+	}
+}
+
+/* Where a word has its time; NULL: the word is not in the table. */
+static inline _Atomic uint32_t *
+switch_find_word(const struct switch_state *state, struct switch_bucket *home, uint64_t word)
+{
+	struct switch_bucket *bucket = home;
+
+	for (unsigned int i = 1;; i++) {
+		unsigned int mask = 0;
+
+#pragma GCC unroll 5
+		for (unsigned int k = 0; k < SWITCH_BUCKET_WORDS; k++)
+			mask |= (unsigned int)(atomic_load_explicit(&bucket->words[k],
+								    memory_order_relaxed) == word)
+				<< k;
+		if (likely(mask))
+			return &bucket->last_seen_s[__builtin_ctz(mask)];
+		if (likely(atomic_load_explicit(&bucket->n_passed, memory_order_relaxed) == 0) ||
+		    i == SWITCH_PROBES)
+			return NULL;
+		bucket = switch_behind(state, home, i);
+	}
+}
+
 /* --- worker -----------------------------------------------------------------------------------------------
  */
 
-static inline struct switch_slot *
-switch_lookup(const struct switch_state *state, struct switch_slot slots[], uint64_t mac)
+/* A source that is not in the table with this port. */
+static __rte_noinline void
+switch_tell(struct switch_state *state, struct switch_worker *own, const struct port *port,
+	    const struct switch_bucket *home, uint64_t mac)
 {
-	struct switch_slot *slot = &slots[mac * UINT64_C(0x9e3779b97f4a7c15) >> (64 - SWITCH_CACHE_BITS)];
-	void *entry;
+	uint64_t *told = &own->told[(size_t)(home - state->buckets) % SWITCH_TOLD];
 
-	if (likely((slot->key & ~SWITCH_SLOT_TOLD) == (mac | SWITCH_SLOT_USED)))
-		return slot;
-	slot->key = mac | SWITCH_SLOT_USED;
-	slot->entry = rte_hash_lookup_data(state->hash, &mac, &entry) >= 0 ? entry : NULL;
-	return slot;
+	if (mac == 0 || (mac & SWITCH_GROUP_BIT) || *told == mac)
+		return;
+	if (atomic_load_explicit(&state->full, memory_order_relaxed) && !switch_find_id(state, home, mac))
+		return;
+	if (rte_ring_mp_enqueue(state->events, (void *)(uintptr_t)switch_word(mac, port->id)) == 0)
+		*told = mac;
 }
 
-static inline void
-switch_see_source(struct fwd_worker *worker, struct switch_state *state, struct switch_worker *own,
-		  const struct port *port, uint64_t mac)
-{
-	struct switch_slot *slot;
-	struct switch_entry *entry;
-
-	if (unlikely(mac == 0 || (mac & SWITCH_GROUP_BIT)))
-		return;
-	slot = switch_lookup(state, own->sources, mac);
-	entry = slot->entry;
-	if (likely(entry && atomic_load_explicit(&entry->port_id, memory_order_relaxed) == port->id)) {
-		/* Once a second, so that workers don't pull the line from each other for every frame. */
-		if (atomic_load_explicit(&entry->last_seen_s, memory_order_relaxed) != worker->now_s)
-			atomic_store_explicit(&entry->last_seen_s, worker->now_s, memory_order_relaxed);
-		return;
-	}
-	if (slot->key & SWITCH_SLOT_TOLD)
-		return;
-	if (!entry && atomic_load_explicit(&state->full, memory_order_relaxed))
-		return;
-	if (rte_ring_mp_enqueue(state->events, switch_event_pack(mac, port->id)) == 0)
-		slot->key |= SWITCH_SLOT_TOLD;
-}
-
-/* The port that a unicast address is behind; NULL: not known. */
+/* The port of which switch_find_id() spoke; NULL: to be flooded. */
 static inline struct port *
-switch_find_port(const struct fwd_plan *plan, const struct switch_state *state, struct switch_worker *own,
-		 uint64_t mac)
+switch_port(const struct fwd_plan *plan, unsigned int id_and_1)
 {
-	const struct switch_entry *entry = switch_lookup(state, own->dests, mac)->entry;
-	struct port *port;
+	struct port *port = id_and_1 ? plan->port_by_id[id_and_1 - 1] : NULL;
 
-	if (unlikely(!entry))
-		return NULL;
-	port = plan->port_by_id[atomic_load_explicit(&entry->port_id, memory_order_relaxed)];
 	return unlikely(port == plan->leaving) ? NULL : port;
 }
 
@@ -199,48 +258,83 @@ switch_flood(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf
 		port_drop(from, DROP_NO_PORT, pkts, n);
 }
 
-/*
- * Frames of a burst, sorted by where they go. Frames to one port stay in order: what is to be flooded waits
- * here only while nothing for a single port does, and the other way round.
- */
-struct switch_sorted {
-	uint16_t n_groups; /* at most one a frame */
-	uint16_t n_flood;
-	struct port *to[PORT_BURST];
-	uint16_t n[PORT_BURST];
-	struct rte_mbuf *flood[PORT_BURST];
-	struct rte_mbuf *pkts[PORT_BURST][PORT_BURST];
-};
-
-static inline void
-switch_send_groups(struct fwd_worker *worker, struct port_queue *from, struct switch_sorted *sorted)
+/* A run of frames, each for a known port: those for the first one's port together, then those of the next. */
+static void
+switch_send_run(struct fwd_worker *worker, struct port_queue *from, struct port **to, struct rte_mbuf **pkts,
+		uint16_t n)
 {
-	for (uint16_t i = 0; i < sorted->n_groups; i++)
-		fwd_send(worker, from, sorted->to[i], sorted->pkts[i], sorted->n[i]);
-	sorted->n_groups = 0;
-}
+	struct rte_mbuf *group[PORT_BURST];
 
-static inline void
-switch_send_flood(struct fwd_worker *worker, struct port_queue *from, struct switch_sorted *sorted)
-{
-	if (sorted->n_flood)
-		switch_flood(worker, from, sorted->flood, sorted->n_flood);
-	sorted->n_flood = 0;
-}
+	while (n) {
+		struct port *port = to[0];
+		uint16_t n_group = 0, n_left = 0;
 
-static inline void
-switch_sort_known(struct switch_sorted *sorted, struct port *to, struct rte_mbuf *m)
-{
-	uint16_t i = 0;
-
-	while (i < sorted->n_groups && sorted->to[i] != to)
-		i++;
-	if (i == sorted->n_groups) {
-		sorted->to[i] = to;
-		sorted->n[i] = 0;
-		sorted->n_groups++;
+		for (uint16_t i = 0; i < n; i++) {
+			if (to[i] == port) {
+				group[n_group++] = pkts[i];
+			} else {
+				pkts[n_left] = pkts[i];
+				to[n_left++] = to[i];
+			}
+		}
+		fwd_send(worker, from, port, group, n_group);
+		n = n_left;
 	}
-	sorted->pkts[i][sorted->n[i]++] = m;
+}
+
+/* A burst that does not go to one port as it is. Frames to one port stay in order, flooded ones too. */
+static void
+switch_spread(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts,
+	      const uint64_t dsts[], const unsigned int ids[], uint16_t n)
+{
+	struct port *to[PORT_BURST];
+	uint16_t n_kept = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		struct rte_mbuf *m = pkts[i];
+
+		to[n_kept] = switch_port(worker->plan, ids[i]);
+		if (unlikely((dsts[i] & SWITCH_RESERVED_MASK) == SWITCH_RESERVED))
+			port_drop(from, DROP_NO_PORT, &m, 1);
+		else if (unlikely(to[n_kept] == from->port))
+			port_drop(from, DROP_SAME_PORT, &m, 1);
+		else
+			pkts[n_kept++] = m;
+	}
+	/* Runs of frames to flood and of others, in turns. */
+	for (uint16_t first = 0, end; first < n_kept; first = end) {
+		for (end = first + 1; end < n_kept && !to[end] == !to[first];)
+			end++;
+		if (to[first])
+			switch_send_run(worker, from, &to[first], &pkts[first], end - first);
+		else
+			switch_flood(worker, from, &pkts[first], end - first);
+	}
+}
+
+static inline void
+switch_see_sources(struct fwd_worker *worker, struct switch_state *state, const struct port *port,
+		   const uint64_t macs[], struct switch_bucket *const homes[], uint16_t n)
+{
+	struct switch_worker *own = &state->workers[worker->idx];
+	uint64_t generation, word_of_0 = switch_word(0, port->id);
+	uint32_t now_s = worker->now_s;
+
+	/* Acquire: pairs with the release in switch_publish(); a look-up from here on sees that change. */
+	generation = atomic_load_explicit(&state->generation, memory_order_acquire);
+	if (unlikely(own->generation != generation)) {
+		memset(own->told, 0, sizeof(own->told));
+		own->generation = generation;
+	}
+	for (uint16_t i = 0; i < n; i++) {
+		_Atomic uint32_t *last_seen_s = switch_find_word(state, homes[i], macs[i] << 16 | word_of_0);
+
+		if (unlikely(!last_seen_s))
+			switch_tell(state, own, port, homes[i], macs[i]);
+		/* Once a second, so that workers don't pull the line from each other for every frame. */
+		else if (unlikely(atomic_load_explicit(last_seen_s, memory_order_relaxed) != now_s))
+			atomic_store_explicit(last_seen_s, now_s, memory_order_relaxed);
+	}
 }
 
 static void
@@ -248,149 +342,141 @@ switch_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mb
 {
 	const struct fwd_plan *plan = worker->plan;
 	struct switch_state *state = plan->mode_state;
-	struct switch_worker *own = &state->workers[worker->idx];
-	struct switch_sorted sorted;
-	uint32_t generation;
+	struct switch_bucket *dst_homes[PORT_BURST], *src_homes[PORT_BURST];
+	uint64_t dsts[PORT_BURST], srcs[PORT_BURST];
+	unsigned int ids[PORT_BURST], first_id = 0, others = 0;
+	struct port *to;
 
 	if (unlikely(plan->n_ports < 2)) {
 		port_drop(from, DROP_NO_PORT, pkts, n);
 		return;
 	}
-	/* Acquire: pairs with the release in switch_publish(); a lookup from here on sees that change. */
-	generation = atomic_load_explicit(&state->generation, memory_order_acquire);
-	if (unlikely(own->generation != generation)) {
-		memset(own, 0, sizeof(*own));
-		own->generation = generation;
-	}
-	sorted.n_groups = 0;
-	sorted.n_flood = 0;
-	for (uint16_t i = 0; i < RTE_MIN(n, (uint16_t)SWITCH_PREFETCH_AHEAD); i++)
+	/* All lines of the burst are under way before the first of them is needed. */
+	for (uint16_t i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
 	for (uint16_t i = 0; i < n; i++) {
-		const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(pkts[i], const struct rte_ether_hdr *);
-		uint64_t dst = switch_mac(&eth->dst_addr);
-		struct port *to = NULL;
+		const uint8_t *eth = rte_pktmbuf_mtod(pkts[i], const uint8_t *);
+		uint64_t words[2];
 
-		if (i + SWITCH_PREFETCH_AHEAD < n)
-			rte_prefetch0(rte_pktmbuf_mtod(pkts[i + SWITCH_PREFETCH_AHEAD], void *));
-		switch_see_source(worker, state, own, from->port, switch_mac(&eth->src_addr));
-		if (likely(!(dst & SWITCH_GROUP_BIT))) {
-			to = switch_find_port(plan, state, own, dst);
-		} else if (unlikely((dst & SWITCH_RESERVED_MASK) == SWITCH_RESERVED)) {
-			port_drop(from, DROP_NO_PORT, &pkts[i], 1);
-			continue;
-		}
-		if (unlikely(!to)) {
-			switch_send_groups(worker, from, &sorted);
-			sorted.flood[sorted.n_flood++] = pkts[i];
-		} else if (unlikely(to == from->port)) {
-			port_drop(from, DROP_SAME_PORT, &pkts[i], 1);
-		} else {
-			switch_send_flood(worker, from, &sorted);
-			switch_sort_known(&sorted, to, pkts[i]);
-		}
+		/* The first 12 bytes: destination and two, two and source. */
+		memcpy(&words[0], eth, 8);
+		memcpy(&words[1], eth + 4, 8);
+		dsts[i] = rte_be_to_cpu_64(words[0]) >> 16;
+		srcs[i] = rte_be_to_cpu_64(words[1]) & SWITCH_MAC_MASK;
+		dst_homes[i] = switch_home(state, dsts[i]);
+		src_homes[i] = switch_home(state, srcs[i]);
+		rte_prefetch0(dst_homes[i]);
+		rte_prefetch0(src_homes[i]);
 	}
-	switch_send_groups(worker, from, &sorted);
-	switch_send_flood(worker, from, &sorted);
+	switch_see_sources(worker, state, from->port, srcs, src_homes, n);
+	for (uint16_t i = 0; i < n; i++) {
+		ids[i] = switch_find_id(state, dst_homes[i], dsts[i]);
+		first_id = i ? first_id : ids[0];
+		others |= ids[i] ^ first_id;
+	}
+	/* Groups are never in the table. */
+	to = others ? NULL : switch_port(plan, first_id);
+	if (likely(to && to != from->port))
+		fwd_send(worker, from, to, pkts, n);
+	else
+		switch_spread(worker, from, pkts, dsts, ids, n);
 }
 
 /* --- control thread ---------------------------------------------------------------------------------------
  */
 
-static void
-switch_list_push(struct switch_entry **list, struct switch_entry *entry)
+/* Put `word` where `old` is; 0: into the free place that is nearest to home. Returns its bucket; NULL: none.
+ */
+static struct switch_bucket *
+switch_replace(struct switch_state *state, const struct switch_bucket *home, uint64_t old, uint64_t word,
+	       uint32_t now_s)
 {
-	entry->next = *list;
-	*list = entry;
+	for (unsigned int i = 0; i < SWITCH_PROBES; i++) {
+		struct switch_bucket *bucket = switch_behind(state, home, i);
+
+		for (unsigned int k = 0; k < SWITCH_BUCKET_WORDS; k++) {
+			if (atomic_load_explicit(&bucket->words[k], memory_order_relaxed) != old)
+				continue;
+			atomic_store_explicit(&bucket->last_seen_s[k], now_s, memory_order_relaxed);
+			atomic_store_explicit(&bucket->words[k], word, memory_order_relaxed);
+			state->changed = true;
+			return bucket;
+		}
+	}
+	return NULL;
 }
 
-static struct switch_entry *
-switch_list_pop(struct switch_entry **list)
+/* An address was carried from its home to `bucket`; `more` is 1, or -1 when it goes. */
+static void
+switch_count_passed(struct switch_state *state, struct switch_bucket *home,
+		    const struct switch_bucket *bucket, uint32_t more)
 {
-	struct switch_entry *entry = *list;
-
-	if (entry)
-		*list = entry->next;
-	return entry;
+	for (struct switch_bucket *at = home; at != bucket; at = switch_behind(state, at, 1))
+		atomic_fetch_add_explicit(&at->n_passed, more, memory_order_relaxed);
 }
 
 static void
 switch_learn(struct switch_state *state, uint64_t mac, uint16_t port_id, uint32_t now_s)
 {
-	struct switch_entry *entry;
-	void *found;
+	uint64_t word = switch_word(mac, port_id);
+	struct switch_bucket *home = switch_home(state, mac), *bucket;
+	unsigned int id = switch_find_id(state, home, mac);
 
-	if (rte_hash_lookup_data(state->hash, &mac, &found) >= 0) {
-		entry = found;
-		if (atomic_load_explicit(&entry->port_id, memory_order_relaxed) == port_id)
-			return;
-		atomic_store_explicit(&entry->port_id, port_id, memory_order_relaxed);
-		atomic_store_explicit(&entry->last_seen_s, now_s, memory_order_relaxed);
-		state->changed = true;
+	if (id) {
+		if (id - 1 != port_id)
+			switch_replace(state, home, switch_word(mac, (uint16_t)(id - 1)), word, now_s);
 		return;
 	}
-	entry = switch_list_pop(&state->free_list);
-	if (!entry)
+	if (state->n_known == state->n_entries)
 		return;
-	entry->mac = mac;
-	atomic_store_explicit(&entry->port_id, port_id, memory_order_relaxed);
-	atomic_store_explicit(&entry->last_seen_s, now_s, memory_order_relaxed);
-	if (rte_hash_add_key_data(state->hash, &entry->mac, entry) < 0) {
-		/* The hash has twice the room, so this takes addresses chosen to collide: they are flooded.
-		 */
-		switch_list_push(&state->free_list, entry);
+	bucket = switch_replace(state, home, 0, word, now_s);
+	/* No place near its home: who has not found the secrets can't bring that about. It is flooded. */
+	if (!bucket)
 		return;
-	}
-	entry->in_table = true;
+	switch_count_passed(state, home, bucket, 1);
 	state->n_known++;
-	state->changed = true;
 }
 
+/* The address in word k. */
 static void
-switch_forget(struct switch_state *state, struct switch_entry *entry)
+switch_forget(struct switch_state *state, struct switch_bucket *bucket, unsigned int k)
 {
-	entry->position = rte_hash_del_key(state->hash, &entry->mac);
-	entry->in_table = false;
-	switch_list_push(&state->dead_list, entry);
+	uint64_t mac = atomic_load_explicit(&bucket->words[k], memory_order_relaxed) >> 16;
+
+	atomic_store_explicit(&bucket->words[k], 0, memory_order_relaxed);
+	switch_count_passed(state, switch_home(state, mac), bucket, UINT32_MAX);
 	state->n_known--;
 	state->changed = true;
 }
 
-/* Tell workers of changes, and take back what they can no longer see. */
+/* Tell workers of changes. */
 static void
 switch_publish(struct switch_state *state)
 {
-	struct switch_entry *entry;
-
 	if (!state->changed)
 		return;
 	state->changed = false;
 	atomic_store_explicit(&state->full, state->n_known == state->n_entries, memory_order_relaxed);
-	/* Release: pairs with the acquire in switch_forward(). */
+	/* Release: pairs with the acquire in switch_see_sources(). */
 	atomic_fetch_add_explicit(&state->generation, 1, memory_order_release);
-	if (!state->dead_list)
-		return;
-	quiesce_wait();
-	while ((entry = switch_list_pop(&state->dead_list))) {
-		if (entry->position >= 0)
-			rte_hash_free_key_with_position(state->hash, entry->position);
-		switch_list_push(&state->free_list, entry);
-	}
 }
 
 static void
 switch_age(struct switch_state *state, uint32_t now_s)
 {
-	for (uint32_t i = 0; i < state->n_entries; i++) {
-		struct switch_entry *entry = &state->entries[i];
-		int32_t age_s;
+	for (uint64_t i = 0; i <= state->bucket_mask; i++) {
+		for (unsigned int k = 0; k < SWITCH_BUCKET_WORDS; k++) {
+			struct switch_bucket *bucket = &state->buckets[i];
+			int32_t age_s;
 
-		if (!entry->in_table)
-			continue;
-		/* Negative when a worker's clock is ahead of ours by its granularity. */
-		age_s = (int32_t)(now_s - atomic_load_explicit(&entry->last_seen_s, memory_order_relaxed));
-		if (age_s > 0 && (uint32_t)age_s > state->ageing_s)
-			switch_forget(state, entry);
+			if (!atomic_load_explicit(&bucket->words[k], memory_order_relaxed))
+				continue;
+			/* Negative when a worker's clock is ahead of ours by its granularity. */
+			age_s = (int32_t)(now_s - atomic_load_explicit(&bucket->last_seen_s[k],
+								       memory_order_relaxed));
+			if (age_s > 0 && (uint32_t)age_s > state->ageing_s)
+				switch_forget(state, &state->buckets[i], k);
+		}
 	}
 }
 
@@ -403,10 +489,11 @@ switch_tick_at(void *arg, uint32_t now_s)
 	void *event;
 
 	while (n-- && rte_ring_sc_dequeue(state->events, &event) == 0) {
-		uint16_t port_id = (uint16_t)((uintptr_t)event >> 48);
+		uint64_t word = (uintptr_t)event;
+		uint16_t port_id = (uint16_t)((word & SWITCH_PORT_MASK) - 1);
 
 		if (!state->gone[port_id])
-			switch_learn(state, (uintptr_t)event & (RTE_BIT64(48) - 1), port_id, now_s);
+			switch_learn(state, word >> 16, port_id, now_s);
 	}
 	if (state->any_gone) {
 		/*
@@ -438,12 +525,14 @@ switch_port_removed(void *arg, const struct port *port)
 
 	state->gone[port->id] = true;
 	state->any_gone = true;
-	for (uint32_t i = 0; i < state->n_entries; i++) {
-		struct switch_entry *entry = &state->entries[i];
+	for (uint64_t i = 0; i <= state->bucket_mask; i++) {
+		for (unsigned int k = 0; k < SWITCH_BUCKET_WORDS; k++) {
+			uint64_t word =
+				atomic_load_explicit(&state->buckets[i].words[k], memory_order_relaxed);
 
-		if (entry->in_table &&
-		    atomic_load_explicit(&entry->port_id, memory_order_relaxed) == port->id)
-			switch_forget(state, entry);
+			if ((word & SWITCH_PORT_MASK) == port->id + 1u)
+				switch_forget(state, &state->buckets[i], k);
+		}
 	}
 	switch_publish(state);
 }
@@ -469,11 +558,16 @@ switch_find(const void *arg, const struct rte_ether_addr *addr)
 {
 	const struct switch_state *state = arg;
 	uint64_t mac = switch_mac(addr);
-	void *entry;
 
-	if (rte_hash_lookup_data(state->hash, &mac, &entry) < 0)
-		return -1;
-	return atomic_load_explicit(&((struct switch_entry *)entry)->port_id, memory_order_relaxed);
+	return (int)switch_find_id(state, switch_home(state, mac), mac) - 1;
+}
+
+unsigned int
+switch_waiting(const void *arg)
+{
+	const struct switch_state *state = arg;
+
+	return rte_ring_count(state->events);
 }
 
 static void
@@ -484,44 +578,34 @@ switch_close(void *arg)
 	if (!state)
 		return;
 	rte_ring_free(state->events);
-	rte_hash_free(state->hash);
-	free(state->entries);
+	rte_free(state->buckets);
 	free(state);
 }
 
 int
 switch_open_sized(void **ret_state, uint32_t n_entries, struct diag *diag)
 {
-	static unsigned int n_opened; /* DPDK wants a name of its own for each table */
-	struct rte_hash_parameters params = {
-		.entries = RTE_MAX(2 * n_entries, 64u), /* with room to spare, every address finds a place */
-		.key_len = sizeof(uint64_t),
-		.hash_func = rte_jhash,
-		/* A guest that can't guess the seed can't choose addresses that collide. */
-		.hash_func_init_val = (uint32_t)rte_rand(),
-		.socket_id = SOCKET_ID_ANY,
-		.extra_flag = RTE_HASH_EXTRA_FLAGS_RW_CONCURRENCY_LF,
-	};
+	static unsigned int n_opened; /* DPDK wants a name of its own for each ring */
 	size_t size = RTE_ALIGN_CEIL(sizeof(struct switch_state), RTE_CACHE_LINE_SIZE);
 	struct switch_state *state = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
-	char hash_name[RTE_HASH_NAMESIZE], ring_name[RTE_RING_NAMESIZE];
+	uint32_t n_buckets = RTE_MAX(rte_align32pow2(n_entries / 2), (uint32_t)SWITCH_BUCKETS_MIN);
+	char ring_name[RTE_RING_NAMESIZE];
 
 	if (!state)
 		goto no_memory;
 	memset(state, 0, size);
-	snprintf(hash_name, sizeof(hash_name), "switch_%u", n_opened);
 	snprintf(ring_name, sizeof(ring_name), "switch_%u", n_opened++);
-	params.name = hash_name;
 	state->n_entries = n_entries;
 	state->ageing_s = SWITCH_AGEING_S;
 	atomic_init(&state->generation, 1);
-	state->entries = calloc(n_entries, sizeof(*state->entries));
-	state->hash = rte_hash_create(&params);
+	state->secrets[0] = rte_rand();
+	state->secrets[1] = rte_rand() | 1;
+	state->bucket_mask = n_buckets - 1;
+	/* On hugepages: a burst touches up to 64 buckets anywhere. */
+	state->buckets = rte_zmalloc("switch", n_buckets * sizeof(struct switch_bucket), RTE_CACHE_LINE_SIZE);
 	state->events = rte_ring_create(ring_name, SWITCH_EVENTS, SOCKET_ID_ANY, RING_F_SC_DEQ);
-	if (!state->entries || !state->hash || !state->events)
+	if (!state->buckets || !state->events)
 		goto no_memory;
-	for (uint32_t i = n_entries; i-- > 0;)
-		switch_list_push(&state->free_list, &state->entries[i]);
 	*ret_state = state;
 	return 0;
 

@@ -24,6 +24,8 @@ void switch_set_ageing_s(void *state, uint32_t ageing_s);
 void switch_tick_at(void *state, uint32_t now_s);
 /* The number of addresses known. */
 uint32_t switch_count(const void *state);
+/* The number of addresses that workers have told of and no tick has taken yet. */
+unsigned int switch_waiting(const void *state);
 /* The id of the port that an address is behind; -1: not known. */
 int switch_find(const void *state, const struct rte_ether_addr *mac);
 

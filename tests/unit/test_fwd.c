@@ -23,7 +23,6 @@
 #include <rte_udp.h>
 
 #include "fwd.h"
-#include "quiesce.h"
 #include "switch.h"
 
 enum {
@@ -1146,6 +1145,240 @@ test_switch_many_ports(void **state)
 	switch_free(bridge);
 }
 
+/* Any number of addresses, without pattern. */
+static struct rte_ether_addr
+station_of_many(uint32_t i)
+{
+	uint32_t scattered = i * 2654435761u;
+
+	return (struct rte_ether_addr){{0x02, 0xcc, (uint8_t)(scattered >> 24), (uint8_t)(scattered >> 16),
+					(uint8_t)(scattered >> 8), (uint8_t)scattered}};
+}
+
+/* n stations from `first` on speak from port i to everybody, and are heard. */
+static void
+speak(void *bridge, unsigned int i, uint32_t first, uint32_t n, uint32_t now_s)
+{
+	struct rte_mbuf *pkts[PORT_BURST];
+
+	for (uint32_t end = first + n; first < end; first += PORT_BURST) {
+		uint16_t n_burst = (uint16_t)RTE_MIN(end - first, (uint32_t)PORT_BURST);
+
+		for (uint16_t k = 0; k < n_burst; k++)
+			pkts[k] = frame(broadcast, station_of_many(first + k), first + k);
+		arrive(i, 0, pkts, n_burst);
+		switch_tick_at(bridge, now_s);
+		for (unsigned int k = 0; k < n_fakes; k++)
+			fake_forget(fakes[k]);
+	}
+}
+
+/*
+ * As many addresses as the table may have: each finds a place and is found, in bursts to several ports. Half
+ * of them age, others come in their places, and the rest is found as before.
+ */
+static void
+test_switch_many_addresses(void **state)
+{
+	void *bridge = switch_state(SWITCH_ENTRIES);
+	struct fwd_plan *plan = setup("switch", bridge, 4, 1, 1);
+	struct rte_mbuf *pkts[PORT_BURST];
+
+	workers[0].now_s = 1000;
+	for (unsigned int i = 0; i < 4; i++)
+		speak(bridge, i, i * SWITCH_ENTRIES / 4, SWITCH_ENTRIES / 4, 1000);
+	for (int round = 0; round < 6; round++) {
+		assert_int_equal(switch_count(bridge), SWITCH_ENTRIES);
+		for (uint32_t n = 0; n < SWITCH_ENTRIES; n++) {
+			struct rte_ether_addr mac = station_of_many(n);
+
+			assert_int_equal(switch_find(bridge, &mac), n / (SWITCH_ENTRIES / 4));
+		}
+		for (uint32_t n = 0; n < SWITCH_ENTRIES / 4; n += PORT_BURST) {
+			/* From port 0 to 1, 2, 3, 1 .. */
+			for (uint32_t k = 0; k < PORT_BURST; k++)
+				pkts[k] = frame(station_of_many(n + k + (k % 3 + 1) * SWITCH_ENTRIES / 4),
+						station_of_many(n + k), k);
+			arrive(0, 0, pkts, PORT_BURST);
+			ASSERT_SENT_NONE(0);
+			ASSERT_SENT(1, 0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30);
+			ASSERT_SENT(2, 1, 4, 7, 10, 13, 16, 19, 22, 25, 28, 31);
+			ASSERT_SENT(3, 2, 5, 8, 11, 14, 17, 20, 23, 26, 29);
+		}
+		assert_int_equal(switch_waiting(bridge), 0);
+		/* Ports 1 and 3 fall silent; strangers take their places, then leave them again. */
+		for (uint32_t half = 0; half < 2; half++) {
+			uint32_t now_s = workers[0].now_s += SWITCH_AGEING_S;
+			uint32_t strangers = SWITCH_ENTRIES * (2 + (uint32_t)round);
+
+			speak(bridge, 0, 0, SWITCH_ENTRIES / 4, now_s);
+			speak(bridge, 2, SWITCH_ENTRIES / 2, SWITCH_ENTRIES / 4, now_s);
+			switch_tick_at(bridge, now_s + 1);
+			assert_int_equal(switch_count(bridge), SWITCH_ENTRIES / 2);
+			workers[0].now_s = ++now_s;
+			speak(bridge, 1, half ? SWITCH_ENTRIES / 4 : strangers, SWITCH_ENTRIES / 4, now_s);
+			speak(bridge, 3, half ? 3 * SWITCH_ENTRIES / 4 : strangers + SWITCH_ENTRIES / 2,
+			      SWITCH_ENTRIES / 4, now_s);
+			assert_int_equal(switch_count(bridge), SWITCH_ENTRIES);
+		}
+	}
+	teardown(plan);
+	switch_free(bridge);
+}
+
+/* A worker tells of an address once, until the table has changed: not with each frame. */
+static void
+test_switch_told(void **state)
+{
+	void *bridge = switch_state(64);
+	struct fwd_plan *plan = setup("switch", bridge, 3, 1, 1);
+	struct rte_mbuf *pkts[PORT_BURST];
+
+	/* The same address over and over, in one burst and the next. */
+	for (int burst = 0; burst < 3; burst++) {
+		for (uint8_t k = 0; k < PORT_BURST; k++)
+			pkts[k] = frame(station(1), station(2), k);
+		arrive(0, 0, pkts, PORT_BURST);
+		for (unsigned int i = 1; i < 3; i++) {
+			assert_int_equal(fakes[i]->n_sent, PORT_BURST);
+			fake_forget(fakes[i]);
+		}
+	}
+	assert_int_equal(switch_waiting(bridge), 1);
+	switch_tick_at(bridge, 1);
+	arrive_one(0, frame(broadcast, station(1), 0));
+	fake_forget(fakes[1]);
+	fake_forget(fakes[2]);
+	switch_tick_at(bridge, 1);
+	assert_int_equal(switch_waiting(bridge), 0);
+	assert_int_equal(switch_count(bridge), 2);
+	arrive_one(1, frame(station(2), station(3), 1));
+	fake_forget(fakes[0]);
+	arrive_one(1, frame(station(2), station(3), 2));
+	assert_int_equal(switch_waiting(bridge), 1);
+	switch_tick_at(bridge, 1);
+	/* A station that moves is told of once, and again when it moves back. */
+	for (uint32_t i = 0; i < 4; i++) {
+		unsigned int port = i % 2 ? 0 : 2;
+
+		for (int k = 0; k < 3; k++)
+			arrive_one(port, frame(station(3), station(1), i));
+		assert_int_equal(switch_waiting(bridge), 1);
+		/* Till then, frames go where it was. */
+		assert_int_equal(find(bridge, 1), 2 - port);
+		switch_tick_at(bridge, 1);
+		assert_int_equal(find(bridge, 1), port);
+	}
+	for (unsigned int i = 0; i < 3; i++)
+		fake_forget(fakes[i]);
+	/* Within a burst: what is known goes to its port, before and after the tick another one. */
+	for (uint8_t k = 0; k < 4; k++)
+		pkts[k] = frame(station(1), station(3), k);
+	arrive(1, 0, pkts, 4);
+	ASSERT_SENT(0, 0, 1, 2, 3);
+	arrive_one(2, frame(station(3), station(1), 4));
+	for (uint8_t k = 0; k < 4; k++)
+		pkts[k] = frame(station(1), station(3), k);
+	arrive(1, 0, pkts, 4);
+	ASSERT_SENT(0, 0, 1, 2, 3);
+	switch_tick_at(bridge, 1);
+	for (uint8_t k = 0; k < 4; k++)
+		pkts[k] = frame(station(1), station(3), k);
+	arrive(1, 0, pkts, 4);
+	ASSERT_SENT(2, 0, 1, 2, 3);
+	ASSERT_SENT_NONE(0);
+	ASSERT_SENT(1, 4);
+	/* No address, though free places in the table look like it. */
+	arrive_one(1, frame((struct rte_ether_addr){{0}}, station(3), 5));
+	ASSERT_SENT(0, 5);
+	ASSERT_SENT(2, 5);
+	teardown(plan);
+	switch_free(bridge);
+}
+
+/*
+ * One worker sees nothing of what happens while the other makes 2^16 changes and one more of the table: then
+ * it tells all the same what it told before, for that has come to nothing.
+ */
+static void
+test_switch_generations(void **state)
+{
+	void *bridge = switch_state(64);
+	struct fwd_plan *plan = setup("switch", bridge, 4, 1, 2);
+	struct fwd_mode *mode = fwd_mode_by_name("switch");
+
+	assert_int_not_equal(ports[0]->queues[0].worker, ports[2]->queues[0].worker);
+	assert_int_equal(ports[2]->queues[0].worker, ports[3]->queues[0].worker);
+	arrive_one(0, frame(station(2), station(1), 0));
+	assert_int_equal(switch_waiting(bridge), 1);
+	mode->port_removed(bridge, ports[0]);
+	/* Passed over, for the port is gone: change 1. */
+	switch_tick_at(bridge, 1);
+	assert_int_equal(find(bridge, 1), -1);
+	for (uint32_t i = 1; i <= 1 << 16; i++) {
+		arrive_one(2 + i % 2, frame(station(9), station(9), 0));
+		switch_tick_at(bridge, 1);
+		assert_int_equal(find(bridge, 9), 2 + i % 2);
+		for (unsigned int k = 0; k < 4; k++)
+			fake_forget(fakes[k]);
+		for (unsigned int w = 0; w < 2; w++)
+			fwd_handoff_drain(&workers[w]);
+		if (i < (1 << 16) - 1)
+			continue;
+		arrive_one(0, frame(station(9), station(1), 0));
+		assert_int_equal(switch_waiting(bridge), i == (1 << 16) - 1 ? 1 : 0);
+	}
+	assert_int_equal(find(bridge, 1), 0);
+	for (unsigned int w = 0; w < 2; w++)
+		fwd_handoff_drain(&workers[w]);
+	teardown(plan);
+	switch_free(bridge);
+}
+
+/* Each port has its frames in the order in which they came, whatever lies between them. */
+static void
+test_switch_order(void **state)
+{
+	static const struct rte_ether_addr reserved = {{1, 0x80, 0xc2, 0, 0, 0}};
+	void *bridge = switch_state(64);
+	struct fwd_plan *plan = setup("switch", bridge, 4, 1, 1);
+
+	for (uint8_t i = 0; i < 4; i++) {
+		arrive_one(i, frame(broadcast, station((uint8_t)(i + 1)), 0));
+		switch_tick_at(bridge, 1);
+	}
+	for (unsigned int i = 0; i < 4; i++)
+		fake_forget(fakes[i]);
+	srandom(2);
+	for (int round = 0; round < 2000; round++) {
+		uint32_t expected[4][PORT_BURST];
+		uint16_t n_expected[4] = {0}, n = (uint16_t)(1 + (unsigned int)random() % PORT_BURST);
+		struct rte_mbuf *pkts[PORT_BURST];
+
+		for (uint16_t k = 0; k < n; k++) {
+			/* Ports, unknown, broadcast, reserved; most frames go where the one before went. */
+			static unsigned int kind;
+
+			if (random() % 3 == 0)
+				kind = (unsigned int)random() % 7;
+			pkts[k] = frame(kind < 4    ? station((uint8_t)(kind + 1))
+					: kind == 4 ? station(99)
+					: kind == 5 ? broadcast
+						    : reserved,
+					station(1), k);
+			for (unsigned int i = 1; i < 4; i++)
+				if (kind == i || kind == 4 || kind == 5)
+					expected[i][n_expected[i]++] = k;
+		}
+		arrive(0, 0, pkts, n);
+		ASSERT_SENT_NONE(0);
+		for (unsigned int i = 1; i < 4; i++)
+			assert_sent(i, n_expected[i], expected[i]);
+	}
+	teardown(plan);
+	switch_free(bridge);
+}
+
 /* --- all together -----------------------------------------------------------------------------------------
  */
 
@@ -1204,21 +1437,8 @@ enum { RACE_STATIONS = 40 };
 
 static struct {
 	atomic_uint stop;
-	atomic_uint turns[2]; /* odd: within a turn */
 	atomic_uint n_wrong;
 } race;
-
-static void
-race_wait(void *arg)
-{
-	for (int w = 0; w < 2; w++) {
-		unsigned int seen = atomic_load(&race.turns[w]);
-
-		/* Within a turn now: wait for its end. */
-		while ((seen & 1) && atomic_load(&race.turns[w]) == seen && !atomic_load(&race.stop))
-			sched_yield();
-	}
-}
 
 static uint16_t
 race_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
@@ -1244,7 +1464,6 @@ race_worker(void *arg)
 
 	rte_thread_register();
 	while (!atomic_load_explicit(&race.stop, memory_order_relaxed)) {
-		atomic_fetch_add(&race.turns[worker->idx], 1);
 		for (uint16_t q = 0; q < own->n_queues; q++) {
 			struct port_queue *from = own->queues[q];
 			struct rte_mbuf *pkts[PORT_BURST];
@@ -1269,7 +1488,6 @@ race_worker(void *arg)
 		}
 		fwd_handoff_drain(worker);
 		worker->now_s = rounds++;
-		atomic_fetch_add(&race.turns[worker->idx], 1);
 		sched_yield();
 	}
 	rte_thread_unregister();
@@ -1289,7 +1507,6 @@ test_race(void **state)
 		ports[i]->queues[0].tx = race_tx;
 	switch_set_ageing_s(bridge, 1);
 	memset(&race, 0, sizeof(race));
-	quiesce_set_wait(race_wait, NULL);
 	for (int w = 0; w < 2; w++)
 		assert_int_equal(pthread_create(&threads[w], NULL, race_worker, &workers[w]), 0);
 	for (int i = 0; i < 300; i++) {
@@ -1301,7 +1518,6 @@ test_race(void **state)
 	atomic_store(&race.stop, 1);
 	for (int w = 0; w < 2; w++)
 		pthread_join(threads[w], NULL);
-	quiesce_set_wait(NULL, NULL);
 	for (unsigned int i = 0; i < 4; i++)
 		n_rx += ports[i]->queues[0].stats.rx_packets;
 	assert_true(n_rx > 1000);
@@ -1359,6 +1575,10 @@ main(void)
 		cmocka_unit_test(test_switch_remove),
 		cmocka_unit_test(test_switch_no_clone),
 		cmocka_unit_test(test_switch_many_ports),
+		cmocka_unit_test(test_switch_many_addresses),
+		cmocka_unit_test(test_switch_told),
+		cmocka_unit_test(test_switch_generations),
+		cmocka_unit_test(test_switch_order),
 		cmocka_unit_test(test_conservation),
 		cmocka_unit_test(test_race),
 	};
