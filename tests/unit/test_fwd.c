@@ -944,6 +944,13 @@ test_lent_to_a_full_port(void **state)
 	teardown(plan);
 }
 
+static void
+lent_drain(void)
+{
+	for (unsigned int w = 0; w < 2; w++)
+		fwd_handoff_drain(&workers[w]);
+}
+
 /* The switch: flooded to ports of both kinds, to the other worker, and to the one port that is known. */
 static void
 test_lent_switched(void **state)
@@ -961,18 +968,19 @@ test_lent_switched(void **state)
 	atomic_store(&ports[3]->n_active, 1);
 	for (uint16_t q = 0; q < 2; q++) {
 		lent_arrive(0, q, broadcast, LENT_N);
-		fwd_handoff_drain(&workers[0]);
+		lent_drain();
 		for (unsigned int i = 1; i < 4; i++)
 			assert_sent_whole(i, LENT_N);
 	}
 	for (unsigned int to = 1; to < 4; to++) {
 		arrive_one(to, frame(station(2), station((uint8_t)(9 + to)), 0));
+		lent_drain();
 		for (unsigned int i = 0; i < 4; i++)
 			fake_forget(fakes[i]);
 		fwd_mode_by_name("switch")->tick(bridge);
 		for (uint16_t q = 0; q < 2; q++) {
 			lent_arrive(0, q, station((uint8_t)(9 + to)), LENT_N);
-			fwd_handoff_drain(&workers[0]);
+			lent_drain();
 			assert_sent_whole(to, LENT_N);
 			for (unsigned int i = 0; i < 4; i++)
 				ASSERT_SENT_NONE(i);
