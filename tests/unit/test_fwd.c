@@ -931,6 +931,25 @@ test_lent_to_nobody(void **state)
 	}
 }
 
+static void
+whole_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+{
+	fake_tx(&ports[0]->queues[0], pkts, n);
+}
+
+/* A mode that does not say that it takes lent frames sees whole ones only. */
+static void
+test_lent_to_a_mode_that_looks(void **state)
+{
+	static const struct fwd_mode mode = {.name = "whole", .forward = whole_forward};
+	struct fwd_plan *plan = lent_setup("rxonly", NULL, 1, true);
+
+	plan->mode = &mode;
+	lent_arrive(0, 0, station(1), LENT_N);
+	assert_sent_whole(0, LENT_N);
+	teardown(plan);
+}
+
 /* The receiver is full: the frames are dropped there, and the sender has its memory back. */
 static void
 test_lent_to_a_full_port(void **state)
@@ -1549,6 +1568,7 @@ main(void)
 		cmocka_unit_test(test_handoff),
 		cmocka_unit_test(test_lent_in_pairs),
 		cmocka_unit_test(test_lent_to_nobody),
+		cmocka_unit_test(test_lent_to_a_mode_that_looks),
 		cmocka_unit_test(test_lent_to_a_full_port),
 		cmocka_unit_test(test_lent_switched),
 		cmocka_unit_test(test_send_queue),
