@@ -23,6 +23,7 @@
 
 #include "complete.h"
 #include "driver.h"
+#include "lend.h"
 #include "header.h"
 #include "offload.h"
 #include "vnet.h"
@@ -1214,6 +1215,7 @@ end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 	end->driver.conf.burst = receives ? (void (*)(void))vnet_to_guest_variant(vnet_way_best(), traits)
 					  : (void (*)(void))vnet_from_guest_variant(vnet_way_best(), traits);
 	end->queue.pool = pool;
+	end->queue.lent_conf = &end->driver.conf;
 	end->port_queue.dev = &end->queue;
 	vq = receives ? &end->queue.to_guest : &end->queue.from_guest;
 	assert_int_equal(virtq_start(vq, &end->driver.conf, traits & TRAIT_PACKED ? 0x80008000u : 0), 0);
@@ -1232,8 +1234,15 @@ end_close(struct end *end)
 static uint16_t
 end_take(struct end *end, struct rte_mbuf **pkts)
 {
-	return ((vnet_from_guest_fn)end->driver.conf.burst)(&end->queue, &end->driver.conf, &end->port_queue,
-							    pkts, PORT_BURST);
+	uint16_t n = ((vnet_from_guest_fn)end->driver.conf.burst)(&end->queue, &end->driver.conf,
+								  &end->port_queue, pkts, PORT_BURST);
+
+	/* What the frames are made to ask for later would be where a lent frame's tail is said to be. */
+	if (end->port_queue.lent) {
+		lend_settle_burst(pkts, n);
+		vnet_done(&end->port_queue);
+	}
+	return n;
 }
 
 /* The driver of `end` sends a frame: in one buffer, or a chain with the header apart. */
@@ -1619,7 +1628,7 @@ main(void)
 		cmocka_unit_test(test_nic_gets_complete_frames),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0)
+	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || lend_init() < 0)
 		return 1;
 	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	if (!pool)
