@@ -19,9 +19,11 @@
 #include <rte_ethdev.h>
 
 #include "complete.h"
+#include "lend.h"
 #include "log.h"
 #include "nearest.h"
 #include "nic_hash.h"
+#include "nic_lend.h"
 #include "nic_link.h"
 #include "port.h"
 #include "uplink.h"
@@ -53,6 +55,7 @@ struct nic {
 	struct rte_mempool *pool;
 	struct rte_mempool
 		*big_pool; /* where frames become one piece that pool can't hold; NULL: never needed */
+	struct nic_lend lend;
 
 	/* control only */
 	struct rte_mempool *pool_refused; /* after a failure: the driver may still hold buffers of it */
@@ -173,22 +176,31 @@ nic_tx_fit(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_
 	return n_kept;
 }
 
-/* Frames that ask for nothing that the device does not do. */
-static uint16_t
-nic_send(struct port_queue *queue, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
+/* As nic_tx_fit(), which few bursts need. */
+static inline uint16_t
+nic_tx_check(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t *ret_bytes)
 {
-	const struct nic *nic = ctx;
+	const struct nic *nic = queue->dev;
 	bool any_odd = false;
 	uint64_t bytes = 0;
-	uint16_t n_sent;
 
 	for (uint16_t i = 0; i < n; i++) {
 		bytes += rte_pktmbuf_pkt_len(pkts[i]);
 		any_odd |= pkts[i]->nb_segs > nic->segs_max || rte_pktmbuf_pkt_len(pkts[i]) > nic->frame_max;
 	}
 	if (unlikely(any_odd))
-		n = nic_tx_fit(queue, pkts, n, &bytes);
-	n_sent = rte_eth_tx_burst(nic->eth_id, queue->idx, pkts, n);
+		return nic_tx_fit(queue, pkts, n, ret_bytes);
+	*ret_bytes = bytes;
+	return n;
+}
+
+/* Frames that the device can take, of so many bytes together. */
+static inline uint16_t
+nic_tx_burst(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t bytes)
+{
+	const struct nic *nic = queue->dev;
+	uint16_t n_sent = rte_eth_tx_burst(nic->eth_id, queue->idx, pkts, n);
+
 	if (unlikely(n_sent < n)) {
 		for (uint16_t i = n_sent; i < n; i++)
 			bytes -= rte_pktmbuf_pkt_len(pkts[i]);
@@ -199,6 +211,43 @@ nic_send(struct port_queue *queue, const void *ctx, struct rte_mbuf **pkts, uint
 	return n_sent;
 }
 
+/* Frames that ask for nothing that the device does not do. */
+static uint16_t
+nic_send(struct port_queue *queue, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint64_t bytes;
+
+	n = nic_tx_check(queue, pkts, n, &bytes);
+	return nic_tx_burst(queue, pkts, n, bytes);
+}
+
+/* Some of them are lent. */
+static uint16_t
+nic_send_lent(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct nic *nic = queue->dev;
+	uint16_t n_tails, n_sent;
+	uint64_t bytes;
+
+	n = nic_tx_check(queue, pkts, n, &bytes);
+	n_tails = nic_lend_attach(&nic->lend, queue->idx, nic->pool, pkts, n);
+	n_sent = nic_tx_burst(queue, pkts, n, bytes);
+	nic_lend_check(&nic->lend, queue->idx, n_tails);
+	return n_sent;
+}
+
+static uint16_t
+nic_tx_odd(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t flags)
+{
+	const struct nic *nic = queue->dev;
+
+	if (!(flags & PORT_REQUESTS))
+		return nic_send_lent(queue, pkts, n);
+	/* The burst becomes others, in which some may be lent and some not. */
+	lend_settle_burst(pkts, n);
+	return port_complete(queue, nic->pool, TAKES_NOTHING, pkts, n, nic_send, NULL);
+}
+
 /*
  * Devices are configured without checksum and segmentation offloads, so both are done here. Segments come
  * from the pool whose buffers the device's rings were counted for.
@@ -206,14 +255,13 @@ nic_send(struct port_queue *queue, const void *ctx, struct rte_mbuf **pkts, uint
 static uint16_t
 nic_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
-	const struct nic *nic = queue->dev;
 	uint64_t flags = 0;
 
 	for (uint16_t i = 0; i < n; i++)
 		flags |= pkts[i]->ol_flags;
-	if (unlikely(flags & PORT_REQUESTS))
-		return port_complete(queue, nic->pool, TAKES_NOTHING, pkts, n, nic_send, nic);
-	return nic_send(queue, nic, pkts, n);
+	if (unlikely(flags & (PORT_REQUESTS | LEND_FLAG)))
+		return nic_tx_odd(queue, pkts, n, flags);
+	return nic_send(queue, NULL, pkts, n);
 }
 
 /* --- control thread: finding the device -------------------------------------------------------------------
@@ -613,6 +661,7 @@ nic_free(struct nic *nic)
 	}
 	if (nic->plugged && rte_eal_hotplug_remove("vdev", nic->vdev_name) < 0)
 		log_warn("device %s: could not be removed", nic->vdev_name);
+	nic_lend_close(&nic->lend);
 	rte_mempool_free(nic->pool);
 	rte_mempool_free(nic->pool_refused);
 	rte_mempool_free(nic->big_pool);
@@ -646,6 +695,7 @@ nic_open(struct port *port, const struct port_config *config, struct diag *diag)
 	}
 	port->dev = nic;
 	nic_describe(nic, port);
+	nic_lend_open(&nic->lend, port, &nic->info, nic->segs_max);
 	uplink_port_opened(port);
 	return 0;
 }

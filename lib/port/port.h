@@ -93,7 +93,7 @@ struct port_queue {
 	struct port *port;
 	uint16_t idx;    /* of this pair in its port */
 	uint16_t worker; /* index of the owner; set before the pair is polled, fixed while it is */
-	bool takes_lent; /* tx copies the tails of lent frames itself (lend.h) */
+	bool takes_lent; /* tx knows lent frames (lend.h), and is through with them when it returns */
 
 	/* written by the owner */
 	struct port_stats stats __rte_cache_aligned;

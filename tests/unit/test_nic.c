@@ -8,12 +8,15 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
 #include <rte_eal.h>
 #include <rte_ethdev.h>
 
+#include "lend.h"
+#include "loop.h"
 #include "port.h"
 
 static struct rte_mempool *pool;
@@ -221,6 +224,245 @@ test_plug(void **state)
 	assert_int_equal(rte_eth_dev_get_port_by_name("net_ring9", &eth_id), -ENODEV);
 }
 
+/* --- frames that are lent --- */
+
+enum { LENT_LEN = 1518 };
+
+/* What stands between a port and its driver. */
+static struct driver {
+	uint16_t eth_id;
+	const struct rte_eth_rxtx_callback *callback;
+	/* what it does */
+	bool reads;     /* frames, and compares them with the guest's */
+	bool keeps;     /* the tails of frames in two segments: it has a reference to each */
+	uint16_t takes; /* frames of a burst; the others are not sent */
+	/* what it saw */
+	unsigned int n_frames, n_pieces, n_kept;
+	struct rte_mbuf *kept[PORT_BURST];
+} driver;
+
+static uint8_t *guest; /* memory of a guest: a frame */
+
+static uint16_t
+driver_sends(uint16_t eth_id, uint16_t queue, struct rte_mbuf *pkts[], uint16_t n, void *arg)
+{
+	uint8_t room[LENT_LEN];
+
+	for (uint16_t i = 0; i < n && i < driver.takes; i++) {
+		struct rte_mbuf *pkt = pkts[i];
+
+		rte_mbuf_sanity_check(pkt, 1);
+		assert_false(lend_is(pkt));
+		driver.n_frames++;
+		driver.n_pieces += pkt->nb_segs > 1;
+		if (pkt->nb_segs > 1 && !driver.keeps)
+			assert_ptr_equal(rte_pktmbuf_mtod(pkt->next, uint8_t *), guest + LEND_HEAD);
+		if (driver.reads)
+			assert_memory_equal(rte_pktmbuf_read(pkt, 0, pkt->pkt_len, room), guest,
+					    pkt->pkt_len);
+		if (driver.keeps && pkt->nb_segs > 1) {
+			rte_mbuf_refcnt_update(pkt->next, 1);
+			driver.kept[driver.n_kept++] = pkt->next;
+		}
+	}
+	return RTE_MIN(n, driver.takes);
+}
+
+static struct port *
+lend_open(const char *line)
+{
+	struct port *port;
+	struct diag diag;
+
+	assert_int_equal(open_line(line, &port, &diag), 0);
+	driver = (struct driver){.reads = true, .takes = PORT_BURST};
+	assert_int_equal(rte_eth_dev_get_port_by_name("net_null7", &driver.eth_id), 0);
+	driver.callback = rte_eth_add_tx_callback(driver.eth_id, 0, driver_sends, NULL);
+	assert_non_null(driver.callback);
+	return port;
+}
+
+static void
+lend_close(struct port *port)
+{
+	assert_int_equal(rte_eth_remove_tx_callback(driver.eth_id, 0, driver.callback), 0);
+	port_close(port);
+	assert_int_equal(rte_mempool_in_use_count(pool), 0);
+}
+
+static struct rte_mbuf *
+lent_frame(uint16_t len)
+{
+	struct rte_mbuf *pkt = rte_pktmbuf_alloc(pool);
+
+	rte_pktmbuf_append(pkt, len);
+	memcpy(rte_pktmbuf_mtod(pkt, void *), guest, LEND_HEAD);
+	lend_start(pkt, guest);
+	return pkt;
+}
+
+static struct rte_mbuf *
+whole_frame(uint16_t len)
+{
+	struct rte_mbuf *pkt = rte_pktmbuf_alloc(pool);
+
+	memcpy(rte_pktmbuf_append(pkt, len), guest, len);
+	return pkt;
+}
+
+/* n frames, every third of them not lent. */
+static uint16_t
+send_lent(struct port *port, uint16_t n)
+{
+	struct rte_mbuf *pkts[PORT_BURST];
+
+	for (uint16_t i = 0; i < n; i++)
+		pkts[i] = i % 3 == 2 ? whole_frame(64) : lent_frame((uint16_t)(LENT_LEN - i));
+	return port->queues[0].tx(&port->queues[0], pkts, n);
+}
+
+static void
+turns(unsigned int ms)
+{
+	uint64_t end = loop_now_ms() + ms;
+
+	while (loop_now_ms() < end)
+		loop_run_once(port_env.loop, 10);
+}
+
+static void
+test_lent(void **state)
+{
+	struct port *port = lend_open("up0=nic,vdev=net_null7,queues=1");
+	struct port_stats stats;
+
+	assert_true(port->queues[0].takes_lent);
+	assert_non_null(strstr(port->describe, ", lent frames: yes ("));
+	for (int i = 0; i < 100; i++)
+		assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+	assert_int_equal(driver.n_frames, 100 * PORT_BURST);
+	assert_int_equal(driver.n_pieces, 100 * 22);
+	/* In a burst with a request there are only whole frames. */
+	{
+		struct rte_mbuf *pkts[] = {lent_frame(LENT_LEN), frame(60, 60)};
+
+		driver.reads = false;
+		pkts[1]->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM | RTE_MBUF_F_TX_IPV4;
+		pkts[1]->l2_len = 14;
+		pkts[1]->l3_len = 20;
+		assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, 2), 2);
+		assert_int_equal(driver.n_pieces, 100 * 22);
+	}
+	port_stats_read(port, &stats);
+	assert_int_equal(stats.tx_packets, 100 * PORT_BURST + 2);
+	lend_close(port);
+}
+
+/* Nobody reads the tails on the way to a driver that does not. */
+static void
+test_lent_untouched(void **state)
+{
+	struct port *port = lend_open("up0=nic,vdev=net_null7");
+	struct rte_mbuf *pkts[PORT_BURST];
+
+	driver.reads = false;
+	for (uint16_t i = 0; i < PORT_BURST; i++)
+		pkts[i] = lent_frame(LENT_LEN);
+	assert_int_equal(mprotect(guest, LENT_LEN, PROT_NONE), 0);
+	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
+	assert_int_equal(driver.n_pieces, PORT_BURST);
+	assert_int_equal(mprotect(guest, LENT_LEN, PROT_READ | PROT_WRITE), 0);
+	lend_close(port);
+}
+
+/* Frames that are not sent, or too long, are counted, and what was lent of them comes back. */
+static void
+test_lent_not_sent(void **state)
+{
+	struct port *port = lend_open("up0=nic,vdev=net_null7,mtu=1000");
+	struct rte_mbuf *pkts[] = {lent_frame(1000), lent_frame(1500), lent_frame(1000), lent_frame(1000)};
+	struct port_stats stats;
+
+	driver.takes = 1;
+	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, RTE_DIM(pkts)), 1);
+	assert_int_equal(driver.n_pieces, 1);
+	port_stats_read(port, &stats);
+	assert_int_equal(stats.tx_packets, 1);
+	assert_int_equal(stats.tx_bytes, 1000);
+	assert_int_equal(stats.drops[DROP_TOO_LONG], 1);
+	assert_int_equal(stats.drops[DROP_TX_FULL], 2);
+	turns(150);
+	assert_non_null(strstr(port->describe, ", lent frames: yes ("));
+	lend_close(port);
+}
+
+/* Without mbufs to hang tails on, frames are copied. */
+static void
+test_lent_no_mbuf(void **state)
+{
+	struct port *port = lend_open("up0=nic,vdev=net_null7");
+	struct rte_mempool *own = NULL;
+	struct rte_mbuf **all;
+	unsigned int n = 0;
+	char name[RTE_MEMPOOL_NAMESIZE];
+
+	for (unsigned int room = 1024; room < 20000 && !own; room += RTE_CACHE_LINE_SIZE) {
+		snprintf(name, sizeof(name), "nic_%u_%u", port->id, room);
+		own = rte_mempool_lookup(name);
+	}
+	assert_non_null(own);
+	all = calloc(own->size, sizeof(*all));
+	while (n < own->size && (all[n] = rte_pktmbuf_alloc(own)))
+		n++;
+	assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+	assert_int_equal(driver.n_frames, PORT_BURST);
+	assert_int_equal(driver.n_pieces, 0);
+	rte_pktmbuf_free_bulk(all, n);
+	free(all);
+	assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+	assert_int_equal(driver.n_pieces, 22);
+	lend_close(port);
+}
+
+/* A driver that is not through with a frame gets copies from then on, and the port says so. */
+static void
+test_lent_kept(void **state)
+{
+	struct port *port = lend_open("up0=nic,vdev=net_null7");
+
+	assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+	assert_int_equal(driver.n_pieces, 22);
+	driver.keeps = true;
+	assert_int_equal(send_lent(port, 1), 1);
+	assert_int_equal(driver.n_kept, 1);
+	assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+	assert_int_equal(driver.n_frames, PORT_BURST + 1 + PORT_BURST);
+	assert_int_equal(driver.n_pieces, 22 + 1);
+	assert_int_equal(driver.n_kept, 1);
+	turns(150);
+	assert_non_null(strstr(port->describe, ", lent frames: no (its driver kept some)"));
+	assert_null(strstr(port->describe, "yes"));
+	for (unsigned int i = 0; i < driver.n_kept; i++)
+		rte_pktmbuf_free(driver.kept[i]);
+	assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+	assert_int_equal(driver.n_pieces, 22 + 1);
+	lend_close(port);
+}
+
+/* Drivers that are not known are lent nothing. */
+static void
+test_lent_unknown(void **state)
+{
+	struct port *port;
+	struct diag diag;
+
+	assert_int_equal(open_line("up0=nic,vdev=net_ring7", &port, &diag), 0);
+	for (uint16_t q = 0; q < port->n_queues; q++)
+		assert_false(port->queues[q].takes_lent);
+	assert_non_null(strstr(port->describe, ", lent frames: no ("));
+	port_close(port);
+}
+
 static int
 group_setup(void **state)
 {
@@ -231,13 +473,21 @@ group_setup(void **state)
 	if (rte_eal_init(RTE_DIM(args), args) < 0)
 		return -1;
 	port_env.n_workers = 1;
+	port_env.loop = loop_open();
 	pool = rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	guest = mmap(NULL, LENT_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (guest == MAP_FAILED || !port_env.loop || lend_init() < 0)
+		return -1;
+	for (unsigned int i = 0; i < LENT_LEN; i++)
+		guest[i] = (uint8_t)(i * 7 + i / 256);
 	return pool ? 0 : -1;
 }
 
 static int
 group_teardown(void **state)
 {
+	loop_close(port_env.loop);
+	munmap(guest, LENT_LEN);
 	return rte_eal_cleanup();
 }
 
@@ -245,8 +495,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_check), cmocka_unit_test(test_bad),       cmocka_unit_test(test_null),
-		cmocka_unit_test(test_ring),  cmocka_unit_test(test_linearise), cmocka_unit_test(test_plug),
+		cmocka_unit_test(test_check),         cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_null),          cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_linearise),     cmocka_unit_test(test_plug),
+		cmocka_unit_test(test_lent),          cmocka_unit_test(test_lent_untouched),
+		cmocka_unit_test(test_lent_not_sent), cmocka_unit_test(test_lent_no_mbuf),
+		cmocka_unit_test(test_lent_kept),     cmocka_unit_test(test_lent_unknown),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);
