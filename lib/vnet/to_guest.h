@@ -224,12 +224,14 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		    struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
 {
 	bool odd;
-	uint16_t n_sent = to_guest_plain(queue, conf, port_queue, pkts, n, &odd, traits);
+	uint16_t n_sent = to_guest_plain(queue, conf, port_queue, pkts, n, &odd, traits), more = n_sent;
 
-	/* The ring's end was in the way, or the driver made more available meanwhile. */
-	if (unlikely(n_sent && n_sent < n && !odd))
-		n_sent = (uint16_t)(n_sent + to_guest_plain(queue, conf, port_queue, pkts + n_sent,
-							    (uint16_t)(n - n_sent), &odd, traits));
+	/* The ring's end was in the way, or an odd buffer, or the driver made more available meanwhile. */
+	while (unlikely(more && n_sent < n && !odd)) {
+		more = to_guest_plain(queue, conf, port_queue, pkts + n_sent, (uint16_t)(n - n_sent), &odd,
+				      traits);
+		n_sent = (uint16_t)(n_sent + more);
+	}
 	if (likely(n_sent == n))
 		return n;
 	if (odd)
