@@ -219,6 +219,7 @@ packed_plain_load(const struct virtq_conf *conf, const struct plain_wish *wish, 
 		struct plain_lanes lanes = plain_load_lanes(&conf->ring[slot + i], group);
 
 		available = plain_first(packed_plain_available(lanes.word, wrap), group);
+		__asm__ volatile("" ::: "memory"); /* the second load is one */
 		lanes = plain_load_lanes(&conf->ring[slot + i], group);
 		/* A driver that takes back what it had made available gets what it asks for. */
 		available = plain_first(packed_plain_available(lanes.word, wrap), available);
