@@ -236,7 +236,8 @@ nic_send_lent(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 	return n_sent;
 }
 
-static uint16_t
+/* Out of line, so that other bursts do not save registers for it. */
+static __rte_noinline uint16_t
 nic_tx_odd(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t flags)
 {
 	const struct nic *nic = queue->dev;

@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import re
+import struct
 import subprocess
 import sys
 import time
@@ -16,8 +17,9 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import virtio_user as vu  # noqa: E402  (adds tests/lib to the path)
 import pcapfile  # noqa: E402
-from vnictest import Vnicd, cpus  # noqa: E402
+from vnictest import VNICD, Vnicd, cpus  # noqa: E402
 
+NULLGUEST = os.environ.get("NULLGUEST", str(pathlib.Path(VNICD).parents[1] / "tests/perf/nullguest"))
 LIB = pathlib.Path(__file__).resolve().parents[1] / "lib"
 NEEDS_ROOT = unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
 SIZES = list(range(64, 1519, 6)) + [1514, 1515, 1516, 1517, 1518]
@@ -35,6 +37,26 @@ def run(*args):
     if done.returncode:
         raise AssertionError(f"{' '.join(map(str, args))}: exit {done.returncode}: {done.stdout}")
     return done.stdout
+
+
+# Frames of the tests' EtherType that come in at an interface, to a file.
+CAPTURE = """
+import socket, sys
+sys.path.insert(0, sys.argv[1])
+import pcapfile
+s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88b5))
+s.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+s.bind((sys.argv[2], 0x88b5))
+s.settimeout(10)
+print("ready", flush=True)
+frames = []
+while len(frames) < int(sys.argv[4]):
+    try:
+        frames.append(s.recv(65536))
+    except TimeoutError:
+        break
+pcapfile.write(sys.argv[3], frames)
+"""
 
 
 class Netns:
@@ -89,8 +111,45 @@ class Nic(unittest.TestCase):
     def stop(self, backend):
         self.assertEqual(backend.stop(), 0, backend.output[-2000:])
 
+    def lends(self, backend, name="up0"):
+        """Frames are lent to a NIC port, and all of them have come back."""
+        time.sleep(0.15)  # a driver that keeps frames is found within 0.1 s
+        describe = {p["name"]: p["describe"] for p in backend.rpc("port.list")}[name]
+        self.assertIn(", lent frames: yes (", describe)
+
     def no_drops(self, ports):
         self.assertEqual({(p, r): n for p, s in ports.items() for r, n in s["drops"].items() if n}, {})
+
+    def guest_to_kernel(self, port, eal_vdev, ns, interface, capture_ns, sizes, paths=("S-MRG", "P-MRG-IO"),
+                        prepare=lambda: None):
+        """A guest's frames, byte for byte as a kernel gets them from a NIC port that long ones are lent to."""
+        sent = vu.frames(sizes)
+        source, out = self.file("in"), self.file("out")
+        pcapfile.write(source, sent)
+        for path in paths:
+            with self.subTest(path):
+                sock = self.file(f"{path}.sock")
+                backend = self.vnicd({"vm0": f"vhost-user,path={sock}", "up0": port}, "io", eal=eal(eal_vdev),
+                                     netns=ns.name)
+                self.lends(backend)
+                prepare()
+                with subprocess.Popen(["ip", "netns", "exec", capture_ns.name, sys.executable, "-c", CAPTURE, str(LIB),
+                                       interface, out, str(len(sent))], stdout=subprocess.PIPE, text=True) as capture:
+                    self.addCleanup(capture.kill)
+                    self.assertEqual(capture.stdout.readline(), "ready\n")
+                    guest = vu.VirtioUser([vu.pcap_source(0, source), vu.virtio_user(0, sock, path)], txd=128)
+                    self.addCleanup(guest.kill9)
+                    vu.assert_path(self, guest, path, (1,), [sock])
+                    time.sleep(0.2)
+                    guest.retry_io()
+                    guest.start()
+                    self.assertEqual(capture.wait(30), 0)
+                guest.stop_forwarding()
+                guest.quit()
+                self.no_drops(backend.stats())
+                self.lends(backend)
+                self.stop(backend)
+                self.assertEqual(pcapfile.differences(sent, pcapfile.read(out)), "")
 
 
 class Pcap(Nic):
@@ -223,6 +282,13 @@ class Tap(Nic):
         self.assertEqual({r for r, n in ports["up0"]["drops"].items() if n}, {"not_echo"}, ports)
         self.stop(backend)
 
+    def test_guest(self):
+        if not os.path.exists("/dev/net/tun"):
+            self.skipTest("no /dev/net/tun")
+        ns = self.netns()
+        self.guest_to_kernel("nic,dev=net_tap0", "net_tap0,iface=tap0", ns, "tap0", ns, SIZES,
+                             prepare=lambda: ns.run("ip", "link", "set", "tap0", "up"))
+
 
 @NEEDS_ROOT
 class AfPacket(Nic):
@@ -339,8 +405,51 @@ class AfPacket(Nic):
         self.assertEqual(pcapfile.differences(sent, received), "", backend.stats())
         self.stop(backend)
 
+    def test_guest(self):
+        mid, (a,) = self.fabric(1, mtu=9000)
+        self.guest_to_kernel("nic,dev=net_af_packet0", self.vdevs(1, self.AFP)[0], mid, "eth0", a,
+                             # Long ones first: those that the socket has no room for wait for the next burst.
+                             (SIZES + JUMBO)[::-1], paths=("S-MRG",))
+        self.guest_to_kernel("nic,dev=net_af_packet0", self.vdevs(1, self.AFP)[0], mid, "eth0", a, SIZES,
+                             paths=("P-MRG-IO",))
+
 
 class GuestToNic(Nic):
+    LINE = 64
+
+    def test_guest_rewrites(self):
+        """Frames lent to a NIC are the guest's again only when they are written: it writes to each line of each, at
+        once, and yet no frame in the capture file has lines of two."""
+        for layout in ("split", "packed"):
+            with self.subTest(layout):
+                sock, out = self.file(f"{layout}.sock"), self.file("out")
+                backend = self.vnicd({"vm0": f"vhost-user,path={sock}", "up0": "nic,dev=net_pcap0"}, "io",
+                                     eal=eal(f"net_pcap0,tx_pcap={out}"))
+                self.lends(backend)
+                done = subprocess.run([NULLGUEST, "--socket", sock, "--direction", "out", "--frame-size", "1518",
+                                       "--touch", "all", "--warmup", "0", "--duration", "0.1", "--ring-size", "64",
+                                       "--layout", layout, "--json"], stdout=subprocess.PIPE, text=True, check=True)
+                sent = json.loads(done.stdout)["whole_run"]["out"]["sent"]
+                ports = backend.stats()
+                self.lends(backend)
+                self.no_drops(ports)
+                self.stop(backend)
+                frames = pcapfile.read(out)
+                self.assertGreater(len(frames), 2000)
+                self.assertEqual(len(frames), sent)
+                for number, frame in enumerate(frames):
+                    self.assertEqual(len(frame), 1518)
+                    self.check_rewritten(number, frame)
+
+    def check_rewritten(self, number, frame):
+        """The null guest writes the frame's number, with a tag, to byte 16, the next one to each line after it."""
+        first = 16
+        word, = struct.unpack_from("<Q", frame, first)
+        self.assertEqual(word & 0xFFFFFFFF, number)
+        for at in range(first + self.LINE, len(frame) - 8, self.LINE):
+            line, = struct.unpack_from("<Q", frame, at)
+            self.assertEqual(line, word + 1, f"frame {number}, byte {at}")
+
     def test_guest_to_pcap(self):
         """A guest's frames into the capture file of a NIC port."""
         self.guest_to_pcap(SIZES)
@@ -357,6 +466,7 @@ class GuestToNic(Nic):
                 sock = self.file(f"{path}.sock")
                 backend = self.vnicd({"vm0": f"vhost-user,path={sock}", "up0": "nic,dev=net_pcap0"}, "io",
                                      eal=eal(f"net_pcap0,tx_pcap={out}"))
+                self.lends(backend)
                 guest = vu.VirtioUser([vu.pcap_source(0, source), vu.virtio_user(0, sock, path)], txd=128)
                 self.addCleanup(guest.kill9)
                 vu.assert_path(self, guest, path, (1,), [sock])
