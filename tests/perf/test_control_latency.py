@@ -30,6 +30,8 @@ import vnictest  # noqa: E402
 from bench import machine  # noqa: E402
 
 LIMIT_US = 1000
+STOP_NS = 200_000  # a gap that no code of ours makes
+STOPPED_SHARE_MAX = 0.001  # with more, 99.9 % say nothing of us
 COMMANDS = [
     (fe.CTRL_RX, fe.RX_ALLMULTI, b"\1"), (fe.CTRL_RX, fe.RX_ALLMULTI, b"\0"),
     (fe.CTRL_MAC, fe.MAC_TABLE_SET, fe.mac_tables([bytes([2, 0, 0, 0, 0, i]) for i in range(16)])),
@@ -129,6 +131,19 @@ HEAD = f"{'served':8}{'load':7}{'layout':7}{'pace':>6} {'Mpps':>7} " + \
     " ".join(f"{key + ' us':>9}" for key in ("min", "p50", "p90", "p99", "p99.9", "max")) + f" {'>1 ms':>6}"
 
 
+def stopped_share(seconds=2):
+    """How much of the time goes by in gaps of a loop that does nothing else: other programs' time, or the host's."""
+    end = last = time.perf_counter_ns()
+    end += int(seconds * 1e9)
+    lost = 0
+    while last < end:
+        now = time.perf_counter_ns()
+        if now - last > STOP_NS:
+            lost += now - last
+        last = now
+    return lost / (seconds * 1e9)
+
+
 class ControlLatency(unittest.TestCase):
     """99.9 % of 5,000 commands within a millisecond with a saturated worker, served by kick. The best of a few runs
     counts: this process shares the machine."""
@@ -151,6 +166,9 @@ class ControlLatency(unittest.TestCase):
         busy = others_busy(1, [stage.vnicd.pid])
         if busy > 0.1:
             self.skipTest(f"others use {busy:.1f} CPUs; p99.9 was {min(reports):.0f} us")
+        stopped = stopped_share()
+        if stopped > STOPPED_SHARE_MAX:
+            self.skipTest(f"the machine itself stops {100 * stopped:.2f} % of the time; p99.9 was {min(reports):.0f} us")
         self.fail(f"99.9 % took up to {min(reports):.0f} us at best of {self.RUNS} runs")
 
     def test_split(self):
