@@ -78,16 +78,25 @@ struct gmem_cache {
 	uint8_t *va;
 };
 
-/* va of [gpa, gpa + len), which must lie in one region as a whole; NULL otherwise. len may be 0. */
+/* va of [gpa, gpa + len) when the cached region holds all of it; NULL otherwise. len may be 0. */
 static inline uint8_t *
-gmem_va(const struct gmem *mem, const struct gmem_cache *cache, uint64_t gpa, uint32_t len)
+gmem_cache_va(const struct gmem_cache *cache, uint64_t gpa, uint32_t len)
 {
 	uint64_t offset = gpa - cache->gpa;
 
 	/* Half open: offset in [0, size], len in [0, size - offset]. */
 	if (__builtin_expect(offset < cache->size && len <= cache->size - offset, 1))
 		return cache->va + offset;
-	return gmem_va_search(mem, gpa, len);
+	return NULL;
+}
+
+/* va of [gpa, gpa + len), which must lie in one region as a whole; NULL otherwise. len may be 0. */
+static inline uint8_t *
+gmem_va(const struct gmem *mem, const struct gmem_cache *cache, uint64_t gpa, uint32_t len)
+{
+	uint8_t *va = gmem_cache_va(cache, gpa, len);
+
+	return __builtin_expect(va != NULL, 1) ? va : gmem_va_search(mem, gpa, len);
 }
 
 /* The guest address of a byte of the cached region. */

@@ -34,15 +34,6 @@ enum {
 /* The bits of a descriptor that plain ones have as the wish says: no list, no table, the right direction. */
 #define PLAIN_FLAGS (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE)
 
-/* Whether [addr, addr + len) lies in the hot region as a whole. */
-static inline bool
-plain_is_hot(const struct gmem_cache *hot, uint64_t addr, uint32_t len)
-{
-	uint64_t offset = addr - hot->gpa;
-
-	return offset < hot->size && len <= hot->size - offset;
-}
-
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include "plain_avx512.h"
 #else

@@ -10,10 +10,11 @@ static inline bool
 plain_take(const struct virtq_conf *conf, const struct plain_wish *wish, uint64_t addr, uint32_t len,
 	   uint16_t flags, uint64_t used, struct virtq_plain *plain, uint16_t at)
 {
-	if ((flags & PLAIN_FLAGS) != wish->flags || len < wish->len_min || len > wish->len_max ||
-	    !plain_is_hot(&conf->hot, addr, len))
+	uint8_t *va = gmem_cache_va(&conf->hot, addr, len);
+
+	if ((flags & PLAIN_FLAGS) != wish->flags || len < wish->len_min || len > wish->len_max || !va)
 		return false;
-	plain->va[at] = conf->hot.va + (addr - conf->hot.gpa);
+	plain->va[at] = va;
 	plain->len[at] = len;
 	plain->used[at] = used;
 	return true;

@@ -26,6 +26,39 @@ to_guest_header_apart(const uint8_t *buffer, uint32_t hdr_len)
 	return ((uintptr_t)buffer + hdr_len) % RTE_CACHE_LINE_SIZE == 0;
 }
 
+/* Have a buffer's first lines on their way, to be written. */
+static inline void
+to_guest_prefetch(const uint8_t *buffer, uint32_t hdr_len)
+{
+	if (to_guest_header_apart(buffer, hdr_len)) {
+		prefetch_read(buffer);
+		prefetch_write(buffer + hdr_len);
+	} else {
+		prefetch_write(buffer);
+		prefetch_write(buffer + RTE_CACHE_LINE_SIZE);
+	}
+}
+
+TEMPLATE void
+to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_t *buffer,
+	       const uint32_t traits)
+{
+	const struct header header = header_of(pkt, 1, traits);
+	const uint8_t *head = rte_pktmbuf_mtod(pkt, const uint8_t *);
+	uint8_t *frame = buffer + conf->hdr_len;
+
+	if (to_guest_header_apart(buffer, conf->hdr_len))
+		header_refresh(buffer, conf->hdr_len, &header, traits);
+	else
+		header_write(buffer, conf->hdr_len, &header, traits);
+	if (lend_is(pkt)) {
+		copy_frame(frame, head, LEND_HEAD);
+		memcpy(frame + LEND_HEAD, lend_tail(pkt), pkt->data_len - LEND_HEAD);
+	} else {
+		copy_frame(frame, head, pkt->pkt_len);
+	}
+}
+
 TEMPLATE uint16_t
 vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
 		  struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
@@ -55,15 +88,8 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 		buffer[i] = NULL;
 		if (likely_true((elem->flags & VRING_DESC_F_WRITE) && !(elem->flags & odd)))
 			buffer[i] = gmem_va(conf->mem, &conf->hot, elem->addr, elem->len);
-		if (likely_true(buffer[i] != NULL)) {
-			if (to_guest_header_apart(buffer[i], hdr_len)) {
-				prefetch_read(buffer[i]);
-				prefetch_write(buffer[i] + hdr_len);
-			} else {
-				prefetch_write(buffer[i]);
-				prefetch_write(buffer[i] + RTE_CACHE_LINE_SIZE);
-			}
-		}
+		if (likely_true(buffer[i] != NULL))
+			to_guest_prefetch(buffer[i], hdr_len);
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], const void *));
 	}
 	if (buffers.n == VIRTQ_FETCH_MAX)
@@ -75,13 +101,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 
 		if (likely_true(k < buffers.n && buffer[k] && pkt->nb_segs == 1 && len <= frame_max &&
 				hdr_len + len <= buffers.elems[k].len)) {
-			const struct header header = header_of(pkt, 1, traits);
-
-			if (to_guest_header_apart(buffer[k], hdr_len))
-				header_refresh(buffer[k], (uint16_t)hdr_len, &header, traits);
-			else
-				header_write(buffer[k], (uint16_t)hdr_len, &header, traits);
-			copy_frame(buffer[k] + hdr_len, rte_pktmbuf_mtod(pkt, const uint8_t *), len);
+			to_guest_frame(conf, pkt, buffer[k], traits);
 			if (traits & TRAIT_LOG)
 				gmem_log_mark(conf->log, buffers.elems[k].addr, hdr_len + len);
 			virtq_retire(vq, conf, &buffers.elems[k], hdr_len + len, traits);
@@ -124,43 +144,10 @@ to_guest_fitting(struct rte_mbuf *const *pkts, const struct virtq_plain *plain, 
 	return n;
 }
 
-TEMPLATE void
-to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_t *buffer,
-	       const uint32_t traits)
-{
-	const struct header header = header_of(pkt, 1, traits);
-	const uint8_t *head = rte_pktmbuf_mtod(pkt, const uint8_t *);
-	uint8_t *frame = buffer + conf->hdr_len;
-
-	if (to_guest_header_apart(buffer, conf->hdr_len))
-		header_refresh(buffer, conf->hdr_len, &header, traits);
-	else
-		header_write(buffer, conf->hdr_len, &header, traits);
-	if (lend_is(pkt)) {
-		copy_frame(frame, head, LEND_HEAD);
-		memcpy(frame + LEND_HEAD, lend_tail(pkt), pkt->data_len - LEND_HEAD);
-	} else {
-		copy_frame(frame, head, pkt->pkt_len);
-	}
-}
-
 enum {
 	TO_GUEST_SHORT = 8,  /* frames */
 	TO_GUEST_AHEAD = 16, /* frames */
 };
-
-/* Have the first lines of buffer i on their way, to be written. */
-static inline void
-to_guest_prefetch(const struct virtq_plain *plain, uint16_t i, uint32_t hdr_len)
-{
-	if (to_guest_header_apart(plain->va[i], hdr_len)) {
-		prefetch_read(plain->va[i]);
-		prefetch_write(plain->va[i] + hdr_len);
-	} else {
-		prefetch_write(plain->va[i]);
-		prefetch_write(plain->va[i] + RTE_CACHE_LINE_SIZE);
-	}
-}
 
 /*
  * As many of n frames as there are plain buffers for, in order. *ret_odd: the next frame or buffer is not for
@@ -185,7 +172,7 @@ to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct p
 		return 0;
 	/* As in vnet_from_guest_burst(). */
 	for (uint16_t i = 0; i < n_plain && i < TO_GUEST_AHEAD; i++)
-		to_guest_prefetch(&plain, i, hdr_len);
+		to_guest_prefetch(plain.va[i], hdr_len);
 	if (n_plain == VIRTQ_FETCH_MAX)
 		virtq_prefetch_next(vq, conf, virtq_cursor_after(vq, conf, VIRTQ_FETCH_MAX, traits), traits);
 	n_sent = to_guest_fitting(pkts, &plain, conf, (uint16_t)n_plain, written);
@@ -196,7 +183,7 @@ to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct p
 		const struct rte_mbuf *pkt = pkts[i];
 
 		if (i + TO_GUEST_AHEAD < n_sent)
-			to_guest_prefetch(&plain, (uint16_t)(i + TO_GUEST_AHEAD), hdr_len);
+			to_guest_prefetch(plain.va[i + TO_GUEST_AHEAD], hdr_len);
 		to_guest_frame(conf, pkt, plain.va[i], traits);
 		bytes += pkt->pkt_len;
 		if (traits & TRAIT_LOG)
@@ -214,7 +201,7 @@ to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct p
 	if (n_sent <= TO_GUEST_SHORT) {
 		n_plain = virtq_peek_plain(vq, conf, &wish, &plain, n_sent, traits);
 		for (uint16_t i = 0; i < n_plain; i++)
-			to_guest_prefetch(&plain, i, hdr_len);
+			to_guest_prefetch(plain.va[i], hdr_len);
 	}
 	return n_sent;
 }
