@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* distance.c: see distance.h. Two threads play ping-pong with one line. */
+/* distance.c: see distance.h. Two threads play ping-pong with one line. A hypervisor brings two virtual CPUs
+ * together only once it has seen both busy for some tenths of a second, and lets them drift apart when they
+ * idle: what counts is how far apart they are while both work, so they play a while before it is measured.
+ */
 #include "distance.h"
 
 #include <pthread.h>
@@ -12,28 +15,53 @@
 
 #include "fail.h"
 
-enum { RALLIES = 51, STROKES = 200 };
+enum { RALLIES = 501, STROKES = 200 };
+#define WARM_UP_S 0.5
 
 struct distance_court {
 	_Alignas(128) uint32_t ball; /* even: the first thread's turn; nothing else in its lines */
+	_Alignas(128) bool over;     /* the ball won't be hit again */
 };
 
-/* Hits every second ball; the release and acquire pair with the other thread's. */
-static void
-rally(struct distance_court *court, uint32_t from, uint32_t to)
+static double
+now_s(void)
 {
-	for (uint32_t ball = from; ball < to; ball += 2) {
-		while (__atomic_load_n(&court->ball, __ATOMIC_ACQUIRE) != ball)
-			__builtin_ia32_pause();
-		__atomic_store_n(&court->ball, ball + 1, __ATOMIC_RELEASE);
-	}
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
 }
 
 static void *
 second_player(void *arg)
 {
-	rally(arg, 1, RALLIES * STROKES * 2 + 1);
+	struct distance_court *court = arg;
+
+	while (!__atomic_load_n(&court->over, __ATOMIC_RELAXED)) {
+		uint32_t ball = __atomic_load_n(&court->ball, __ATOMIC_ACQUIRE);
+
+		if (ball & 1)
+			__atomic_store_n(&court->ball, ball + 1, __ATOMIC_RELEASE);
+		else
+			__builtin_ia32_pause();
+	}
 	return NULL;
+}
+
+/* Nanoseconds for one way of the ball. */
+static double
+rally_ns(struct distance_court *court)
+{
+	double start_s = now_s();
+
+	for (int i = 0; i < STROKES; i++) {
+		uint32_t ball = court->ball;
+
+		__atomic_store_n(&court->ball, ball + 1, __ATOMIC_RELEASE);
+		while (__atomic_load_n(&court->ball, __ATOMIC_ACQUIRE) != ball + 2)
+			__builtin_ia32_pause();
+	}
+	return (now_s() - start_s) * 1e9 / (STROKES * 2);
 }
 
 static int
@@ -66,15 +94,11 @@ distance_measure(int cpu_a, int cpu_b)
 	if (err)
 		fail("thread on CPU %d: %s", cpu_b, strerror(err));
 	pthread_attr_destroy(&attr);
-	for (uint32_t i = 0; i < RALLIES; i++) {
-		struct timespec start, end;
-
-		clock_gettime(CLOCK_MONOTONIC, &start);
-		rally(&court, i * STROKES * 2, (i + 1) * STROKES * 2);
-		clock_gettime(CLOCK_MONOTONIC, &end);
-		ns[i] = ((double)(end.tv_sec - start.tv_sec) * 1e9 + (double)(end.tv_nsec - start.tv_nsec)) /
-			(STROKES * 2);
-	}
+	for (double end_s = now_s() + WARM_UP_S; now_s() < end_s;)
+		rally_ns(&court);
+	for (uint32_t i = 0; i < RALLIES; i++)
+		ns[i] = rally_ns(&court);
+	__atomic_store_n(&court.over, true, __ATOMIC_RELAXED);
 	pthread_join(second, NULL);
 	qsort(ns, RALLIES, sizeof(ns[0]), compare_doubles);
 	return ns[RALLIES / 2];

@@ -3,7 +3,9 @@
 #ifndef PERF_DISTANCE_H
 #define PERF_DISTANCE_H
 
-/* Nanoseconds that a changed cache line takes from one CPU to the other, median of many short rallies. */
+/* Nanoseconds that a changed cache line takes from one CPU to the other while both are busy, median of many
+ * short rallies. Takes about half a second, and both CPUs.
+ */
 double distance_measure(int cpu_a, int cpu_b);
 
 #endif
