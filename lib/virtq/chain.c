@@ -23,10 +23,8 @@ struct chain_walk {
 	struct virtq *vq;
 	const struct virtq_conf *conf;
 	struct virtq_chain *chain;
-	bool bad;           /* keep walking for the structure, but the chain is useless */
-	bool writing;       /* a device-writable descriptor was seen */
-	bool first_may_lie; /* about being device-writable */
-	uint32_t n_added;   /* descriptors so far */
+	bool bad;     /* keep walking for the structure, but the chain is useless */
+	bool writing; /* a device-writable descriptor was seen */
 };
 
 static enum virtq_walk
@@ -45,15 +43,6 @@ chain_add(struct chain_walk *walk, const struct chain_desc *desc)
 	bool writable = desc->flags & VRING_DESC_F_WRITE;
 	uint32_t *total = writable ? &chain->writable_len : &chain->readable_len;
 
-	if (!writable && walk->writing && walk->first_may_lie && chain->n_readable == 0 &&
-	    walk->n_added == 1) {
-		/* See chain_walk_indirect(). */
-		chain->n_readable = chain->n_segs;
-		chain->readable_len = chain->writable_len;
-		chain->writable_len = 0;
-		walk->writing = false;
-	}
-	walk->n_added++;
 	if (!writable && walk->writing) {
 		virtq_break(walk->vq, FAULT_ORDER);
 		return false;
@@ -94,6 +83,16 @@ chain_walk_indirect(struct chain_walk *walk, const struct chain_desc *outer)
 	const struct virtq_conf *conf = walk->conf;
 	bool packed = conf->traits & TRAIT_PACKED;
 	uint32_t n = outer->len / sizeof(struct vring_desc), i = 0;
+	/*
+	 * Readable before writable is the driver's duty ("Scatter-Gather Support"), but DPDK's driver fills
+	 * a packed ring's transmit tables with WRITE when it starts and leaves it in some entries: in the
+	 * first, the header, always, and in entry i of the table that belongs to slot i of the ring, which
+	 * its loop mistakes for the slot itself, whose flags it stores last. Where nothing is ever written
+	 * the flag can't mean anything else, and is ignored: that a device SHOULD NOT read what is
+	 * device-writable ("The Virtqueue Descriptor Table") leaves room for that. In split rings and
+	 * outside of tables drivers get it right, so there the flags count.
+	 */
+	const uint16_t packed_flags = conf->only_read ? 0 : VRING_DESC_F_WRITE;
 	const uint8_t *table;
 
 	if (!conf->indirect || outer->flags & VRING_DESC_F_NEXT)
@@ -105,11 +104,6 @@ chain_walk_indirect(struct chain_walk *walk, const struct chain_desc *outer)
 		walk->bad = true;
 		return VIRTQ_WALK_OK;
 	}
-	/*
-	 * DPDK's driver leaves WRITE set on the first entry, the header, of a packed ring's transmit tables.
-	 * When readable entries follow a single writable one, that one is taken for readable.
-	 */
-	walk->first_may_lie = packed;
 	for (uint32_t step = 0; step < n; step++) {
 		struct chain_desc desc;
 
@@ -121,8 +115,8 @@ chain_walk_indirect(struct chain_walk *walk, const struct chain_desc *outer)
 			 * to its end. */
 			desc = (struct chain_desc){
 				.addr = packed_load_addr(p), .len = w.len, .flags = w.flags};
-			desc.flags = (uint16_t)((desc.flags & VRING_DESC_F_WRITE) |
-						(i + 1 < n ? VRING_DESC_F_NEXT : 0));
+			desc.flags =
+				(uint16_t)((desc.flags & packed_flags) | (i + 1 < n ? VRING_DESC_F_NEXT : 0));
 			if (w.flags & VRING_DESC_F_INDIRECT)
 				return chain_break(walk, FAULT_INDIRECT_FLAGS);
 			desc.next = (uint16_t)(i + 1);

@@ -70,6 +70,7 @@ struct virtq_conf {
 	bool indirect;  /* VIRTIO_F_INDIRECT_DESC */
 	bool enabled;   /* SET_VRING_ENABLE; a started but disabled queue takes nothing in and discards what
 			   comes out */
+	bool only_read; /* no buffer of this queue is ever written to; filled by the device type */
 	int call_fd;    /* -1: the driver is never notified */
 	enum bell_kind call_kind;
 	/* Notifications are held back until so many packets or ticks (ticks.h) have gathered; 0, 0: never. */

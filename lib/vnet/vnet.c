@@ -145,6 +145,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 		conf->frame_max = RTE_MIN((uint32_t)PORT_FRAME_MAX,
 					  (uint32_t)dev->mtu + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN);
 	if (idx % 2) {
+		conf->only_read = true;
 		conf->enabled &= vnet_pair_is_in_use(dev, idx / 2);
 		/* Learnt only while they are steered by. */
 		conf->flows = dev->steer && !dev->settings->rss.enabled ? dev->flows : NULL;

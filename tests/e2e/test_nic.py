@@ -409,9 +409,7 @@ class AfPacket(Nic):
         mid, (a,) = self.fabric(1, mtu=9000)
         self.guest_to_kernel("nic,dev=net_af_packet0", self.vdevs(1, self.AFP)[0], mid, "eth0", a,
                              # Long ones first: those that the socket has no room for wait for the next burst.
-                             (SIZES + JUMBO)[::-1], paths=("S-MRG",))
-        self.guest_to_kernel("nic,dev=net_af_packet0", self.vdevs(1, self.AFP)[0], mid, "eth0", a, SIZES,
-                             paths=("P-MRG-IO",))
+                             (SIZES + JUMBO)[::-1])
 
 
 class GuestToNic(Nic):
@@ -457,11 +455,16 @@ class GuestToNic(Nic):
     def test_guest_to_pcap_jumbo(self):
         self.guest_to_pcap((JUMBO + SIZES[::9]) * 4)
 
+    def test_guest_to_pcap_jumbo_first(self):
+        """Frames of many buffers in the ring's first slots: there DPDK's driver leaves WRITE set in the middle and at
+        the end of a packed ring's tables."""
+        self.guest_to_pcap((SIZES + JUMBO)[::-1])
+
     def guest_to_pcap(self, sizes):
         sent = vu.frames(sizes)
         source, out = self.file("in"), self.file("out")
         pcapfile.write(source, sent)
-        for path in ("S-MRG", "P-MRG-IO", "P-NOM"):
+        for path in ("S-MRG", "P-MRG", "P-MRG-IO", "P-NOM"):
             with self.subTest(path):
                 sock = self.file(f"{path}.sock")
                 backend = self.vnicd({"vm0": f"vhost-user,path={sock}", "up0": "nic,dev=net_pcap0"}, "io",

@@ -481,6 +481,21 @@ class Rings(KeptGuestCase):
                 self.attempt(layout, way, lambda g, f, a: [D(a, 212 if not f else 2048, f | flags)],
                              ("forwarded", "drop", "broken"), f"unknown flags {flags:#x}", frame=good, reasons=DROP_TX)
 
+    def test_R10_directions(self):
+        """R10: WRITE on buffers to be read, in every pattern: refused, but not in a packed ring's table, where DPDK's
+        driver leaves it set and it can't mean anything; and receive buffers without it."""
+        frame = frame_of(11, 200)
+        edges = [0, 12, 112, 212]
+        for layout, indirect, pattern in itertools.product(LAYOUTS, (False, True), range(1, 8)):
+            def turned(g, f, a):
+                pieces = [(a + b, e - b, f ^ (WRITE if pattern >> i & 1 else 0) | (NEXT if i < 2 else 0), i + 1)
+                          for i, (b, e) in enumerate(zip(edges, edges[1:]))]
+                return [self.in_table(g, pieces)] if indirect else [D(*p[:3]) for p in pieces]
+            what = f"directions {pattern:03b}, indirect {indirect}"
+            allowed = ("forwarded",) if layout == "packed" and indirect else ("broken", "drop")
+            self.attempt(layout, "tx", turned, allowed, what, frame=frame, reasons=("malformed",))
+            self.attempt(layout, "rx", turned, ("broken", "drop"), what)
+
     def test_R10_indirect_not_negotiated(self):
         """R10: indirect descriptors although the feature was not negotiated."""
         for layout, way in itertools.product(LAYOUTS, WAYS):

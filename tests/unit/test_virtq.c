@@ -318,9 +318,8 @@ test_indirect_tables(void **state)
 		{true, I, 32, {0, I}, {0}, FAULT_INDIRECT_FLAGS},
 		{true, I, 48, {0, W, 0}, {0}, FAULT_ORDER},
 		{true, I, 48, {W, W, 0}, {0}, FAULT_ORDER},
-		/* A driver's slip that is let pass: WRITE on the first entry of a table to be read. */
-		{true, I, 32, {W, 0}, {0}, FAULT_NONE},
-		{true, I, 48, {W, 0, 0}, {0}, FAULT_NONE},
+		{true, I, 32, {W, 0}, {0}, FAULT_ORDER},
+		{true, I, 48, {W, 0, 0}, {0}, FAULT_ORDER},
 		/* NEXT and the ring flags mean nothing inside. */
 		{true, I | W, 48, {N, PACKED_AVAIL | PACKED_USED, W}, {0}, FAULT_NONE},
 	};
@@ -351,6 +350,58 @@ test_indirect_tables(void **state)
 		assert_int_equal(fault_of(rig), rows[i].fault);
 		rig_close(rig);
 	}
+}
+
+/* A chain of three buffers, bit i of `writable`: buffer i is device-writable. */
+static void
+check_directions(uint32_t traits, enum driver_form form, bool only_read, unsigned int writable)
+{
+	/* A readable buffer may come before a writable one, but not after it. */
+	const bool in_order = writable == 0 || writable == 4 || writable == 6 || writable == 7;
+	/* Part direct, part indirect there is in split rings only: in packed ones all is in the table. */
+	const bool forgiven = traits & TRAIT_PACKED && form != DRIVER_DIRECT && only_read;
+	struct driver_buf bufs[3] = {{0x200000, 12, false}, {0x210000, 100, false}, {0x220000, 1000, false}};
+	struct rig *rig = rig_open(traits, 16, false);
+	static struct virtq_chain chain;
+
+	rig->driver.conf.only_read = only_read;
+	for (unsigned int i = 0; i < 3; i++)
+		bufs[i].writable = writable >> i & 1;
+	assert_true(driver_add(&rig->driver, bufs, 3, form, 0));
+	if (!in_order && !forgiven) {
+		assert_int_equal(walk_first(rig, &chain), VIRTQ_WALK_BROKEN);
+		assert_int_equal(fault_of(rig), FAULT_ORDER);
+	} else {
+		uint32_t readable = 0;
+
+		assert_int_equal(walk_first(rig, &chain), VIRTQ_WALK_OK);
+		assert_int_equal(fault_of(rig), FAULT_NONE);
+		assert_int_equal(chain.n_segs, 3);
+		for (unsigned int i = 0; i < 3; i++) {
+			assert_int_equal(chain.segs[i].gpa, bufs[i].gpa);
+			assert_int_equal(chain.segs[i].len, bufs[i].len);
+			if (forgiven || !bufs[i].writable)
+				readable += bufs[i].len;
+		}
+		assert_int_equal(chain.n_readable, forgiven ? 3 : 3 - __builtin_popcount(writable));
+		assert_int_equal(chain.readable_len, readable);
+		assert_int_equal(chain.writable_len, 1112 - readable);
+	}
+	rig_close(rig);
+}
+
+/*
+ * Every pattern of WRITE flags. A driver's slip is let pass, WRITE anywhere in the tables of a packed queue
+ * whose buffers are only read; everything else counts as it stands there.
+ */
+static void
+test_directions(void **state)
+{
+	for (uint32_t traits = 0; traits <= TRAIT_PACKED; traits += TRAIT_PACKED)
+		for (enum driver_form form = 0; form < DRIVER_N_FORMS; form++)
+			for (int only_read = 0; only_read < 2; only_read++)
+				for (unsigned int writable = 0; writable < 8; writable++)
+					check_directions(traits, form, only_read, writable);
 }
 
 /* Packed: a descriptor both indirect and chained must not occupy the device for ever. */
@@ -1030,6 +1081,7 @@ main(void)
 		cmocka_unit_test(test_split_next_outside_and_loops),
 		cmocka_unit_test(test_packed_list_longer_than_the_ring),
 		cmocka_unit_test(test_indirect_tables),
+		cmocka_unit_test(test_directions),
 		cmocka_unit_test(test_packed_indirect_with_next),
 		cmocka_unit_test(test_indirect_not_negotiated),
 		cmocka_unit_test(test_chain_of_too_many_pieces),
