@@ -18,6 +18,7 @@
 #include <rte_mbuf.h>
 
 #include "driver.h"
+#include "flows.h"
 #include "lend.h"
 #include "vnet.h"
 #include "ways.h"
@@ -1441,6 +1442,154 @@ test_lent_on_a_disabled_queue(void **state)
 	}
 }
 
+/* --- headers behind the head --- */
+
+enum { DEEP_L4 = 14 + 40 + 96, DEEP_LEN = 1400 }; /* where the UDP header is */
+
+/* IPv6 with options of 96 bytes, so that the UDP header is in what would be the tail of a lent frame. */
+static void
+deep_frame(uint8_t frame[DEEP_LEN], uint16_t sport)
+{
+	const uint16_t ip_len = DEEP_LEN - 54, udp_len = DEEP_LEN - DEEP_L4;
+
+	noise_fill();
+	memcpy(frame, noise + sport, DEEP_LEN);
+	frame[12] = 0x86;
+	frame[13] = 0xdd;
+	frame[14] = 0x60;
+	frame[18] = (uint8_t)(ip_len >> 8);
+	frame[19] = (uint8_t)ip_len;
+	frame[20] = 60;
+	/* PadN up to its end. */
+	frame[54] = 17;
+	frame[55] = 11;
+	frame[56] = 1;
+	frame[57] = 92;
+	frame[DEEP_L4] = (uint8_t)(sport >> 8);
+	frame[DEEP_L4 + 1] = (uint8_t)sport;
+	frame[DEEP_L4 + 4] = (uint8_t)(udp_len >> 8);
+	frame[DEEP_L4 + 5] = (uint8_t)udp_len;
+}
+
+static void
+deep_send(struct lending *lending, const uint8_t header[20], const uint8_t frame[DEEP_LEN], uint64_t tag)
+{
+	const uint16_t hdr_len = lending->from->driver.conf.hdr_len;
+	const struct driver_buf buf = {driver_region_gpa(0) + 65536 + tag % 64 * SLOT_LEN + tag % 3,
+				       hdr_len + DEEP_LEN, false};
+
+	driver_write(&lending->from->mem, buf.gpa, header, hdr_len);
+	driver_write(&lending->from->mem, buf.gpa + hdr_len, frame, DEEP_LEN);
+	assert_true(driver_add(&lending->from->driver, &buf, 1, DRIVER_DIRECT, tag));
+}
+
+/* Flows are learnt from ports that lie behind the head; the frame arrives, and its buffer is back when done.
+ */
+static void
+test_lent_flow_behind_the_head(void **state)
+{
+	static const uint32_t words[] = {0, TRAIT_MERGEABLE | TRAIT_OFFLOAD, TRAIT_PACKED};
+	const int variant = variant_of(state);
+	const uint8_t header[20] = {0};
+
+	for (size_t t = 0; t < RTE_DIM(words); t++) {
+		struct vnet_flows *flows = vnet_flows_new();
+		struct lending lending;
+
+		lending_open(&lending, words[t], variant);
+		lending.from->driver.conf.flows = flows;
+		lending.from->port_queue.idx = 3;
+		for (uint16_t i = 0; i < 20; i++) {
+			const uint64_t gpa = driver_region_gpa(0) + (4 << 20);
+			const struct driver_buf buf = {gpa, 2000, true};
+			uint8_t frame[DEEP_LEN], got[DEEP_LEN];
+			struct rte_mbuf *pkts[PORT_BURST], *whole = rte_pktmbuf_alloc(pool);
+			uint64_t tag;
+			uint32_t written, digest;
+
+			deep_frame(frame, i);
+			deep_send(&lending, header, frame, i);
+			assert_true(driver_add(&lending.to->driver, &buf, 1, DRIVER_DIRECT, i));
+			assert_int_equal(vnet_rx(&lending.from->port_queue, pkts, PORT_BURST), 1);
+			assert_true(lending.from->port_queue.lent);
+			memcpy(rte_pktmbuf_append(whole, DEEP_LEN), frame, DEEP_LEN);
+			assert_true(flow_digest(whole, &digest));
+			assert_int_equal(flows->entries[digest % FLOWS_SIZE], flows_entry(digest, 3));
+			rte_pktmbuf_free(whole);
+			assert_int_equal(vnet_tx(&lending.to->port_queue, pkts, 1), 1);
+			assert_false(driver_get(&lending.from->driver, &tag, &written));
+			vnet_done(&lending.from->port_queue);
+			assert_true(driver_get(&lending.from->driver, &tag, &written));
+			assert_true(driver_get(&lending.to->driver, &tag, &written));
+			assert_int_equal(written, lending.to->driver.conf.hdr_len + DEEP_LEN);
+			driver_read(&lending.to->mem, gpa + lending.to->driver.conf.hdr_len, got, DEEP_LEN);
+			assert_memory_equal(got, frame, DEEP_LEN);
+		}
+		lending_close(&lending);
+		vnet_flows_free(flows);
+	}
+}
+
+/*
+ * A checksum asked for behind the head: of UDP, which mbufs can ask for, and of what only the header knows.
+ * To a receiver that takes such requests, and to one that does not.
+ */
+static void
+test_checksum_behind_the_head(void **state)
+{
+	static const uint16_t starts[] = {LEND_HEAD - 2, LEND_HEAD - 1, LEND_HEAD, DEEP_L4, 700};
+	const int variant = variant_of(state);
+
+	for (uint32_t packed = 0; packed <= TRAIT_PACKED; packed += TRAIT_PACKED)
+		for (size_t s = 0; s < RTE_DIM(starts); s++)
+			for (int takes = 0; takes <= 1; takes++) {
+				const uint64_t gpa = driver_region_gpa(0) + (4 << 20);
+				const struct driver_buf buf = {gpa, 2000, true};
+				/* What is left to the receiver is UDP's alone. */
+				const bool left = takes && starts[s] == DEEP_L4;
+				uint8_t header[20] = {1}, frame[DEEP_LEN], got[20 + DEEP_LEN];
+				struct rte_mbuf *pkts[PORT_BURST];
+				struct lending lending;
+				uint32_t written, sum = 0;
+				uint64_t tag;
+
+				lending_open(&lending, packed | TRAIT_MERGEABLE | TRAIT_OFFLOAD, variant);
+				if (!takes)
+					lending.to->driver.conf.offloads = 0;
+				assert_true(driver_add(&lending.to->driver, &buf, 1, DRIVER_DIRECT, 1));
+				deep_frame(frame, 5);
+				header[6] = (uint8_t)starts[s];
+				header[7] = (uint8_t)(starts[s] >> 8);
+				header[8] = 6;
+				deep_send(&lending, header, frame, 1);
+				assert_int_equal(vnet_rx(&lending.from->port_queue, pkts, PORT_BURST), 1);
+				/* Such frames are whole at once, and the buffer is back. */
+				assert_false(lend_is(pkts[0]));
+				assert_false(lending.from->port_queue.lent);
+				assert_true(driver_get(&lending.from->driver, &tag, &written));
+				memset(driver_va(&lending.from->mem, driver_region_gpa(0) + 65536), 0x77,
+				       2 * SLOT_LEN);
+				assert_int_equal(vnet_tx(&lending.to->port_queue, pkts, 1), 1);
+				assert_true(driver_get(&lending.to->driver, &tag, &written));
+				assert_int_equal(written, 12 + DEEP_LEN);
+				driver_read(&lending.to->mem, gpa, got, written);
+				assert_int_equal(got[0], left ? 1 : 0);
+				if (left)
+					assert_memory_equal(got + 6, header + 6, 4);
+				for (uint32_t i = starts[s]; i < DEEP_LEN && !left; i++)
+					sum += (i - starts[s]) % 2 ? frame[i] : (uint32_t)frame[i] << 8;
+				sum = (sum & 0xffff) + (sum >> 16);
+				sum = ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
+				if (!left) {
+					sum = sum ? sum : 0xffff;
+					frame[starts[s] + 6] = (uint8_t)(sum >> 8);
+					frame[starts[s] + 7] = (uint8_t)sum;
+				}
+				assert_memory_equal(got + 12, frame, DEEP_LEN);
+				lending_close(&lending);
+			}
+}
+
 #define EACH_WAY(fn)                                        \
 	{#fn " portable", fn, NULL, NULL, &variants[0]},    \
 	{                                                   \
@@ -1472,6 +1621,8 @@ main(void)
 		EACH_WAY(test_lent_from_guest_to_guest),
 		EACH_WAY(test_lent_is_the_devices_until_done),
 		EACH_WAY(test_lent_on_a_disabled_queue),
+		EACH_WAY(test_lent_flow_behind_the_head),
+		EACH_WAY(test_checksum_behind_the_head),
 		EACH_WAY(test_log_misses_nothing),
 		EACH_WAY(test_only_what_cannot_fit_is_lost),
 		EACH_WAY(test_malformed_chains),
