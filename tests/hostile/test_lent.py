@@ -13,7 +13,6 @@ import contextlib
 import functools
 import itertools
 import os
-import shutil
 import struct
 import subprocess
 import time
@@ -211,9 +210,9 @@ class LentCases:
             r, offset = guest.mem.find(address, width)
             self.assertIs(r, region, "one file only")
             arguments.append(f"{offset}:{width}:" + ":".join(str(v) for v in values))
-        prefix = [] if len(self.cpus) == 1 or not shutil.which("taskset") else ["taskset", "-c", str(self.cpus[-1])]
-        return subprocess.Popen(prefix + [self.program, str(region.fd), str(self.FLIP_S)] + arguments,
-                                pass_fds=[region.fd], stdout=subprocess.PIPE)
+        return subprocess.Popen([self.program, str(region.fd), str(self.FLIP_S)] + arguments, pass_fds=[region.fd],
+                                stdout=subprocess.PIPE,
+                                preexec_fn=lambda: os.sched_setaffinity(0, {self.cpus[-1]}))
 
     def counters(self):
         """(taken from the sender, lost on the way, given to the receiver), and the lost ones by reason."""
