@@ -26,9 +26,9 @@ SIZES = list(range(64, 1519, 6)) + [1514, 1515, 1516, 1517, 1518]
 JUMBO = [1519, 2047, 2048, 2049, 4095, 4096, 4097, 8191, 8192, 8193, 8999, 9000]
 
 
-def eal(*vdevs):
+def eal(*vdevs, memory=256):
     every = cpus()
-    return ["--lcores", f"0@{every[-1]},1@{every[0]}", "--no-pci", "--no-huge", "-m", "256", "--no-shconf",
+    return ["--lcores", f"0@{every[-1]},1@{every[0]}", "--no-pci", "--no-huge", "-m", str(memory), "--no-shconf",
             "--no-telemetry", "--file-prefix", "vnictest", *[f"--vdev={v}" for v in vdevs]]
 
 
@@ -256,6 +256,31 @@ class Null(Nic):
             self.assertEqual(ports[a]["rx_packets"], ports[b]["tx_packets"])
             self.assertEqual(ports[a]["rx_bytes"], ports[b]["tx_bytes"])
             self.assertEqual(self.drops(ports[a]), {})
+
+    def test_many_queues_to_a_guest(self):
+        """33 queues of a device, each of which has its turn, into the one of a guest."""
+        for layout in ("split", "packed"):
+            with self.subTest(layout):
+                sock = self.file(f"{layout}.sock")
+                backend = self.vnicd({"vm0": f"vhost-user,path={sock}", "up0": "nic,dev=net_null0,queues=33"}, "io",
+                                     extra=["--json"], eal=eal("net_null0", memory=1024))
+                done = subprocess.run([NULLGUEST, "--socket", sock, "--direction", "in", "--warmup", "0", "--duration",
+                                       "0.2", "--ring-size", "64", "--layout", layout, "--json"],
+                                      stdout=subprocess.PIPE, text=True, check=True)
+                got = json.loads(done.stdout)["whole_run"]["in"]
+                rx = [q["rx_packets"] for q in backend.stats()["up0"]["queues"]]
+                self.stop(backend)
+                ports = final_json(backend)
+                self.assertEqual(len(rx), 33)
+                self.assertGreater(min(rx), 1000, f"a queue that is hardly served: {rx}")
+                self.assertGreater(got["delivered"], 10000)
+                self.assertEqual(got["bytes"], 64 * got["delivered"])
+                # The guest's last look may have come before the last frames.
+                self.assertIn(ports["vm0"]["tx_packets"] - got["delivered"], range(65))
+                drops = self.drops(ports["vm0"])
+                self.assertLessEqual(set(drops), {"not_ready", "no_buffer"})
+                self.assertEqual(ports["up0"]["rx_packets"], ports["vm0"]["tx_packets"] + sum(drops.values()))
+                self.assertEqual(self.drops(ports["up0"]), {})
 
 
 @NEEDS_ROOT

@@ -14,7 +14,7 @@
 #include <sys/stat.h>
 #include <time.h>
 
-enum { PLACES_MAX = 64, VALUES_MAX = 8 };
+enum { PLACES_MAX = 128, VALUES_MAX = 8 };
 
 struct place {
 	void *at;

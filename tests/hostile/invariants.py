@@ -242,7 +242,7 @@ class HostileCase(unittest.TestCase):
                                 wrapper=cls.wrapper, env=cls.sanitizer_env())
         cls.a0, cls.a1 = cls.vn.sock("a0"), cls.vn.sock("a1")
         cls.victims = Victims(cls.vn.sock("v0"), cls.vn.sock("v1"))
-        cls.peer = RawFrontend(cls.a1, queues=2, size=256).start()
+        cls.peer = cls.make_peer()
         # The first guest may make vnicd allocate what it then keeps; the second must not.
         for layout in ("split", "packed"):
             with RawFrontend(cls.a0, layout=layout, queues=2).start() as guest:
@@ -250,6 +250,10 @@ class HostileCase(unittest.TestCase):
             cls.await_gone()
         cls.pool_start = cls.pool_in_use()
         cls.start = cls.settled()
+
+    @classmethod
+    def make_peer(cls):
+        return RawFrontend(cls.a1, queues=2, size=256).start()
 
     @classmethod
     def settled(cls):

@@ -811,10 +811,14 @@ lent_done_fn(struct port_queue *queue)
 	memset(lent_memory, 0xbb, sizeof(lent_memory));
 }
 
-/* A tx that takes lent frames copies their tails at once, as vnet_tx() does. */
+/* A tx that takes lent frames copies their tails at once, as vnet_tx() does. What is lent is shared with
+ * nobody. */
 static uint16_t
 lent_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
+	for (uint16_t i = 0; i < n; i++)
+		assert_true(!lend_is(pkts[i]) ||
+			    (RTE_MBUF_DIRECT(pkts[i]) && rte_mbuf_refcnt_read(pkts[i]) == 1));
 	lend_settle_burst(pkts, n);
 	return fake_tx(queue, pkts, n);
 }

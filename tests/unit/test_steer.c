@@ -23,6 +23,7 @@
 
 #include "flow.h"
 #include "hash.h"
+#include "lend.h"
 #include "port.h"
 #include "steer.h"
 
@@ -1624,6 +1625,177 @@ test_c117_bursts(void **state)
 	learn_and_pick(flows_way_best());
 }
 
+/* --- lent frames --- */
+
+/*
+ * The frame as vnet_rx() lends it: the head is here, of the rest only the room; the tail ends where the
+ * sender's memory ends, and the head is not looked at there.
+ */
+static struct rte_mbuf *
+lent_new(const struct frame *frame)
+{
+	struct rte_mbuf *pkt = segment_new(frame->bytes, frame->len);
+	struct rte_mbuf *sender = segment_new(frame->bytes, frame->len);
+
+	assert_true(frame->len >= LEND_MIN);
+	memset((uint8_t *)pkt->buf_addr + LEND_HEAD, 0xa5, frame->len - LEND_HEAD);
+	memset(sender->buf_addr, 0xc3, LEND_HEAD);
+	lend_start(pkt, sender->buf_addr);
+	return pkt;
+}
+
+/* Long enough to be lent, with more behind the IP packet that looks like headers. */
+static void
+put_padding(struct frame *frame)
+{
+	while (frame->len < LEND_MIN + rnd(50))
+		put16(frame, (uint16_t)rnd(1 << 16));
+}
+
+/* Hash, pair and digest are those of a frame that is not lent; what comes of it afterwards is whole. */
+static void
+expect_like_not_lent(const struct frame *frame, uint32_t types)
+{
+	struct outcome outcome = model(frame->bytes, frame->len, types);
+	uint32_t want = outcome.report ? toeplitz(key, outcome.tuple, outcome.len) : 0;
+	struct rte_mbuf *pkts[PORT_BURST], *whole;
+	uint32_t values[PORT_BURST], digests[2] = {0};
+	uint8_t reports[PORT_BURST];
+	bool known[2];
+
+	for (unsigned int way = 0; way < n_ways; way++) {
+		segments_reset();
+		for (uint16_t i = 0; i < 9; i++)
+			pkts[i] = lent_new(frame);
+		vnet_hash_burst(hashes[way][types], pkts, 9, HASH_NOT_KNOWN, values, reports);
+		for (uint16_t i = 0; i < 9; i++) {
+			assert_int_equal(reports[i], outcome.report);
+			assert_int_equal(values[i], want);
+			lend_settle(pkts[i]);
+			assert_memory_equal(pkts[i]->buf_addr, frame->bytes, frame->len);
+		}
+	}
+	segments_reset();
+	whole = pkt_new(frame->bytes, frame->len, frame->len, 0);
+	known[0] = flow_digest(whole, &digests[0]);
+	known[1] = flow_digest(lent_new(frame), &digests[1]);
+	assert_int_equal(known[0], known[1]);
+	assert_int_equal(digests[0], digests[1]);
+}
+
+/* Extension headers up to and across the end of the head, and ports on either side of it. */
+static void
+test_lent_ports_behind_the_head(void **state)
+{
+	unsigned int n_behind = 0;
+
+	for (unsigned int n_tags = 0; n_tags <= 2; n_tags++) {
+		for (unsigned int units = 0; units < 24; units++) {
+			for (unsigned int n = 1; n <= FLOW_EXTENSIONS_MAX + 1; n += 3) {
+				struct frame frame;
+
+				put_v6(&frame, n_tags, a6, b6);
+				for (unsigned int i = 0; i < n; i++)
+					put_extension(&frame, i % 2 ? 51 : 0, i ? 1 : units);
+				n_behind += frame.len >= LEND_HEAD;
+				put_l4(&frame, units % 2 ? TCP : UDP, SPORT, DPORT);
+				put_padding(&frame);
+				expect_like_not_lent(&frame, HASH_TYPES_ALL);
+				expect_like_not_lent(&frame, V6 | TCP6 | UDP6);
+			}
+		}
+	}
+	assert_true(n_behind > 50);
+}
+
+/* The home address and the type 2 routing header, before, across and behind the end of the head: byte by
+ * byte.
+ */
+static void
+test_lent_addresses_across_the_head(void **state)
+{
+	for (unsigned int pad = 2; pad < 120; pad++) {
+		struct frame frame;
+		uint32_t at;
+
+		put_v6(&frame, 0, a6, b6);
+		at = put_extension(&frame, 60, 17);
+		frame.bytes[at + 2] = 1;
+		frame.bytes[at + 3] = (uint8_t)(pad - 2);
+		frame.bytes[at + 2 + pad] = 0xc9;
+		frame.bytes[at + 3 + pad] = 16;
+		memcpy(frame.bytes + at + 4 + pad, home, 16);
+		put_routing_type_2(&frame, routed);
+		put_l4(&frame, pad % 2 ? TCP : UDP, SPORT, DPORT);
+		put_padding(&frame);
+		expect_like_not_lent(&frame, HASH_TYPES_ALL);
+		expect_like_not_lent(&frame, EX);
+
+		put_v6(&frame, pad % 3, a6, b6);
+		put_extension(&frame, 0, pad % 16);
+		put_routing_type_2(&frame, routed);
+		put_l4(&frame, pad % 2 ? TCP : UDP, SPORT, DPORT);
+		put_padding(&frame);
+		expect_like_not_lent(&frame, HASH_TYPES_ALL);
+		expect_like_not_lent(&frame, EX);
+	}
+}
+
+/* All shapes, with lies in their headers. */
+static void
+test_lent_lies(void **state)
+{
+	for (unsigned int round = 0; round < 20000; round++) {
+		struct frame frame;
+		uint32_t n = rnd(4);
+
+		shape(rnd(N_SHAPES), &frame);
+		for (; n; n--)
+			frame.bytes[12 + rnd(frame.len - 12)] = (uint8_t)(rnd(2) ? rnd(256) : rnd(20));
+		put_padding(&frame);
+		expect_like_not_lent(&frame, rnd(2) ? HASH_TYPES_ALL : rnd(512));
+	}
+}
+
+/* What is plain stays lent; the steering of lent frames is that of others, by RSS and by flows. */
+static void
+test_lent_steering(void **state)
+{
+	struct vnet_settings rss = rss_settings(HASH_TYPES_ALL), settings = {.n_pairs = 8};
+	struct vnet_flows *flows = vnet_flows_new();
+	struct port_steer *by_rss = steer_make(&rss, 8, STEER_REPORT, NULL);
+	struct port_steer *by_flows = steer_make(&settings, 8, STEER_NO_REPORT, flows);
+
+	ports_make(8, 8);
+	for (unsigned int i = 0; i < 400; i++) {
+		struct rte_mbuf *whole, *lent;
+		struct frame frame;
+		bool plain = i % 4;
+
+		segments_reset();
+		put_v6(&frame, 0, a6, b6);
+		if (!plain)
+			put_extension(&frame, 60, i % 24);
+		put_l4(&frame, i % 3 ? TCP : UDP, (uint16_t)i, DPORT);
+		put_padding(&frame);
+		whole = pkt_new(frame.bytes, frame.len, frame.len, 0);
+		lent = lent_new(&frame);
+		assert_int_equal(pick_one(by_rss, lent), pick_one(by_rss, whole));
+		expect_mark(lent, whole->hash.rss, (uint8_t)whole->hash.fdir.hi);
+		assert_true(lend_is(lent) || !plain);
+		/* Learnt from a lent one, found by one that is not, and the other way round. */
+		lent = lent_new(&frame);
+		vnet_flows_learn(flows, (uint16_t)(i % 8), i % 2 ? &lent : &whole, 1);
+		assert_true(lend_is(lent) || !plain);
+		lent = lent_new(&frame);
+		from.idx = (uint16_t)((i + 3) % 8);
+		assert_int_equal(pick_one(by_flows, i % 2 ? whole : lent), i % 8);
+	}
+	vnet_steer_free(by_rss);
+	vnet_steer_free(by_flows);
+	vnet_flows_free(flows);
+}
+
 int
 main(void)
 {
@@ -1652,6 +1824,10 @@ main(void)
 		cmocka_unit_test(test_nic_hash_is_used),
 		cmocka_unit_test(test_nic_hash_in_bursts),
 		cmocka_unit_test(test_hash_report_with_flows),
+		cmocka_unit_test(test_lent_ports_behind_the_head),
+		cmocka_unit_test(test_lent_addresses_across_the_head),
+		cmocka_unit_test(test_lent_lies),
+		cmocka_unit_test(test_lent_steering),
 	};
 
 	return cmocka_run_group_tests(tests, hashes_open, hashes_close);

@@ -18,6 +18,7 @@
 #include <rte_mbuf.h>
 
 #include "driver.h"
+#include "flows.h"
 #include "lend.h"
 #include "vnet.h"
 #include "ways.h"
@@ -890,6 +891,22 @@ test_bursts_agree_to_guest(void **state)
 	bursts_agree(variant_of(state), to_guest_step);
 }
 
+/* The table again, in a place where what looks like a fine descriptor follows its last one. */
+static void
+table_continue(struct rig *rig)
+{
+	struct virtq_conf *conf = &rig->driver.conf;
+	const uint32_t len = conf->size * (uint32_t)sizeof(struct vring_desc);
+	const uint64_t gpa = driver_alloc(&rig->mem, 2, 2 * len, 16);
+
+	memcpy(driver_va(&rig->mem, gpa), rig->driver.desc, len);
+	for (uint32_t i = 0; i < conf->size; i++)
+		memcpy((uint8_t *)driver_va(&rig->mem, gpa) + len + i * sizeof(struct vring_desc),
+		       rig->driver.desc, sizeof(struct vring_desc));
+	conf->desc = (void *)gmem_va(conf->mem, &conf->hot, gpa, 2 * len);
+	assert_non_null(conf->desc);
+}
+
 /* A head outside the table, anywhere in a burst: what comes before it is taken, then the queue breaks. */
 static void
 test_bad_head(void **state)
@@ -907,6 +924,7 @@ test_bad_head(void **state)
 			step_make(rig, &step, false, VIRTQ_FETCH_MAX, ODD_NOT);
 			step_write(rig, &step, 0);
 			step_add(rig, &step, false, 0);
+			table_continue(rig);
 			rig->driver.avail->ring[bad] = (uint16_t)head;
 			for (int turn = 0; turn < 3; turn++)
 				n = (uint16_t)(n + rig_take(rig, pkts + n, VIRTQ_FETCH_MAX));
@@ -984,6 +1002,71 @@ test_log_misses_nothing(void **state)
 		free(before);
 		rig_close(rig);
 	}
+}
+
+/* Rings of several pages, of which a burst's used elements may touch two: each that was written is marked. */
+static void
+ring_log_lap(uint32_t traits, int variant, bool to_guest)
+{
+	const uint16_t size = traits & TRAIT_PACKED ? 700 : 1024, hdr_len = modern_hdr_len(traits);
+	struct rig *rig = rig_open(traits, size, hdr_len, variant);
+	const struct driver_queue *ring = &rig->driver;
+	const uint64_t first = ring->packed ? ring->desc_gpa : ring->used_gpa,
+		       end = first + (ring->packed ? 16ull : 8ull) * size;
+	unsigned int n_two = 0;
+
+	for (uint32_t lap = 0; lap < 2u * size / VIRTQ_FETCH_MAX; lap++) {
+		static uint8_t before[1 << 15];
+		struct rte_mbuf *pkts[VIRTQ_FETCH_MAX];
+		unsigned int n_changed = 0;
+		uint32_t written;
+		uint64_t tag;
+
+		for (uint16_t i = 0; i < VIRTQ_FETCH_MAX; i++) {
+			const struct driver_buf buf = {driver_region_gpa(0) + i * 2048ull, hdr_len + 100u,
+						       to_guest};
+
+			assert_true(driver_add(&rig->driver, &buf, 1, DRIVER_DIRECT, i));
+			if (!to_guest)
+				memset(driver_va(&rig->mem, buf.gpa), 0, hdr_len);
+			else
+				pkts[i] = frame_make(i, 100);
+		}
+		assert_true(end - first <= sizeof(before));
+		memcpy(before, driver_va(&rig->mem, first), end - first);
+		memset((void *)rig->mem.log.bits, 0, rig->mem.log.n_bytes);
+		if (to_guest)
+			assert_int_equal(rig_give(rig, pkts, VIRTQ_FETCH_MAX), VIRTQ_FETCH_MAX);
+		else
+			for (uint16_t n = 0; n < VIRTQ_FETCH_MAX;)
+				n = (uint16_t)(n + rig_take(rig, pkts + n, VIRTQ_FETCH_MAX - n));
+		for (uint64_t page = first / 4096; page <= (end - 1) / 4096; page++) {
+			uint64_t from = RTE_MAX(page * 4096, first), to = RTE_MIN((page + 1) * 4096, end);
+
+			if (memcmp(before + (from - first), driver_va(&rig->mem, from), to - from) == 0)
+				continue;
+			n_changed++;
+			assert_true(rig->mem.log.bits[page / 8] >> (page % 8) & 1);
+		}
+		assert_true(n_changed > 0);
+		n_two += n_changed > 1;
+		rte_pktmbuf_free_bulk(pkts, VIRTQ_FETCH_MAX);
+		for (uint16_t i = 0; i < VIRTQ_FETCH_MAX; i++)
+			assert_true(driver_get(&rig->driver, &tag, &written));
+	}
+	/* Else it has shown nothing. In order, and nothing written: one element stands for the burst. */
+	assert_true(n_two > 0 || (!to_guest && traits & TRAIT_IN_ORDER));
+	rig_close(rig);
+}
+
+static void
+test_log_of_large_rings(void **state)
+{
+	const int variant = variant_of(state);
+
+	for (uint32_t traits = 0; traits < TRAIT_N; traits++)
+		for (int to_guest = 0; to_guest <= 1 && traits & TRAIT_LOG; to_guest++)
+			ring_log_lap(traits, variant, to_guest);
 }
 
 /* A frame that fits no buffer is lost alone; its neighbours arrive. */
@@ -1441,6 +1524,154 @@ test_lent_on_a_disabled_queue(void **state)
 	}
 }
 
+/* --- headers behind the head --- */
+
+enum { DEEP_L4 = 14 + 40 + 96, DEEP_LEN = 1400 }; /* where the UDP header is */
+
+/* IPv6 with options of 96 bytes, so that the UDP header is in what would be the tail of a lent frame. */
+static void
+deep_frame(uint8_t frame[DEEP_LEN], uint16_t sport)
+{
+	const uint16_t ip_len = DEEP_LEN - 54, udp_len = DEEP_LEN - DEEP_L4;
+
+	noise_fill();
+	memcpy(frame, noise + sport, DEEP_LEN);
+	frame[12] = 0x86;
+	frame[13] = 0xdd;
+	frame[14] = 0x60;
+	frame[18] = (uint8_t)(ip_len >> 8);
+	frame[19] = (uint8_t)ip_len;
+	frame[20] = 60;
+	/* PadN up to its end. */
+	frame[54] = 17;
+	frame[55] = 11;
+	frame[56] = 1;
+	frame[57] = 92;
+	frame[DEEP_L4] = (uint8_t)(sport >> 8);
+	frame[DEEP_L4 + 1] = (uint8_t)sport;
+	frame[DEEP_L4 + 4] = (uint8_t)(udp_len >> 8);
+	frame[DEEP_L4 + 5] = (uint8_t)udp_len;
+}
+
+static void
+deep_send(struct lending *lending, const uint8_t header[20], const uint8_t frame[DEEP_LEN], uint64_t tag)
+{
+	const uint16_t hdr_len = lending->from->driver.conf.hdr_len;
+	const struct driver_buf buf = {driver_region_gpa(0) + 65536 + tag % 64 * SLOT_LEN + tag % 3,
+				       hdr_len + DEEP_LEN, false};
+
+	driver_write(&lending->from->mem, buf.gpa, header, hdr_len);
+	driver_write(&lending->from->mem, buf.gpa + hdr_len, frame, DEEP_LEN);
+	assert_true(driver_add(&lending->from->driver, &buf, 1, DRIVER_DIRECT, tag));
+}
+
+/* Flows are learnt from ports that lie behind the head; the frame arrives, and its buffer is back when done.
+ */
+static void
+test_lent_flow_behind_the_head(void **state)
+{
+	static const uint32_t words[] = {0, TRAIT_MERGEABLE | TRAIT_OFFLOAD, TRAIT_PACKED};
+	const int variant = variant_of(state);
+	const uint8_t header[20] = {0};
+
+	for (size_t t = 0; t < RTE_DIM(words); t++) {
+		struct vnet_flows *flows = vnet_flows_new();
+		struct lending lending;
+
+		lending_open(&lending, words[t], variant);
+		lending.from->driver.conf.flows = flows;
+		lending.from->port_queue.idx = 3;
+		for (uint16_t i = 0; i < 20; i++) {
+			const uint64_t gpa = driver_region_gpa(0) + (4 << 20);
+			const struct driver_buf buf = {gpa, 2000, true};
+			uint8_t frame[DEEP_LEN], got[DEEP_LEN];
+			struct rte_mbuf *pkts[PORT_BURST], *whole = rte_pktmbuf_alloc(pool);
+			uint64_t tag;
+			uint32_t written, digest;
+
+			deep_frame(frame, i);
+			deep_send(&lending, header, frame, i);
+			assert_true(driver_add(&lending.to->driver, &buf, 1, DRIVER_DIRECT, i));
+			assert_int_equal(vnet_rx(&lending.from->port_queue, pkts, PORT_BURST), 1);
+			assert_true(lending.from->port_queue.lent);
+			memcpy(rte_pktmbuf_append(whole, DEEP_LEN), frame, DEEP_LEN);
+			assert_true(flow_digest(whole, &digest));
+			assert_int_equal(flows->entries[digest % FLOWS_SIZE], flows_entry(digest, 3));
+			rte_pktmbuf_free(whole);
+			assert_int_equal(vnet_tx(&lending.to->port_queue, pkts, 1), 1);
+			assert_false(driver_get(&lending.from->driver, &tag, &written));
+			vnet_done(&lending.from->port_queue);
+			assert_true(driver_get(&lending.from->driver, &tag, &written));
+			assert_true(driver_get(&lending.to->driver, &tag, &written));
+			assert_int_equal(written, lending.to->driver.conf.hdr_len + DEEP_LEN);
+			driver_read(&lending.to->mem, gpa + lending.to->driver.conf.hdr_len, got, DEEP_LEN);
+			assert_memory_equal(got, frame, DEEP_LEN);
+		}
+		lending_close(&lending);
+		vnet_flows_free(flows);
+	}
+}
+
+/*
+ * A checksum asked for behind the head: of UDP, which mbufs can ask for, and of what only the header knows.
+ * To a receiver that takes such requests, and to one that does not.
+ */
+static void
+test_checksum_behind_the_head(void **state)
+{
+	static const uint16_t starts[] = {LEND_HEAD - 2, LEND_HEAD - 1, LEND_HEAD, DEEP_L4, 700};
+	const int variant = variant_of(state);
+
+	for (uint32_t packed = 0; packed <= TRAIT_PACKED; packed += TRAIT_PACKED)
+		for (size_t s = 0; s < RTE_DIM(starts); s++)
+			for (int takes = 0; takes <= 1; takes++) {
+				const uint64_t gpa = driver_region_gpa(0) + (4 << 20);
+				const struct driver_buf buf = {gpa, 2000, true};
+				/* What is left to the receiver is UDP's alone. */
+				const bool left = takes && starts[s] == DEEP_L4;
+				uint8_t header[20] = {1}, frame[DEEP_LEN], got[20 + DEEP_LEN];
+				struct rte_mbuf *pkts[PORT_BURST];
+				struct lending lending;
+				uint32_t written, sum = 0;
+				uint64_t tag;
+
+				lending_open(&lending, packed | TRAIT_MERGEABLE | TRAIT_OFFLOAD, variant);
+				if (!takes)
+					lending.to->driver.conf.offloads = 0;
+				assert_true(driver_add(&lending.to->driver, &buf, 1, DRIVER_DIRECT, 1));
+				deep_frame(frame, 5);
+				header[6] = (uint8_t)starts[s];
+				header[7] = (uint8_t)(starts[s] >> 8);
+				header[8] = 6;
+				deep_send(&lending, header, frame, 1);
+				assert_int_equal(vnet_rx(&lending.from->port_queue, pkts, PORT_BURST), 1);
+				/* Such frames are whole at once, and the buffer is back. */
+				assert_false(lend_is(pkts[0]));
+				assert_false(lending.from->port_queue.lent);
+				assert_true(driver_get(&lending.from->driver, &tag, &written));
+				memset(driver_va(&lending.from->mem, driver_region_gpa(0) + 65536), 0x77,
+				       2 * SLOT_LEN);
+				assert_int_equal(vnet_tx(&lending.to->port_queue, pkts, 1), 1);
+				assert_true(driver_get(&lending.to->driver, &tag, &written));
+				assert_int_equal(written, 12 + DEEP_LEN);
+				driver_read(&lending.to->mem, gpa, got, written);
+				assert_int_equal(got[0], left ? 1 : 0);
+				if (left)
+					assert_memory_equal(got + 6, header + 6, 4);
+				for (uint32_t i = starts[s]; i < DEEP_LEN && !left; i++)
+					sum += (i - starts[s]) % 2 ? frame[i] : (uint32_t)frame[i] << 8;
+				sum = (sum & 0xffff) + (sum >> 16);
+				sum = ~((sum & 0xffff) + (sum >> 16)) & 0xffff;
+				if (!left) {
+					sum = sum ? sum : 0xffff;
+					frame[starts[s] + 6] = (uint8_t)(sum >> 8);
+					frame[starts[s] + 7] = (uint8_t)sum;
+				}
+				assert_memory_equal(got + 12, frame, DEEP_LEN);
+				lending_close(&lending);
+			}
+}
+
 #define EACH_WAY(fn)                                        \
 	{#fn " portable", fn, NULL, NULL, &variants[0]},    \
 	{                                                   \
@@ -1463,19 +1694,14 @@ main(void)
 		       (char *)"-l",
 		       (char *)"0"};
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_from_guest),
-		cmocka_unit_test(test_to_guest),
-		EACH_WAY(test_variants_agree),
-		EACH_WAY(test_bursts_agree_from_guest),
-		EACH_WAY(test_bursts_agree_to_guest),
-		EACH_WAY(test_bad_head),
-		EACH_WAY(test_lent_from_guest_to_guest),
-		EACH_WAY(test_lent_is_the_devices_until_done),
-		EACH_WAY(test_lent_on_a_disabled_queue),
-		EACH_WAY(test_log_misses_nothing),
-		EACH_WAY(test_only_what_cannot_fit_is_lost),
-		EACH_WAY(test_malformed_chains),
-		EACH_WAY(test_malformed_receive_chains),
+		cmocka_unit_test(test_from_guest),       cmocka_unit_test(test_to_guest),
+		EACH_WAY(test_variants_agree),           EACH_WAY(test_bursts_agree_from_guest),
+		EACH_WAY(test_bursts_agree_to_guest),    EACH_WAY(test_bad_head),
+		EACH_WAY(test_lent_from_guest_to_guest), EACH_WAY(test_lent_is_the_devices_until_done),
+		EACH_WAY(test_lent_on_a_disabled_queue), EACH_WAY(test_lent_flow_behind_the_head),
+		EACH_WAY(test_checksum_behind_the_head), EACH_WAY(test_log_misses_nothing),
+		EACH_WAY(test_log_of_large_rings),       EACH_WAY(test_only_what_cannot_fit_is_lost),
+		EACH_WAY(test_malformed_chains),         EACH_WAY(test_malformed_receive_chains),
 		EACH_WAY(test_empty_pool_loses_nothing),
 	};
 
