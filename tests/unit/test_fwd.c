@@ -1446,6 +1446,35 @@ test_switch_many_addresses(void **state)
 	switch_free(bridge);
 }
 
+/* Addresses in a row, as one maker's cards have them, find their places whatever the secrets are. */
+static void
+test_switch_addresses_in_a_row(void **state)
+{
+	enum { SECRETS = 60, N = 1024, N_STRIDES = 3 };
+	static const uint8_t changing[N_STRIDES] = {5, 4, 1}; /* the lower byte of the two that count */
+
+	for (unsigned int i = 0; i < SECRETS; i++) {
+		void *bridge = switch_state(N);
+		struct fwd_plan *plan = setup("switch", bridge, 4, 1, 1);
+		const uint8_t low = changing[i % N_STRIDES];
+
+		for (uint32_t n = 0; n < N; n++) {
+			struct rte_ether_addr mac = {{0x02, 0xcc}};
+
+			mac.addr_bytes[low] = (uint8_t)n;
+			/* 0 is the byte that says whether it is a group's */
+			mac.addr_bytes[low > 1 ? low - 1 : 2] = (uint8_t)(n >> 8);
+			arrive_one(1, frame(broadcast, mac, n));
+			switch_tick_at(bridge, 1);
+			for (unsigned int k = 0; k < n_fakes; k++)
+				fake_forget(fakes[k]);
+		}
+		assert_int_equal(switch_count(bridge), N);
+		teardown(plan);
+		switch_free(bridge);
+	}
+}
+
 /* A worker tells of an address once, until the table has changed: not with each frame. */
 static void
 test_switch_told(void **state)
@@ -1801,6 +1830,7 @@ main(void)
 		cmocka_unit_test(test_switch_no_clone),
 		cmocka_unit_test(test_switch_many_ports),
 		cmocka_unit_test(test_switch_many_addresses),
+		cmocka_unit_test(test_switch_addresses_in_a_row),
 		cmocka_unit_test(test_switch_told),
 		cmocka_unit_test(test_switch_generations),
 		cmocka_unit_test(test_switch_order),
