@@ -53,7 +53,7 @@ to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_
 		header_write(buffer, conf->hdr_len, &header, traits);
 	if (lend_is(pkt)) {
 		copy_frame(frame, head, LEND_HEAD);
-		memcpy(frame + LEND_HEAD, lend_tail(pkt), pkt->data_len - LEND_HEAD);
+		copy_frame(frame + LEND_HEAD, lend_tail(pkt), pkt->data_len - LEND_HEAD);
 	} else {
 		copy_frame(frame, head, pkt->pkt_len);
 	}

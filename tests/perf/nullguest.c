@@ -532,6 +532,7 @@ traffic_plan(struct traffic *traffic, const struct options *options, const struc
 	traffic->mode = options->mode;
 	traffic->touch = options->touch;
 	traffic->burst = (uint32_t)options->burst;
+	traffic->packed = options->packed;
 	traffic->pps = options->pps;
 	traffic->n_flows = options->direction == DIRECTION_BOTH ? 2 : 1;
 	for (unsigned i = 0; i < traffic->n_flows; i++) {

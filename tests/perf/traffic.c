@@ -17,7 +17,7 @@ enum {
 	LINE = 64,
 	STAMP_LEN = 8, /* behind the word, which is as long */
 	KICK_PERIOD_US = 20,
-	SMALL_BURST = 8, /* frames; the lines of more than that keep a CPU busy by themselves */
+	SMALL_BURST = 8, /* frames */
 	STALL_US = 1000, /* a turn of 512 frames of 9000 bytes takes less */
 	STEP_MS = 10,
 	PROBE_WAIT_MS = 50,
@@ -305,6 +305,18 @@ flow_send_due(struct traffic *traffic, struct flow *flow, const enum traffic_tou
 	return n;
 }
 
+/*
+ * Whether a turn goes step by step over all rings, so that the lines of one travel while another is looked
+ * at, or through one ring after the other. Measured: the first is better where there is much to wait for one
+ * after the other, in small bursts and in split rings (index, elements, frames); where a burst's lines keep
+ * the CPU busy by themselves, it only lets them be taken away again.
+ */
+static bool
+steps_abreast(const struct traffic *traffic, enum traffic_touch touch)
+{
+	return traffic->burst <= SMALL_BURST || (!traffic->packed && touch != TOUCH_ALL);
+}
+
 static always_inline void
 stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t end)
 {
@@ -312,7 +324,7 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 	bool paced = traffic->mode == TRAFFIC_PACED;
 	uint64_t stall = (uint64_t)(traffic->tsc_hz / 1e6 * STALL_US);
 	uint64_t before = tsc_now(), kick_due = before;
-	const bool small = traffic->burst <= SMALL_BURST;
+	const bool abreast = steps_abreast(traffic, touch);
 
 	if (paced && traffic->next_due + kick_period < before)
 		traffic->next_due = before;
@@ -322,8 +334,7 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 
 		if (paced)
 			traffic_allow(traffic, before);
-		if (small) {
-			/* Step by step over all rings: the lines of one travel while another is looked at. */
+		if (abreast) {
 			for (unsigned i = 0; i < traffic->n_rings; i++)
 				traffic->rings[i]->ops->prefetch(traffic->rings[i]);
 			for (unsigned i = 0; i < traffic->n_flows; i++)

@@ -59,7 +59,8 @@ struct traffic {
 	enum traffic_mode mode;
 	enum traffic_touch touch;
 	uint32_t burst;
-	double pps; /* paced: per flow */
+	bool packed; /* rings */
+	double pps;  /* paced: per flow */
 	double tsc_hz;
 	struct flow flows[2];
 	unsigned n_flows;
