@@ -20,7 +20,7 @@ import vnictest  # noqa: E402
 HUGEPAGES_RESERVED = 1024
 NR_HUGEPAGES = pathlib.Path("/proc/sys/vm/nr_hugepages")
 RUN_SLACK_S = 60
-DISTANCE_TRIES = 15
+DISTANCE_TRIES = 5
 BUSY_MAX = 0.10  # of a CPU that is to be measured on
 PROCESS_MAX = 0.05
 # What on the kernel's command line can change a figure.
@@ -222,8 +222,9 @@ def tolerate(complaints, noisy):
 
 
 def distance_ns(cpus, near=None):
-    """How long a cache line takes between the two CPUs now. A hypervisor moves virtual CPUs, and that triples it. With
-    near: measured again, for a few seconds, while it is farther than that; what is said last counts."""
+    """How long a cache line takes between the two CPUs now. A hypervisor moves virtual CPUs, and that triples it, often
+    for no longer than they idle. With near: measured again, for a few seconds, while it is farther than that; what is
+    said last counts."""
     for _ in range(DISTANCE_TRIES if near else 1):
         measured = distance_now(cpus)
         if near and measured > near:

@@ -48,7 +48,7 @@ def conserved(row, report, account):
 
 def run_once(which, row, cpus, *, duration_s, warmup_s=0.5, more=(), near=None):
     """One fresh back-end, one fresh guest: the guest's report, and what the back-end says. `more`: guest arguments;
-    `near`: how far apart the CPUs should be at most, if patience helps."""
+    `near`: how far apart the CPUs should be at most, before and after, if patience helps."""
     front_end = FRONT_ENDS[row.front_end]()
     run_dir = vnictest.tmpdir("vnic-bench-")
     warmup_s = max(warmup_s, row.warmup_s)
@@ -73,7 +73,7 @@ def run_once(which, row, cpus, *, duration_s, warmup_s=0.5, more=(), near=None):
     report.update(
         backend_command=running.command, backend_switches=after - before, backend_drops=account.drops,
         conserved=conserved(row, report, account), stolen_share=(machine.stolen_ticks(cpus.pair) - stolen) / ticks,
-        distance_ns=[*distances, machine.distance_ns(cpus)], noise=[])
+        distance_ns=[*distances, machine.distance_ns(cpus, near)], noise=[])
     return report
 
 
