@@ -120,6 +120,16 @@ class Nic(unittest.TestCase):
     def no_drops(self, ports):
         self.assertEqual({(p, r): n for p, s in ports.items() for r, n in s["drops"].items() if n}, {})
 
+    def sending_guest(self, source, sock, path):
+        """testpmd's virtio-user, which sends the frames of a pcap file."""
+        guest = vu.VirtioUser([vu.pcap_source(0, source), vu.virtio_user(0, sock, path)], txd=128)
+        self.addCleanup(guest.kill9)
+        vu.assert_path(self, guest, path, (1,), [sock])
+        time.sleep(0.2)
+        guest.retry_io()
+        guest.start()
+        return guest
+
     def guest_to_kernel(self, port, eal_vdev, ns, interface, capture_ns, sizes, paths=("S-MRG", "P-MRG-IO"),
                         prepare=lambda: None):
         """A guest's frames, byte for byte as a kernel gets them from a NIC port that long ones are lent to."""
@@ -137,12 +147,7 @@ class Nic(unittest.TestCase):
                                        interface, out, str(len(sent))], stdout=subprocess.PIPE, text=True) as capture:
                     self.addCleanup(capture.kill)
                     self.assertEqual(capture.stdout.readline(), "ready\n")
-                    guest = vu.VirtioUser([vu.pcap_source(0, source), vu.virtio_user(0, sock, path)], txd=128)
-                    self.addCleanup(guest.kill9)
-                    vu.assert_path(self, guest, path, (1,), [sock])
-                    time.sleep(0.2)
-                    guest.retry_io()
-                    guest.start()
+                    guest = self.sending_guest(source, sock, path)
                     self.assertEqual(capture.wait(30), 0)
                 guest.stop_forwarding()
                 guest.quit()
@@ -495,12 +500,7 @@ class GuestToNic(Nic):
                 backend = self.vnicd({"vm0": f"vhost-user,path={sock}", "up0": "nic,dev=net_pcap0"}, "io",
                                      eal=eal(f"net_pcap0,tx_pcap={out}"))
                 self.lends(backend)
-                guest = vu.VirtioUser([vu.pcap_source(0, source), vu.virtio_user(0, sock, path)], txd=128)
-                self.addCleanup(guest.kill9)
-                vu.assert_path(self, guest, path, (1,), [sock])
-                time.sleep(0.2)
-                guest.retry_io()
-                guest.start()
+                guest = self.sending_guest(source, sock, path)
                 ports = backend.wait_stats(lambda p: p["up0"]["tx_packets"] >= len(sent))
                 self.no_drops(ports)
                 guest.stop_forwarding()

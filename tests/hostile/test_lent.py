@@ -67,12 +67,15 @@ class Shape:
                          for n in range(at // 8, FRAME // 8 + 1))
         return (front + b"\x11" * (at - len(front)) + words)[:FRAME]
 
+    def own(self, k, at):
+        """What is buffer k's own in the word at `at`, beside buffer 0."""
+        return int.from_bytes(self.base[k][at:at + 8], "little") ^ int.from_bytes(self.base[0][at:at + 8], "little")
+
     def places(self, gpa, k):
         """For the flipper: the words of a frame that start at gpa. The buffer's number stays."""
         spots = []
         for at, values in self.flips.items():
-            own = int.from_bytes(self.base[k][at:at + 8], "little") ^ int.from_bytes(self.base[0][at:at + 8], "little")
-            spots.append((gpa + at, 8, [v ^ own for v in values]))
+            spots.append((gpa + at, 8, [v ^ self.own(k, at) for v in values]))
         return spots
 
     def check(self, frame, lengths):
@@ -81,15 +84,15 @@ class Shape:
             raise AssertionError(f"{self.name}: a frame of {len(frame)} bytes, none of {lengths}")
         short = 8 * (FRAME - len(frame))
         what = int.from_bytes(frame, "big") & self.mask >> short
-        if what not in [fixed >> short for fixed in self.fixed]:
+        fixed = [whole >> short for whole in self.fixed]
+        if what not in fixed:
             raise AssertionError(f"{self.name}: {len(frame)} bytes that are no frame of ours: {frame.hex()}")
-        k = [fixed >> short for fixed in self.fixed].index(what)
+        k = fixed.index(what)
         seen = []
         for at, values in self.flips.items():
             if at + 8 > len(frame):
                 continue
-            own = int.from_bytes(self.base[k][at:at + 8], "little") ^ int.from_bytes(self.base[0][at:at + 8], "little")
-            word = int.from_bytes(frame[at:at + 8], "little") ^ own
+            word = int.from_bytes(frame[at:at + 8], "little") ^ self.own(k, at)
             if word not in values:
                 raise AssertionError(f"{self.name}: word at {at} is {word:#x}, none of {values}")
             seen.append(values.index(word))
