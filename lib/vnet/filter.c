@@ -15,10 +15,10 @@
 #include <errno.h>
 #include <stdlib.h>
 
-#include <rte_cpuflags.h>
 #include <rte_random.h>
 
 #include "filter_table.h"
+#include "isa.h"
 
 enum {
 	FILTER_KEYS_MAX = SETTINGS_MACS_MAX + 2, /* own address and broadcast */
@@ -119,17 +119,6 @@ filter_new(const struct vnet_settings *settings, struct filter_rules *rules)
 	return filter;
 }
 
-static filter_groups_fn
-filter_groups_best(void)
-{
-#ifdef RTE_ARCH_X86
-	if (rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512F) > 0 &&
-	    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512DQ) > 0)
-		return filter_groups_avx512;
-#endif
-	return NULL;
-}
-
 static bool
 filter_vlans_are_all(const struct vnet_settings *settings)
 {
@@ -158,7 +147,7 @@ vnet_filter_build(const struct vnet_settings *settings, enum filter_vlans vlans,
 		return -ENOMEM;
 	filter->open_unicast = rules.open_unicast;
 	filter->open_differs = rules.open_unicast != rules.open_multicast;
-	filter->groups = filter_groups_best();
+	filter->groups = vnet_isa_select() >= VNET_ISA_AVX512 ? filter_groups_avx512 : NULL;
 	filter->by_vlan = by_vlan;
 	if (by_vlan)
 		memcpy(filter->vlans, settings->vlans, sizeof(filter->vlans));

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * filter: eight frames at a time, for CPUs with AVX-512. Compiled for those (meson.build), so nothing here
- * may be called before filter.c has asked the CPU. The same look-ups as filter_judge(), which it is tested
- * against.
+ * may be called before vnet_isa_select() has said VNET_ISA_AVX512. The same look-ups as filter_judge(), which
+ * it is tested against.
  */
 #include "filter_table.h"
 

@@ -71,7 +71,7 @@ filter_judge(const struct vnet_filter *filter, const uint8_t *frame)
 	return is_wanted & filter->vlans[vlan / 64] >> vlan % 64;
 }
 
-/* filter_avx512.c; NULL where the compiler knows no AVX-512. For CPUs with AVX512F and AVX512DQ. */
+/* filter_avx512.c; NULL where the compiler knows no AVX-512. */
 extern const filter_groups_fn filter_groups_avx512;
 
 #endif

@@ -199,7 +199,7 @@ typedef uint32_t (*flow_groups_fn)(struct rte_mbuf *const *pkts, uint16_t n, uin
 
 /*
  * flow_digest() of n (1 .. 32) frames; a bit is set for each that is IP, the digests of others are 0.
- * `groups` is that of a way (flows.h), or NULL; the result is the same.
+ * `groups` is that of an ISA variant (flows.h), or NULL; the result is the same.
  */
 uint32_t flow_digests(flow_groups_fn groups, struct rte_mbuf *const *pkts, uint16_t n,
 		      uint32_t ret_digests[]);

@@ -3,8 +3,6 @@
 
 #include <stdlib.h>
 
-#include <rte_cpuflags.h>
-
 static uint32_t
 flows_changed(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests[], uint16_t n, uint16_t pair)
 {
@@ -23,19 +21,12 @@ flows_find(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests[],
 		flows_find_one(entries, digests[i], n_pairs, &ret_pairs[i]);
 }
 
-const struct flows_way flows_way_portable = {.changed = flows_changed, .find = flows_find};
+static const struct flows_variant flows_portable = {.changed = flows_changed, .find = flows_find};
 
-const struct flows_way *
-flows_way_best(void)
+const struct flows_variant *
+flows_variant_of(enum vnet_isa isa)
 {
-#ifdef RTE_ARCH_X86
-	if (flows_way_avx512 && rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512F) > 0 &&
-	    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512BW) > 0 &&
-	    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512DQ) > 0 &&
-	    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512VL) > 0)
-		return flows_way_avx512;
-#endif
-	return &flows_way_portable;
+	return isa >= VNET_ISA_AVX512 ? flows_avx512 : &flows_portable;
 }
 
 struct vnet_flows *
@@ -44,7 +35,7 @@ vnet_flows_new(void)
 	struct vnet_flows *flows = calloc(1, sizeof(*flows));
 
 	if (flows)
-		flows->way = flows_way_best();
+		flows->variant = flows_variant_of(vnet_isa_select());
 	return flows;
 }
 
@@ -58,12 +49,12 @@ void
 vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n)
 {
 	uint32_t digests[PORT_BURST];
-	uint32_t todo = flow_digests(flows->way->groups, pkts, n, digests);
+	uint32_t todo = flow_digests(flows->variant->groups, pkts, n, digests);
 
 	if (todo == 0)
 		return;
 	/* Without a store in the common case the line stays in the caches of all who read it. */
-	todo &= flows->way->changed(flows->entries, digests, n, pair);
+	todo &= flows->variant->changed(flows->entries, digests, n, pair);
 	for (; unlikely(todo); todo &= todo - 1) {
 		uint32_t digest = digests[__builtin_ctz(todo)];
 

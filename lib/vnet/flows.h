@@ -18,6 +18,7 @@
 #include <rte_mbuf.h>
 
 #include "flow.h"
+#include "isa.h"
 #include "port.h"
 
 enum {
@@ -28,8 +29,8 @@ enum {
 static_assert((FLOWS_SIZE & FLOWS_PAIR_MASK) == 0 && (int)PORT_QUEUES_MAX < (int)FLOWS_SIZE,
 	      "an entry: the digest's high bits, and where its low bits were, the pair + 1");
 
-/* n (1 .. PORT_BURST) digests at a time. There are two ways, with the same results. */
-struct flows_way {
+/* n (1 .. PORT_BURST) digests at a time. The variants have the same results. */
+struct flows_variant {
 	flow_groups_fn groups; /* for flow_digests() */
 	/* A bit for each digest whose entry is another flow's or says another pair. */
 	uint32_t (*changed)(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests[], uint16_t n,
@@ -39,14 +40,13 @@ struct flows_way {
 		     uint16_t n_pairs, uint16_t ret_pairs[]);
 };
 
-extern const struct flows_way flows_way_portable;
-extern const struct flows_way
-	*const flows_way_avx512; /* flows_avx512.c; NULL where the compiler knows none */
-/* By the CPU that we run on. */
-const struct flows_way *flows_way_best(void);
+/* flows_avx512.c; NULL where the compiler knows no AVX-512. */
+extern const struct flows_variant *const flows_avx512;
+/* vnet_isa_select() must have said `isa` or one behind it. */
+const struct flows_variant *flows_variant_of(enum vnet_isa isa);
 
 struct vnet_flows {
-	const struct flows_way *way;
+	const struct flows_variant *variant;
 	_Atomic uint32_t entries[FLOWS_SIZE]; /* 0: empty */
 };
 
@@ -63,7 +63,7 @@ static inline void
 vnet_flows_find(const struct vnet_flows *flows, const uint32_t digests[], uint16_t n, uint16_t n_pairs,
 		uint16_t ret_pairs[])
 {
-	flows->way->find(flows->entries, digests, n, n_pairs, ret_pairs);
+	flows->variant->find(flows->entries, digests, n, n_pairs, ret_pairs);
 }
 
 /* What the entry of a flow is when it was last sent from `pair`, */

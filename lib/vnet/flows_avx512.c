@@ -2,7 +2,7 @@
 /*
  * flows: eight frames at a time, for CPUs with AVX-512: their digests, the same numbers as flow_digest(), and
  * their entries in the table. Compiled for those CPUs (meson.build), so nothing here may be called before
- * flows_way_best() has asked the CPU.
+ * flows_variant_of() has been told VNET_ISA_AVX512.
  */
 #include "flows.h"
 
@@ -112,9 +112,9 @@ flows_find_groups(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t dig
 		flows_find_one(entries, digests[i], n_pairs, &ret_pairs[i]);
 }
 
-static const struct flows_way way = {
+static const struct flows_variant variant = {
 	.groups = flow_groups, .changed = flows_changed_groups, .find = flows_find_groups};
-const struct flows_way *const flows_way_avx512 = &way;
+const struct flows_variant *const flows_avx512 = &variant;
 #else
-const struct flows_way *const flows_way_avx512 = NULL;
+const struct flows_variant *const flows_avx512 = NULL;
 #endif

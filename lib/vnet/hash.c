@@ -1,12 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* hash: which type of hash a frame gets, and the portable way to calculate it. */
+/* hash: which type of hash a frame gets, and the portable variant of calculating it. */
 #include "hash.h"
 
 #include <assert.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <rte_cpuflags.h>
 
 static_assert(PORT_BURST <= 32, "a bit for each frame");
 static_assert((int)HASH_KEY_LEN == (int)SETTINGS_RSS_KEY_LEN, "all of the longest tuple is hashed, no more");
@@ -26,27 +24,6 @@ enum hash_report {
 	HASH_REPORT_TCP_EX,
 	HASH_REPORT_UDP_EX,
 };
-
-enum hash_way
-hash_way_best(void)
-{
-	static int best = -1;
-
-	if (best < 0) {
-		best = HASH_PORTABLE;
-#ifdef RTE_ARCH_X86
-		if (hash_gfni_v4 && rte_cpu_get_flag_enabled(RTE_CPUFLAG_GFNI) > 0 &&
-		    rte_cpu_get_flag_enabled(RTE_CPUFLAG_BMI2) > 0 &&
-		    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512F) > 0 &&
-		    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512BW) > 0 &&
-		    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512DQ) > 0 &&
-		    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512VL) > 0 &&
-		    rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512VBMI) > 0)
-			best = HASH_GFNI;
-#endif
-	}
-	return (enum hash_way)best;
-}
 
 /* --- the type --- */
 
@@ -88,7 +65,7 @@ hash_report_has_ports(uint8_t report)
 	return !(without >> report & 1);
 }
 
-/* --- the portable way --- */
+/* --- the portable variant --- */
 
 /* Bits [at, at + 32) of the key. */
 static uint32_t
@@ -163,9 +140,10 @@ hash_matrices_make(struct vnet_hash *hash)
 }
 
 struct vnet_hash *
-vnet_hash_new(const struct settings_hash *settings, enum hash_way way)
+vnet_hash_new(const struct settings_hash *settings, enum vnet_isa isa)
 {
-	size_t n_tables = way == HASH_PORTABLE ? FLOW_TUPLE_V6 : 0;
+	bool by_tables = isa < VNET_ISA_AVX512_GFNI || !hash_gfni_v4;
+	size_t n_tables = by_tables ? FLOW_TUPLE_V6 : 0;
 	struct vnet_hash *hash = calloc(1, sizeof(*hash) + n_tables * sizeof(hash->tables[0]));
 
 	if (!hash)
@@ -177,7 +155,7 @@ vnet_hash_new(const struct settings_hash *settings, enum hash_way way)
 		hash->plain_report[plain] = (uint8_t)hash_report(
 			hash->types, plain < FLOW_PLAIN_TCP6 ? FLOW_IPV4 : FLOW_IPV6,
 			plain == FLOW_PLAIN_TCP4 || plain == FLOW_PLAIN_TCP6 ? FLOW_TCP : FLOW_UDP, false);
-	if (way == HASH_PORTABLE) {
+	if (by_tables) {
 		hash_tables_make(hash);
 		hash->v4 = hash_portable_v4;
 		hash->v6 = hash_portable_v6;

@@ -5,7 +5,7 @@
  *
  * A burst at a time: each frame's type is decided and its tuple found (in the frame itself, where it lies in
  * one piece), then all tuples are hashed. A tuple without ports is the one with ports 0: zero bits add
- * nothing to the hash. There are two ways to hash a list of tuples, with the same results:
+ * nothing to the hash. There are two variants of hashing a list of tuples, with the same results:
  *
  *   portable   a table look-up a byte of the tuple
  *   GFNI       8 x 8 bit matrices, on CPUs with GFNI and AVX-512 (hash_gfni.c)
@@ -19,12 +19,9 @@
 #include <rte_mbuf.h>
 
 #include "flow.h"
+#include "isa.h"
 #include "port.h"
 #include "settings.h"
-
-enum hash_way { HASH_PORTABLE, HASH_GFNI };
-/* By the CPU that we run on; the first call asks it. */
-enum hash_way hash_way_best(void);
 
 struct vnet_hash;
 
@@ -33,8 +30,8 @@ typedef void (*hash_tuples_fn)(const struct vnet_hash *hash, const uint8_t *cons
 			       uint32_t ret_values[]);
 
 /*
- * Of n frames, those in groups that the way has a short cut for: value and report of each are written, and a
- * bit set for it in what is returned. The others are left as they were.
+ * Of n frames, those in groups that the variant has a short cut for: value and report of each are written,
+ * and a bit set for it in what is returned. The others are left as they were.
  */
 typedef uint32_t (*hash_groups_fn)(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint16_t n,
 				   uint32_t ret_values[], uint8_t ret_reports[]);
@@ -50,13 +47,13 @@ struct vnet_hash {
 	uint8_t plain_report[FLOW_PLAIN_N]; /* report code of plain frames; 0: no hash */
 	uint8_t key_len;                    /* as the driver gave it */
 	uint8_t key[HASH_KEY_LEN];          /* padded with 0 */
-	/* HASH_GFNI: what byte i of a tuple adds to byte k of the hash is matrix i + k times it. */
+	/* With GFNI: what byte i of a tuple adds to byte k of the hash is matrix i + k times it. */
 	uint64_t matrices[HASH_KEY_LEN];
-	uint32_t tables[][256]; /* HASH_PORTABLE; [FLOW_TUPLE_V6]: what a byte adds to the hash */
+	uint32_t tables[][256]; /* portable; [FLOW_TUPLE_V6]: what a byte adds to the hash */
 };
 
-/* NULL: out of memory. `way` must be one that this CPU has. */
-struct vnet_hash *vnet_hash_new(const struct settings_hash *settings, enum hash_way way);
+/* NULL: out of memory. vnet_isa_select() must have said `isa` or one behind it. */
+struct vnet_hash *vnet_hash_new(const struct settings_hash *settings, enum vnet_isa isa);
 void vnet_hash_free(struct vnet_hash *hash); /* accepts NULL */
 
 /* The port hashes as we do, so that what it left in a frame can be used. */

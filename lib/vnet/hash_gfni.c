@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hash: the way of CPUs with GFNI and AVX-512. Compiled for those (meson.build), so nothing here may be
- * called before hash_way_best() has said so.
+ * hash: the variant for CPUs with GFNI and AVX-512. Compiled for those (meson.build), so nothing here may be
+ * called before vnet_isa_select() has said VNET_ISA_AVX512_GFNI.
  *
  * Lists of tuples go to DPDK's function. Eight plain IPv4 frames in a row, which is nearly always, are looked
  * at and hashed together: less than half the cost.

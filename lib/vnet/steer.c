@@ -172,7 +172,7 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 	if (!steer)
 		return -ENOMEM;
 	if (rss->enabled || report == STEER_REPORT) {
-		steer->hash = vnet_hash_new(&settings->hash, hash_way_best());
+		steer->hash = vnet_hash_new(&settings->hash, vnet_isa_select());
 		if (!steer->hash) {
 			free(steer);
 			return -ENOMEM;
@@ -186,7 +186,7 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 	} else {
 		steer->port.pick = report == STEER_REPORT ? steer_by_flows_with_hash : steer_by_flows;
 		steer->flows = flows;
-		steer->groups = flows_way_best()->groups;
+		steer->groups = flows_variant_of(vnet_isa_select())->groups;
 	}
 	*ret_steer = &steer->port;
 	return 0;

@@ -3,11 +3,12 @@
  * variants: the burst bodies for plain chains, once for each traits word of variants.def and once for all
  * others.
  *
- * Compiled once for each way (ways.h), with VARIANTS set to the name of the table.
+ * Compiled once for each ISA variant that has burst bodies (isa.h), with VARIANTS set to the name of the
+ * table.
  */
+#include "burst_variants.h"
 #include "from_guest.h"
 #include "to_guest.h"
-#include "ways.h"
 
 #define VARIANT(name, word)                                                                                  \
 	static uint16_t from_guest_##name(struct vnet_queue *queue, const struct virtq_conf *conf,           \

@@ -9,12 +9,12 @@
 #include <rte_cycles.h>
 #include <rte_ether.h>
 
+#include "burst_variants.h"
 #include "filter.h"
 #include "header.h"
 #include "ring.h"
 #include "steer.h"
 #include "ticks.h"
-#include "ways.h"
 
 enum { VNET_MTU_MIN = 68 };
 
@@ -152,7 +152,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 		conf->offloads = vdev->features & VNET_HOST_OFFLOADS;
 		if (conf->offloads & FEATURE_MASK(NET_CSUM))
 			conf->traits |= TRAIT_OFFLOAD;
-		conf->burst = (void (*)(void))vnet_from_guest_variant(vnet_way_best(), conf->traits);
+		conf->burst = (void (*)(void))vnet_from_guest_variant(vnet_isa_select(), conf->traits);
 	} else {
 		conf->filter = dev->filter;
 		/* All that the driver has, until it says otherwise. */
@@ -161,7 +161,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 			conf->traits |= TRAIT_OFFLOAD;
 		if (vdev->features & FEATURE_MASK(NET_HASH_REPORT))
 			conf->traits |= TRAIT_HASH_REPORT;
-		conf->burst = (void (*)(void))vnet_to_guest_variant(vnet_way_best(), conf->traits);
+		conf->burst = (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), conf->traits);
 	}
 }
 

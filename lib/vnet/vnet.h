@@ -176,8 +176,8 @@ typedef uint16_t (*vnet_from_guest_fn)(struct vnet_queue *queue, const struct vi
 typedef uint16_t (*vnet_to_guest_fn)(struct vnet_queue *queue, const struct virtq_conf *conf,
 				     struct port_queue *port_queue, struct rte_mbuf *const *pkts, uint16_t n);
 
-/* All chains, all frames, any traits: what the specialised functions (ways.h) fall back to, and are tested
- * against. */
+/* All chains, all frames, any traits: what the specialised functions (burst_variants.h) fall back to, and are
+ * tested against. */
 uint16_t vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,
 				 struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n);
 uint16_t vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,

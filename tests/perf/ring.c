@@ -59,8 +59,10 @@ ring_shape(struct ring *ring, const struct ring_config *config)
 static const struct ring_ops *
 ring_ops_choose(const struct ring *ring, bool packed)
 {
+	/* All that the functions are compiled for (AVX512 in ring_split.c and ring_packed.c). */
 	bool avx512 = __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-		      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+		      __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+		      __builtin_cpu_supports("bmi");
 
 	if (!avx512 || ring->desc_per_slot != 1 || ring->in_order)
 		return packed ? &ring_packed_ops : &ring_split_ops;

@@ -21,13 +21,13 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
+#include "burst_variants.h"
 #include "complete.h"
 #include "driver.h"
 #include "lend.h"
 #include "header.h"
 #include "offload.h"
 #include "vnet.h"
-#include "ways.h"
 
 enum {
 	POOL_SIZE = 8191,
@@ -1212,8 +1212,9 @@ end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 	end->driver.conf.frame_max = 1518;
 	end->driver.conf.offloads = offloads;
 	end->driver.conf.enabled = true;
-	end->driver.conf.burst = receives ? (void (*)(void))vnet_to_guest_variant(vnet_way_best(), traits)
-					  : (void (*)(void))vnet_from_guest_variant(vnet_way_best(), traits);
+	end->driver.conf.burst = receives
+					 ? (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), traits)
+					 : (void (*)(void))vnet_from_guest_variant(vnet_isa_select(), traits);
 	end->queue.pool = pool;
 	end->queue.lent_conf = &end->driver.conf;
 	end->port_queue.dev = &end->queue;
@@ -1476,7 +1477,7 @@ test_offloads_switched_at_run_time(void **state)
 
 	off.offloads = 0;
 	off.traits = TRAIT_MERGEABLE;
-	off.burst = (void (*)(void))vnet_to_guest_variant(vnet_way_best(), off.traits);
+	off.burst = (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), off.traits);
 	end_post(b);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
 	assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 1);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Steering and hashing: the published vectors; every type of hash; frames of all shapes, whole, cut short at
- * each byte and cut over segments, against a parser of another make; both ways to calculate a hash against
+ * each byte and cut over segments, against a parser of another make; both variants of hashing against
  * the definition, bit by bit; flows that come back where they were sent.
  *
  * Segments end where memory ends, so a read beyond one is not a matter of luck.
@@ -406,22 +406,23 @@ hash_settings(uint32_t types)
 	return settings;
 }
 
-/* Every way this machine has, with every set of types. */
-static struct vnet_hash *hashes[2][HASH_TYPES_ALL + 1];
-static unsigned int n_ways;
+/* Every variant of hashing that this machine has, with every set of types. */
+static const enum vnet_isa hash_isas[] = {VNET_ISA_PORTABLE, VNET_ISA_AVX512_GFNI};
+static struct vnet_hash *hashes[RTE_DIM(hash_isas)][HASH_TYPES_ALL + 1];
+static unsigned int n_isas;
 
 static int
 hashes_open(void **state)
 {
-	n_ways = hash_way_best() == HASH_GFNI ? 2 : 1;
-	if (n_ways == 1)
-		print_message("no GFNI on this CPU: the portable way alone is tested\n");
-	for (unsigned int way = 0; way < n_ways; way++)
+	n_isas = vnet_isa_select() >= VNET_ISA_AVX512_GFNI ? 2 : 1;
+	if (n_isas == 1)
+		print_message("no GFNI on this CPU: the portable variant alone is tested\n");
+	for (unsigned int isa = 0; isa < n_isas; isa++)
 		for (uint32_t types = 0; types <= HASH_TYPES_ALL; types++) {
 			struct settings_hash settings = hash_settings(types);
 
-			hashes[way][types] = vnet_hash_new(&settings, (enum hash_way)way);
-			if (!hashes[way][types])
+			hashes[isa][types] = vnet_hash_new(&settings, hash_isas[isa]);
+			if (!hashes[isa][types])
 				return -1;
 		}
 	return segments_open(state);
@@ -430,19 +431,19 @@ hashes_open(void **state)
 static int
 hashes_close(void **state)
 {
-	for (unsigned int way = 0; way < n_ways; way++)
+	for (unsigned int isa = 0; isa < n_isas; isa++)
 		for (uint32_t types = 0; types <= HASH_TYPES_ALL; types++)
-			vnet_hash_free(hashes[way][types]);
+			vnet_hash_free(hashes[isa][types]);
 	return munmap(segments.pages, 2ul * PAGE * SEGMENTS_MAX);
 }
 
-/* The same frame n times over, both ways: all get what is expected. */
+/* The same frame n times over, both variants: all get what is expected. */
 static void
 expect_outcome(struct rte_mbuf *pkt, uint16_t n, uint32_t types, const struct outcome *outcome)
 {
 	uint32_t want = outcome->report ? toeplitz(key, outcome->tuple, outcome->len) : 0;
 
-	for (unsigned int way = 0; way < n_ways; way++) {
+	for (unsigned int isa = 0; isa < n_isas; isa++) {
 		struct rte_mbuf *pkts[PORT_BURST];
 		uint32_t values[PORT_BURST];
 		uint8_t reports[PORT_BURST];
@@ -451,7 +452,7 @@ expect_outcome(struct rte_mbuf *pkt, uint16_t n, uint32_t types, const struct ou
 		memset(reports, 0xee, sizeof(reports));
 		for (uint16_t i = 0; i < n; i++)
 			pkts[i] = pkt;
-		vnet_hash_burst(hashes[way][types], pkts, n, HASH_NOT_KNOWN, values, reports);
+		vnet_hash_burst(hashes[isa][types], pkts, n, HASH_NOT_KNOWN, values, reports);
 		for (uint16_t i = 0; i < n; i++) {
 			assert_int_equal(reports[i], outcome->report);
 			assert_int_equal(values[i], want);
@@ -913,10 +914,10 @@ test_home_address_among_options(void **state)
 	}
 }
 
-/* --- the two ways against the definition --- */
+/* --- the two variants against the definition --- */
 
 static void
-test_ways_agree_for_every_key(void **state)
+test_variants_agree_for_every_key(void **state)
 {
 	for (unsigned int key_len = 0; key_len <= SETTINGS_RSS_KEY_LEN; key_len++) {
 		for (unsigned int round = 0; round < 20; round++) {
@@ -938,8 +939,8 @@ test_ways_agree_for_every_key(void **state)
 					bytes[i][k] = (uint8_t)(round == 0 ? 0xff : rnd(256));
 				tuples[i] = pkt_new(bytes[i], FLOW_TUPLE_V6, FLOW_TUPLE_V6, 0)->buf_addr;
 			}
-			for (unsigned int way = 0; way < n_ways; way++) {
-				struct vnet_hash *hash = vnet_hash_new(&settings, (enum hash_way)way);
+			for (unsigned int isa = 0; isa < n_isas; isa++) {
+				struct vnet_hash *hash = vnet_hash_new(&settings, hash_isas[isa]);
 				uint32_t v4[PORT_BURST + 1], v6[PORT_BURST + 1];
 
 				v4[n] = v6[n] = 0xeeeeeeee;
@@ -970,7 +971,7 @@ test_ways_agree_for_every_key(void **state)
 
 /* Bursts of all kinds of frames with random addresses: groups of plain ones, and groups that are not. */
 static void
-test_ways_agree_for_mixed_bursts(void **state)
+test_variants_agree_for_mixed_bursts(void **state)
 {
 	for (unsigned int round = 0; round < 20000; round++) {
 		struct rte_mbuf *pkts[PORT_BURST];
@@ -989,11 +990,11 @@ test_ways_agree_for_mixed_bursts(void **state)
 			pkts[i] = pkt_new(frames[i].bytes, frames[i].len,
 					  rnd(8) ? frames[i].len : 14 + rnd(frames[i].len - 13), 20);
 		}
-		for (unsigned int way = 0; way < n_ways; way++) {
+		for (unsigned int isa = 0; isa < n_isas; isa++) {
 			uint32_t values[PORT_BURST];
 			uint8_t reports[PORT_BURST];
 
-			vnet_hash_burst(hashes[way][types], pkts, n, HASH_NOT_KNOWN, values, reports);
+			vnet_hash_burst(hashes[isa][types], pkts, n, HASH_NOT_KNOWN, values, reports);
 			for (uint16_t i = 0; i < n; i++) {
 				struct outcome want = model(frames[i].bytes, frames[i].len, types);
 
@@ -1175,7 +1176,7 @@ test_nic_hash_is_used(void **state)
 	vnet_steer_free(steer);
 }
 
-/* Whole bursts: the portable way takes the values, and with right ones nothing shows which way it was. */
+/* Whole bursts: the portable variant takes the values, and with right ones nothing shows which one it was. */
 static void
 test_nic_hash_in_bursts(void **state)
 {
@@ -1186,20 +1187,19 @@ test_nic_hash_in_bursts(void **state)
 	segments_reset();
 	for (unsigned int i = 0; i < PORT_BURST; i++)
 		pkts[i] = udp_new((uint16_t)i, 9);
-	for (unsigned int way = 0; way < n_ways; way++) {
-		vnet_hash_burst(hashes[way][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_NOT_KNOWN, values,
+	for (unsigned int isa = 0; isa < n_isas; isa++) {
+		vnet_hash_burst(hashes[isa][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_NOT_KNOWN, values,
 				reports);
 		for (unsigned int i = 0; i < PORT_BURST; i++) {
 			pkts[i]->ol_flags = i % 3 ? RTE_MBUF_F_RX_RSS_HASH : 0;
 			pkts[i]->hash.rss = values[i];
 		}
-		vnet_hash_burst(hashes[way][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_IN_MBUF, again, reports);
+		vnet_hash_burst(hashes[isa][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_IN_MBUF, again, reports);
 		assert_memory_equal(values, again, sizeof(values));
 	}
 	for (unsigned int i = 0; i < PORT_BURST; i++)
 		pkts[i]->hash.rss = i;
-	vnet_hash_burst(hashes[HASH_PORTABLE][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_IN_MBUF, again,
-			reports);
+	vnet_hash_burst(hashes[0][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_IN_MBUF, again, reports);
 	for (unsigned int i = 0; i < PORT_BURST; i++) {
 		assert_int_equal(again[i], i % 3 ? i : values[i]);
 		assert_int_equal(reports[i], 3);
@@ -1487,7 +1487,7 @@ any_frame(unsigned int share_of_odd)
 static void
 test_digests_of_bursts(void **state)
 {
-	const flow_groups_fn ways[] = {NULL, flows_way_best()->groups};
+	const flow_groups_fn ways[] = {NULL, flows_variant_of(vnet_isa_select())->groups};
 	unsigned int n_grouped = 0;
 
 	for (unsigned int round = 0; round < 20000; round++) {
@@ -1571,7 +1571,7 @@ expected_pair(const uint32_t entries[FLOWS_SIZE], const struct rte_mbuf *pkt, bo
 }
 
 static void
-learn_and_pick(const struct flows_way *way)
+learn_and_pick(const struct flows_variant *variant)
 {
 	struct vnet_settings settings = {.n_pairs = 8};
 	struct vnet_flows *flows = vnet_flows_new();
@@ -1579,7 +1579,7 @@ learn_and_pick(const struct flows_way *way)
 	static uint32_t entries[FLOWS_SIZE];
 	unsigned int n_found = 0;
 
-	flows->way = way;
+	flows->variant = variant;
 	memset(entries, 0, sizeof(entries));
 	for (unsigned int round = 0; round < 10000; round++) {
 		uint16_t n = (uint16_t)(rnd(2) ? PORT_BURST : 1 + rnd(PORT_BURST)), pairs[PORT_BURST + 1];
@@ -1621,8 +1621,8 @@ learn_and_pick(const struct flows_way *way)
 static void
 test_c117_bursts(void **state)
 {
-	learn_and_pick(&flows_way_portable);
-	learn_and_pick(flows_way_best());
+	learn_and_pick(flows_variant_of(VNET_ISA_PORTABLE));
+	learn_and_pick(flows_variant_of(vnet_isa_select()));
 }
 
 /* --- lent frames --- */
@@ -1663,11 +1663,11 @@ expect_like_not_lent(const struct frame *frame, uint32_t types)
 	uint8_t reports[PORT_BURST];
 	bool known[2];
 
-	for (unsigned int way = 0; way < n_ways; way++) {
+	for (unsigned int isa = 0; isa < n_isas; isa++) {
 		segments_reset();
 		for (uint16_t i = 0; i < 9; i++)
 			pkts[i] = lent_new(frame);
-		vnet_hash_burst(hashes[way][types], pkts, 9, HASH_NOT_KNOWN, values, reports);
+		vnet_hash_burst(hashes[isa][types], pkts, 9, HASH_NOT_KNOWN, values, reports);
 		for (uint16_t i = 0; i < 9; i++) {
 			assert_int_equal(reports[i], outcome.report);
 			assert_int_equal(values[i], want);
@@ -1809,8 +1809,8 @@ main(void)
 		cmocka_unit_test(test_n02_n15_lies),
 		cmocka_unit_test(test_n02_n15_ihl_and_total_length),
 		cmocka_unit_test(test_home_address_among_options),
-		cmocka_unit_test(test_ways_agree_for_every_key),
-		cmocka_unit_test(test_ways_agree_for_mixed_bursts),
+		cmocka_unit_test(test_variants_agree_for_every_key),
+		cmocka_unit_test(test_variants_agree_for_mixed_bursts),
 		cmocka_unit_test(test_c115_one_pair_needs_no_steering),
 		cmocka_unit_test(test_c116_pairs_above_get_nothing),
 		cmocka_unit_test(test_c117_flows_come_back),

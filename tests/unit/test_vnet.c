@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * The burst functions against the driver model: every traits word, many ring sizes, every shape of chain,
- * frames of all lengths, many laps of the ring; the specialised variants of every way that this CPU has
- * against the generic one, byte for byte; and frames that are lent.
+ * frames of all lengths, many laps of the ring; the specialised functions of every ISA variant that this CPU
+ * has against the generic one, byte for byte; and frames that are lent.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,25 +17,24 @@
 #include <rte_eal.h>
 #include <rte_mbuf.h>
 
+#include "burst_variants.h"
 #include "driver.h"
 #include "flows.h"
 #include "lend.h"
 #include "vnet.h"
-#include "ways.h"
 
 enum { POOL_SIZE = 8191, FRAME_MAX = 9018 };
 
 static struct rte_mempool *pool;
 
-/* The specialised functions of each way (enum vnet_way), and the generic ones. */
-enum { GENERIC = VNET_WAYS, N_VARIANTS };
+/* The specialised functions of each ISA variant (enum vnet_isa), and the generic ones. */
+enum { GENERIC = VNET_ISA_N, N_VARIANTS };
 
 /* Compiled in, and for this CPU. */
 static bool
 variant_runs(int variant)
 {
-	return variant == GENERIC ||
-	       (vnet_variants_of((enum vnet_way)variant) && variant <= (int)vnet_way_best());
+	return variant == GENERIC || variant <= (int)vnet_isa_select();
 }
 
 /* One queue of a port, with everything around it. */
@@ -86,8 +85,8 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 		rig->from_guest = vnet_from_guest_generic;
 		rig->to_guest = vnet_to_guest_generic;
 	} else {
-		rig->from_guest = vnet_from_guest_variant((enum vnet_way)variant, traits);
-		rig->to_guest = vnet_to_guest_variant((enum vnet_way)variant, traits);
+		rig->from_guest = vnet_from_guest_variant((enum vnet_isa)variant, traits);
+		rig->to_guest = vnet_to_guest_variant((enum vnet_isa)variant, traits);
 	}
 	return rig;
 }
@@ -463,9 +462,9 @@ test_to_guest(void **state)
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
 }
 
-static int variants[] = {VNET_PORTABLE, VNET_AVX512};
+static int variants[] = {VNET_ISA_PORTABLE, VNET_ISA_AVX512};
 
-/* The way that a test is for; skips the test where it can't run. */
+/* The variant that a test is for; skips the test where it can't run. */
 static int
 variant_of(void **state)
 {

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "burst_variants.h"
+
+extern const struct vnet_variants vnet_variants_portable;
+#ifdef VNET_HAVE_AVX512
+extern const struct vnet_variants vnet_variants_avx512;
+#endif
+
+static const struct vnet_variants *
+variants_of(enum vnet_isa isa)
+{
+#ifdef VNET_HAVE_AVX512
+	if (isa >= VNET_ISA_AVX512)
+		return &vnet_variants_avx512;
+#endif
+	return &vnet_variants_portable;
+}
+
+/*
+ * The row that does for a word: IN_ORDER changes nothing for a split ring, and MERGEABLE nothing that the
+ * burst bodies look at. There may be none.
+ */
+static uint32_t
+variants_row(const struct vnet_variants *variants, uint32_t traits)
+{
+	if (!(traits & TRAIT_PACKED))
+		traits &= ~(uint32_t)TRAIT_IN_ORDER;
+	return variants->from_guest[traits] ? traits : traits ^ TRAIT_MERGEABLE;
+}
+
+vnet_from_guest_fn
+vnet_from_guest_variant(enum vnet_isa isa, uint32_t traits)
+{
+	const struct vnet_variants *variants = variants_of(isa);
+	vnet_from_guest_fn variant = variants->from_guest[variants_row(variants, traits)];
+
+	return variant ? variant : variants->from_guest_other;
+}
+
+vnet_to_guest_fn
+vnet_to_guest_variant(enum vnet_isa isa, uint32_t traits)
+{
+	const struct vnet_variants *variants = variants_of(isa);
+	vnet_to_guest_fn variant = variants->to_guest[variants_row(variants, traits)];
+
+	return variant ? variant : variants->to_guest_other;
+}

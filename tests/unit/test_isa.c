@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Which ISA variant is chosen: by CPUs made up here, each with all extensions but some. Of a variant none of
+ * whose code may run, each extension is missed alone.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "isa.h"
+
+/* The table, as the compiler's options are made from it too. */
+static const struct {
+	enum vnet_isa isa;
+	enum vnet_isa_extension extension;
+	const char *word;
+} needed[] = {
+#define ISA_VARIANT(NAME, name, is_compiled)
+#define ISA_EXTENSION(NAME, word) {VNET_ISA_##NAME, VNET_ISA_EXTENSION_##word, #word},
+#include "isa.def"
+#undef ISA_VARIANT
+#undef ISA_EXTENSION
+};
+
+static const bool compiled[VNET_ISA_N] = {
+	[VNET_ISA_PORTABLE] = true,
+#define ISA_VARIANT(NAME, name, is_compiled) [VNET_ISA_##NAME] = is_compiled,
+#define ISA_EXTENSION(NAME, word)
+#include "isa.def"
+#undef ISA_VARIANT
+#undef ISA_EXTENSION
+};
+
+enum { N_NEEDED = sizeof(needed) / sizeof(needed[0]) };
+
+/* The CPU that is asked: what it lacks, and how often it was asked. */
+static bool lacks[VNET_ISA_EXTENSION_N + 1];
+static unsigned int n_asked;
+
+static bool
+cpu_has(enum vnet_isa_extension extension)
+{
+	assert_in_range(extension, 0, VNET_ISA_EXTENSION_N - 1);
+	n_asked++;
+	return !lacks[extension];
+}
+
+static enum vnet_isa
+best_compiled(void)
+{
+	unsigned int isa = VNET_ISA_PORTABLE;
+
+	while (isa + 1 < VNET_ISA_N && compiled[isa + 1])
+		isa++;
+	return (enum vnet_isa)isa;
+}
+
+/* On the machines that the project is built on, all of them: else the cases below test nothing. */
+static void
+test_compiled_in(void **state)
+{
+#ifdef __x86_64__
+	assert_int_equal(best_compiled(), VNET_ISA_N - 1);
+	assert_true(N_NEEDED > 0);
+#endif
+}
+
+static void
+test_cpu_that_has_all(void **state)
+{
+	assert_int_equal(vnet_isa_select_by(cpu_has), best_compiled());
+}
+
+static void
+test_cpu_that_has_none(void **state)
+{
+	for (unsigned int i = 0; i < VNET_ISA_EXTENSION_N; i++)
+		lacks[i] = true;
+	assert_int_equal(vnet_isa_select_by(cpu_has), VNET_ISA_PORTABLE);
+	for (unsigned int i = 0; i < VNET_ISA_EXTENSION_N; i++)
+		lacks[i] = false;
+}
+
+/* One is missing: its variant and all behind it are out, the one before it is in. */
+static void
+test_each_extension_is_asked_for(void **state)
+{
+	for (unsigned int i = 0; i < N_NEEDED; i++) {
+		enum vnet_isa isa;
+
+		if (!compiled[needed[i].isa])
+			continue;
+		lacks[needed[i].extension] = true;
+		n_asked = 0;
+		isa = vnet_isa_select_by(cpu_has);
+		lacks[needed[i].extension] = false;
+		if (isa != needed[i].isa - 1)
+			fail_msg("without %s: %s", needed[i].word, vnet_isa_name(isa));
+		assert_true(n_asked > 0);
+	}
+}
+
+/* This CPU: no more than it has, whatever is wanted. */
+static void
+test_limit(void **state)
+{
+	enum vnet_isa most = vnet_isa_select();
+
+	assert_in_range(most, VNET_ISA_PORTABLE, best_compiled());
+	for (unsigned int isa = VNET_ISA_PORTABLE; isa < VNET_ISA_N; isa++) {
+		enum vnet_isa expected = isa < most ? (enum vnet_isa)isa : most;
+
+		assert_int_equal(vnet_isa_limit((enum vnet_isa)isa), expected);
+		assert_int_equal(vnet_isa_select(), expected);
+	}
+	print_message("this CPU: %s\n", vnet_isa_name(most));
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_compiled_in),
+		cmocka_unit_test(test_cpu_that_has_all),
+		cmocka_unit_test(test_cpu_that_has_none),
+		cmocka_unit_test(test_each_extension_is_asked_for),
+		cmocka_unit_test(test_limit),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
