@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "driver.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,44 @@ driver_mem_close(struct driver_mem *mem)
 	munmap(mem->file, (size_t)DRIVER_REGION_SIZE * DRIVER_N_REGIONS);
 	close(mem->fd);
 	free((void *)mem->log.bits);
+}
+
+bool
+driver_mem_next(const struct driver_mem *mem, uint64_t *offset, uint64_t *ret_len)
+{
+	off_t begin = lseek(mem->fd, (off_t)*offset, SEEK_DATA), end;
+
+	if (begin < 0) {
+		MUST(errno == ENXIO);
+		return false;
+	}
+	end = lseek(mem->fd, begin, SEEK_HOLE);
+	MUST(end > begin);
+	*offset = (uint64_t)begin;
+	*ret_len = (uint64_t)(end - begin);
+	return true;
+}
+
+void
+driver_mem_same(const struct driver_mem *a, const struct driver_mem *b)
+{
+	const struct driver_mem *each[] = {a, b};
+
+	for (int i = 0; i < 2; i++) {
+		uint64_t offset = 0, len;
+
+		for (; driver_mem_next(each[i], &offset, &len); offset += len) {
+			uint64_t at = offset;
+
+			if (memcmp(a->file + offset, b->file + offset, len) == 0)
+				continue;
+			while (a->file[at] == b->file[at])
+				at++;
+			fprintf(stderr, "guest memory differs from byte 0x%lx of the file: 0x%02x, 0x%02x\n",
+				at, a->file[at], b->file[at]);
+			MUST(!"the same guest memory");
+		}
+	}
 }
 
 void *

@@ -28,6 +28,13 @@ struct driver_mem {
 
 void driver_mem_open(struct driver_mem *mem);
 void driver_mem_close(struct driver_mem *mem);
+/*
+ * The next piece of the file from *offset on that anybody has ever written to or read through a mapping; the
+ * rest is zero, and looking at it would cost a page each. False: there is none.
+ */
+bool driver_mem_next(const struct driver_mem *mem, uint64_t *offset, uint64_t *ret_len);
+/* Aborts with the place where they differ. */
+void driver_mem_same(const struct driver_mem *a, const struct driver_mem *b);
 /* First guest address and size of a region. */
 uint64_t driver_region_gpa(unsigned int region);
 /* The front-end address of a guest address. */
