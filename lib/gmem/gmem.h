@@ -118,8 +118,23 @@ struct gmem_log {
 };
 
 /*
- * Mark every page of [gpa, gpa + len). Call after writing and before the driver is told (vhost-user,
- * "Migration"). Pages beyond the log are left out: it is the front-end's to size.
+ * Between writes to guest memory and their marks: once for any number of both, each write before it and each
+ * mark after it.
+ *
+ * Full fence: pairs with the front-end's atomic exchange, by which it takes the marks before it copies the
+ * pages. Either gmem_log_mark() sees that the bit was taken and sets it again, or the copy has the write.
+ */
+static inline void
+gmem_log_fence(void)
+{
+	atomic_thread_fence(memory_order_seq_cst);
+}
+
+/*
+ * Mark every page of [gpa, gpa + len), after the write and after gmem_log_fence(): a mark that comes before
+ * its write may be taken, and the page copied, in between. The last write of all to a page, and its mark,
+ * come before the queue is said to have stopped. Pages beyond the log are left out: it is the front-end's to
+ * size.
  */
 static inline void
 gmem_log_mark(const struct gmem_log *log, uint64_t gpa, uint64_t len)
@@ -132,7 +147,8 @@ gmem_log_mark(const struct gmem_log *log, uint64_t gpa, uint64_t len)
 	for (; page <= last && page / 8 < log->n_bytes; page++) {
 		uint8_t bit = (uint8_t)(1u << (page % 8));
 
-		/* Shared with other devices' back-ends and the front-end that clears it: atomic. */
+		/* Shared with other devices' back-ends and the front-end that clears it: atomic. Most bits
+		 * are set already, and their line stays as it is. */
 		if (!(atomic_load_explicit(&log->bits[page / 8], memory_order_relaxed) & bit))
 			atomic_fetch_or_explicit(&log->bits[page / 8], bit, memory_order_release);
 	}

@@ -164,20 +164,6 @@ packed_retire(struct virtq *vq, const struct virtq_conf *conf, uint16_t id, uint
 	packed_advance(conf, &vq->avail.idx, &vq->avail.wrap, advance);
 }
 
-/* The next n slots will be written. */
-static inline void
-packed_log(const struct virtq *vq, const struct virtq_conf *conf, uint16_t n)
-{
-	uint16_t until_end = (uint16_t)(conf->size - vq->used_idx);
-
-	if (n < until_end)
-		until_end = n;
-	gmem_log_mark(conf->log, conf->used_gpa + vq->used_idx * sizeof(struct vring_packed_desc),
-		      until_end * sizeof(struct vring_packed_desc));
-	gmem_log_mark(conf->log, conf->used_gpa,
-		      (uint64_t)(n - until_end) * sizeof(struct vring_packed_desc));
-}
-
 static inline void
 packed_publish(struct virtq *vq, const struct virtq_conf *conf)
 {
@@ -185,6 +171,20 @@ packed_publish(struct virtq *vq, const struct virtq_conf *conf)
 		return;
 	packed_store_word(conf, vq->held_idx, vq->held_element);
 	vq->held = false;
+}
+
+/* Used elements were written in the n slots from `first` on. */
+static inline void
+packed_log(const struct virtq_conf *conf, uint16_t first, uint16_t n)
+{
+	uint16_t until_end = (uint16_t)(conf->size - first);
+
+	if (n < until_end)
+		until_end = n;
+	gmem_log_mark(conf->log, conf->used_gpa + first * sizeof(struct vring_packed_desc),
+		      until_end * sizeof(struct vring_packed_desc));
+	gmem_log_mark(conf->log, conf->used_gpa,
+		      (uint64_t)(n - until_end) * sizeof(struct vring_packed_desc));
 }
 
 #endif

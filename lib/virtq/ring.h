@@ -27,8 +27,6 @@ virtq_retire(struct virtq *vq, const struct virtq_conf *conf, const struct virtq
 	     const uint32_t traits)
 {
 	if (traits & TRAIT_PACKED) {
-		if (traits & TRAIT_LOG)
-			packed_log(vq, conf, 1);
 		packed_retire(vq, conf, elem->id, len, elem->n_desc);
 		vq->batch = (uint16_t)(vq->batch + elem->n_desc);
 	} else {
@@ -49,8 +47,6 @@ virtq_retire_batch(struct virtq *vq, const struct virtq_conf *conf, const struct
 
 	for (uint16_t i = 0; i < n; i++)
 		slots = (uint16_t)(slots + elems[i].n_desc);
-	if (traits & TRAIT_LOG)
-		packed_log(vq, conf, 1);
 	packed_retire(vq, conf, elems[n - 1].id, 0, slots);
 	vq->batch = (uint16_t)(vq->batch + slots);
 }
@@ -173,12 +169,8 @@ virtq_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struct
 	if (!(traits & TRAIT_PACKED)) {
 		split_retire_plain(vq, conf, plain, written, n);
 	} else if (traits & TRAIT_IN_ORDER && !written) {
-		if (traits & TRAIT_LOG)
-			packed_log(vq, conf, 1);
 		packed_retire(vq, conf, (uint16_t)(plain->used[n - 1] >> 32), 0, n);
 	} else {
-		if (traits & TRAIT_LOG)
-			packed_log(vq, conf, n);
 		packed_retire_plain(vq, conf, plain, written, n);
 	}
 	vq->batch = (uint16_t)(vq->batch + n);
@@ -216,16 +208,35 @@ virtq_prefetch_next(const struct virtq *vq, const struct virtq_conf *conf, struc
 		prefetch_read(&conf->avail->ring[at.idx & conf->mask]);
 }
 
-/* Let the driver see what was retired. */
+/* What was published is written: mark it. */
+TEMPLATE void
+virtq_log(const struct virtq *vq, const struct virtq_conf *conf, const uint32_t traits)
+{
+	if (traits & TRAIT_PACKED) {
+		uint16_t first = vq->used_idx;
+
+		if (first < vq->batch)
+			first = (uint16_t)(first + conf->size);
+		packed_log(conf, (uint16_t)(first - vq->batch), vq->batch);
+	} else {
+		split_log(conf, (uint16_t)(vq->used_idx - vq->batch), vq->batch);
+	}
+}
+
+/*
+ * Let the driver see what was retired. With TRAIT_LOG, all that was written before this, to the chains too,
+ * may be marked after it without a further gmem_log_fence().
+ */
 TEMPLATE void
 virtq_publish(struct virtq *vq, const struct virtq_conf *conf, const uint32_t traits)
 {
-	if (traits & TRAIT_PACKED) {
+	if (traits & TRAIT_PACKED)
 		packed_publish(vq, conf);
-	} else {
-		if (traits & TRAIT_LOG)
-			split_log(vq, conf, (uint16_t)(vq->used_idx - vq->batch), vq->batch);
+	else
 		split_publish(vq, conf);
+	if (traits & TRAIT_LOG) {
+		gmem_log_fence();
+		virtq_log(vq, conf, traits);
 	}
 	vq->unsignalled = (uint16_t)(vq->unsignalled + vq->batch);
 	vq->batch = 0;

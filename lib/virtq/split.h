@@ -101,8 +101,9 @@ split_publish(struct virtq *vq, const struct virtq_conf *conf)
 	__atomic_store_n(&conf->used->idx, vq->used_idx, __ATOMIC_RELEASE);
 }
 
+/* n used elements from `first` on were written, and the index. */
 static inline void
-split_log(const struct virtq *vq, const struct virtq_conf *conf, uint16_t first, uint16_t n)
+split_log(const struct virtq_conf *conf, uint16_t first, uint16_t n)
 {
 	uint16_t from = first & conf->mask;
 	uint32_t until_end = n < conf->size - from ? n : (uint32_t)(conf->size - from);

@@ -98,6 +98,16 @@ virtq_base(const struct virtq *vq, bool packed)
 	return avail | used << BASE_USED_SHIFT;
 }
 
+/* Of the ring's own words, [gpa, gpa + len) was written. */
+static void
+virtq_log_words(const struct virtq_conf *conf, uint64_t gpa, uint64_t len)
+{
+	if (!conf->log)
+		return;
+	gmem_log_fence();
+	gmem_log_mark(conf->log, gpa, len);
+}
+
 void
 virtq_want_kicks(const struct virtq *vq, const struct virtq_conf *conf, enum virtq_kicks kicks)
 {
@@ -106,8 +116,7 @@ virtq_want_kicks(const struct virtq *vq, const struct virtq_conf *conf, enum vir
 							     : VRING_PACKED_EVENT_FLAG_DISABLE;
 
 		__atomic_store_n(&conf->device->flags, flags, __ATOMIC_RELEASE);
-		if (conf->log)
-			gmem_log_mark(conf->log, conf->event_gpa, sizeof(*conf->device));
+		virtq_log_words(conf, conf->event_gpa, sizeof(*conf->device));
 	} else if (conf->event_idx) {
 		/* The driver kicks when it passes this index: the next one, or the one farthest away. */
 		uint16_t *avail_event = (uint16_t *)&conf->used->ring[conf->size];
@@ -115,15 +124,13 @@ virtq_want_kicks(const struct virtq *vq, const struct virtq_conf *conf, enum vir
 
 		__atomic_store_n(&conf->used->flags, 0, __ATOMIC_RELAXED);
 		__atomic_store_n(avail_event, event, __ATOMIC_RELEASE);
-		if (conf->log)
-			gmem_log_mark(conf->log, conf->used_gpa,
-				      sizeof(*conf->used) + conf->size * sizeof(struct vring_used_elem) + 2);
+		virtq_log_words(conf, conf->used_gpa,
+				sizeof(*conf->used) + conf->size * sizeof(struct vring_used_elem) + 2);
 	} else {
 		uint16_t flags = kicks == VIRTQ_KICKS_WANTED ? 0 : VRING_USED_F_NO_NOTIFY;
 
 		__atomic_store_n(&conf->used->flags, flags, __ATOMIC_RELEASE);
-		if (conf->log)
-			gmem_log_mark(conf->log, conf->used_gpa, sizeof(*conf->used));
+		virtq_log_words(conf, conf->used_gpa, sizeof(*conf->used));
 	}
 }
 

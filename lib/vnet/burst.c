@@ -218,16 +218,13 @@ burst_gather(struct virtq *vq, const struct virtq_conf *conf, struct vnet_buffer
 
 /* Write len bytes at *piece, *offset, which move on. */
 static void
-burst_write(const struct virtq_conf *conf, const struct virtq_seg **piece, uint32_t *offset,
-	    const uint8_t *from, uint32_t len)
+burst_write(const struct virtq_seg **piece, uint32_t *offset, const uint8_t *from, uint32_t len)
 {
 	while (len) {
 		uint32_t left = (*piece)->len - *offset;
 		uint32_t now = len < left ? len : left;
 
 		copy_frame((*piece)->va + *offset, from, now);
-		if (conf->log)
-			gmem_log_mark(conf->log, (*piece)->gpa + *offset, now);
 		from += now;
 		len -= now;
 		*offset += now;
@@ -235,6 +232,19 @@ burst_write(const struct virtq_conf *conf, const struct virtq_seg **piece, uint3
 			(*piece)++;
 			*offset = 0;
 		}
+	}
+}
+
+/* The span's first `written` bytes are: mark them. */
+static void
+burst_log(const struct virtq_conf *conf, const struct burst_span *span, uint32_t written)
+{
+	gmem_log_fence();
+	for (uint16_t i = 0; i < span->n_pieces && written; i++) {
+		uint32_t len = RTE_MIN(written, span->pieces[i].len);
+
+		gmem_log_mark(conf->log, span->pieces[i].gpa, len);
+		written -= len;
 	}
 }
 
@@ -282,9 +292,11 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	header = header_of(pkt, span.n, conf->traits);
 	header_write(bytes, conf->hdr_len, &header, conf->traits);
 	piece = span.pieces;
-	burst_write(conf, &piece, &offset, bytes, conf->hdr_len);
+	burst_write(&piece, &offset, bytes, conf->hdr_len);
 	for (; pkt; pkt = pkt->next)
-		burst_write(conf, &piece, &offset, rte_pktmbuf_mtod(pkt, const uint8_t *), pkt->data_len);
+		burst_write(&piece, &offset, rte_pktmbuf_mtod(pkt, const uint8_t *), pkt->data_len);
+	if (conf->log)
+		burst_log(conf, &span, need);
 	burst_give(vq, conf, buffers, &span, need);
 	return true;
 }

@@ -81,8 +81,10 @@ controlq_write(const struct virtq_conf *conf, const struct virtq_chain *chain, u
 		}
 		now = RTE_MIN(len, seg->len - offset);
 		memcpy(seg->va + offset, from, now);
-		if (conf->log)
+		if (conf->log) {
+			gmem_log_fence();
 			gmem_log_mark(conf->log, seg->gpa + offset, now);
+		}
 		from += now;
 		len -= now;
 		offset = 0;

@@ -68,6 +68,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 	struct virtq *vq = &queue->to_guest;
 	struct vnet_buffers buffers;
 	uint8_t *buffer[VIRTQ_FETCH_MAX];
+	uint32_t written[VIRTQ_FETCH_MAX];
 	uint16_t n_sent = 0;
 	uint64_t bytes = 0;
 
@@ -86,6 +87,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 		const struct virtq_elem *elem = &buffers.elems[i];
 
 		buffer[i] = NULL;
+		written[i] = 0;
 		if (likely_true((elem->flags & VRING_DESC_F_WRITE) && !(elem->flags & odd)))
 			buffer[i] = gmem_va(conf->mem, &conf->hot, elem->addr, elem->len);
 		if (likely_true(buffer[i] != NULL))
@@ -102,8 +104,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 		if (likely_true(k < buffers.n && buffer[k] && pkt->nb_segs == 1 && len <= frame_max &&
 				hdr_len + len <= buffers.elems[k].len)) {
 			to_guest_frame(conf, pkt, buffer[k], traits);
-			if (traits & TRAIT_LOG)
-				gmem_log_mark(conf->log, buffers.elems[k].addr, hdr_len + len);
+			written[k] = hdr_len + len;
 			virtq_retire(vq, conf, &buffers.elems[k], hdr_len + len, traits);
 			buffers.next++;
 		} else if (!vnet_to_guest_frame(queue, conf, port_queue, pkt, &buffers)) {
@@ -115,6 +116,8 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 	/* Buffers can have gone back although no frame was sent: bad ones. */
 	if (likely_true(vq->batch != 0)) {
 		virtq_publish(vq, conf, traits);
+		for (uint16_t i = 0; traits & TRAIT_LOG && i < buffers.n; i++)
+			gmem_log_mark(conf->log, buffers.elems[i].addr, written[i]);
 		virtq_notify(vq, conf, n_sent);
 	}
 	port_queue->stats.tx_packets += n_sent;
@@ -186,11 +189,11 @@ to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct p
 			to_guest_prefetch(plain.va[i + TO_GUEST_AHEAD], hdr_len);
 		to_guest_frame(conf, pkt, plain.va[i], traits);
 		bytes += pkt->pkt_len;
-		if (traits & TRAIT_LOG)
-			gmem_log_mark(conf->log, gmem_cache_gpa(&conf->hot, plain.va[i]), written[i]);
 	}
 	virtq_retire_plain(vq, conf, &plain, written, n_sent, traits);
 	virtq_publish(vq, conf, traits);
+	for (uint16_t i = 0; traits & TRAIT_LOG && i < n_sent; i++)
+		gmem_log_mark(conf->log, gmem_cache_gpa(&conf->hot, plain.va[i]), written[i]);
 	virtq_notify(vq, conf, n_sent);
 	port_queue->stats.tx_packets += n_sent;
 	port_queue->stats.tx_bytes += bytes;
