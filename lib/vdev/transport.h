@@ -17,7 +17,7 @@ enum transport_mode { TRANSPORT_SERVER, TRANSPORT_CLIENT };
 struct transport_config {
 	const char *path; /* unix socket */
 	enum transport_mode mode;
-	unsigned int n_pairs; /* what GET_QUEUE_NUM answers */
+	unsigned int n_pairs; /* of queues; the device may have a control queue more */
 };
 
 struct transport_ops {
