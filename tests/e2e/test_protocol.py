@@ -488,6 +488,52 @@ class Protocol(unittest.TestCase):
         a.tell(fe.SET_MEM_TABLE, a.mem.table(), a.mem.fds())
         self.pass_frame(a, b)
 
+    # --- the dirty log ---
+
+    def test_reply_to_set_log_base(self):
+        """What each kind of front-end reads: QEMU anything, rust-vmm's what it sent, its older ones an acknowledgement."""
+        log = struct.pack("<QQ", 4096, 0)
+        for name, protocol, need_reply, expected in (
+                ("QEMU", self.QEMU, False, None),
+                ("QEMU without REPLY_ACK", self.QEMU_OLD, False, None),
+                ("rust-vmm before 0.16", self.RUST_VMM, True, u64(0)),
+                ("rust-vmm", self.RUST_VMM_CONFIG, True, log),
+                ("rust-vmm without NEED_REPLY", self.RUST_VMM_CONFIG, False, log),
+                ("rust-vmm without REPLY_ACK", fe.bits(fe.P_LOG_SHMFD), False, log),
+                ("a flag that was not negotiated", fe.bits(fe.P_LOG_SHMFD), True, log)):
+            with self.subTest(name):
+                guest = self.guest("a", protocol=protocol).start()
+                fd = os.memfd_create("log")
+                self.addCleanup(os.close, fd)
+                os.ftruncate(fd, 4096)
+                for _ in range(2):
+                    guest.send(fe.SET_LOG_BASE, log, (fd,), flags=fe.FLAG_VERSION | need_reply * fe.FLAG_NEED_REPLY)
+                    reply = guest.reply(fe.SET_LOG_BASE)
+                    if expected is not None:
+                        self.assertEqual(reply, expected)
+                    self.assertTrue(guest.alive(), "the reply was all that came")
+                guest.close()
+                self.guests.remove(guest)
+
+    def test_set_log_base_refused(self):
+        """By the acknowledgement to who reads one, else by the end of the connection; never by what looks like success."""
+        for protocol, need_reply, closes in ((self.RUST_VMM, True, False), (self.RUST_VMM_CONFIG, True, True),
+                                             (self.QEMU, False, True)):
+            with self.subTest(protocol=protocol):
+                guest = self.guest("a", protocol=protocol).start()
+                fd = os.memfd_create("log")     # empty
+                self.addCleanup(os.close, fd)
+                guest.send(fe.SET_LOG_BASE, struct.pack("<QQ", 4096, 0), (fd,),
+                           flags=fe.FLAG_VERSION | need_reply * fe.FLAG_NEED_REPLY)
+                if closes:
+                    with self.assertRaises(fe.Closed):
+                        guest.reply(fe.SET_LOG_BASE)
+                else:
+                    self.assertEqual(guest.reply(fe.SET_LOG_BASE), u64(1))
+                    self.assertTrue(guest.alive())
+                guest.close()
+                self.guests.remove(guest)
+
     # --- notification ---
 
     def test_driver_is_notified_when_it_wants(self):

@@ -170,7 +170,7 @@ session_handle(struct session *session, struct diag *diag)
 		log_limited(&session->log_limit, LOG_LEVEL_WARN, "port %s: %s (%u) refused: %s",
 			    session->vdev->name, message_name(message->header.request),
 			    message->header.request, diag->cause);
-	switch (message_reply(message->header.request)) {
+	switch (message_reply(session, message->header.request, need_ack)) {
 	case MESSAGE_REPLY_ACK:
 		if (!need_ack)
 			return ret;
@@ -181,6 +181,10 @@ session_handle(struct session *session, struct diag *diag)
 		if (ret < 0)
 			session_reply(session, message, NULL, 0);
 		return 0;
+	case MESSAGE_REPLY_ECHO:
+		if (ret == 0)
+			session_reply(session, message, &message->payload, message->header.size);
+		break;
 	case MESSAGE_REPLY_OWN:
 		break;
 	}
