@@ -2,9 +2,11 @@
 #include "session.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -139,6 +141,7 @@ session_recv(struct session *session, uint8_t *to, size_t want)
 	}
 	if (n == 0)
 		return -ECONNRESET;
+	session->spoken = true;
 	/* Cut off by the kernel, or more than any message has: one that exceeds every row, so that its row
 	 * refuses it. */
 	if (too_many || msg.msg_flags & MSG_CTRUNC)
@@ -317,6 +320,22 @@ err:
 	}
 	close(fd);
 	return NULL;
+}
+
+bool
+session_has_spoken(const struct session *session)
+{
+	int waiting;
+
+	return session->spoken || (ioctl(session->fd, FIONREAD, &waiting) == 0 && waiting > 0);
+}
+
+bool
+session_is_over(const struct session *session)
+{
+	struct pollfd pollfd = {.fd = session->fd, .events = POLLRDHUP};
+
+	return poll(&pollfd, 1, 0) > 0;
 }
 
 void
