@@ -315,13 +315,42 @@ guest_show_link(const struct guest *guest, const struct show *show)
 	show->close(show->arg);
 }
 
+/* Who is connected; of a client also why nobody is. */
+static void
+guest_show_front_end(const struct guest *guest, const struct show *show)
+{
+	struct transport_status status;
+
+	guest->transport_ops->status(guest->transport, &status);
+	show->flag(show->arg, "connected", status.connected);
+	if (status.connected && status.pid) {
+		show->open(show->arg, "front_end", SHOW_OBJECT);
+		show->number(show->arg, "pid", status.pid);
+		if (status.comm[0])
+			show->text(show->arg, "name", status.comm);
+		else
+			show->none(show->arg, "name");
+		show->close(show->arg);
+	} else {
+		show->none(show->arg, "front_end");
+	}
+	if (status.failure.cause[0]) {
+		show->open(show->arg, "connecting", SHOW_OBJECT);
+		show->text(show->arg, "failure", status.failure.cause);
+		show->text(show->arg, "hint", status.failure.hint);
+		show->number(show->arg, "seconds", status.failure_s);
+		show->close(show->arg);
+	} else {
+		show->none(show->arg, "connecting");
+	}
+}
+
 static void
 guest_show(const struct port *port, const struct show *show)
 {
 	const struct guest *guest = port->dev;
 
-	/* Who can be told of changes is there. */
-	show->flag(show->arg, "connected", guest->vnet.vdev.config_changed != NULL);
+	guest_show_front_end(guest, show);
 	guest_show_link(guest, show);
 	guest_show_device(&guest->vnet, show);
 }

@@ -37,11 +37,85 @@ usocket_connect(const char *path)
 	if (fd < 0)
 		return -errno;
 	if (connect(fd, (struct sockaddr *)&addr, sizeof(addr)) < 0) {
+		struct stat st;
+
 		ret = -errno;
 		close(fd);
+		/* The kernel says the same of a socket that nobody listens at and of any other file. */
+		if (ret == -ECONNREFUSED && stat(path, &st) == 0 && !S_ISSOCK(st.st_mode))
+			return -ENOTSOCK;
 		return ret;
 	}
 	return fd;
+}
+
+int
+usocket_connect_diag(const char *path, int err, struct diag *diag)
+{
+	char copy[USOCKET_PATH_MAX + 1], *directory;
+
+	switch (err) {
+	case -ENOENT:
+		snprintf(copy, sizeof(copy), "%s", path);
+		directory = dirname(copy);
+		if (access(directory, F_OK) < 0 && errno == ENOENT)
+			return diag_set(diag, err, "make it, or name another path",
+					"socket %s: the directory %s does not exist", path, directory);
+		return diag_set(diag, err, "start the process that listens there",
+				"socket %s: does not exist", path);
+	case -ECONNREFUSED:
+		return diag_set(diag, err, "start the process that listens there",
+				"socket %s: nobody listens there", path);
+	case -ENOTSOCK:
+		return diag_set(diag, err, "remove it, or name another path",
+				"socket %s: a file that is no socket is there", path);
+	case -EPROTOTYPE:
+		return diag_set(diag, err, "name a stream socket", "socket %s: not a stream socket", path);
+	case -EACCES:
+		diag_set(diag, err, NULL, "socket %s: permission denied", path);
+		diag_hint(diag, "allow user %u to write to it and to enter its directories",
+			  (unsigned int)geteuid());
+		return err;
+	case -EAGAIN:
+		return diag_set(diag, err, "end the connections that wait there, or restart the process",
+				"socket %s: its process accepts no connection", path);
+	default:
+		return diag_set(diag, err, "name another path", "socket %s: %s", path, strerror(-err));
+	}
+}
+
+/* A process may call itself anything: terminal control sequences, say. */
+static void
+usocket_read_comm(int pid, char comm[USOCKET_COMM_MAX + 1])
+{
+	char path[32];
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		n = read(fd, comm, USOCKET_COMM_MAX);
+		close(fd);
+	}
+	comm[n > 0 ? n : 0] = '\0';
+	comm[strcspn(comm, "\n")] = '\0';
+	for (char *c = comm; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+}
+
+void
+usocket_peer(int fd, struct usocket_peer *ret_peer)
+{
+	struct ucred cred = {0};
+	socklen_t len = sizeof(cred);
+
+	memset(ret_peer, 0, sizeof(*ret_peer));
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.pid <= 0)
+		return;
+	ret_peer->pid = cred.pid;
+	usocket_read_comm(cred.pid, ret_peer->comm);
 }
 
 /*

@@ -27,7 +27,21 @@ int usocket_listen(struct usocket *sock, const char *path, int backlog, struct d
 /* Stop listening and remove the file, if it is still ours. */
 void usocket_close(struct usocket *sock);
 
-/* Returns a connected non-blocking descriptor, or -errno; nobody there: -ENOENT, -ECONNREFUSED, -EAGAIN. */
+/* Returns a connected non-blocking descriptor, or -errno; nobody there: -ENOENT, -ECONNREFUSED, -EAGAIN; a
+ * file that is no socket: -ENOTSOCK. */
 int usocket_connect(const char *path);
+/* What such an -errno means and what to do about it, into diag; returns it. */
+int usocket_connect_diag(const char *path, int err, struct diag *diag);
+
+enum { USOCKET_COMM_MAX = 31 };
+
+/* A process at the other end of a connection. */
+struct usocket_peer {
+	int pid;                         /* 0: not known, it lives in another PID namespace */
+	char comm[USOCKET_COMM_MAX + 1]; /* its name now, printable; "": not known */
+};
+
+/* Who connected, or whom we connected to. */
+void usocket_peer(int fd, struct usocket_peer *ret_peer);
 
 #endif

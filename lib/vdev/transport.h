@@ -6,6 +6,8 @@
 #ifndef VNICD_TRANSPORT_H
 #define VNICD_TRANSPORT_H
 
+#include <stdbool.h>
+
 #include "diag.h"
 
 struct loop;
@@ -17,7 +19,18 @@ enum transport_mode { TRANSPORT_SERVER, TRANSPORT_CLIENT };
 struct transport_config {
 	const char *path; /* unix socket */
 	enum transport_mode mode;
-	unsigned int n_pairs; /* what GET_QUEUE_NUM answers */
+	unsigned int n_pairs; /* of queues; the device may have a control queue more */
+};
+
+/* Who is there, or why nobody is. */
+struct transport_status {
+	bool connected;
+	int pid;       /* of the front-end; 0: not known */
+	char comm[32]; /* its name; "": not known */
+	/* Client, not connected: why the last attempt failed (empty: none has yet), and for how many seconds
+	 * it has been that. */
+	struct diag failure;
+	unsigned int failure_s;
 };
 
 struct transport_ops {
@@ -31,6 +44,7 @@ struct transport_ops {
 	void (*close)(struct transport *transport);
 	/* End the connection for a reason that lies with the front-end; it may connect again. */
 	void (*drop)(struct transport *transport, const char *why);
+	void (*status)(const struct transport *transport, struct transport_status *ret_status);
 };
 
 void transport_register(struct transport_ops *ops);

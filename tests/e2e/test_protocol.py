@@ -2,6 +2,7 @@
 """What the vhost-user messages do when they are right: each is sent by the raw front-end and its effect is looked at."""
 import os
 import pathlib
+import shutil
 import socket
 import struct
 import sys
@@ -143,7 +144,7 @@ class Protocol(unittest.TestCase):
                 guest = self.guest(port, queues=queues)
                 guest.negotiate()
                 self.assertEqual(guest.offered, expected, f"differs in bits {names_of(guest.offered ^ expected)}")
-                self.assertEqual(guest.ask_u64(fe.GET_QUEUE_NUM), queues, "pairs are counted, not the control queue")
+                self.assertEqual(guest.ask_u64(fe.GET_QUEUE_NUM), 2 * queues + 1, "virtqueues, with the control queue")
                 self.assertEqual(guest.ask_u64(fe.GET_MAX_MEM_SLOTS), 509)
                 self.assert_prerequisites_offered(guest.offered)
 
@@ -181,6 +182,121 @@ class Protocol(unittest.TestCase):
         self.assertFalse(c.offered & fe.bits(fe.F_MQ))
         self.assertTrue(c.offered & fe.bits(fe.F_CTRL_VQ))
         self.assertNotEqual(c.ack(fe.SET_FEATURES, u64(c.features | fe.bits(fe.F_CTRL_VQ, fe.F_MQ))), 0)
+
+    # --- how many queues ---
+
+    # What front-ends negotiate of what is offered, as far as they know it.
+    QEMU = fe.bits(fe.P_MQ, fe.P_LOG_SHMFD, fe.P_RARP, fe.P_REPLY_ACK, fe.P_MTU, fe.P_BACKEND_REQ, fe.P_RESET_DEVICE,
+                   fe.P_MEM_SLOTS, fe.P_STATUS)
+    QEMU_OLD = fe.bits(fe.P_MQ, fe.P_LOG_SHMFD, fe.P_RARP)
+    VIRTIO_USER = fe.bits(fe.P_MQ, fe.P_REPLY_ACK, fe.P_STATUS)
+    RUST_VMM = fe.bits(fe.P_MQ, fe.P_LOG_SHMFD, fe.P_REPLY_ACK, fe.P_MEM_SLOTS)
+    RUST_VMM_CONFIG = RUST_VMM | fe.bits(fe.P_CONFIG)
+    RUST_VMM_ALL = RUST_VMM_CONFIG | fe.bits(fe.P_RARP, fe.P_MTU, fe.P_BACKEND_REQ, fe.P_RESET_DEVICE)
+    CROSVM = fe.bits(fe.P_MQ, fe.P_REPLY_ACK, fe.P_BACKEND_REQ, fe.P_CONFIG)
+    UML = fe.bits(fe.P_REPLY_ACK, fe.P_BACKEND_REQ, fe.P_CONFIG)
+
+    def test_one_pair_has_no_mq(self):
+        """One pair: nothing to ask; who believes that there is takes an answer of 1 for one virtqueue."""
+        self.vnicd.rpc("port.add", {"config": "c=vhost-user"})
+        for port, mq in (("a", True), ("c", False)):
+            guest = self.guest(port, queues=1 + mq)
+            guest.negotiate()
+            self.assertEqual(bool(guest.offered_protocol & fe.bits(fe.P_MQ)), mq, port)
+            self.assertEqual(guest.ack(fe.SET_PROTOCOL_FEATURES, u64(guest.protocol | fe.bits(fe.P_MQ))) == 0, mq, port)
+
+    def test_queue_number_suits_each_front_end(self):
+        """Who counts what, and what it does with more or less than it wants."""
+        for n in range(1, 4):
+            self.vnicd.rpc("port.add", {"config": f"n{n}=vhost-user,queues={n}"})
+            for name, protocol, wants, default, counts in (
+                    ("QEMU", self.QEMU, n, 1, "pairs, and says so when it has more"),
+                    ("QEMU without REPLY_ACK", self.QEMU_OLD, n, 1, "pairs, and says so when it has more"),
+                    ("virtio-user", self.VIRTIO_USER, n, 1, "nothing"),
+                    ("cloud-hypervisor", self.RUST_VMM, 2 * n, 2, "virtqueues"),
+                    ("cloud-hypervisor with CONFIG", self.RUST_VMM_CONFIG, 2 * n, 2, "virtqueues"),
+                    ("rust-vmm, all that there is", self.RUST_VMM_ALL, 2 * n, 2, "virtqueues"),
+                    ("crosvm", self.CROSVM, 2 * n + 1, 3, "virtqueues, and makes them all")):
+                with self.subTest(name, pairs=n):
+                    guest = self.guest(f"n{n}", queues=n, protocol=protocol)
+                    guest.negotiate()
+                    self.assertEqual(guest.protocol, protocol & ~(fe.bits(fe.P_MQ) if n == 1 else 0))
+                    number = default
+                    if guest.protocol & fe.bits(fe.P_MQ):
+                        number = guest.ask_u64(fe.GET_QUEUE_NUM)
+                    self.assertLessEqual(wants, number)
+                    if counts.startswith("pairs") or "makes" in counts:
+                        self.assertEqual(number, wants, counts)
+                    guest.close()
+                    self.guests.remove(guest)
+
+    def test_each_front_end_brings_its_queues_up(self):
+        """With one pair and with two: all rings that it makes are taken, and frames pass on each."""
+        self.vnicd.rpc("port.add", {"config": "c=vhost-user"})
+        self.vnicd.rpc("port.add", {"config": "d=vhost-user"})
+        for name in ("QEMU", "QEMU_OLD", "VIRTIO_USER", "RUST_VMM", "RUST_VMM_CONFIG", "CROSVM"):
+            for layout in ("split",) if name in ("RUST_VMM", "RUST_VMM_CONFIG", "CROSVM") else ("split", "packed"):
+                for ports in ("cd", "ab"):
+                    n = 1 + (ports == "ab")
+                    with self.subTest(name, layout=layout, pairs=n):
+                        options = dict(queues=n, protocol=getattr(self, name), layout=layout)
+                        if name == "CROSVM":
+                            features = fe.bits(fe.F_VERSION_1, fe.F_PROTOCOL, fe.F_MRG_RXBUF, fe.F_CTRL_VQ,
+                                               fe.F_CTRL_RX) | (fe.bits(fe.F_MQ) if n > 1 else 0)
+                            options.update(control=16, features=features)
+                        pair = [self.guest(port, **options).start() for port in ports]
+                        for guest in pair if name == "CROSVM" and n > 1 else ():
+                            self.assertEqual(guest.command(fe.CTRL_MQ, fe.MQ_VQ_PAIRS_SET, fe.vq_pairs(n))[0], fe.OK)
+                        for queue in range(n):
+                            self.pass_frame(pair[0], pair[1], queue)
+                            self.pass_frame(pair[1], pair[0], queue)
+                        if name == "CROSVM":
+                            self.assertEqual(pair[0].control_idx, 2 * n)
+                            self.assertEqual(pair[0].command(fe.CTRL_RX, fe.RX_PROMISC, b"\1")[0], fe.OK)
+                        for guest in pair:
+                            guest.close()
+                            self.guests.remove(guest)
+
+    def test_qemu_says_itself_that_it_has_too_many_pairs(self):
+        """As many as the port has are taken; of more QEMU is told by the number, not by a connection that ends."""
+        qemu = shutil.which("qemu-system-x86_64")
+        if not qemu:
+            self.skipTest("qemu-system-x86_64 is not installed (Debian package qemu-system-x86)")
+        self.vnicd.rpc("port.add", {"config": "c=vhost-user"})
+        for port, queues, expected in (("c", 1, None), ("a", 2, None), ("b", 4, "more queues than supported: 2")):
+            proc = vnictest.Proc([
+                qemu, "-S", "-machine", "q35", "-accel", "tcg", "-m", "64", "-nodefaults", "-display", "none",
+                "-object", "memory-backend-memfd,id=mem,size=64M,share=on", "-numa", "node,memdev=mem",
+                "-chardev", f"socket,id=c0,path={self.vnicd.sock(port)}",
+                "-netdev", f"vhost-user,id=n0,chardev=c0,queues={queues}",
+                "-device", "virtio-net-pci,netdev=n0,vectors=0,romfile=,mq=on"], name="qemu")
+            try:
+                if expected:
+                    proc.expect(expected, 20)
+                else:
+                    self.vnicd.expect(f"port {port}: front-end connected", 20)
+                    time.sleep(0.3)
+                    self.assertTrue(self.vnicd.rpc("guest.show", {"name": port})["connected"])
+            finally:
+                proc.kill9()
+        self.assertNotIn("refused", self.vnicd.output)
+
+    def test_base_zero_of_a_fresh_packed_ring(self):
+        """User-mode Linux: base 0, with whatever number of pairs, is the start of a ring that was never used."""
+        self.vnicd.rpc("port.add", {"config": "c=vhost-user"})
+        self.vnicd.rpc("port.add", {"config": "d=vhost-user"})
+        other = self.guest("d", queues=1).start()
+        guest = self.guest("c", queues=1, layout="packed", protocol=self.UML)
+        guest.negotiate()
+        guest.set_memory()
+        guest.make_rings()
+        for idx in range(guest.n_rings()):
+            for name, request, payload, fds in guest.ring_messages(idx):
+                guest.tell(request, struct.pack("<II", idx, 0) if name == "BASE" else payload, fds)
+            guest.enable(idx, 1)
+        guest.post_rx(0)
+        self.pass_frame(guest, other)
+        self.pass_frame(other, guest)
 
     def test_features_that_were_not_offered_are_refused(self):
         guest = self.guest("a")
@@ -371,6 +487,52 @@ class Protocol(unittest.TestCase):
         self.pass_frame(a, b)
         a.tell(fe.SET_MEM_TABLE, a.mem.table(), a.mem.fds())
         self.pass_frame(a, b)
+
+    # --- the dirty log ---
+
+    def test_reply_to_set_log_base(self):
+        """What each kind of front-end reads: QEMU anything, rust-vmm's what it sent, its older ones an acknowledgement."""
+        log = struct.pack("<QQ", 4096, 0)
+        for name, protocol, need_reply, expected in (
+                ("QEMU", self.QEMU, False, None),
+                ("QEMU without REPLY_ACK", self.QEMU_OLD, False, None),
+                ("rust-vmm before 0.16", self.RUST_VMM, True, u64(0)),
+                ("rust-vmm", self.RUST_VMM_CONFIG, True, log),
+                ("rust-vmm without NEED_REPLY", self.RUST_VMM_CONFIG, False, log),
+                ("rust-vmm without REPLY_ACK", fe.bits(fe.P_LOG_SHMFD), False, log),
+                ("a flag that was not negotiated", fe.bits(fe.P_LOG_SHMFD), True, log)):
+            with self.subTest(name):
+                guest = self.guest("a", protocol=protocol).start()
+                fd = os.memfd_create("log")
+                self.addCleanup(os.close, fd)
+                os.ftruncate(fd, 4096)
+                for _ in range(2):
+                    guest.send(fe.SET_LOG_BASE, log, (fd,), flags=fe.FLAG_VERSION | need_reply * fe.FLAG_NEED_REPLY)
+                    reply = guest.reply(fe.SET_LOG_BASE)
+                    if expected is not None:
+                        self.assertEqual(reply, expected)
+                    self.assertTrue(guest.alive(), "the reply was all that came")
+                guest.close()
+                self.guests.remove(guest)
+
+    def test_set_log_base_refused(self):
+        """By the acknowledgement to who reads one, else by the end of the connection; never by what looks like success."""
+        for protocol, need_reply, closes in ((self.RUST_VMM, True, False), (self.RUST_VMM_CONFIG, True, True),
+                                             (self.QEMU, False, True)):
+            with self.subTest(protocol=protocol):
+                guest = self.guest("a", protocol=protocol).start()
+                fd = os.memfd_create("log")     # empty
+                self.addCleanup(os.close, fd)
+                guest.send(fe.SET_LOG_BASE, struct.pack("<QQ", 4096, 0), (fd,),
+                           flags=fe.FLAG_VERSION | need_reply * fe.FLAG_NEED_REPLY)
+                if closes:
+                    with self.assertRaises(fe.Closed):
+                        guest.reply(fe.SET_LOG_BASE)
+                else:
+                    self.assertEqual(guest.reply(fe.SET_LOG_BASE), u64(1))
+                    self.assertTrue(guest.alive())
+                guest.close()
+                self.guests.remove(guest)
 
     # --- notification ---
 

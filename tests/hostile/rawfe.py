@@ -781,7 +781,11 @@ class RawFrontend:
         the first."""
         if not self.features & bits(F_MQ, F_RSS):
             return 2
-        return 2 * (self.ask_u64(GET_QUEUE_NUM) if self.protocol & bits(P_MQ) else self.queues)
+        if not self.protocol & bits(P_MQ):
+            return 2 * self.queues
+        # Virtqueues, the control queue among them; pairs for a front-end that looks like QEMU's -netdev.
+        n = self.ask_u64(GET_QUEUE_NUM)
+        return 2 * n if self.protocol & bits(P_RARP) and not self.protocol & bits(P_CONFIG) else n - 1
 
     def set_memory(self):
         self.tell(SET_MEM_TABLE, self.mem.table(), self.mem.fds())

@@ -299,6 +299,7 @@ negotiate_protocol(struct vhost_frontend *fe, const struct vhost_frontend_wants 
 	fe->reply_ack = offered & PF_REPLY_ACK;
 	fe->driver_features |= F_PROTOCOL;
 	if (wants->n_pairs > 1) {
+		/* Pairs, or virtqueues: at least that many. */
 		uint64_t n_pairs = get_u64(fe, GET_QUEUE_NUM);
 
 		if (n_pairs < wants->n_pairs)

@@ -1,9 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * endpoint: where a device's front-end finds it: a socket that we listen at (server) or keep trying to reach
- * (client). One connection at a time; while there is one, others wait in the kernel's queue.
+ * (client). One connection at a time.
+ *
+ * Server: while there is one, whoever else comes is told by the end of its connection, and the log says
+ * who both are. A connection whose front-end has never said anything gives way.
  */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -17,10 +21,13 @@
 #include "usocket.h"
 
 enum {
-	ENDPOINT_BACKLOG = 1,
+	ENDPOINT_BACKLOG = 8,
 	ENDPOINT_RETRY_MS = 100, /* client: between attempts to connect */
-	ENDPOINT_BACK_OFF_MS =
-		100, /* server: after an accept() that failed for want of descriptors or memory */
+	/* server: after an accept() that failed for want of descriptors or memory, or a connection that was
+	 * sent away (QEMU tries again at once, and for ever) */
+	ENDPOINT_BACK_OFF_MS = 100,
+	ENDPOINT_SILENCE_MS = 1000, /* server: so long a front-end may take for its first byte */
+	ENDPOINT_REMIND_MS = 60000, /* server: between two log lines on the same front-end sent away */
 };
 
 struct transport {
@@ -29,12 +36,39 @@ struct transport {
 	enum transport_mode mode;
 	unsigned int n_pairs;
 	char *path;
-	struct usocket listener; /* server; fd -1: not listening */
-	struct loop_watch *watch;
+	struct usocket listener;  /* server; fd -1: not listening */
+	struct loop_watch *watch; /* server; NULL: nobody is accepted before the timer */
 	struct loop_timer *timer; /* client: retry; server: back-off */
 	struct session *session;  /* NULL: nobody is connected */
+	struct usocket_peer peer; /* of the session */
+	uint64_t connected_ms;
+
+	/* Server: who was sent away and logged last. */
+	int refused_pid;
+	uint64_t refused_ms;
+	/* Client: why the last attempt to connect failed, -errno (0: none has, since the last session), and
+	 * since when it is that. */
+	int failure;
+	uint64_t failure_ms;
+
 	struct log_limit log_limit;
+	struct log_limit refused_limit, failure_limit;
 };
+
+enum { ENDPOINT_WHO_MAX = 64 };
+
+/* "pid 123 (qemu-system-x86)", as far as is known. */
+static const char *
+endpoint_who(const struct usocket_peer *peer, char text[ENDPOINT_WHO_MAX])
+{
+	if (!peer->pid)
+		snprintf(text, ENDPOINT_WHO_MAX, "an unknown process");
+	else if (!peer->comm[0])
+		snprintf(text, ENDPOINT_WHO_MAX, "pid %d", peer->pid);
+	else
+		snprintf(text, ENDPOINT_WHO_MAX, "pid %d (%s)", peer->pid, peer->comm);
+	return text;
+}
 
 static void endpoint_wait(struct transport *endpoint);
 
@@ -53,6 +87,11 @@ endpoint_ended(void *arg, const char *why)
 static void
 endpoint_serve(struct transport *endpoint, int fd)
 {
+	char who[ENDPOINT_WHO_MAX];
+
+	usocket_peer(fd, &endpoint->peer);
+	endpoint->connected_ms = loop_now_ms();
+	endpoint->failure = 0;
 	endpoint->session =
 		session_open(endpoint->loop, endpoint->vdev, endpoint->n_pairs, fd, endpoint_ended, endpoint);
 	if (!endpoint->session) {
@@ -61,60 +100,167 @@ endpoint_serve(struct transport *endpoint, int fd)
 		endpoint_wait(endpoint);
 		return;
 	}
-	log_limited(&endpoint->log_limit, LOG_LEVEL_INFO, "port %s: front-end connected",
-		    endpoint->vdev->name);
+	log_limited(&endpoint->log_limit, LOG_LEVEL_INFO, "port %s: front-end connected: %s",
+		    endpoint->vdev->name, endpoint_who(&endpoint->peer, who));
+}
+
+/* --- server --- */
+
+static void
+endpoint_back_off(struct transport *endpoint, uint64_t delay_ms)
+{
+	loop_watch_remove(endpoint->watch);
+	endpoint->watch = NULL;
+	loop_timer_set(endpoint->timer, delay_ms);
+}
+
+static void
+endpoint_refuse(struct transport *endpoint, int fd)
+{
+	char who[ENDPOINT_WHO_MAX], holder[ENDPOINT_WHO_MAX];
+	uint64_t now_ms = loop_now_ms();
+	struct usocket_peer peer;
+
+	usocket_peer(fd, &peer);
+	close(fd);
+	endpoint_back_off(endpoint, ENDPOINT_BACK_OFF_MS);
+	if (endpoint->refused_ms && peer.pid == endpoint->refused_pid &&
+	    now_ms - endpoint->refused_ms < ENDPOINT_REMIND_MS)
+		return;
+	endpoint->refused_pid = peer.pid;
+	endpoint->refused_ms = now_ms;
+	log_limited(&endpoint->refused_limit, LOG_LEVEL_WARN,
+		    "port %s: front-end %s refused: %s is connected; stop one of them, or give each a port",
+		    endpoint->vdev->name, endpoint_who(&peer, who), endpoint_who(&endpoint->peer, holder));
+}
+
+enum endpoint_place { ENDPOINT_FREE, ENDPOINT_TAKEN, ENDPOINT_UNDECIDED };
+
+/* Somebody comes. */
+static enum endpoint_place
+endpoint_place(struct transport *endpoint)
+{
+	uint64_t age_ms = loop_now_ms() - endpoint->connected_ms;
+
+	if (!endpoint->session)
+		return ENDPOINT_FREE;
+	/* Its end may have come in before the newcomer, and wait for its turn in the loop. */
+	if (session_is_over(endpoint->session)) {
+		endpoint_ended(endpoint, NULL);
+		return ENDPOINT_FREE;
+	}
+	if (session_has_spoken(endpoint->session))
+		return ENDPOINT_TAKEN;
+	if (age_ms < ENDPOINT_SILENCE_MS) {
+		/* Not yet: the newcomer waits in the kernel's queue. */
+		endpoint_back_off(endpoint, ENDPOINT_SILENCE_MS - age_ms);
+		return ENDPOINT_UNDECIDED;
+	}
+	endpoint_ended(endpoint, "it has never sent anything, and another one came");
+	return ENDPOINT_FREE;
 }
 
 static void
 endpoint_accept(void *arg, uint32_t events)
 {
 	struct transport *endpoint = arg;
-	int fd = accept4(endpoint->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+	enum endpoint_place place = endpoint_place(endpoint);
+	int fd;
 
+	if (place == ENDPOINT_UNDECIDED)
+		return;
+	fd = accept4(endpoint->listener.fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 	if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
 		return;
-	loop_watch_remove(endpoint->watch);
-	endpoint->watch = NULL;
 	if (fd < 0) {
 		log_limited(&endpoint->log_limit, LOG_LEVEL_WARN, "port %s: accepting a front-end: %s",
 			    endpoint->vdev->name, strerror(errno));
-		loop_timer_set(endpoint->timer, ENDPOINT_BACK_OFF_MS);
+		endpoint_back_off(endpoint, ENDPOINT_BACK_OFF_MS);
 		return;
 	}
-	endpoint_serve(endpoint, fd);
+	if (place == ENDPOINT_FREE)
+		endpoint_serve(endpoint, fd);
+	else
+		endpoint_refuse(endpoint, fd);
 }
+
+static void
+endpoint_listen(struct transport *endpoint)
+{
+	if (!endpoint->watch)
+		endpoint->watch = loop_watch_add(endpoint->loop, endpoint->listener.fd, EPOLLIN,
+						 endpoint_accept, endpoint);
+	if (!endpoint->watch)
+		loop_timer_set(endpoint->timer, ENDPOINT_BACK_OFF_MS);
+}
+
+/* --- client --- */
+
+/* Said once for each reason, not for each attempt. */
+static void
+endpoint_failed(struct transport *endpoint, int err)
+{
+	struct diag diag;
+
+	loop_timer_set(endpoint->timer, ENDPOINT_RETRY_MS);
+	if (err == endpoint->failure)
+		return;
+	endpoint->failure = err;
+	endpoint->failure_ms = loop_now_ms();
+	usocket_connect_diag(endpoint->path, err, &diag);
+	/* That the front-end is started later is in the nature of things. */
+	log_limited(&endpoint->failure_limit,
+		    err == -ENOENT || err == -ECONNREFUSED ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
+		    "port %s: no front-end yet, trying on: %s; %s", endpoint->vdev->name, diag.cause,
+		    diag.hint);
+}
+
+static void
+endpoint_connect(struct transport *endpoint)
+{
+	int fd = usocket_connect(endpoint->path);
+
+	if (fd >= 0)
+		endpoint_serve(endpoint, fd);
+	else
+		endpoint_failed(endpoint, fd);
+}
+
+/* --- both --- */
 
 static void
 endpoint_tick(void *arg)
 {
 	struct transport *endpoint = arg;
-	int fd;
 
-	if (endpoint->session)
-		return;
-	if (endpoint->mode == TRANSPORT_SERVER) {
-		endpoint_wait(endpoint);
-		return;
-	}
-	fd = usocket_connect(endpoint->path);
-	if (fd >= 0)
-		endpoint_serve(endpoint, fd);
-	else
-		loop_timer_set(endpoint->timer, ENDPOINT_RETRY_MS);
+	if (endpoint->mode == TRANSPORT_SERVER)
+		endpoint_listen(endpoint);
+	else if (!endpoint->session)
+		endpoint_connect(endpoint);
 }
 
 /* Be ready for the next front-end. */
 static void
 endpoint_wait(struct transport *endpoint)
 {
-	if (endpoint->mode == TRANSPORT_CLIENT) {
+	if (endpoint->mode == TRANSPORT_CLIENT)
 		loop_timer_set(endpoint->timer, ENDPOINT_RETRY_MS);
-		return;
+	else
+		endpoint_listen(endpoint);
+}
+
+static void
+endpoint_status(const struct transport *endpoint, struct transport_status *ret_status)
+{
+	memset(ret_status, 0, sizeof(*ret_status));
+	ret_status->connected = endpoint->session != NULL;
+	if (endpoint->session) {
+		ret_status->pid = endpoint->peer.pid;
+		snprintf(ret_status->comm, sizeof(ret_status->comm), "%s", endpoint->peer.comm);
+	} else if (endpoint->failure) {
+		usocket_connect_diag(endpoint->path, endpoint->failure, &ret_status->failure);
+		ret_status->failure_s = (unsigned int)((loop_now_ms() - endpoint->failure_ms) / 1000);
 	}
-	endpoint->watch =
-		loop_watch_add(endpoint->loop, endpoint->listener.fd, EPOLLIN, endpoint_accept, endpoint);
-	if (!endpoint->watch)
-		loop_timer_set(endpoint->timer, ENDPOINT_BACK_OFF_MS);
 }
 
 static void
@@ -176,6 +322,7 @@ static struct transport_ops vhost_user_transport = {
 	.open = endpoint_open,
 	.close = endpoint_close,
 	.drop = endpoint_drop,
+	.status = endpoint_status,
 };
 
 TRANSPORT_REGISTER(vhost_user_transport)

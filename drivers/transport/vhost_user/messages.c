@@ -10,11 +10,11 @@
 #include "session.h"
 #include "vdev.h"
 
-static const uint64_t PROTOCOL_OFFERED = 1ull << PROTOCOL_MQ | 1ull << PROTOCOL_LOG_SHMFD |
-					 1ull << PROTOCOL_RARP | 1ull << PROTOCOL_REPLY_ACK |
-					 1ull << PROTOCOL_MTU | 1ull << PROTOCOL_BACKEND_REQ |
-					 1ull << PROTOCOL_CONFIG | 1ull << PROTOCOL_RESET_DEVICE |
-					 1ull << PROTOCOL_CONFIGURE_MEM_SLOTS | 1ull << PROTOCOL_STATUS;
+/* What every port offers; more than one pair adds MQ. */
+static const uint64_t PROTOCOL_OFFERED =
+	1ull << PROTOCOL_LOG_SHMFD | 1ull << PROTOCOL_RARP | 1ull << PROTOCOL_REPLY_ACK |
+	1ull << PROTOCOL_MTU | 1ull << PROTOCOL_BACKEND_REQ | 1ull << PROTOCOL_CONFIG |
+	1ull << PROTOCOL_RESET_DEVICE | 1ull << PROTOCOL_CONFIGURE_MEM_SLOTS | 1ull << PROTOCOL_STATUS;
 
 /* SET_VRING_KICK, CALL, ERR: bits 0-7 are the index, bit 8 says that no descriptor comes. */
 enum { VRING_IDX_MASK = 0xff, VRING_NO_FD = 1 << 8 };
@@ -113,12 +113,7 @@ handle_set_log_base(struct session *session, struct message *message, struct dia
 			    diag);
 	if (ret < 0)
 		return ret;
-	ret = vdev_set_log(session->vdev, map, diag);
-	if (ret < 0)
-		return ret;
-	/* The reply carries no payload: front-ends don't read one. */
-	session_reply(session, message, NULL, 0);
-	return 0;
+	return vdev_set_log(session->vdev, map, diag);
 }
 
 /* The descriptor would tell the front-end that the log has news. It looks by itself; we keep nothing. */
@@ -206,10 +201,16 @@ handle_set_vring_err(struct session *session, struct message *message, struct di
 	return handle_vring_fd(session, message, diag, vdev_queue_set_err);
 }
 
+static uint64_t
+protocol_offered(const struct session *session)
+{
+	return PROTOCOL_OFFERED | (session->n_pairs > 1 ? 1ull << PROTOCOL_MQ : 0);
+}
+
 static int
 handle_get_protocol_features(struct session *session, struct message *message, struct diag *diag)
 {
-	uint64_t features = PROTOCOL_OFFERED;
+	uint64_t features = protocol_offered(session);
 
 	session_reply(session, message, &features, sizeof(features));
 	return 0;
@@ -218,22 +219,31 @@ handle_get_protocol_features(struct session *session, struct message *message, s
 static int
 handle_set_protocol_features(struct session *session, struct message *message, struct diag *diag)
 {
-	uint64_t unknown = message->payload.u64 & ~PROTOCOL_OFFERED;
+	uint64_t unknown = message->payload.u64 & ~protocol_offered(session);
 
 	if (unknown)
 		return diag_set(diag, -EINVAL, "", "protocol features 0x%llx were not offered",
 				(unsigned long long)unknown);
 	session->protocol_features = message->payload.u64;
 	session->vdev->status_used = session_has_protocol(session, PROTOCOL_STATUS);
-	/* See vdev_queue_base(): the front-ends in question know nothing of several queues. */
-	session->vdev->base_zero_is_fresh = !session_has_protocol(session, PROTOCOL_MQ);
+	/* See vdev_queue_base(): the front-ends in question know nothing of networks, nor of status. */
+	session->vdev->base_zero_is_fresh = !session_has_protocol(session, PROTOCOL_MQ) &&
+					    !session_has_protocol(session, PROTOCOL_RARP) &&
+					    !session_has_protocol(session, PROTOCOL_STATUS);
 	return 0;
 }
 
+/*
+ * Virtqueues, control queue included: what most front-ends compare with the number they want, and some
+ * create. QEMU's -netdev compares with pairs, and is told pairs, so that it says itself what is wrong when it
+ * has more of them. It is the one that sends RARPs and keeps the configuration space to itself.
+ */
 static int
 handle_get_queue_num(struct session *session, struct message *message, struct diag *diag)
 {
-	uint64_t n = session->n_pairs;
+	bool pairs = session_has_protocol(session, PROTOCOL_RARP) &&
+		     !session_has_protocol(session, PROTOCOL_CONFIG);
+	uint64_t n = pairs ? session->n_pairs : session->vdev->n_queues;
 
 	session_reply(session, message, &n, sizeof(n));
 	return 0;
@@ -422,12 +432,22 @@ message_name(uint32_t request)
 	return row ? row->name : "?";
 }
 
+/*
+ * What SET_LOG_BASE is answered by is written nowhere. QEMU reads whatever comes and looks at none of it;
+ * rust-vmm's front-end reads the message that it sent, since version 0.16; before, if it had asked for an
+ * acknowledgement, it read one. Users of the newer ones negotiate CONFIG for a network device (and see
+ * docs/decisions/0021-reply-to-set-log-base.md).
+ */
 enum message_reply
-message_reply(uint32_t request)
+message_reply(const struct session *session, uint32_t request, bool need_ack)
 {
 	const struct message_row *row = message_row(request);
 
-	return row ? row->reply : MESSAGE_REPLY_ACK;
+	if (!row)
+		return MESSAGE_REPLY_ACK;
+	if (row->reply == MESSAGE_REPLY_ECHO && need_ack && !session_has_protocol(session, PROTOCOL_CONFIG))
+		return MESSAGE_REPLY_ACK;
+	return row->reply;
 }
 
 int

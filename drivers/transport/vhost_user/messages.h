@@ -94,7 +94,9 @@ enum message_reply {
 	MESSAGE_REPLY_ACK,   /* 0 or 1, when it asks for it */
 	MESSAGE_REPLY_OWN,   /* nothing: the handler replies; a refusal closes the connection */
 	MESSAGE_REPLY_EMPTY, /* nothing: the handler replies; a refusal is a reply without payload */
+	MESSAGE_REPLY_ECHO,  /* what it sent; a refusal closes the connection */
 };
-enum message_reply message_reply(uint32_t request);
+/* For this front-end, `need_ack`: it asks for an acknowledgement. */
+enum message_reply message_reply(const struct session *session, uint32_t request, bool need_ack);
 
 #endif

@@ -2,9 +2,11 @@
 #include "session.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -139,6 +141,7 @@ session_recv(struct session *session, uint8_t *to, size_t want)
 	}
 	if (n == 0)
 		return -ECONNRESET;
+	session->spoken = true;
 	/* Cut off by the kernel, or more than any message has: one that exceeds every row, so that its row
 	 * refuses it. */
 	if (too_many || msg.msg_flags & MSG_CTRUNC)
@@ -170,7 +173,7 @@ session_handle(struct session *session, struct diag *diag)
 		log_limited(&session->log_limit, LOG_LEVEL_WARN, "port %s: %s (%u) refused: %s",
 			    session->vdev->name, message_name(message->header.request),
 			    message->header.request, diag->cause);
-	switch (message_reply(message->header.request)) {
+	switch (message_reply(session, message->header.request, need_ack)) {
 	case MESSAGE_REPLY_ACK:
 		if (!need_ack)
 			return ret;
@@ -181,6 +184,10 @@ session_handle(struct session *session, struct diag *diag)
 		if (ret < 0)
 			session_reply(session, message, NULL, 0);
 		return 0;
+	case MESSAGE_REPLY_ECHO:
+		if (ret == 0)
+			session_reply(session, message, &message->payload, message->header.size);
+		break;
 	case MESSAGE_REPLY_OWN:
 		break;
 	}
@@ -313,6 +320,22 @@ err:
 	}
 	close(fd);
 	return NULL;
+}
+
+bool
+session_has_spoken(const struct session *session)
+{
+	int waiting;
+
+	return session->spoken || (ioctl(session->fd, FIONREAD, &waiting) == 0 && waiting > 0);
+}
+
+bool
+session_is_over(const struct session *session)
+{
+	struct pollfd pollfd = {.fd = session->fd, .events = POLLRDHUP};
+
+	return poll(&pollfd, 1, 0) > 0;
 }
 
 void

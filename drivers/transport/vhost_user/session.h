@@ -31,6 +31,7 @@ struct session {
 	/* The message under way. */
 	struct message in;
 	uint32_t n_in;      /* bytes of header and payload received */
+	bool spoken;        /* something was received, now or before */
 	bool in_fds_excess; /* it came with more descriptors than any message has */
 	bool waiting;       /* the deadline runs */
 
@@ -53,6 +54,11 @@ struct session *session_open(struct loop *loop, struct vdev *vdev, unsigned int 
 			     void (*ended)(void *arg, const char *why), void *arg);
 /* Disconnects the device. Accepts NULL. */
 void session_close(struct session *session);
+
+/* The front-end has sent something. */
+bool session_has_spoken(const struct session *session);
+/* The front-end has closed the connection; `ended` is about to be called. */
+bool session_is_over(const struct session *session);
 
 /* Queue a reply to `to`, with a payload of `size` bytes. */
 void session_reply(struct session *session, const struct message *to, const void *payload, uint32_t size);
