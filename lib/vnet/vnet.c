@@ -16,7 +16,11 @@
 #include "ticks.h"
 #include "ways.h"
 
-enum { VNET_MTU_MIN = 68 };
+enum {
+	VNET_MTU_MIN = 68,
+	/* Two tags are no part of what an MTU limits; nobody counts how many a frame has. As on NIC ports. */
+	VNET_VLAN_ROOM = 2 * RTE_VLAN_HLEN,
+};
 
 static struct vnet_dev *
 vnet_of(const struct vdev *vdev)
@@ -143,7 +147,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 	conf->frame_max = PORT_FRAME_MAX;
 	if (dev->mtu)
 		conf->frame_max = RTE_MIN((uint32_t)PORT_FRAME_MAX,
-					  (uint32_t)dev->mtu + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN);
+					  (uint32_t)dev->mtu + RTE_ETHER_HDR_LEN + VNET_VLAN_ROOM);
 	if (idx % 2) {
 		conf->only_read = true;
 		conf->enabled &= vnet_pair_is_in_use(dev, idx / 2);

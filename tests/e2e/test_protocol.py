@@ -245,14 +245,14 @@ class Protocol(unittest.TestCase):
 
     def test_mtu_limits_what_is_delivered(self):
         a, b = self.pair()
-        # mtu=1500 of the port: 1500 bytes and a VLAN tag pass, more does not.
-        self.pass_frame(b, a, length=1504)
-        b.send_frame(fe.ethernet(bytes(1505)))
+        # mtu=1500 of the port: 1500 bytes and two VLAN tags pass, more does not.
+        self.pass_frame(b, a, length=1508)
+        b.send_frame(fe.ethernet(bytes(1509)))
         self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("too_long") == 1)
         self.assertEqual(a.ack(fe.NET_SET_MTU, u64(1000)), 0)
-        b.send_frame(fe.ethernet(bytes(1005)))
+        b.send_frame(fe.ethernet(bytes(1009)))
         self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("too_long") == 2)
-        self.pass_frame(b, a, length=1004)
+        self.pass_frame(b, a, length=1008)
         for bad in (0, 67, 65536, 2**64 - 1):
             self.assertNotEqual(a.ack(fe.NET_SET_MTU, u64(bad)), 0)
 

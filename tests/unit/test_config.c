@@ -228,7 +228,7 @@ test_C56_mtu_never_changes(void **state)
 
 	assert_int_equal(rig->dev.vdev.ops->set_mtu(&rig->dev.vdev, 1400), 0);
 	assert_int_equal(rig_u16(rig, AT_MTU), 1500);
-	assert_int_equal(rig_frame_max(rig, 0), 1400 + 14 + 4);
+	assert_int_equal(rig_frame_max(rig, 0), 1400 + 14 + 8);
 	assert_int_equal(rig->n_notices, 0);
 	rig_close(rig);
 	/* Nor does the field appear. */
@@ -244,9 +244,12 @@ test_C57_C58_frames_up_to_mtu(void **state)
 {
 	struct rig *rig = rig_open((struct vnet_config){.mtu = 1500});
 
-	/* An Ethernet header, with a tag if there is one. */
-	assert_int_equal(rig_frame_max(rig, 0), 1500 + 14 + 4);
-	assert_int_equal(rig_frame_max(rig, 1), 1500 + 14 + 4);
+	/* An Ethernet header, with two tags if there are so many; as on a NIC port. */
+	assert_int_equal(rig_frame_max(rig, 0), 1500 + 14 + 2 * 4);
+	assert_int_equal(rig_frame_max(rig, 1), 1500 + 14 + 2 * 4);
+	rig_close(rig);
+	rig = rig_open((struct vnet_config){.mtu = 65535});
+	assert_int_equal(rig_frame_max(rig, 0), PORT_FRAME_MAX);
 	rig_close(rig);
 	rig = rig_open((struct vnet_config){0});
 	assert_int_equal(rig_frame_max(rig, 0), PORT_FRAME_MAX);
