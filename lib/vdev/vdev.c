@@ -337,6 +337,7 @@ vdev_reset(struct vdev *dev)
 		dev->queues[i].base = 0;
 	}
 	dev->status = 0;
+	dev->ops->ended(dev);
 	dev->ops->reset(dev);
 	dev->ops->queues_changed(dev);
 }

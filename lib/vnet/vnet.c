@@ -185,14 +185,41 @@ vnet_active_update(struct vnet_dev *dev)
 		atomic_store_explicit(&dev->port->n_active, n, memory_order_relaxed);
 }
 
+static bool
+vnet_any_running(const struct vnet_dev *dev)
+{
+	for (unsigned int i = 0; i < dev->vdev.n_queues; i++)
+		if (vdev_queue_is_running(&dev->vdev, i))
+			return true;
+	return false;
+}
+
 static void
 vnet_queues_changed(struct vdev *vdev)
 {
 	struct vnet_dev *dev = vnet_of(vdev);
 
+	dev->mtu_used |= vnet_any_running(dev);
 	controlq_update(&dev->controlq);
 	vnet_active_update(dev);
 	vnet_settings_follow(dev);
+}
+
+/* Back to what the port was configured with; no conf is published that has it otherwise. */
+static void
+vnet_mtu_forget(struct vnet_dev *dev)
+{
+	dev->mtu = dev->offered_mtu;
+	dev->mtu_used = false;
+}
+
+static void
+vnet_ended(struct vdev *vdev)
+{
+	struct vnet_dev *dev = vnet_of(vdev);
+
+	vnet_mtu_forget(dev);
+	atomic_store_explicit(&dev->rarp_mac, 0, memory_order_relaxed);
 }
 
 static void
@@ -201,6 +228,10 @@ vnet_reset(struct vdev *vdev)
 	struct vnet_dev *dev = vnet_of(vdev);
 	struct vnet_settings settings;
 
+	/* QEMU says it before all else when a driver starts, the features included. */
+	if (dev->mtu_used)
+		vnet_mtu_forget(dev);
+	vnet_flows_forget(dev->flows);
 	announce_stop(&dev->announce);
 	vnet_settings_reset(dev, &settings);
 	vnet_apply(dev, &settings);
@@ -214,6 +245,7 @@ vnet_set_mtu(struct vdev *vdev, uint64_t mtu)
 
 	if (mtu < VNET_MTU_MIN || mtu > UINT16_MAX)
 		return -EINVAL;
+	dev->mtu_used = vnet_any_running(dev);
 	if (dev->mtu == mtu)
 		return 0;
 	dev->mtu = (uint16_t)mtu;
@@ -241,6 +273,7 @@ static const struct vdev_ops vnet_ops = {
 	.features_check = vnet_features_check,
 	.queue = vnet_queue_of,
 	.reset = vnet_reset,
+	.ended = vnet_ended,
 	.conf_fill = vnet_conf_fill,
 	.queues_changed = vnet_queues_changed,
 	.config_read = vnet_config_read,
