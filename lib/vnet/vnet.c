@@ -262,6 +262,9 @@ vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6])
 	memcpy(&word, mac, RTE_ETHER_ADDR_LEN);
 	if (word == 0)
 		return -EINVAL;
+	/* No frame passes a link that is down, nor does it wait for better times. */
+	if (!dev->link_up)
+		return 0;
 	/* Release: pairs with the exchange in vnet_rarp(). */
 	atomic_store_explicit(&dev->rarp_mac, word, memory_order_release);
 	return 0;

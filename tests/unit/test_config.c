@@ -489,6 +489,26 @@ test_announce_rounds(void **state)
 	rig_close(rig);
 }
 
+/* A link that is down passes no announcement, nor does one wait until it is up. */
+static void
+test_no_rarp_on_a_link_that_is_down(void **state)
+{
+	struct rig *rig = rig_open((struct vnet_config){0});
+	struct vdev *vdev = &rig->dev.vdev;
+
+	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
+	assert_int_not_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	rig_set_link(rig, false, PORT_SPEED_UNKNOWN);
+	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
+	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	rig_set_link(rig, true, PORT_SPEED_UNKNOWN);
+	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
+	assert_int_not_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	rig_close(rig);
+}
+
 /* A reset, and a link that goes down, end the rounds. */
 static void
 test_announce_ends(void **state)
@@ -546,6 +566,7 @@ main(void)
 		cmocka_unit_test(test_write),
 		cmocka_unit_test(test_announce_rounds),
 		cmocka_unit_test(test_announce_ends),
+		cmocka_unit_test(test_no_rarp_on_a_link_that_is_down),
 		cmocka_unit_test(test_settings_changed),
 	};
 
