@@ -373,6 +373,7 @@ vdev_driver_ends(struct vdev *dev, enum vdev_positions positions)
 			queue->base_is = VDEV_BASE_LEFT;
 	}
 	dev->status = 0;
+	dev->ops->ended(dev);
 	dev->ops->reset(dev);
 	dev->ops->queues_changed(dev);
 }

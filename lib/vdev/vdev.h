@@ -60,6 +60,9 @@ struct vdev_ops {
 	struct virtq *(*queue)(struct vdev *dev, unsigned int idx);
 	/* The driver starts anew: forget all it has set. No queue runs. */
 	void (*reset)(struct vdev *dev);
+	/* The driver's life ends by the front-end's word (status 0, RESET_DEVICE) or with the connection:
+	 * forget what was said for it by NET_SET_MTU and SEND_RARP. `reset` follows. */
+	void (*ended)(struct vdev *dev);
 	/* Some queue started, stopped, was enabled or disabled; all of it is in effect. */
 	void (*queues_changed)(struct vdev *dev);
 	/* The whole configuration space as it is now; returns its length in bytes. */

@@ -108,6 +108,8 @@ vnet_set_link(struct vnet_dev *dev, const struct port_link *link)
 	}
 	/* Workers look at it to name a drop only; what they act on is in the confs. */
 	atomic_store_explicit(&dev->link_up, up, memory_order_relaxed);
+	if (!up)
+		atomic_store_explicit(&dev->rarp_mac, 0, memory_order_relaxed);
 	if (up_changes)
 		vdev_refresh(&dev->vdev, &diag);
 	if (up_changes || !is_same)

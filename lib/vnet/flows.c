@@ -46,6 +46,14 @@ vnet_flows_free(struct vnet_flows *flows)
 }
 
 void
+vnet_flows_forget(struct vnet_flows *flows)
+{
+	/* Those who send to the guest may be looking. */
+	for (unsigned int i = 0; flows && i < FLOWS_SIZE; i++)
+		atomic_store_explicit(&flows->entries[i], 0, memory_order_relaxed);
+}
+
+void
 vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n)
 {
 	uint32_t digests[PORT_BURST];

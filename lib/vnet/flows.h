@@ -52,6 +52,8 @@ struct vnet_flows {
 
 struct vnet_flows *vnet_flows_new(void);        /* NULL: out of memory */
 void vnet_flows_free(struct vnet_flows *flows); /* accepts NULL */
+/* Control thread, while nobody learns: all of them. Accepts NULL. */
+void vnet_flows_forget(struct vnet_flows *flows);
 /* Worker: frames that the guest sent on transmitq `pair`. */
 void vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n);
 

@@ -16,7 +16,11 @@
 #include "steer.h"
 #include "ticks.h"
 
-enum { VNET_MTU_MIN = 68 };
+enum {
+	VNET_MTU_MIN = 68,
+	/* Two tags are no part of what an MTU limits; nobody counts how many a frame has. As on NIC ports. */
+	VNET_VLAN_ROOM = 2 * RTE_VLAN_HLEN,
+};
 
 static struct vnet_dev *
 vnet_of(const struct vdev *vdev)
@@ -143,7 +147,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 	conf->frame_max = PORT_FRAME_MAX;
 	if (dev->mtu)
 		conf->frame_max = RTE_MIN((uint32_t)PORT_FRAME_MAX,
-					  (uint32_t)dev->mtu + RTE_ETHER_HDR_LEN + RTE_VLAN_HLEN);
+					  (uint32_t)dev->mtu + RTE_ETHER_HDR_LEN + VNET_VLAN_ROOM);
 	if (idx % 2) {
 		conf->only_read = true;
 		conf->enabled &= vnet_pair_is_in_use(dev, idx / 2);
@@ -181,14 +185,41 @@ vnet_active_update(struct vnet_dev *dev)
 		atomic_store_explicit(&dev->port->n_active, n, memory_order_relaxed);
 }
 
+static bool
+vnet_any_running(const struct vnet_dev *dev)
+{
+	for (unsigned int i = 0; i < dev->vdev.n_queues; i++)
+		if (vdev_queue_is_running(&dev->vdev, i))
+			return true;
+	return false;
+}
+
 static void
 vnet_queues_changed(struct vdev *vdev)
 {
 	struct vnet_dev *dev = vnet_of(vdev);
 
+	dev->mtu_used |= vnet_any_running(dev);
 	controlq_update(&dev->controlq);
 	vnet_active_update(dev);
 	vnet_settings_follow(dev);
+}
+
+/* Back to what the port was configured with; no conf is published that has it otherwise. */
+static void
+vnet_mtu_forget(struct vnet_dev *dev)
+{
+	dev->mtu = dev->offered_mtu;
+	dev->mtu_used = false;
+}
+
+static void
+vnet_ended(struct vdev *vdev)
+{
+	struct vnet_dev *dev = vnet_of(vdev);
+
+	vnet_mtu_forget(dev);
+	atomic_store_explicit(&dev->rarp_mac, 0, memory_order_relaxed);
 }
 
 static void
@@ -197,6 +228,10 @@ vnet_reset(struct vdev *vdev)
 	struct vnet_dev *dev = vnet_of(vdev);
 	struct vnet_settings settings;
 
+	/* QEMU says it before all else when a driver starts, the features included. */
+	if (dev->mtu_used)
+		vnet_mtu_forget(dev);
+	vnet_flows_forget(dev->flows);
 	announce_stop(&dev->announce);
 	vnet_settings_reset(dev, &settings);
 	vnet_apply(dev, &settings);
@@ -210,6 +245,7 @@ vnet_set_mtu(struct vdev *vdev, uint64_t mtu)
 
 	if (mtu < VNET_MTU_MIN || mtu > UINT16_MAX)
 		return -EINVAL;
+	dev->mtu_used = vnet_any_running(dev);
 	if (dev->mtu == mtu)
 		return 0;
 	dev->mtu = (uint16_t)mtu;
@@ -226,6 +262,9 @@ vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6])
 	memcpy(&word, mac, RTE_ETHER_ADDR_LEN);
 	if (word == 0)
 		return -EINVAL;
+	/* No frame passes a link that is down, nor does it wait for better times. */
+	if (!dev->link_up)
+		return 0;
 	/* Release: pairs with the exchange in vnet_rarp(). */
 	atomic_store_explicit(&dev->rarp_mac, word, memory_order_release);
 	return 0;
@@ -237,6 +276,7 @@ static const struct vdev_ops vnet_ops = {
 	.features_check = vnet_features_check,
 	.queue = vnet_queue_of,
 	.reset = vnet_reset,
+	.ended = vnet_ended,
 	.conf_fill = vnet_conf_fill,
 	.queues_changed = vnet_queues_changed,
 	.config_read = vnet_config_read,

@@ -72,7 +72,6 @@ struct vnet_dev {
 	uint16_t n_pairs;
 	/* mtu of the configuration space, which never changes; 0: MTU is not offered. */
 	uint16_t offered_mtu;
-	uint16_t mtu;       /* what NET_SET_MTU makes of it; 0: no limit known */
 	bool offer_standby; /* failover: this is the standby of a passed-through NIC */
 	bool offer_speed;   /* SPEED_DUPLEX */
 	int32_t speed;      /* Mb/s, or VNET_SPEED_UNKNOWN */
@@ -97,6 +96,13 @@ struct vnet_dev {
 	void *settings_changed_arg;
 	/* Where workers look for `steer` and how many pairs can be sent to: the port's fields. */
 	struct port *port;
+
+	/*
+	 * What the front-end says by messages and what is learnt of the driver, besides `settings`, `flows`
+	 * and `announce`: vnet_ended() forgets all of these, and vnet_reset() what is the driver's.
+	 */
+	uint16_t mtu;  /* offered_mtu, or what NET_SET_MTU has made of it; 0: no limit known */
+	bool mtu_used; /* some ring has run since that was said: it is not for the next driver */
 	/* SEND_RARP: the address to announce, written by the control thread, taken by the owner of pair 0. 0:
 	 * none. */
 	_Atomic uint64_t rarp_mac;

@@ -287,6 +287,21 @@ class Link(Config):
             self.assertGreater(at - times[0], expected - 0.01, times)
             self.assertLess(at - times[0], expected + 0.15 * fe.Timing.scale, times)
 
+    def test_no_rarp_on_a_link_that_is_down(self):
+        """SEND_RARP is taken, and nothing leaves: neither at once nor when the link is up again."""
+        a, b = self.pair()
+        mac = bytes.fromhex("02000000aa01")
+        self.vnicd.rpc("port.set", {"name": "a", "link": "down"})
+        before = self.vnicd.stats()["a"]["rx_packets"]
+        a.tell(fe.SEND_RARP, mac + b"\0\0")
+        time.sleep(0.1)
+        self.vnicd.rpc("port.set", {"name": "a", "link": "up"})
+        a.send_frame(fe.ethernet(bytes(60)))
+        self.assertEqual(b.receive_frame(), fe.ethernet(bytes(60)), "what came first")
+        self.assertEqual(self.vnicd.stats()["a"]["rx_packets"], before + 1)
+        a.tell(fe.SEND_RARP, mac + b"\0\0")
+        self.expect_rarp(b.receive_frame())
+
     def test_announce_by_rarp(self):
         """A driver that can't be asked: five RARPs in its name."""
         a, b = self.pair()

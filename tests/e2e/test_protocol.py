@@ -361,16 +361,89 @@ class Protocol(unittest.TestCase):
 
     def test_mtu_limits_what_is_delivered(self):
         a, b = self.pair()
-        # mtu=1500 of the port: 1500 bytes and a VLAN tag pass, more does not.
-        self.pass_frame(b, a, length=1504)
-        b.send_frame(fe.ethernet(bytes(1505)))
+        # mtu=1500 of the port: 1500 bytes and two VLAN tags pass, more does not.
+        self.pass_frame(b, a, length=1508)
+        b.send_frame(fe.ethernet(bytes(1509)))
         self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("too_long") == 1)
         self.assertEqual(a.ack(fe.NET_SET_MTU, u64(1000)), 0)
-        b.send_frame(fe.ethernet(bytes(1005)))
+        b.send_frame(fe.ethernet(bytes(1009)))
         self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("too_long") == 2)
-        self.pass_frame(b, a, length=1004)
+        self.pass_frame(b, a, length=1008)
         for bad in (0, 67, 65536, 2**64 - 1):
             self.assertNotEqual(a.ack(fe.NET_SET_MTU, u64(bad)), 0)
+
+    def check_mtu(self, src, dst, mtu):
+        """The longest frames that dst gets from src are those of this MTU."""
+        self.pass_frame(src, dst, length=mtu + 8)
+        before = self.drops("a").get("too_long", 0)
+        src.send_frame(fe.ethernet(bytes(mtu + 9)))
+        self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("too_long", 0) == before + 1)
+
+    def next_driver(self, guest, features=True):
+        """After the end of one driver; the front-end and its rings are the same."""
+        if guest.protocol & fe.bits(fe.P_STATUS):
+            guest.tell(fe.SET_STATUS, u64(fe.S_ACKNOWLEDGE | fe.S_DRIVER))
+        if features:
+            guest.tell(fe.SET_FEATURES, u64(guest.features))
+        for idx in range(guest.n_rings()):
+            guest.restart_ring(idx, post=False)
+        guest.driver_ok()
+        for pair in range(guest.queues):
+            guest.post_rx(pair, 8)
+
+    def test_mtu_of_a_front_end_ends_with_its_driver(self):
+        """NET_SET_MTU is not for the next one, whatever ends it; what the port was configured with stays."""
+        def stop_all(guest):
+            for idx in range(guest.n_rings()):
+                guest.stop_ring(idx)
+
+        b = self.guest("b").start()
+        with_status = fe.bits(fe.P_MQ, fe.P_REPLY_ACK, fe.P_MTU, fe.P_STATUS)
+        for name, end, protocol in (
+                ("status 0", lambda guest: guest.tell(fe.SET_STATUS, u64(0)), with_status),
+                ("RESET_DEVICE", lambda guest: guest.tell(fe.RESET_DEVICE), None),
+                ("RESET_DEVICE with status", lambda guest: guest.tell(fe.RESET_DEVICE), with_status),
+                ("RESET_OWNER", lambda guest: guest.tell(fe.RESET_OWNER), None),
+                ("features", stop_all, None),
+                ("disconnect", None, None)):
+            with self.subTest(name):
+                a = self.guest("a", protocol=protocol).start()
+                self.check_mtu(b, a, 1500)
+                a.tell(fe.NET_SET_MTU, u64(1000))
+                self.check_mtu(b, a, 1000)
+                if end:
+                    end(a)
+                    self.next_driver(a)
+                    self.check_mtu(b, a, 1500)
+                self.guests.remove(a)
+                a.close()
+        a = self.guest("a").start()
+        self.check_mtu(b, a, 1500)
+        self.assertEqual(self.vnicd.rpc("guest.show", {"name": "a"})["mtu"], 1500)
+
+    def test_mtu_said_before_the_features(self):
+        """QEMU says it before SET_FEATURES, at each start of a driver: it is for the driver that comes."""
+        b = self.guest("b").start()
+        for protocol in (None, fe.bits(fe.P_MQ, fe.P_REPLY_ACK, fe.P_MTU, fe.P_STATUS)):
+            with self.subTest(protocol=protocol):
+                a = self.guest("a", protocol=protocol)
+                a.negotiate()
+                a.set_memory()
+                a.make_rings()
+                for mtu in (1000, 1200, 1200, 900):
+                    a.tell(fe.NET_SET_MTU, u64(mtu))
+                    self.next_driver(a)
+                    self.check_mtu(b, a, mtu)
+                    # The driver goes, as with QEMU.
+                    if protocol:
+                        a.tell(fe.SET_STATUS, u64(0))
+                    for idx in range(a.n_rings()):
+                        a.stop_ring(idx)
+                # This time nobody says anything.
+                self.next_driver(a)
+                self.check_mtu(b, a, 1500)
+                self.guests.remove(a)
+                a.close()
 
     def test_send_rarp_announces_the_address(self):
         a, b = self.pair(protocol=fe.bits(fe.P_MQ, 2, fe.P_REPLY_ACK))

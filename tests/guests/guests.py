@@ -428,7 +428,9 @@ class QemuGuest(Guest):
     }
 
     def __init__(self, sock, ip, mac, variant="modern", *, mem=256, smp=1, name=None, kernel_args="", mtu=None,
-                 device_args="", queues=1, reconnect=False, server=False, logfile=None, modules=(), programs=()):
+                 device_args="", queues=1, reconnect=False, server=False, logfile=None, modules=(), programs=(),
+                 backend="memory-backend-memfd,share=on", qmp=None):
+        """backend: of its memory, without id and size; None: what QEMU takes by itself. qmp: the path of a socket."""
         super().__init__(ip, name=name or f"qemu-{pathlib.Path(sock).stem}-{variant}", kernel_args=kernel_args,
                          mtu=mtu, logfile=logfile)
         qemu = qemu_program()
@@ -446,9 +448,10 @@ class QemuGuest(Guest):
         if device_args:
             device += "," + device_args
         self._start([qemu, "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", smp, "-m", mem, "-nodefaults",
-                     "-nographic", "-serial", "stdio", "-monitor", "none",
-                     "-object", f"memory-backend-memfd,id=mem,size={mem}M,share=on", "-numa", "node,memdev=mem",
-                     "-chardev", chardev, "-netdev", f"vhost-user,id=n0,chardev=c0,queues={queues}", "-device", device,
+                     "-nographic", "-serial", "stdio", "-monitor", "none"]
+                    + (["-object", f"{backend},id=mem,size={mem}M", "-numa", "node,memdev=mem"] if backend else [])
+                    + (["-qmp", f"unix:{qmp},server=on,wait=off"] if qmp else []) +
+                    ["-chardev", chardev, "-netdev", f"vhost-user,id=n0,chardev=c0,queues={queues}", "-device", device,
                      "-kernel", vmlinuz, "-initrd", initrd,
                      "-append", f"console=ttyS0 quiet panic=-1 net.ifnames=0 {self._append}"])
 

@@ -15,6 +15,7 @@
 
 #include <rte_byteorder.h>
 
+#include "flows.h"
 #include "loop.h"
 #include "vnet.h"
 
@@ -228,7 +229,7 @@ test_C56_mtu_never_changes(void **state)
 
 	assert_int_equal(rig->dev.vdev.ops->set_mtu(&rig->dev.vdev, 1400), 0);
 	assert_int_equal(rig_u16(rig, AT_MTU), 1500);
-	assert_int_equal(rig_frame_max(rig, 0), 1400 + 14 + 4);
+	assert_int_equal(rig_frame_max(rig, 0), 1400 + 14 + 8);
 	assert_int_equal(rig->n_notices, 0);
 	rig_close(rig);
 	/* Nor does the field appear. */
@@ -239,14 +240,50 @@ test_C56_mtu_never_changes(void **state)
 	rig_close(rig);
 }
 
+/* All that a driver leaves behind is gone, what the port was configured with and its link stay. */
+static void
+test_nothing_outlives_its_driver(void **state)
+{
+	struct rig *rig = rig_open((struct vnet_config){.n_pairs = 2, .mtu = 1500});
+	struct vdev *vdev = &rig->dev.vdev;
+	_Atomic uint32_t *entry = &rig->dev.flows->entries[7];
+
+	for (int i = 0; i < 2; i++) {
+		rig_set_features(rig, FEATURE_MASK(VERSION_1));
+		assert_int_equal(vdev->ops->set_mtu(vdev, 1400), 0);
+		assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
+		assert_int_not_equal(atomic_load(&rig->dev.rarp_mac), 0);
+		atomic_store(entry, flows_entry(7, 1));
+		if (i == 0)
+			vdev_reset(vdev);
+		else
+			vdev_disconnect(vdev);
+		assert_int_equal(rig->dev.mtu, 1500);
+		assert_int_equal(rig_frame_max(rig, 0), 1500 + 14 + 2 * 4);
+		assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+		assert_int_equal(atomic_load(entry), 0);
+		assert_int_equal(rig_u16(rig, AT_STATUS), STATUS_LINK_UP);
+	}
+	/* New features alone: what was said since the last ring ran is for the driver that has them. */
+	assert_int_equal(vdev->ops->set_mtu(vdev, 1400), 0);
+	atomic_store(entry, flows_entry(7, 1));
+	rig_set_features(rig, FEATURE_MASK(VERSION_1) | FEATURE_MASK(NET_MRG_RXBUF));
+	assert_int_equal(rig->dev.mtu, 1400);
+	assert_int_equal(atomic_load(entry), 0);
+	rig_close(rig);
+}
+
 static void
 test_C57_C58_frames_up_to_mtu(void **state)
 {
 	struct rig *rig = rig_open((struct vnet_config){.mtu = 1500});
 
-	/* An Ethernet header, with a tag if there is one. */
-	assert_int_equal(rig_frame_max(rig, 0), 1500 + 14 + 4);
-	assert_int_equal(rig_frame_max(rig, 1), 1500 + 14 + 4);
+	/* An Ethernet header, with two tags if there are so many; as on a NIC port. */
+	assert_int_equal(rig_frame_max(rig, 0), 1500 + 14 + 2 * 4);
+	assert_int_equal(rig_frame_max(rig, 1), 1500 + 14 + 2 * 4);
+	rig_close(rig);
+	rig = rig_open((struct vnet_config){.mtu = 65535});
+	assert_int_equal(rig_frame_max(rig, 0), PORT_FRAME_MAX);
 	rig_close(rig);
 	rig = rig_open((struct vnet_config){0});
 	assert_int_equal(rig_frame_max(rig, 0), PORT_FRAME_MAX);
@@ -452,6 +489,26 @@ test_announce_rounds(void **state)
 	rig_close(rig);
 }
 
+/* A link that is down passes no announcement, nor does one wait until it is up. */
+static void
+test_no_rarp_on_a_link_that_is_down(void **state)
+{
+	struct rig *rig = rig_open((struct vnet_config){0});
+	struct vdev *vdev = &rig->dev.vdev;
+
+	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
+	assert_int_not_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	rig_set_link(rig, false, PORT_SPEED_UNKNOWN);
+	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
+	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	rig_set_link(rig, true, PORT_SPEED_UNKNOWN);
+	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
+	assert_int_not_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	rig_close(rig);
+}
+
 /* A reset, and a link that goes down, end the rounds. */
 static void
 test_announce_ends(void **state)
@@ -500,6 +557,7 @@ main(void)
 		cmocka_unit_test(test_C53_pairs),
 		cmocka_unit_test(test_C54_C55_mtu),
 		cmocka_unit_test(test_C56_mtu_never_changes),
+		cmocka_unit_test(test_nothing_outlives_its_driver),
 		cmocka_unit_test(test_C57_C58_frames_up_to_mtu),
 		cmocka_unit_test(test_C59_C60_rss_limits),
 		cmocka_unit_test(test_C61_C62_speed_and_duplex),
@@ -508,6 +566,7 @@ main(void)
 		cmocka_unit_test(test_write),
 		cmocka_unit_test(test_announce_rounds),
 		cmocka_unit_test(test_announce_ends),
+		cmocka_unit_test(test_no_rarp_on_a_link_that_is_down),
 		cmocka_unit_test(test_settings_changed),
 	};
 

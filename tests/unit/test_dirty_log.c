@@ -16,11 +16,11 @@
 #include <rte_eal.h>
 #include <rte_mbuf.h>
 
+#include "burst_variants.h"
 #include "driver.h"
 #include "harvest.h"
 #include "lend.h"
 #include "vnet.h"
-#include "ways.h"
 
 enum {
 	POOL_SIZE = 1023,
@@ -48,7 +48,7 @@ struct rig {
 	struct port_queue port_queue;
 	vnet_from_guest_fn from_guest;
 	vnet_to_guest_fn to_guest;
-	bool to_guest_way;
+	bool is_to_guest;
 	uint64_t n_added;
 };
 
@@ -72,9 +72,9 @@ rig_open(uint32_t traits, bool to_guest, bool generic)
 	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
 	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
 	rig->from_guest =
-		generic ? vnet_from_guest_generic : vnet_from_guest_variant(vnet_way_best(), traits);
-	rig->to_guest = generic ? vnet_to_guest_generic : vnet_to_guest_variant(vnet_way_best(), traits);
-	rig->to_guest_way = to_guest;
+		generic ? vnet_from_guest_generic : vnet_from_guest_variant(vnet_isa_select(), traits);
+	rig->to_guest = generic ? vnet_to_guest_generic : vnet_to_guest_variant(vnet_isa_select(), traits);
+	rig->is_to_guest = to_guest;
 	return rig;
 }
 
@@ -92,11 +92,11 @@ rig_add(struct rig *rig, enum shape shape)
 {
 	uint64_t gpa = driver_region_gpa(0) + BUFFERS + rig->n_added % N_BUFFERS * BUFFER_SIZE;
 	uint32_t len = shape == SHAPE_LONG ? 1000 : 200;
-	struct driver_buf bufs[] = {{gpa, HDR_LEN + len, rig->to_guest_way},
-				    {gpa + 300, len, rig->to_guest_way}};
+	struct driver_buf bufs[] = {{gpa, HDR_LEN + len, rig->is_to_guest},
+				    {gpa + 300, len, rig->is_to_guest}};
 	const bool two = shape == SHAPE_CHAIN || shape == SHAPE_INDIRECT;
 
-	if (!rig->to_guest_way)
+	if (!rig->is_to_guest)
 		memset(driver_va(&rig->mem, gpa), 0, HDR_LEN);
 	assert_true(driver_add(&rig->driver, bufs, two ? 2 : 1,
 			       shape == SHAPE_INDIRECT ? DRIVER_INDIRECT : DRIVER_DIRECT, rig->n_added++));
@@ -126,7 +126,7 @@ rig_burst(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 {
 	uint16_t taken, n_taken = 0;
 
-	if (rig->to_guest_way)
+	if (rig->is_to_guest)
 		return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
 	do {
 		taken = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts + n_taken,
@@ -157,7 +157,7 @@ rig_advance(struct rig *rig)
 	const uint16_t n = rig->driver.packed ? 4096 / 16 - 1 : 4096 / 8 - 2;
 
 	for (uint16_t i = 0; i < n; i++) {
-		struct rte_mbuf *pkt = rig->to_guest_way ? frame_make(SHAPE_ONE, 0) : NULL;
+		struct rte_mbuf *pkt = rig->is_to_guest ? frame_make(SHAPE_ONE, 0) : NULL;
 
 		rig_add(rig, SHAPE_ONE);
 		assert_int_equal(rig_burst(rig, &pkt, 1), 1);
@@ -170,7 +170,7 @@ rig_advance(struct rig *rig)
 static void
 rig_fill(struct rig *rig, enum shape shape, unsigned int frames)
 {
-	const unsigned int buffers = rig->to_guest_way && shape == SHAPE_LONG ? 2 : 1;
+	const unsigned int buffers = rig->is_to_guest && shape == SHAPE_LONG ? 2 : 1;
 
 	for (unsigned int i = 0; i < frames * buffers; i++)
 		rig_add(rig, shape);
@@ -217,7 +217,7 @@ step_burst(struct rig *rig, enum shape shape)
 
 	rig_advance(rig);
 	rig_fill(rig, shape, FRAMES);
-	for (unsigned int i = 0; i < FRAMES && rig->to_guest_way; i++)
+	for (unsigned int i = 0; i < FRAMES && rig->is_to_guest; i++)
 		pkts[i] = frame_make(shape, (uint8_t)(0x51 + i));
 	harvest_start(&rig->mem);
 	harvest_step_on();
@@ -276,7 +276,7 @@ race(struct rig *rig, enum shape shape)
 		struct rte_mbuf *pkts[FRAMES];
 
 		rig_fill(rig, shape, FRAMES);
-		for (unsigned int i = 0; i < FRAMES && rig->to_guest_way; i++)
+		for (unsigned int i = 0; i < FRAMES && rig->is_to_guest; i++)
 			pkts[i] = frame_make(shape, (uint8_t)rig->n_added);
 		harvest_driver_wrote();
 		harvest_thread_go();

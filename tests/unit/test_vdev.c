@@ -46,7 +46,7 @@ struct rig {
 	struct driver_mem mem;
 	struct driver_queue rings[N_QUEUES], others[N_QUEUES];
 	bool packed, status_used;
-	unsigned int n_resets;
+	unsigned int n_resets, n_ended;
 };
 
 static uint64_t
@@ -83,6 +83,14 @@ tiny_reset(struct vdev *dev)
 }
 
 static void
+tiny_ended(struct vdev *dev)
+{
+	struct rig *rig = dev->type_dev;
+
+	rig->n_ended++;
+}
+
+static void
 tiny_queues_changed(struct vdev *dev)
 {
 }
@@ -94,6 +102,7 @@ static const struct vdev_ops tiny_ops = {
 	.features_check = tiny_features_check,
 	.queue = tiny_queue,
 	.reset = tiny_reset,
+	.ended = tiny_ended,
 	.queues_changed = tiny_queues_changed,
 };
 
@@ -269,7 +278,7 @@ rig_open_running(bool packed, enum rig_speaks speaks)
 	virtq_break(&rig->vqs[BROKEN_QUEUE], 1);
 	assert_int_equal(vdev_check_faults(&rig->dev), 1);
 	assert_true(rig->dev.status & VDEV_STATUS_NEEDS_RESET);
-	rig->n_resets = 0;
+	rig->n_resets = rig->n_ended = 0;
 	return rig;
 }
 
@@ -304,12 +313,13 @@ enum kept {
 	ERR = 1 << 12,
 	REPORTED = 1 << 13, /* GET_VRING_BASE answers with the position */
 	RESUMES = 1 << 14,  /* a ring that starts without SET_VRING_BASE starts there */
-	ALL = (1 << 15) - 1,
+	WORDS = 1 << 15,    /* what the front-end said for the driver: NET_SET_MTU, SEND_RARP */
+	ALL = (1 << 16) - 1,
 };
 
 static const char *const kept_names[] = {
 	"features", "status", "needs_reset", "settings", "memory", "log",      "runs",    "addresses",
-	"kick",     "enable", "size",        "call",     "err",    "reported", "resumes",
+	"kick",     "enable", "size",        "call",     "err",    "reported", "resumes", "words",
 };
 
 static void
@@ -457,12 +467,12 @@ static const struct row {
 	unsigned int forgets; /* of what there is `before`, and of what that has forgotten itself */
 } rows[] = {
 	{"SET_STATUS 0", NULL, do_status_0, SPEAKS_STATUS,
-	 STATUS | NEEDS_RESET | SETTINGS | STOPPED | ENABLE | RESUMES},
+	 STATUS | NEEDS_RESET | SETTINGS | WORDS | STOPPED | ENABLE | RESUMES},
 	{"SET_STATUS, another", NULL, do_status_again, SPEAKS_STATUS, 0},
 	{"RESET_DEVICE", NULL, do_reset_device, SPEAKS_STATUS,
-	 STATUS | NEEDS_RESET | SETTINGS | STOPPED | ENABLE | REPORTED | RESUMES},
+	 STATUS | NEEDS_RESET | SETTINGS | WORDS | STOPPED | ENABLE | REPORTED | RESUMES},
 	{"RESET_DEVICE, no status", NULL, do_reset_device, SPEAKS_NO_STATUS,
-	 STATUS | NEEDS_RESET | SETTINGS | STOPPED | ENABLE | REPORTED | RESUMES},
+	 STATUS | NEEDS_RESET | SETTINGS | WORDS | STOPPED | ENABLE | REPORTED | RESUMES},
 	{"RESET_OWNER", NULL, do_reset_owner, SPEAKS_STATUS, STOPPED | ENABLE},
 	{"RESET_OWNER, no status", NULL, do_reset_owner, SPEAKS_NO_STATUS, STOPPED | ENABLE},
 	{"disconnect", NULL, do_disconnect, SPEAKS_STATUS, ALL},
@@ -474,7 +484,7 @@ static const struct row {
 	{"SET_FEATURES, others, stopped", do_get_base, do_features_other, SPEAKS_STATUS,
 	 STOPPED | REPORTED | RESUMES},
 	{"SET_FEATURES, the same, after status 0", do_status_0, do_features_same, SPEAKS_STATUS,
-	 STATUS | NEEDS_RESET | SETTINGS | STOPPED | ENABLE | RESUMES},
+	 STATUS | NEEDS_RESET | SETTINGS | WORDS | STOPPED | ENABLE | RESUMES},
 	{"SET_FEATURES, the same, enabled, no status", NULL, do_features_same, SPEAKS_NO_STATUS, 0},
 	{"SET_FEATURES, LOG_ALL, enabled, no status", NULL, do_features_log, SPEAKS_NO_STATUS, 0},
 	{"SET_FEATURES, the same, disabled, no status", do_disable, do_features_same, SPEAKS_NO_STATUS,
@@ -494,11 +504,11 @@ static const struct row {
 	{"SET_VRING_ADDR, others, stopped", do_get_base, do_set_addr_other, SPEAKS_STATUS,
 	 RUNS | KICK | REPORTED | RESUMES},
 	{"SET_VRING_ADDR, the same, after status 0", do_status_0, do_set_addr_same, SPEAKS_STATUS,
-	 STATUS | NEEDS_RESET | SETTINGS | RUNS | KICK | ENABLE | REPORTED | RESUMES},
+	 STATUS | NEEDS_RESET | SETTINGS | WORDS | RUNS | KICK | ENABLE | REPORTED | RESUMES},
 	{"SET_VRING_BASE, stopped", do_get_base, do_set_base_fresh, SPEAKS_STATUS,
 	 STOPPED | REPORTED | RESUMES},
 	{"SET_VRING_BASE, after status 0", do_status_0, do_set_base_fresh, SPEAKS_STATUS,
-	 STATUS | NEEDS_RESET | SETTINGS | STOPPED | ENABLE | REPORTED | RESUMES},
+	 STATUS | NEEDS_RESET | SETTINGS | WORDS | STOPPED | ENABLE | REPORTED | RESUMES},
 	{"SET_VRING_KICK", NULL, do_set_kick, SPEAKS_STATUS, 0},
 	{"SET_VRING_KICK, stopped", do_get_base, do_set_kick, SPEAKS_STATUS, RUNS | ADDRESSES},
 	{"SET_VRING_CALL", NULL, do_set_call, SPEAKS_STATUS, 0},
@@ -508,9 +518,9 @@ static const struct row {
 	{"GET_VRING_BASE, no status", NULL, do_get_base, SPEAKS_NO_STATUS, STOPPED},
 	{"GET_VRING_BASE, again", do_get_base, do_get_base, SPEAKS_STATUS, STOPPED},
 	{"GET_VRING_BASE, after status 0", do_status_0, do_get_base, SPEAKS_STATUS,
-	 STATUS | NEEDS_RESET | SETTINGS | STOPPED | ENABLE | RESUMES},
+	 STATUS | NEEDS_RESET | SETTINGS | WORDS | STOPPED | ENABLE | RESUMES},
 	{"GET_VRING_BASE, then status 0", NULL, do_get_base_status_0, SPEAKS_STATUS,
-	 STATUS | NEEDS_RESET | SETTINGS | STOPPED | ENABLE | RESUMES},
+	 STATUS | NEEDS_RESET | SETTINGS | WORDS | STOPPED | ENABLE | RESUMES},
 
 	{"SET_MEM_TABLE, ADD_MEM_REG, with the rings", NULL, do_set_mem, SPEAKS_STATUS, 0},
 	{"SET_MEM_TABLE, REM_MEM_REG, without them", NULL, do_set_mem_without, SPEAKS_STATUS, RUNS},
@@ -530,6 +540,7 @@ rig_kept(const struct rig *rig)
 	kept |= rig->dev.status & VDEV_STATUS_DRIVER_OK ? STATUS : 0;
 	kept |= rig->dev.status & VDEV_STATUS_NEEDS_RESET ? NEEDS_RESET : 0;
 	kept |= rig->n_resets == 0 ? SETTINGS : 0;
+	kept |= rig->n_ended == 0 ? WORDS : 0;
 	kept |= rig->dev.mem ? MEMORY : 0;
 	kept |= rig->dev.log ? LOG : 0;
 	kept |= vdev_queue_is_running(&rig->dev, QUEUE) ? RUNS : 0;
