@@ -19,12 +19,14 @@
 #include "log.h"
 #include "loop.h"
 #include "nearest.h"
+#include "pools.h"
 #include "port.h"
 #include "quiesce.h"
 #include "worker.h"
 
 enum {
 	MODE_TICK_MS = 10,
+	POOLS_REAP_MS = 100,
 	QUIESCE_SPINS = 1000, /* before the waiting thread sleeps: a worker may need this very CPU */
 	QUIESCE_SLEEP_NS = 20000,
 	DRAIN_ROUNDS_MAX = 1000, /* a ring that is never empty must not keep us from stopping */
@@ -41,6 +43,7 @@ static struct {
 	bool mode_is_open;
 	struct rte_mempool *pool;
 	struct loop_timer *tick;
+	struct loop_timer *reap; /* frees pools of ports that are gone */
 	unsigned int n_workers;
 	bool workers_are_open;
 	bool running;
@@ -75,6 +78,12 @@ static void
 dataplane_tick(void *arg)
 {
 	dp.mode->tick(dp.mode_state);
+}
+
+static void
+dataplane_reap(void *arg)
+{
+	pools_reap();
 }
 
 /* Workers see `plan` from here; the one before is freed once none of them does. */
@@ -147,6 +156,9 @@ dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loo
 			return ret;
 	}
 	dp.mode_is_open = true;
+	dp.reap = loop_timer_add(loop, POOLS_REAP_MS, POOLS_REAP_MS, dataplane_reap, NULL);
+	if (!dp.reap)
+		return diag_set(diag, -ENOMEM, "free some memory", "no memory for a timer");
 	if (mode->tick) {
 		dp.tick = loop_timer_add(loop, MODE_TICK_MS, MODE_TICK_MS, dataplane_tick, NULL);
 		if (!dp.tick)
@@ -216,20 +228,24 @@ dataplane_close(void)
 {
 	dataplane_stop();
 	loop_timer_remove(dp.tick);
+	loop_timer_remove(dp.reap);
 	fwd_plan_free(atomic_load_explicit(&dp.shared.plan, memory_order_relaxed));
 	atomic_store_explicit(&dp.shared.plan, NULL, memory_order_relaxed);
-	while (dp.n_ports)
-		port_close(dp.ports[--dp.n_ports]);
-	if (dp.mode_is_open && dp.mode->close)
-		dp.mode->close(dp.mode_state);
+	/* Who may hold a frame goes before what it is made of: what is under way, the ports, their pools. */
 	if (dp.workers_are_open)
 		fwd_workers_close(dp.fwd_workers, dp.n_workers);
+	while (dp.n_ports)
+		port_close(dp.ports[--dp.n_ports]);
+	pools_free();
+	if (dp.mode_is_open && dp.mode->close)
+		dp.mode->close(dp.mode_state);
 	quiesce_set_wait(NULL, NULL);
 	rte_free(dp.shared.rcu);
 	dp.shared.rcu = NULL;
 	dp.mode_is_open = false;
 	dp.workers_are_open = false;
 	dp.tick = NULL;
+	dp.reap = NULL;
 }
 
 /*

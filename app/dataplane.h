@@ -27,7 +27,8 @@ int dataplane_start(struct diag *diag);
 /* Take no more frames, deliver those under way, stop the workers. Ports stay open, with their counters final.
  */
 void dataplane_stop(void);
-/* Close all ports and the rest. Also after a failed or missing dataplane_open(). */
+/* Drain, close all ports, then free what frames are made of. Also after a failed or missing dataplane_open().
+ */
 void dataplane_close(void);
 
 /* Open a port, and when the workers run make them poll it. 0 or -errno with diag filled. */

@@ -10,6 +10,7 @@
 #include "environment.h"
 #include "fwd.h"
 #include "list.h"
+#include "pools.h"
 #include "rpc.h"
 
 /* Where the lcore may run, almost always one CPU. (rte_lcore_to_cpu_id() knows nothing of --lcores.) */
@@ -43,17 +44,31 @@ workers_json(void)
 	return list;
 }
 
+/* Of ports that are gone, with buffers that somebody still has. */
+static json_t *
+pools_waiting_json(void)
+{
+	json_t *list = json_array();
+	struct pools_waiting_info info;
+
+	for (unsigned int i = 0; pools_waiting(i, &info); i++)
+		json_array_append_new(list, json_pack("{s:s, s:i, s:i}", "port", info.owner, "size",
+						      (int)info.size, "out", (int)info.out));
+	return list;
+}
+
 static enum rpc_status
 system_info_call(const char *const values[], json_t **ret_result, struct diag *diag)
 {
 	struct rte_mempool *pool = dataplane_pool();
 
-	*ret_result = json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:o, s:s, s:{s:i, s:i}, s:o}", "version",
+	*ret_result = json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:o, s:s, s:{s:i, s:i, s:o}, s:o}", "version",
 				VNICD_VERSION, "dpdk", rte_version(), "pid", (int)getpid(), "mode",
 				dataplane_mode()->name, "control_socket", rpc_path(), "main_lcore",
 				(int)rte_get_main_lcore(), "main_cpus", cpus_json(rte_get_main_lcore()),
 				"picked", environment_describe(), "pool", "size", (int)pool->size, "in_use",
-				(int)rte_mempool_in_use_count(pool), "workers", workers_json());
+				(int)rte_mempool_in_use_count(pool), "waiting", pools_waiting_json(),
+				"workers", workers_json());
 	return RPC_OK;
 }
 

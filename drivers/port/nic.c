@@ -25,6 +25,7 @@
 #include "nic_hash.h"
 #include "nic_lend.h"
 #include "nic_link.h"
+#include "pools.h"
 #include "port.h"
 #include "uplink.h"
 
@@ -496,15 +497,13 @@ nic_room(const struct nic *nic)
 }
 
 static int
-nic_setup_queues(struct nic *nic, const struct port *port, const struct port_config *config, uint32_t room,
-		 struct diag *diag)
+nic_setup_queues(struct nic *nic, const struct port_config *config, uint32_t room, struct diag *diag)
 {
 	int socket = rte_eth_dev_socket_id(nic->eth_id);
 	unsigned int socket_id = socket < 0 ? (unsigned int)SOCKET_ID_ANY : (unsigned int)socket;
 	struct rte_eth_rxconf rx_conf = nic->info.default_rxconf;
 	struct rte_eth_txconf tx_conf = nic->info.default_txconf;
 	uint16_t rx_desc = NIC_DESC, tx_desc = NIC_DESC;
-	char pool_name[RTE_MEMPOOL_NAMESIZE];
 	unsigned int n_mbufs;
 	int ret;
 
@@ -514,17 +513,15 @@ nic_setup_queues(struct nic *nic, const struct port *port, const struct port_con
 				nic->dev_name, strerror(-ret));
 	n_mbufs = config->n_queues * ((unsigned int)rx_desc + tx_desc) +
 		  RTE_MAX(port_env.n_workers, 1u) * (NIC_POOL_CACHE_FULL + 4 * PORT_BURST);
-	snprintf(pool_name, sizeof(pool_name), "nic_%u_%u", port->id, room);
-	nic->pool = rte_pktmbuf_pool_create(pool_name, n_mbufs, NIC_POOL_CACHE, 0,
-					    (uint16_t)(room + RTE_PKTMBUF_HEADROOM), (int)socket_id);
+	nic->pool = pools_create(config->name, n_mbufs, NIC_POOL_CACHE,
+				 (uint16_t)(room + RTE_PKTMBUF_HEADROOM), (int)socket_id);
 	if (!nic->pool)
 		return diag_set(diag, -rte_errno, "give more memory (-m), or fewer queues",
 				"port %s: no memory for %u packet buffers of %u bytes: %s", config->name,
 				n_mbufs, room, rte_strerror(rte_errno));
 	if (nic->segs_max == 1 && !nic->big_pool) {
-		snprintf(pool_name, sizeof(pool_name), "nic_%u_big", port->id);
-		nic->big_pool = rte_pktmbuf_pool_create(pool_name, NIC_BIG_BUFFERS, 0, 0,
-							NIC_ROOM_BIG + RTE_PKTMBUF_HEADROOM, (int)socket_id);
+		nic->big_pool = pools_create(config->name, NIC_BIG_BUFFERS, 0,
+					     NIC_ROOM_BIG + RTE_PKTMBUF_HEADROOM, (int)socket_id);
 		if (!nic->big_pool)
 			return diag_set(diag, -rte_errno, "give more memory (-m)",
 					"port %s: no memory for %d packet buffers of %d bytes: %s",
@@ -548,19 +545,19 @@ nic_setup_queues(struct nic *nic, const struct port *port, const struct port_con
 /* Buffers of the usual size first; some drivers refuse those that hold less than a frame of their own ring.
  */
 static int
-nic_setup(struct nic *nic, const struct port *port, const struct port_config *config, struct diag *diag)
+nic_setup(struct nic *nic, const struct port_config *config, struct diag *diag)
 {
 	uint32_t room = nic_room(nic);
-	int ret = nic_setup_queues(nic, port, config, room, diag);
+	int ret = nic_setup_queues(nic, config, room, diag);
 	struct rte_mempool *small = nic->pool;
 
 	if (ret == 0 || !small || room >= NIC_ROOM_BIG)
 		return ret;
 	nic->pool = NULL;
-	ret = nic_setup_queues(nic, port, config, NIC_ROOM_BIG, diag);
-	/* Only now, or after the device is closed: queues set up before give their buffers back to it. */
+	ret = nic_setup_queues(nic, config, NIC_ROOM_BIG, diag);
+	/* Only now, or after the device is closed: queues set up before know it. */
 	if (ret == 0)
-		rte_mempool_free(small);
+		pools_release(small);
 	else
 		nic->pool_refused = small;
 	return ret;
@@ -663,9 +660,10 @@ nic_free(struct nic *nic)
 	if (nic->plugged && rte_eal_hotplug_remove("vdev", nic->vdev_name) < 0)
 		log_warn("device %s: could not be removed", nic->vdev_name);
 	nic_lend_close(&nic->lend);
-	rte_mempool_free(nic->pool);
-	rte_mempool_free(nic->pool_refused);
-	rte_mempool_free(nic->big_pool);
+	/* Frames of theirs may wait in another device, or copies refer to them. */
+	pools_release(nic->pool);
+	pools_release(nic->pool_refused);
+	pools_release(nic->big_pool);
 	free(nic);
 }
 
@@ -683,7 +681,7 @@ nic_open(struct port *port, const struct port_config *config, struct diag *diag)
 	if (ret == 0)
 		ret = nic_configure(nic, config, diag);
 	if (ret == 0)
-		ret = nic_setup(nic, port, config, diag);
+		ret = nic_setup(nic, config, diag);
 	if (ret == 0)
 		ret = nic_set_mac(nic, port, config, diag);
 	if (ret == 0)

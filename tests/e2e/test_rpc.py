@@ -144,6 +144,7 @@ class Methods(OneVnicd):
         self.assertRegex(info["version"], r"^\d+\.\d+\.\d+$")
         self.assertGreaterEqual(info["pool"]["size"], 8191)
         self.assertLess(info["pool"]["in_use"], info["pool"]["size"])
+        self.assertEqual(info["pool"]["waiting"], [])
         again, deadline = info, time.monotonic() + 5
         while again["workers"][0]["turns"] == info["workers"][0]["turns"] and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -17,7 +17,9 @@
 
 #include "lend.h"
 #include "loop.h"
+#include "pools.h"
 #include "port.h"
+#include "quiesce.h"
 
 static struct rte_mempool *pool;
 
@@ -224,6 +226,142 @@ test_plug(void **state)
 	assert_int_equal(rte_eth_dev_get_port_by_name("net_ring9", &eth_id), -ENODEV);
 }
 
+/* --- frames that outlive their port --- */
+
+struct search {
+	const struct rte_mempool *wanted;
+	bool found;
+};
+
+static void
+search_one(struct rte_mempool *one, void *arg)
+{
+	struct search *search = arg;
+
+	search->found |= one == search->wanted;
+}
+
+/* Touches nothing of it. */
+static bool
+pool_is_alive(const struct rte_mempool *wanted)
+{
+	struct search search = {.wanted = wanted};
+
+	rte_mempool_walk(search_one, &search);
+	return search.found;
+}
+
+static struct rte_mempool *
+receive_and_close(struct rte_mbuf **pkts)
+{
+	struct rte_mempool *own;
+	struct port *port;
+	struct diag diag;
+
+	assert_int_equal(open_line("up0=nic,vdev=net_null6", &port, &diag), 0);
+	assert_int_equal(port->queues[0].rx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
+	own = pkts[0]->pool;
+	port_close(port);
+	return own;
+}
+
+/* Several ports of one name, one after the other, whose frames somebody has. */
+static void
+test_frames_outlive(void **state)
+{
+	struct rte_mbuf *pkts[3][PORT_BURST];
+	struct rte_mempool *owns[3];
+	struct pools_waiting_info info;
+
+	for (int i = 0; i < 3; i++)
+		owns[i] = receive_and_close(pkts[i]);
+	pools_reap();
+	for (unsigned int i = 0; i < 3; i++) {
+		assert_true(pool_is_alive(owns[i]));
+		assert_true(pools_waiting(i, &info));
+		assert_string_equal(info.owner, "up0");
+		assert_int_equal(info.out, PORT_BURST);
+		assert_true(info.size > info.out);
+	}
+	assert_false(pools_waiting(3, &info));
+	rte_pktmbuf_free_bulk(pkts[1], PORT_BURST);
+	rte_pktmbuf_free_bulk(pkts[2], PORT_BURST - 1);
+	pools_reap();
+	assert_true(pool_is_alive(owns[0]));
+	assert_false(pool_is_alive(owns[1]));
+	assert_true(pool_is_alive(owns[2]));
+	rte_pktmbuf_free_bulk(pkts[0], PORT_BURST);
+	rte_pktmbuf_free(pkts[2][PORT_BURST - 1]);
+	pools_reap();
+	assert_false(pool_is_alive(owns[0]));
+	assert_false(pool_is_alive(owns[2]));
+	assert_false(pools_waiting(0, &info));
+}
+
+/* A copy made by flooding refers to the frame. */
+static void
+test_clones_outlive(void **state)
+{
+	struct rte_mbuf *pkts[PORT_BURST], *clone;
+	struct rte_mempool *own;
+	struct port *port;
+	struct diag diag;
+
+	assert_int_equal(open_line("up0=nic,vdev=net_null6", &port, &diag), 0);
+	assert_int_equal(port->queues[0].rx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
+	own = pkts[0]->pool;
+	clone = rte_pktmbuf_clone(pkts[0], pool);
+	assert_non_null(clone);
+	rte_pktmbuf_free_bulk(pkts, PORT_BURST);
+	port_close(port);
+	pools_reap();
+	assert_true(pool_is_alive(own));
+	rte_pktmbuf_free(clone);
+	pools_reap();
+	assert_false(pool_is_alive(own));
+	assert_int_equal(rte_mempool_in_use_count(pool), 0);
+}
+
+/* Who never gives them back does not keep us from ending. */
+static void
+test_frames_never_back(void **state)
+{
+	struct rte_mbuf *pkts[PORT_BURST];
+	struct rte_mempool *own = receive_and_close(pkts);
+
+	pools_reap();
+	assert_true(pool_is_alive(own));
+	pools_free();
+	assert_false(pool_is_alive(own));
+}
+
+static struct rte_mempool *moving;
+
+static void
+move_ends(void *arg)
+{
+	moving->local_cache[1].len = 0;
+}
+
+/* A worker that moves buffers out of its cache has them counted twice for a moment: that is not full. */
+static void
+test_counted_twice(void **state)
+{
+	struct rte_mbuf *pkts[PORT_BURST];
+
+	moving = receive_and_close(pkts);
+	rte_pktmbuf_free_bulk(pkts, PORT_BURST - 1);
+	moving->local_cache[1].len = 1;
+	assert_true(rte_mempool_full(moving));
+	quiesce_set_wait(move_ends, NULL);
+	pools_reap();
+	quiesce_set_wait(NULL, NULL);
+	assert_true(pool_is_alive(moving));
+	rte_pktmbuf_free(pkts[PORT_BURST - 1]);
+	pools_reap();
+	assert_false(pool_is_alive(moving));
+}
+
 /* --- frames that are lent --- */
 
 enum { LENT_LEN = 1518 };
@@ -401,16 +539,14 @@ static void
 test_lent_no_mbuf(void **state)
 {
 	struct port *port = lend_open("up0=nic,vdev=net_null7");
-	struct rte_mempool *own = NULL;
-	struct rte_mbuf **all;
+	struct rte_mempool *own;
+	struct rte_mbuf *pkt, **all;
 	unsigned int n = 0;
-	char name[RTE_MEMPOOL_NAMESIZE];
 
-	for (unsigned int room = 1024; room < 20000 && !own; room += RTE_CACHE_LINE_SIZE) {
-		snprintf(name, sizeof(name), "nic_%u_%u", port->id, room);
-		own = rte_mempool_lookup(name);
-	}
-	assert_non_null(own);
+	/* The device receives into it. */
+	assert_int_equal(port->queues[0].rx(&port->queues[0], &pkt, 1), 1);
+	own = pkt->pool;
+	rte_pktmbuf_free(pkt);
 	all = calloc(own->size, sizeof(*all));
 	while (n < own->size && (all[n] = rte_pktmbuf_alloc(own)))
 		n++;
@@ -495,12 +631,22 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_check),         cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_null),          cmocka_unit_test(test_ring),
-		cmocka_unit_test(test_linearise),     cmocka_unit_test(test_plug),
-		cmocka_unit_test(test_lent),          cmocka_unit_test(test_lent_untouched),
-		cmocka_unit_test(test_lent_not_sent), cmocka_unit_test(test_lent_no_mbuf),
-		cmocka_unit_test(test_lent_kept),     cmocka_unit_test(test_lent_unknown),
+		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_null),
+		cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_linearise),
+		cmocka_unit_test(test_plug),
+		cmocka_unit_test(test_frames_outlive),
+		cmocka_unit_test(test_clones_outlive),
+		cmocka_unit_test(test_frames_never_back),
+		cmocka_unit_test(test_counted_twice),
+		cmocka_unit_test(test_lent),
+		cmocka_unit_test(test_lent_untouched),
+		cmocka_unit_test(test_lent_not_sent),
+		cmocka_unit_test(test_lent_no_mbuf),
+		cmocka_unit_test(test_lent_kept),
+		cmocka_unit_test(test_lent_unknown),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

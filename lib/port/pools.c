@@ -1,0 +1,141 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "pools.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <rte_errno.h>
+
+#include "log.h"
+#include "quiesce.h"
+
+struct pools_entry {
+	struct pools_entry *next;
+	struct rte_mempool *pool;
+	bool is_released;
+	char owner[PORT_NAME_SIZE];
+};
+
+static struct pools_entry *pools;
+static unsigned int pools_serial;
+
+struct rte_mempool *
+pools_create(const char *owner, unsigned int n_mbufs, unsigned int cache, uint16_t data_room, int socket_id)
+{
+	struct pools_entry *entry = calloc(1, sizeof(*entry));
+	char name[RTE_MEMPOOL_NAMESIZE];
+
+	if (!entry) {
+		rte_errno = ENOMEM;
+		return NULL;
+	}
+	snprintf(name, sizeof(name), "port_%u", pools_serial++);
+	entry->pool = rte_pktmbuf_pool_create(name, n_mbufs, cache, 0, data_room, socket_id);
+	if (!entry->pool) {
+		free(entry);
+		return NULL;
+	}
+	snprintf(entry->owner, sizeof(entry->owner), "%s", owner);
+	entry->next = pools;
+	pools = entry;
+	return entry->pool;
+}
+
+/* Those that are in no worker's cache. */
+static unsigned int
+pools_count_common(const struct rte_mempool *pool)
+{
+	return rte_mempool_get_ops(pool->ops_index)->get_count(pool);
+}
+
+/*
+ * All buffers are back. A worker that moves buffers from its cache to the common ones is for a moment counted
+ * with both, so one look may see too many. Nobody takes buffers out any more: when the common ones are as
+ * many as before a quiescent state, none was moved meanwhile, and the second look is exact.
+ */
+static bool
+pools_is_full(const struct rte_mempool *pool)
+{
+	unsigned int n_common = pools_count_common(pool);
+
+	if (!rte_mempool_full(pool))
+		return false;
+	quiesce_wait();
+	return rte_mempool_full(pool) && pools_count_common(pool) == n_common;
+}
+
+/* The entry that *link names is gone afterwards. */
+static void
+pools_entry_free(struct pools_entry **link)
+{
+	struct pools_entry *entry = *link;
+
+	*link = entry->next;
+	rte_mempool_free(entry->pool);
+	free(entry);
+}
+
+void
+pools_release(struct rte_mempool *pool)
+{
+	struct pools_entry **link = &pools, *entry;
+
+	if (!pool)
+		return;
+	while ((*link)->pool != pool)
+		link = &(*link)->next;
+	entry = *link;
+	entry->is_released = true;
+	if (pools_is_full(pool))
+		pools_entry_free(link);
+	else
+		log_debug("port %s: %u of its %u packet buffers are still under way elsewhere", entry->owner,
+			  rte_mempool_in_use_count(pool), pool->size);
+}
+
+void
+pools_reap(void)
+{
+	struct pools_entry **link = &pools;
+
+	while (*link) {
+		if (!(*link)->is_released || !pools_is_full((*link)->pool)) {
+			link = &(*link)->next;
+			continue;
+		}
+		log_debug("port %s: all of its packet buffers are back", (*link)->owner);
+		pools_entry_free(link);
+	}
+}
+
+void
+pools_free(void)
+{
+	struct pools_entry **link = &pools;
+
+	while (*link) {
+		if (!(*link)->is_released) {
+			link = &(*link)->next;
+			continue;
+		}
+		if (!pools_is_full((*link)->pool))
+			log_debug("port %s: %u of its packet buffers never came back", (*link)->owner,
+				  rte_mempool_in_use_count((*link)->pool));
+		pools_entry_free(link);
+	}
+}
+
+bool
+pools_waiting(unsigned int i, struct pools_waiting_info *ret_info)
+{
+	for (const struct pools_entry *entry = pools; entry; entry = entry->next) {
+		if (!entry->is_released || i-- > 0)
+			continue;
+		memcpy(ret_info->owner, entry->owner, sizeof(ret_info->owner));
+		ret_info->size = entry->pool->size;
+		ret_info->out = rte_mempool_in_use_count(entry->pool);
+		return true;
+	}
+	return false;
+}

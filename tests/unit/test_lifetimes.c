@@ -1,0 +1,290 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test_lifetimes: what frames are made of lives longer than whoever may still hold one. A NIC's frames go to
+ * a port that keeps what it is sent, as the transmit ring of a NIC does, until it is told to let go or
+ * closed.
+ */
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <rte_eal.h>
+#include <rte_ring.h>
+
+#include "dataplane.h"
+#include "fwd.h"
+#include "lend.h"
+#include "loop.h"
+#include "port.h"
+
+enum { KEEP = 64, PATIENCE_MS = 20000 };
+
+static struct rte_mempool *pool;
+
+/* --- who is alive --- */
+
+struct search {
+	const struct rte_mempool *wanted;
+	bool found;
+};
+
+static void
+search_one(struct rte_mempool *one, void *arg)
+{
+	struct search *search = arg;
+
+	search->found |= one == search->wanted;
+}
+
+/* Touches nothing of it. */
+static bool
+pool_is_alive(const struct rte_mempool *wanted)
+{
+	struct search search = {.wanted = wanted};
+
+	rte_mempool_walk(search_one, &search);
+	return search.found;
+}
+
+static void
+count_one(struct rte_mempool *one, void *arg)
+{
+	++*(unsigned int *)arg;
+}
+
+static unsigned int
+pools_alive(void)
+{
+	unsigned int n = 0;
+
+	rte_mempool_walk(count_one, &n);
+	return n;
+}
+
+/* --- the port that keeps frames --- */
+
+static struct keeper {
+	struct rte_mbuf *pkts[KEEP];
+	struct rte_mempool *pools[KEEP]; /* of each, from when it was kept */
+	_Atomic unsigned int n;
+	atomic_bool keeps, lets_go;
+	unsigned int n_orphans; /* whose pool was gone when they were given back */
+} keeper;
+
+/* Worker, or nobody polls. */
+static void
+keeper_let_go(void)
+{
+	unsigned int n = atomic_load(&keeper.n);
+
+	for (unsigned int i = 0; i < n; i++) {
+		if (pool_is_alive(keeper.pools[i]))
+			rte_pktmbuf_free(keeper.pkts[i]);
+		else
+			keeper.n_orphans++;
+	}
+	atomic_store(&keeper.n, 0);
+}
+
+static uint16_t
+keeper_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	if (atomic_exchange(&keeper.lets_go, false))
+		keeper_let_go();
+	return 0;
+}
+
+static uint16_t
+keeper_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++) {
+		unsigned int at = atomic_load(&keeper.n);
+
+		if (!atomic_load(&keeper.keeps) || at == KEEP) {
+			rte_pktmbuf_free(pkts[i]);
+			continue;
+		}
+		keeper.pkts[at] = pkts[i];
+		keeper.pools[at] = pkts[i]->pool;
+		atomic_store(&keeper.n, at + 1);
+	}
+	queue->stats.tx_packets += n;
+	return n;
+}
+
+static int
+keeper_open(struct port *port, const struct port_config *config, struct diag *diag)
+{
+	port->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*port->queues));
+	if (!port->queues)
+		return -ENOMEM;
+	memset(port->queues, 0, sizeof(*port->queues));
+	port->queues[0].rx = keeper_rx;
+	port->queues[0].tx = keeper_tx;
+	port->n_queues = 1;
+	return 0;
+}
+
+static void
+keeper_close(struct port *port)
+{
+	keeper_let_go();
+	free(port->queues);
+}
+
+static int
+keeper_check(struct port_config *config, struct diag *diag)
+{
+	return 0;
+}
+
+static const struct port_key keeper_keys[] = {{0}};
+static struct port_kind keeper_kind = {
+	.name = "keeper",
+	.help = "keeps frames",
+	.keys = keeper_keys,
+	.check = keeper_check,
+	.open = keeper_open,
+	.close = keeper_close,
+};
+PORT_KIND_REGISTER(keeper_kind)
+
+/* --- */
+
+static int
+add(const char *line)
+{
+	struct port_config config;
+	struct diag diag = {0};
+	int ret;
+
+	assert_int_equal(port_config_parse(&config, line, &diag), 0);
+	ret = dataplane_port_add(&config, NULL, &diag);
+	if (ret < 0)
+		print_error("%s\n", diag.cause);
+	port_config_free(&config);
+	return ret;
+}
+
+static void
+wait_for(bool (*is_so)(void))
+{
+	uint64_t end = loop_now_ms() + PATIENCE_MS;
+
+	while (!is_so() && loop_now_ms() < end)
+		loop_run_once(port_env.loop, 5);
+	assert_true(is_so());
+}
+
+static bool
+keeper_is_full(void)
+{
+	return atomic_load(&keeper.n) == KEEP;
+}
+
+static bool
+only_one_nic_is_left(void)
+{
+	/* The program's, and a NIC's two: the usual size, and big ones. */
+	return pools_alive() == 3;
+}
+
+static void
+keep(void)
+{
+	atomic_store(&keeper.keeps, true);
+	wait_for(keeper_is_full);
+	atomic_store(&keeper.keeps, false);
+}
+
+/* While others forward: a NIC goes, and comes back under its old name; its frames are elsewhere all that
+ * time. */
+static void
+test_remove(void **state)
+{
+	struct diag diag = {0};
+
+	assert_int_equal(add("keep=keeper"), 0);
+	assert_int_equal(add("up0=nic,vdev=net_null0"), 0);
+	assert_int_equal(dataplane_start(&diag), 0);
+	keep();
+	assert_int_equal(dataplane_port_remove("up0", &diag), 0);
+	assert_true(pool_is_alive(keeper.pools[0]));
+	assert_int_equal(add("up0=nic,vdev=net_null0"), 0);
+	for (unsigned int i = 0; i < 30; i++)
+		loop_run_once(port_env.loop, 10);
+	assert_true(pool_is_alive(keeper.pools[0]));
+	assert_int_equal(pools_alive(), 4);
+	atomic_store(&keeper.lets_go, true);
+	wait_for(only_one_nic_is_left);
+	assert_int_equal(keeper.n_orphans, 0);
+}
+
+/* At the end: the NIC is closed before the one that has its frames. */
+static void
+test_close(void **state)
+{
+	keep();
+	dataplane_stop();
+	dataplane_close();
+	assert_int_equal(atomic_load(&keeper.n), 0);
+	assert_int_equal(keeper.n_orphans, 0);
+	assert_int_equal(port_count(), 0);
+	assert_int_equal(pools_alive(), 1);
+	assert_int_equal(rte_mempool_in_use_count(pool), 0);
+}
+
+static int
+group_setup(void **state)
+{
+	char lcores[64];
+	char *args[] = {"test_lifetimes", "--no-huge",      "--no-pci",      "-m",       "128",
+			"--no-shconf",    "--no-telemetry", "--log-level=4", "--lcores", lcores};
+	struct diag diag = {0};
+	cpu_set_t cpus;
+	int first = 0, last = 0;
+
+	sched_getaffinity(0, sizeof(cpus), &cpus);
+	for (int cpu = CPU_SETSIZE - 1; cpu >= 0; cpu--)
+		if (CPU_ISSET(cpu, &cpus))
+			first = cpu;
+	for (int cpu = 0; cpu < CPU_SETSIZE; cpu++)
+		if (CPU_ISSET(cpu, &cpus))
+			last = cpu;
+	snprintf(lcores, sizeof(lcores), "0@%d,1@%d", last, first);
+	if (rte_eal_init(RTE_DIM(args), args) < 0 || lend_init() < 0)
+		return -1;
+	port_env.loop = loop_open();
+	pool = rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	if (!port_env.loop || !pool || dataplane_open(fwd_mode_by_name("io"), pool, port_env.loop, &diag) < 0)
+		return -1;
+	port_env.pool = pool;
+	port_env.n_workers = dataplane_n_workers();
+	return 0;
+}
+
+static int
+group_teardown(void **state)
+{
+	loop_close(port_env.loop);
+	return rte_eal_cleanup();
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_remove),
+		cmocka_unit_test(test_close),
+	};
+
+	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+}
