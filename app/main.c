@@ -47,15 +47,44 @@ fail(const struct diag *diag, int status)
 	return status;
 }
 
+/*
+ * What operators, terminals and log rotation send. A switch does not end with the terminal that it was
+ * started from, nor because something asks it to read its configuration or to open its log again, which it
+ * can't yet.
+ */
+static const struct {
+	int number;
+	const char *name;
+	bool stops;
+	bool as_inherited; /* stays ignored where who started us ignores it: nohup, a shell with `&` */
+} program_signals[] = {
+	{.number = SIGTERM, .name = "SIGTERM", .stops = true},
+	{.number = SIGINT, .name = "SIGINT", .stops = true, .as_inherited = true},
+	{.number = SIGQUIT, .name = "SIGQUIT", .stops = true, .as_inherited = true},
+	{.number = SIGHUP, .name = "SIGHUP", .as_inherited = true},
+	{.number = SIGUSR1, .name = "SIGUSR1"},
+	{.number = SIGUSR2, .name = "SIGUSR2"},
+};
+
 static void
 on_signal(void *arg, uint32_t events)
 {
+	static struct log_limit limit;
 	struct signalfd_siginfo info;
 
 	if (read(program.signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	log_info("stopping: %s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
-	loop_stop(program.loop);
+	for (unsigned int i = 0; i < RTE_DIM(program_signals); i++) {
+		if (program_signals[i].number != (int)info.ssi_signo)
+			continue;
+		if (program_signals[i].stops) {
+			log_info("stopping: %s", program_signals[i].name);
+			loop_stop(program.loop);
+		} else {
+			log_limited(&limit, LOG_LEVEL_INFO, "%s is ignored: vnicctl changes what runs",
+				    program_signals[i].name);
+		}
+	}
 }
 
 static void
@@ -70,12 +99,22 @@ on_duration(void *arg)
 static int
 signals_open(struct diag *diag)
 {
+	struct sigaction inherited;
 	sigset_t set;
 
+	/* What writing may bring: an error does as well, and a switch is not stopped for its output. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGTTOU, SIG_IGN);
 	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
+	for (unsigned int i = 0; i < RTE_DIM(program_signals); i++) {
+		const int number = program_signals[i].number;
+
+		if (program_signals[i].as_inherited && sigaction(number, NULL, &inherited) == 0 &&
+		    inherited.sa_handler == SIG_IGN)
+			continue;
+		sigaddset(&set, number);
+	}
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return diag_set(diag, -errno, NULL, "signals: %s", strerror(errno));
 	program.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);

@@ -4,6 +4,7 @@
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
@@ -316,12 +317,57 @@ class Start(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_signals_leave_nothing(self):
-        for sig in (signal.SIGTERM, signal.SIGINT):
+        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             with self.subTest(sig):
                 vnicd = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user,queues=2"})
                 self.assertTrue(is_live(vnicd.sock("vm0")))
                 self.assertEqual(vnicd.stop(sig=sig), 0)
                 self.assertEqual(listing(vnicd.run_dir), [])
+
+    def test_signals_that_change_nothing(self):
+        """What a closed terminal, an init script and log rotation send is told, and vnicd goes on."""
+        vnicd = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user"})
+        for sig in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            mark = vnicd.mark()
+            vnicd.signal(sig)
+            vnicd.expect(rf"vnicd: {sig.name} is ignored", since=mark)
+        for sig in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU):
+            vnicd.signal(sig)
+        for _ in range(50):
+            vnicd.signal(signal.SIGHUP)
+            vnicd.rpc("system.info")
+        self.assertLess(vnicd.output.count("SIGHUP is ignored"), 20, "not a line each for who sends many")
+        self.assertTrue(is_live(vnicd.sock("vm0")))
+        self.assertEqual(vnicd.stop(), 0, vnicd.output)
+        self.assertEqual(listing(vnicd.run_dir), [])
+
+    def test_terminal_closes(self):
+        """vnicd as a terminal's foreground job: it outlives the terminal, and still stops cleanly when told to."""
+        run_dir = tmpdir()
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.environ["RUNTIME_DIRECTORY"] = run_dir
+            os.execv(VNICD, [VNICD, *two_ports("--stats-period", "0.05")])
+        output = b""
+        while b"vnicd: ready" not in output:
+            output += os.read(terminal, 65536)
+        os.close(terminal)
+        time.sleep(0.3)
+        self.assertEqual(os.waitpid(pid, os.WNOHANG), (0, 0), "it goes on")
+        self.assertEqual(vnictest.rpc(os.path.join(run_dir, "vnicd.ctl"), "system.info")["pid"], pid)
+        os.kill(pid, signal.SIGTERM)
+        self.assertEqual(os.waitpid(pid, 0)[1], 0)
+        self.assertEqual([name for name in listing(run_dir) if not name.startswith("dpdk")], [])
+
+    def test_signals_ignored_by_who_started_it(self):
+        """nohup, or a script's background job: ignored stays ignored, without a word; SIGTERM stops it."""
+        vnicd = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user"},
+                      wrapper=["sh", "-c", 'trap "" HUP INT QUIT; exec "$@"', "sh"])
+        for sig in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            vnicd.signal(sig)
+        self.assertEqual(vnicd.rpc("system.info")["pid"], vnicd.pid)
+        self.assertNotIn("SIG", vnicd.output)
+        self.assertEqual(vnicd.stop(), 0, vnicd.output)
 
     def test_stale_sockets_are_replaced(self):
         first = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user"})
