@@ -6,6 +6,7 @@
  * Whatever fails on the way is told in two lines, cause and hint, and leaves nothing behind.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "log.h"
 #include "loop.h"
 #include "options.h"
+#include "output.h"
 #include "pool.h"
 #include "port.h"
 #include "rpc.h"
@@ -43,7 +45,11 @@ static struct {
 static int
 fail(const struct diag *diag, int status)
 {
-	fprintf(stderr, "vnicd: %s\n  %s\n", diag->cause, diag->hint[0] ? diag->hint : "see vnicd --help");
+	char lines[sizeof(*diag) + 64];
+
+	snprintf(lines, sizeof(lines), "vnicd: %s\n  %s\n", diag->cause,
+		 diag->hint[0] ? diag->hint : "see vnicd --help");
+	output_write(OUTPUT_STDERR, OUTPUT_KEEP, lines, strlen(lines));
 	return status;
 }
 
@@ -121,6 +127,19 @@ signals_open(struct diag *diag)
 	if (program.signal_fd < 0)
 		return diag_set(diag, -errno, NULL, "signals: %s", strerror(errno));
 	return 0;
+}
+
+/* Where one of the first three is closed, a socket of ours would take its number, and get what we print. */
+static void
+descriptors_fill(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
 }
 
 /* A guest costs a few descriptors for each queue, and the usual limit of 1024 is meant for select(). */
@@ -221,6 +240,12 @@ run(const struct options *options, const struct pool_size *size)
 	struct diag diag = {0};
 	int ret;
 
+	/* Nobody is served yet, so what came before could wait for its reader. */
+	ret = output_open();
+	if (ret < 0) {
+		diag_set(&diag, ret, NULL, "no thread for the output: %s", strerror(-ret));
+		return fail(&diag, EXIT_RUN_TIME);
+	}
 	ret = start(options, size, &diag);
 	if (ret < 0) {
 		stop();
@@ -309,8 +334,11 @@ int
 main(int argc, char **argv)
 {
 	struct options options;
-	int status = vnicd(&options, argc, argv);
+	int status;
 
+	descriptors_fill();
+	status = vnicd(&options, argc, argv);
 	options_free(&options);
+	output_close();
 	return status;
 }
