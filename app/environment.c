@@ -21,10 +21,12 @@
 #include <rte_eal.h>
 #include <rte_errno.h>
 #include <rte_lcore.h>
+#include <rte_log.h>
 
 #include "fwd.h"
 #include "log.h"
 #include "options.h"
+#include "output.h"
 #include "pool.h"
 
 enum {
@@ -689,6 +691,25 @@ eal_cause(char *text, char *ret_cause, size_t size)
 	snprintf(ret_cause, size, "%s", best ? best : rte_strerror(rte_errno));
 }
 
+static ssize_t
+eal_log_write(void *cookie, const char *data, size_t size)
+{
+	output_write(OUTPUT_STDERR, OUTPUT_MAY_DROP, data, size);
+	return (ssize_t)size;
+}
+
+/* What DPDK logs while we run must not wait for its reader either; with --syslog it goes where that says. */
+static void
+eal_log_redirect(const struct options *options)
+{
+	FILE *log = NULL;
+
+	if (!eal_value(options, "--syslog"))
+		log = fopencookie(NULL, "w", (cookie_io_functions_t){.write = eal_log_write});
+	if (log)
+		rte_openlog_stream(log);
+}
+
 int
 environment_eal_open(const char *program, const struct options *options, const struct pool_size *size,
 		     struct diag *diag)
@@ -738,6 +759,7 @@ environment_eal_open(const char *program, const struct options *options, const s
 	}
 	if (output[0])
 		fputs(output, stderr);
+	eal_log_redirect(options);
 	return 0;
 }
 

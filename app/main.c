@@ -6,6 +6,7 @@
  * Whatever fails on the way is told in two lines, cause and hint, and leaves nothing behind.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,6 +24,7 @@
 #include "log.h"
 #include "loop.h"
 #include "options.h"
+#include "output.h"
 #include "pool.h"
 #include "port.h"
 #include "rpc.h"
@@ -43,19 +45,52 @@ static struct {
 static int
 fail(const struct diag *diag, int status)
 {
-	fprintf(stderr, "vnicd: %s\n  %s\n", diag->cause, diag->hint[0] ? diag->hint : "see vnicd --help");
+	char lines[sizeof(*diag) + 64];
+
+	snprintf(lines, sizeof(lines), "vnicd: %s\n  %s\n", diag->cause,
+		 diag->hint[0] ? diag->hint : "see vnicd --help");
+	output_write(OUTPUT_STDERR, OUTPUT_KEEP, lines, strlen(lines));
 	return status;
 }
+
+/*
+ * What operators, terminals and log rotation send. A switch does not end with the terminal that it was
+ * started from, nor because something asks it to read its configuration or to open its log again, which it
+ * can't yet.
+ */
+static const struct {
+	int number;
+	const char *name;
+	bool stops;
+	bool as_inherited; /* stays ignored where who started us ignores it: nohup, a shell with `&` */
+} program_signals[] = {
+	{.number = SIGTERM, .name = "SIGTERM", .stops = true},
+	{.number = SIGINT, .name = "SIGINT", .stops = true, .as_inherited = true},
+	{.number = SIGQUIT, .name = "SIGQUIT", .stops = true, .as_inherited = true},
+	{.number = SIGHUP, .name = "SIGHUP", .as_inherited = true},
+	{.number = SIGUSR1, .name = "SIGUSR1"},
+	{.number = SIGUSR2, .name = "SIGUSR2"},
+};
 
 static void
 on_signal(void *arg, uint32_t events)
 {
+	static struct log_limit limit;
 	struct signalfd_siginfo info;
 
 	if (read(program.signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
-	log_info("stopping: %s", info.ssi_signo == SIGINT ? "SIGINT" : "SIGTERM");
-	loop_stop(program.loop);
+	for (unsigned int i = 0; i < RTE_DIM(program_signals); i++) {
+		if (program_signals[i].number != (int)info.ssi_signo)
+			continue;
+		if (program_signals[i].stops) {
+			log_info("stopping: %s", program_signals[i].name);
+			loop_stop(program.loop);
+		} else {
+			log_limited(&limit, LOG_LEVEL_INFO, "%s is ignored: vnicctl changes what runs",
+				    program_signals[i].name);
+		}
+	}
 }
 
 static void
@@ -70,18 +105,41 @@ on_duration(void *arg)
 static int
 signals_open(struct diag *diag)
 {
+	struct sigaction inherited;
 	sigset_t set;
 
+	/* What writing may bring: an error does as well, and a switch is not stopped for its output. */
 	signal(SIGPIPE, SIG_IGN);
+	signal(SIGXFSZ, SIG_IGN);
+	signal(SIGTTOU, SIG_IGN);
 	sigemptyset(&set);
-	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGTERM);
+	for (unsigned int i = 0; i < RTE_DIM(program_signals); i++) {
+		const int number = program_signals[i].number;
+
+		if (program_signals[i].as_inherited && sigaction(number, NULL, &inherited) == 0 &&
+		    inherited.sa_handler == SIG_IGN)
+			continue;
+		sigaddset(&set, number);
+	}
 	if (sigprocmask(SIG_BLOCK, &set, NULL) < 0)
 		return diag_set(diag, -errno, NULL, "signals: %s", strerror(errno));
 	program.signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (program.signal_fd < 0)
 		return diag_set(diag, -errno, NULL, "signals: %s", strerror(errno));
 	return 0;
+}
+
+/* Where one of the first three is closed, a socket of ours would take its number, and get what we print. */
+static void
+descriptors_fill(void)
+{
+	int fd;
+
+	do
+		fd = open("/dev/null", O_RDWR);
+	while (fd >= 0 && fd <= STDERR_FILENO);
+	if (fd >= 0)
+		close(fd);
 }
 
 /* A guest costs a few descriptors for each queue, and the usual limit of 1024 is meant for select(). */
@@ -182,6 +240,12 @@ run(const struct options *options, const struct pool_size *size)
 	struct diag diag = {0};
 	int ret;
 
+	/* Nobody is served yet, so what came before could wait for its reader. */
+	ret = output_open();
+	if (ret < 0) {
+		diag_set(&diag, ret, NULL, "no thread for the output: %s", strerror(-ret));
+		return fail(&diag, EXIT_RUN_TIME);
+	}
 	ret = start(options, size, &diag);
 	if (ret < 0) {
 		stop();
@@ -270,8 +334,11 @@ int
 main(int argc, char **argv)
 {
 	struct options options;
-	int status = vnicd(&options, argc, argv);
+	int status;
 
+	descriptors_fill();
+	status = vnicd(&options, argc, argv);
 	options_free(&options);
+	output_close();
 	return status;
 }

@@ -429,6 +429,9 @@ options_print_help(void)
 	       "    vnicd -l 2-3 -- --port vm0=vhost-user,path=/tmp/vm0.sock --forward-mode icmpecho "
 	       "--duration 10 --json\n"
 	       "\n"
+	       "SIGTERM, SIGINT and SIGQUIT stop vnicd. SIGHUP (a terminal that closes sends it, too), "
+	       "SIGUSR1 and\n"
+	       "SIGUSR2 are logged and change nothing.\n"
 	       "exit status: 0 stopped as asked; 1 something failed at run time; 2 the command line is "
 	       "wrong.\n"
 	       "An error is two lines: the cause, and what to write instead.\n");

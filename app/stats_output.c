@@ -9,7 +9,9 @@
 #include <time.h>
 
 #include "dataplane.h"
+#include "log.h"
 #include "loop.h"
+#include "output.h"
 #include "port.h"
 
 /* Doubles in JSON: microseconds of the time of day fit. */
@@ -27,6 +29,7 @@ static struct {
 	struct stats_last *last; /* [PORT_MAX]; NULL with STATS_JSON */
 	uint64_t start_ms, last_ms;
 	unsigned int n_tables;
+	uint64_t n_dropped; /* periods not shown that were told of */
 } out;
 
 static json_t *
@@ -89,24 +92,32 @@ stats_json(const struct port *only)
 			 "ports", ports);
 }
 
-/* A reader that went away is no reason to stop forwarding: errors of standard output are not ours. */
+/* One period's, whole: what a paused reader has no room for is left out, and told of when there is room
+ * again. */
 static void
-stdout_flush(void)
+show(const char *text, size_t len, enum output_need need)
 {
-	fflush(stdout);
-	clearerr(stdout);
+	uint64_t n_dropped;
+
+	if (!output_write(OUTPUT_STDOUT, need, text, len))
+		return;
+	n_dropped = output_n_dropped(OUTPUT_STDOUT);
+	if (n_dropped == out.n_dropped)
+		return;
+	log_warn("statistics: %" PRIu64 " periods were not shown: nobody read standard output",
+		 n_dropped - out.n_dropped);
+	out.n_dropped = n_dropped;
 }
 
 static void
-print_json(void)
+print_json(FILE *text)
 {
 	json_t *stats = stats_json(NULL);
 
 	if (stats)
-		json_dumpf(stats, stdout, JSON_COMPACT | JSON_REAL_PRECISION(STATS_JSON_DIGITS));
+		json_dumpf(stats, text, JSON_COMPACT | JSON_REAL_PRECISION(STATS_JSON_DIGITS));
 	json_decref(stats);
-	putchar('\n');
-	stdout_flush();
+	fputc('\n', text);
 }
 
 /* 1234567 -> "1.235M": seven characters at most, for a column. */
@@ -144,7 +155,7 @@ drops_text(const struct port_stats *stats, uint64_t *ret_sum, char *buf, size_t 
 }
 
 static void
-print_table_row(const struct port *port, double seconds)
+print_table_row(FILE *text, const struct port *port, double seconds)
 {
 	struct stats_last *last = &out.last[port->id];
 	static const struct port_stats zero;
@@ -155,41 +166,56 @@ print_table_row(const struct port *port, double seconds)
 
 	port_stats_read(port, &now);
 	drops_text(&now, &n_drops, drops, sizeof(drops));
-	printf("%-15s %14" PRIu64 " %7s %7s %14" PRIu64 " %7s %7s %12" PRIu64 "%s%s%s\n", port->name,
-	       now.rx_packets,
-	       short_number((double)(now.rx_packets - before->rx_packets) / seconds, rx_pps, sizeof(rx_pps)),
-	       short_number((double)(now.rx_bytes - before->rx_bytes) * 8 / seconds, rx_bps, sizeof(rx_bps)),
-	       now.tx_packets,
-	       short_number((double)(now.tx_packets - before->tx_packets) / seconds, tx_pps, sizeof(tx_pps)),
-	       short_number((double)(now.tx_bytes - before->tx_bytes) * 8 / seconds, tx_bps, sizeof(tx_bps)),
-	       n_drops, n_drops ? "  (" : "", drops, n_drops ? ")" : "");
+	fprintf(text, "%-15s %14" PRIu64 " %7s %7s %14" PRIu64 " %7s %7s %12" PRIu64 "%s%s%s\n", port->name,
+		now.rx_packets,
+		short_number((double)(now.rx_packets - before->rx_packets) / seconds, rx_pps, sizeof(rx_pps)),
+		short_number((double)(now.rx_bytes - before->rx_bytes) * 8 / seconds, rx_bps, sizeof(rx_bps)),
+		now.tx_packets,
+		short_number((double)(now.tx_packets - before->tx_packets) / seconds, tx_pps, sizeof(tx_pps)),
+		short_number((double)(now.tx_bytes - before->tx_bytes) * 8 / seconds, tx_bps, sizeof(tx_bps)),
+		n_drops, n_drops ? "  (" : "", drops, n_drops ? ")" : "");
 	last->port = port;
 	last->stats = now;
 }
 
 static void
-print_table(void)
+print_table(FILE *text)
 {
 	uint64_t now_ms = loop_now_ms();
 	double seconds = (double)(now_ms - out.last_ms) / 1000;
 
 	if (seconds < 0.001)
 		seconds = 0.001;
-	printf("%s%-15s %14s %7s %7s %14s %7s %7s %12s\n", out.n_tables++ ? "\n" : "", "port", "rx packets",
-	       "/s", "bit/s", "tx packets", "/s", "bit/s", "drops");
+	fprintf(text, "%s%-15s %14s %7s %7s %14s %7s %7s %12s\n", out.n_tables++ ? "\n" : "", "port",
+		"rx packets", "/s", "bit/s", "tx packets", "/s", "bit/s", "drops");
 	for (unsigned int i = 0; i < dataplane_n_ports(); i++)
-		print_table_row(dataplane_port(i), seconds);
+		print_table_row(text, dataplane_port(i), seconds);
 	out.last_ms = now_ms;
-	stdout_flush();
 }
 
 static void
-stats_print(void *arg)
+stats_print(const char *head, enum output_need need)
 {
+	char *data = NULL;
+	size_t len = 0;
+	FILE *text = open_memstream(&data, &len);
+
+	if (!text)
+		return;
+	fputs(head, text);
 	if (out.format == STATS_JSON)
-		print_json();
+		print_json(text);
 	else
-		print_table();
+		print_table(text);
+	if (fclose(text) == 0)
+		show(data, len, need);
+	free(data);
+}
+
+static void
+stats_period(void *arg)
+{
+	stats_print("", OUTPUT_MAY_DROP);
 }
 
 int
@@ -204,7 +230,7 @@ stats_output_open(struct loop *loop, enum stats_format format, unsigned long per
 	}
 	if (period_ms == 0)
 		return 0;
-	out.timer = loop_timer_add(loop, period_ms, period_ms, stats_print, NULL);
+	out.timer = loop_timer_add(loop, period_ms, period_ms, stats_period, NULL);
 	if (!out.timer) {
 		stats_output_close();
 		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
@@ -215,14 +241,17 @@ stats_output_open(struct loop *loop, enum stats_format format, unsigned long per
 void
 stats_output_final(void)
 {
+	char head[64] = "";
+
 	/* The rates of the last table are those of the whole run. */
 	if (out.format == STATS_TABLE) {
 		memset(out.last, 0, PORT_MAX * sizeof(*out.last));
 		out.last_ms = out.start_ms;
 		if (out.n_tables)
-			printf("\nthe whole run, %.1f s:", (double)(loop_now_ms() - out.start_ms) / 1000);
+			snprintf(head, sizeof(head),
+				 "\nthe whole run, %.1f s:", (double)(loop_now_ms() - out.start_ms) / 1000);
 	}
-	stats_print(NULL);
+	stats_print(head, OUTPUT_KEEP);
 }
 
 void

@@ -1,24 +1,49 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "log.h"
 
+#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
+
+#include "output.h"
 
 enum { LOG_LIMIT_BURST = 10, LOG_LIMIT_REFILL_MS = 1000 };
 
 static enum log_level log_max = LOG_LEVEL_INFO;
 
+/* Lines that found no room because nobody read standard error, in front of the next that does. */
+static void
+log_tell_dropped(void)
+{
+	static uint64_t told;
+	uint64_t n_dropped = output_n_dropped(OUTPUT_STDERR);
+	char line[128];
+
+	if (n_dropped == told)
+		return;
+	snprintf(line, sizeof(line),
+		 "vnicd: warning: %" PRIu64 " log lines are missing here: nobody read standard error\n",
+		 n_dropped - told);
+	if (output_write(OUTPUT_STDERR, OUTPUT_MAY_DROP, line, strlen(line)))
+		told = n_dropped;
+	else
+		told++; /* this one is none that is missing */
+}
+
 static void
 log_line(enum log_level level, const char *suffix, const char *fmt, va_list ap)
 {
 	static const char *const word[] = {"error: ", "warning: ", "", "debug: "};
-	char line[1024];
+	char text[1024], line[sizeof(text) + 128];
 
 	if (level > log_max)
 		return;
-	vsnprintf(line, sizeof(line), fmt, ap);
-	fprintf(stderr, "vnicd: %s%s%s\n", word[level], line, suffix);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	snprintf(line, sizeof(line), "vnicd: %s%s%s\n", word[level], text, suffix);
+	log_tell_dropped();
+	output_write(OUTPUT_STDERR, OUTPUT_MAY_DROP, line, strlen(line));
 }
 
 void

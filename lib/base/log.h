@@ -2,6 +2,9 @@
 /*
  * log: one line per event on standard error, for the control thread.
  *
+ * Writing one never waits for who reads them (output.h); lines that nobody made room for are counted, and
+ * told.
+ *
  * A line names the object first, then what happened, then numbers with their units. Workers never log: they
  * count, and the control thread speaks for them. Lines that a guest or a front-end can provoke go through a
  * `log_limit`, which lets a burst of ten through and then one a second, and says how many it swallowed.

@@ -1,9 +1,11 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """The command line: what it refuses and how, how vnicd starts, and what it leaves behind."""
+import fcntl
 import json
 import os
 import pathlib
+import pty
 import re
 import shutil
 import signal
@@ -316,12 +318,57 @@ class Start(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""))
 
     def test_signals_leave_nothing(self):
-        for sig in (signal.SIGTERM, signal.SIGINT):
+        for sig in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
             with self.subTest(sig):
                 vnicd = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user,queues=2"})
                 self.assertTrue(is_live(vnicd.sock("vm0")))
                 self.assertEqual(vnicd.stop(sig=sig), 0)
                 self.assertEqual(listing(vnicd.run_dir), [])
+
+    def test_signals_that_change_nothing(self):
+        """What a closed terminal, an init script and log rotation send is told, and vnicd goes on."""
+        vnicd = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user"})
+        for sig in (signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+            mark = vnicd.mark()
+            vnicd.signal(sig)
+            vnicd.expect(rf"vnicd: {sig.name} is ignored", since=mark)
+        for sig in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGTTOU):
+            vnicd.signal(sig)
+        for _ in range(50):
+            vnicd.signal(signal.SIGHUP)
+            vnicd.rpc("system.info")
+        self.assertLess(vnicd.output.count("SIGHUP is ignored"), 20, "not a line each for who sends many")
+        self.assertTrue(is_live(vnicd.sock("vm0")))
+        self.assertEqual(vnicd.stop(), 0, vnicd.output)
+        self.assertEqual(listing(vnicd.run_dir), [])
+
+    def test_terminal_closes(self):
+        """vnicd as a terminal's foreground job: it outlives the terminal, and still stops cleanly when told to."""
+        run_dir = tmpdir()
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.environ["RUNTIME_DIRECTORY"] = run_dir
+            os.execv(VNICD, [VNICD, *two_ports("--stats-period", "0.05")])
+        output = b""
+        while b"vnicd: ready" not in output:
+            output += os.read(terminal, 65536)
+        os.close(terminal)
+        time.sleep(0.3)
+        self.assertEqual(os.waitpid(pid, os.WNOHANG), (0, 0), "it goes on")
+        self.assertEqual(vnictest.rpc(os.path.join(run_dir, "vnicd.ctl"), "system.info")["pid"], pid)
+        os.kill(pid, signal.SIGTERM)
+        self.assertEqual(os.waitpid(pid, 0)[1], 0)
+        self.assertEqual([name for name in listing(run_dir) if not name.startswith("dpdk")], [])
+
+    def test_signals_ignored_by_who_started_it(self):
+        """nohup, or a script's background job: ignored stays ignored, without a word; SIGTERM stops it."""
+        vnicd = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user"},
+                      wrapper=["sh", "-c", 'trap "" HUP INT QUIT; exec "$@"', "sh"])
+        for sig in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+            vnicd.signal(sig)
+        self.assertEqual(vnicd.rpc("system.info")["pid"], vnicd.pid)
+        self.assertNotIn("SIG", vnicd.output)
+        self.assertEqual(vnicd.stop(), 0, vnicd.output)
 
     def test_stale_sockets_are_replaced(self):
         first = Vnicd({"vm0": "vhost-user", "vm1": "vhost-user"})
@@ -538,6 +585,199 @@ class Json(unittest.TestCase):
         proc.stderr.close()
         self.assertEqual(proc.wait(20), 0, stderr)
         self.assertIn("duration is over", stderr)
+
+
+class PausedReader(unittest.TestCase):
+    """Whoever reads vnicd's output may pause for as long as it likes; a paused one is a full pipe here."""
+
+    PIPE = 4096
+    PERIOD_S = 0.002
+    FILL = 800
+
+    def pipe(self, flags=0):
+        read_end, write_end = os.pipe2(os.O_CLOEXEC | flags)
+        fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, self.PIPE)
+        self.addCleanup(os.close, write_end)
+        reader = open(read_end, "rb", buffering=0)
+        self.addCleanup(reader.close)
+        return reader, write_end
+
+    def start(self, stdout, stderr, *extra):
+        run_dir = tmpdir()
+        popen = subprocess.Popen([VNICD, *two_ports("--json", "--stats-period", str(self.PERIOD_S), *extra)],
+                                 stdout=stdout, stderr=stderr, start_new_session=True,
+                                 env=dict(os.environ, RUNTIME_DIRECTORY=run_dir))
+        self.addCleanup(popen.wait)
+        self.addCleanup(popen.kill)
+        control = os.path.join(run_dir, "vnicd.ctl")
+        deadline = time.monotonic() + 20
+        while not os.path.exists(control):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        return popen, run_dir, control
+
+    def serves(self, run_dir, control, path="a.sock"):
+        """The control socket and a front-end are answered."""
+        self.assertEqual(vnictest.rpc(control, "system.info")["mode"], "io")
+        guest = fe.RawFrontend(os.path.join(run_dir, path))
+        guest.start()
+        guest.close()
+
+    def fill(self, control):
+        """Until nothing goes anywhere: queue and pipe are full many times over, of statistics and of log lines."""
+        for i in range(self.FILL):
+            vnictest.rpc(control, "port.add", {"config": f"some_name_{i}=vhost-user"})
+            vnictest.rpc(control, "port.remove", {"name": f"some_name_{i}"})
+
+    def check_lines(self, text):
+        """Whole records only; returns (objects, log lines)."""
+        self.assertTrue(text.endswith(b"\n"))
+        stats, log = [], []
+        for line in text.decode().splitlines():
+            if line.startswith("{"):
+                stats.append(json.loads(line))
+                self.assertEqual(set(stats[-1]), {"time", "ports"})
+            else:
+                self.assertRegex(line, r"^vnicd: \S")
+                log.append(line)
+        times = [one["time"] for one in stats]
+        self.assertEqual(times, sorted(times))
+        return stats, log
+
+    def end(self, popen, readers):
+        """SIGTERM, and everything that is still read; returns the texts."""
+        popen.terminate()
+        texts = [b""] * len(readers)
+        for reader in readers:
+            os.set_blocking(reader.fileno(), False)
+        while popen.poll() is None:
+            for i, reader in enumerate(readers):
+                texts[i] += reader.read(65536) or b""
+            time.sleep(0.001)
+        for i, reader in enumerate(readers):
+            texts[i] += reader.read(65536) or b""
+        self.assertEqual(popen.returncode, 0, texts)
+        return texts
+
+    def test_stdout(self):
+        """Statistics nobody reads; then somebody does, and sees whole lines, their gap told, and the final one."""
+        reader, writer = self.pipe()
+        log_reader, log_writer = self.pipe()
+        popen, run_dir, control = self.start(writer, log_writer)
+        # Until both the pipe and what is queued have long been full.
+        time.sleep(max(1, 3 * 65536 / 200 * self.PERIOD_S))
+        self.serves(run_dir, control)
+        self.assertFalse(fcntl.fcntl(writer, fcntl.F_GETFL) & os.O_NONBLOCK, "the open file is not ours alone")
+        cpus = {}
+        for task in pathlib.Path(f"/proc/{popen.pid}/task").iterdir():
+            allowed = re.search(r"Cpus_allowed_list:\t(.*)", (task / "status").read_text()).group(1)
+            cpus.setdefault((task / "comm").read_text().strip(), set()).add(allowed)
+        self.assertEqual(cpus["vnicd-output"], cpus["vnicd"], "the control thread's CPU, not a worker's")
+        got = reader.read(4096)
+        while len(got) < 65536 * 2:
+            got += reader.read(4096)
+        term = time.time()
+        text, log = self.end(popen, [reader, log_reader])
+        stats, none = self.check_lines(got + text)
+        self.assertEqual(none, [])
+        gap = max(b["time"] - a["time"] for a, b in zip(stats, stats[1:]))
+        n_missing = sum(int(n) for n in re.findall(r"statistics: (\d+) periods were not shown", log.decode()))
+        self.assertGreater(gap, 0.2)
+        self.assertGreater(n_missing, 10)
+        self.assertGreaterEqual(stats[-1]["time"], term, "the final statistics are there")
+
+    def test_stderr(self):
+        """Log lines nobody reads."""
+        reader, writer = self.pipe()
+        popen, run_dir, control = self.start(subprocess.DEVNULL, writer)
+        self.fill(control)
+        self.serves(run_dir, control)
+        got = b""
+        while b"some_name" not in got:
+            got += reader.read(4096)
+        deadline = time.monotonic() + 20
+        os.set_blocking(reader.fileno(), False)
+        while b"missing here" not in got:
+            self.assertLess(time.monotonic(), deadline)
+            self.serves(run_dir, control)
+            got += reader.read(1 << 20) or b""
+        (text,) = self.end(popen, [reader])
+        lines = self.check_lines(got + text)[1]
+        n_missing = sum(int(n) for line in lines for n in re.findall(r"(\d+) log lines are missing here", line))
+        n_there = sum("some_name" in line for line in lines)
+        self.assertGreater(n_missing, 100)
+        self.assertGreaterEqual(n_missing + n_there, 2 * self.FILL)
+        self.assertIn("vnicd: stopping: SIGTERM", lines)
+
+    def test_both_in_one(self):
+        """2>&1: one queue, so lines stay in their order."""
+        reader, writer = self.pipe()
+        popen, run_dir, control = self.start(writer, writer)
+        self.fill(control)
+        self.serves(run_dir, control)
+        (text,) = self.end(popen, [reader])
+        stats, log = self.check_lines(text)
+        self.assertTrue(log[0].startswith("vnicd: picked"), log[0])
+        self.assertTrue(text.splitlines()[-1].startswith(b"{"), "the final statistics are the last line")
+
+    def test_slow_reader(self):
+        """A stream that somebody else has made non-blocking loses nothing while it is read."""
+        reader, writer = self.pipe(os.O_NONBLOCK)
+        os.set_blocking(reader.fileno(), True)
+        popen, run_dir, control = self.start(writer, writer, "--duration", "1")
+        got = b""
+        while popen.poll() is None or got.count(b"{\"time") < 2:
+            got += reader.read(256)
+            if b"duration is over" in got:
+                break
+        (text,) = self.end(popen, [reader])
+        stats, log = self.check_lines(got + text)
+        self.assertGreater(len(stats), 20)
+        self.assertEqual([line for line in log if "not shown" in line or "missing" in line], [])
+
+    def test_ends_all_the_same(self):
+        """The reader never comes back: that keeps vnicd for a second, not for longer."""
+        for both in (False, True):
+            with self.subTest(both=both):
+                reader, writer = self.pipe()
+                popen, run_dir, control = self.start(writer, writer if both else self.pipe()[1])
+                self.fill(control)
+                start = time.monotonic()
+                popen.terminate()
+                self.assertEqual(popen.wait(20), 0)
+                self.assertLess(time.monotonic() - start, 6)
+                self.assertEqual([name for name in listing(run_dir) if not name.startswith("dpdk")], [])
+                reader.close()
+
+    def test_failure_is_told_last(self):
+        """A failure at the start: the lines before it first, although they are written by another thread."""
+        run_dir = tmpdir()
+        with listener(os.path.join(run_dir, "b.sock")):
+            done = run(*two_ports(), run_dir=run_dir)
+        self.assertEqual(done.returncode, 1)
+        lines = done.stderr.splitlines()
+        self.assertRegex(lines[-4], r"^vnicd: pool: ")
+        self.assertRegex(lines[-3], r"^vnicd: port a: ")
+        self.assertRegex(lines[-2], r"^vnicd: .*b\.sock")
+
+    def test_closed_streams(self):
+        """Started without standard streams: no descriptor of vnicd's takes their place."""
+        run_dir = tmpdir()
+        popen = subprocess.Popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", VNICD,
+                                  *two_ports("--json", "--stats-period", "0.01")],
+                                 env=dict(os.environ, RUNTIME_DIRECTORY=run_dir))
+        self.addCleanup(popen.wait)
+        self.addCleanup(popen.kill)
+        control = os.path.join(run_dir, "vnicd.ctl")
+        deadline = time.monotonic() + 20
+        while not os.path.exists(control):
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        self.serves(run_dir, control)
+        for fd in (0, 1, 2):
+            self.assertEqual(os.readlink(f"/proc/{popen.pid}/fd/{fd}"), "/dev/null")
+        popen.terminate()
+        self.assertEqual(popen.wait(20), 0)
 
 
 class Memory(unittest.TestCase):

@@ -23,6 +23,11 @@ VNICD = os.environ.get("VNICD", str(ROOT / "build/app/vnicd"))
 
 _live = []
 
+# A shell starts jobs in the background with these ignored, and so would every program that is tested.
+for _sig in (signal.SIGINT, signal.SIGQUIT):
+    if signal.getsignal(_sig) == signal.SIG_IGN:
+        signal.signal(_sig, signal.SIG_DFL)
+
 
 def tmpdir(prefix="vnicd-test-"):
     """A directory that is gone at exit (unless VNICD_KEEP is set); short, for unix socket paths."""
