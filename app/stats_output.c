@@ -50,6 +50,22 @@ counters_json(const struct port_stats *stats)
 	return counters;
 }
 
+/* NULL: the port has no device that counts. */
+static json_t *
+device_json(const struct port *port)
+{
+	struct port_device_stats stats;
+	json_t *device;
+
+	if (!port_device_stats_read(port, &stats))
+		return NULL;
+	device = json_object();
+	for (unsigned int i = 0; i < PORT_DEVICE_N; i++)
+		json_object_set_new(device, port_device_stat_name[i],
+				    json_integer((json_int_t)stats.counts[i]));
+	return device;
+}
+
 /*
  * The port's counters are the sums of the very ones that stand beside them, so that both agree while workers
  * count on.
@@ -57,7 +73,7 @@ counters_json(const struct port_stats *stats)
 static json_t *
 port_json(const struct port *port)
 {
-	json_t *counters, *queues = json_array();
+	json_t *counters, *queues = json_array(), *device = device_json(port);
 	struct port_stats sum, stats;
 
 	memset(&sum, 0, sizeof(sum));
@@ -71,6 +87,9 @@ port_json(const struct port *port)
 	if (counters && port->n_queues > 1)
 		json_object_set(counters, "queues", queues);
 	json_decref(queues);
+	if (counters && device)
+		json_object_set(counters, "device", device);
+	json_decref(device);
 	return counters;
 }
 
@@ -154,26 +173,47 @@ drops_text(const struct port_stats *stats, uint64_t *ret_sum, char *buf, size_t 
 	}
 }
 
+/* "  (device: imissed 12)"; empty when it has lost nothing. */
+static const char *
+device_text(const struct port *port, char *buf, size_t size)
+{
+	struct port_device_stats stats;
+	size_t len = 0;
+
+	buf[0] = '\0';
+	if (!port_device_stats_read(port, &stats))
+		return buf;
+	for (unsigned int i = 0; i < PORT_DEVICE_N; i++)
+		if (stats.counts[i] && len < size)
+			len += (size_t)snprintf(buf + len, size - len, "%s%s %" PRIu64,
+						len ? ", " : "  (device: ", port_device_stat_name[i],
+						stats.counts[i]);
+	if (len && len < size)
+		snprintf(buf + len, size - len, ")");
+	return buf;
+}
+
 static void
 print_table_row(FILE *text, const struct port *port, double seconds)
 {
 	struct stats_last *last = &out.last[port->id];
 	static const struct port_stats zero;
 	const struct port_stats *before = last->port == port ? &last->stats : &zero;
-	char rx_pps[16], tx_pps[16], rx_bps[16], tx_bps[16], drops[512];
+	char rx_pps[16], tx_pps[16], rx_bps[16], tx_bps[16], drops[512], device[160];
 	struct port_stats now;
 	uint64_t n_drops;
 
 	port_stats_read(port, &now);
 	drops_text(&now, &n_drops, drops, sizeof(drops));
-	fprintf(text, "%-15s %14" PRIu64 " %7s %7s %14" PRIu64 " %7s %7s %12" PRIu64 "%s%s%s\n", port->name,
+	fprintf(text, "%-15s %14" PRIu64 " %7s %7s %14" PRIu64 " %7s %7s %12" PRIu64 "%s%s%s%s\n", port->name,
 		now.rx_packets,
 		short_number((double)(now.rx_packets - before->rx_packets) / seconds, rx_pps, sizeof(rx_pps)),
 		short_number((double)(now.rx_bytes - before->rx_bytes) * 8 / seconds, rx_bps, sizeof(rx_bps)),
 		now.tx_packets,
 		short_number((double)(now.tx_packets - before->tx_packets) / seconds, tx_pps, sizeof(tx_pps)),
 		short_number((double)(now.tx_bytes - before->tx_bytes) * 8 / seconds, tx_bps, sizeof(tx_bps)),
-		n_drops, n_drops ? "  (" : "", drops, n_drops ? ")" : "");
+		n_drops, n_drops ? "  (" : "", drops, n_drops ? ")" : "",
+		device_text(port, device, sizeof(device)));
 	last->port = port;
 	last->stats = now;
 }

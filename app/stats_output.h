@@ -16,7 +16,7 @@ struct port;
 /*
  * {"time": seconds since the epoch, "ports": {NAME: counters}}; of all ports, or of one when `only` is not
  * NULL. A port with several queue pairs has "queues" among its counters: [counters of pair 0, 1, ...], whose
- * sums its own are. NULL: no memory.
+ * sums its own are. A port with a device has what that itself counts as lost in "device". NULL: no memory.
  */
 json_t *stats_json(const struct port *only);
 

@@ -24,6 +24,7 @@
 #include "nearest.h"
 #include "nic_hash.h"
 #include "nic_lend.h"
+#include "nic_limit.h"
 #include "nic_link.h"
 #include "pools.h"
 #include "port.h"
@@ -51,12 +52,14 @@ static const struct port_key nic_keys[] = {
 struct nic {
 	/* read by workers */
 	uint16_t eth_id;
-	uint16_t segs_max;  /* segments that a frame may have on its way out */
-	uint32_t frame_max; /* bytes, when an MTU was given */
+	uint16_t segs_max; /* segments that a frame may have on its way out */
+	/* A frame in is neither a runt nor cut when its bytes beyond RTE_ETHER_HDR_LEN are no more. */
+	uint32_t rx_span;
 	struct rte_mempool *pool;
 	struct rte_mempool
 		*big_pool; /* where frames become one piece that pool can't hold; NULL: never needed */
 	struct nic_lend lend;
+	struct nic_limit limit;
 
 	/* control only */
 	struct rte_mempool *pool_refused; /* after a failure: the driver may still hold buffers of it */
@@ -85,14 +88,18 @@ static struct nic_device *nic_devices_closed;
 /* --- worker -----------------------------------------------------------------------------------------------
  */
 
-static uint16_t
-nic_rx_runts(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+/* Out of line, for few bursts need it. */
+static __rte_noinline uint16_t
+nic_rx_odd(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
+	const struct nic *nic = queue->dev;
 	uint16_t n_kept = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
 		if (rte_pktmbuf_data_len(pkts[i]) < RTE_ETHER_HDR_LEN)
 			port_drop(queue, DROP_RUNT, &pkts[i], 1);
+		else if (nic_limit_is_cut(&nic->limit, pkts[i]))
+			port_drop(queue, DROP_TRUNCATED, &pkts[i], 1);
 		else
 			pkts[n_kept++] = pkts[i];
 	}
@@ -103,17 +110,25 @@ static uint16_t
 nic_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct nic *nic = queue->dev;
-	bool any_runt = false;
+	const uint32_t span = nic->rx_span;
+	bool any_odd = false;
 	uint64_t bytes = 0;
 
 	n = rte_eth_rx_burst(nic->eth_id, queue->idx, pkts, n);
 	for (uint16_t i = 0; i < n; i++) {
 		bytes += rte_pktmbuf_pkt_len(pkts[i]);
-		any_runt |= rte_pktmbuf_data_len(pkts[i]) < RTE_ETHER_HDR_LEN;
+		any_odd |= (uint32_t)rte_pktmbuf_data_len(pkts[i]) - RTE_ETHER_HDR_LEN > span;
 	}
 	queue->stats.rx_packets += n;
 	queue->stats.rx_bytes += bytes;
-	return unlikely(any_runt) ? nic_rx_runts(queue, pkts, n) : n;
+	return unlikely(any_odd) ? nic_rx_odd(queue, pkts, n) : n;
+}
+
+/* 0: the link is down. */
+static inline uint32_t
+nic_frame_max(const struct nic *nic)
+{
+	return atomic_load_explicit(&nic->limit.frame_max, memory_order_relaxed);
 }
 
 /* The frame in one piece, in a buffer of ours; NULL, and why in *ret_drop, when that can't be. */
@@ -150,13 +165,19 @@ static uint16_t
 nic_tx_fit(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t *ret_bytes)
 {
 	const struct nic *nic = queue->dev;
+	const uint32_t frame_max = nic_frame_max(nic);
 	uint16_t n_kept = 0;
 	uint64_t bytes = 0;
 
+	if (frame_max == 0) {
+		*ret_bytes = 0;
+		port_drop(queue, DROP_LINK_DOWN, pkts, n);
+		return 0;
+	}
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = pkts[i];
 
-		if (rte_pktmbuf_pkt_len(m) > nic->frame_max) {
+		if (rte_pktmbuf_pkt_len(m) > frame_max && !nic_limit_takes(&nic->limit, m)) {
 			port_drop(queue, DROP_TOO_LONG, &m, 1);
 			continue;
 		}
@@ -182,12 +203,13 @@ static inline uint16_t
 nic_tx_check(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t *ret_bytes)
 {
 	const struct nic *nic = queue->dev;
+	const uint32_t frame_max = nic_frame_max(nic);
 	bool any_odd = false;
 	uint64_t bytes = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
 		bytes += rte_pktmbuf_pkt_len(pkts[i]);
-		any_odd |= pkts[i]->nb_segs > nic->segs_max || rte_pktmbuf_pkt_len(pkts[i]) > nic->frame_max;
+		any_odd |= pkts[i]->nb_segs > nic->segs_max || rte_pktmbuf_pkt_len(pkts[i]) > frame_max;
 	}
 	if (unlikely(any_odd))
 		return nic_tx_fit(queue, pkts, n, ret_bytes);
@@ -411,6 +433,7 @@ nic_find(struct nic *nic, const struct port_config *config, struct diag *diag)
 	if (ret < 0)
 		return diag_set(diag, ret, NULL, "port %s: device %s says nothing of itself: %s",
 				config->name, nic->dev_name, strerror(-ret));
+	nic->info.if_index = nic_limit_if_index(&nic->info);
 	return 0;
 }
 
@@ -470,7 +493,6 @@ nic_configure(struct nic *nic, const struct port_config *config, struct diag *di
 	if (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
 		nic->segs_max =
 			info->tx_desc_lim.nb_mtu_seg_max ? info->tx_desc_lim.nb_mtu_seg_max : UINT16_MAX;
-	nic->frame_max = UINT32_MAX;
 	if (!config->mtu)
 		return 0;
 	ret = rte_eth_dev_set_mtu(nic->eth_id, config->mtu);
@@ -478,7 +500,6 @@ nic_configure(struct nic *nic, const struct port_config *config, struct diag *di
 		return diag_set(diag, ret, "leave mtu= out to keep the device's own",
 				"port %s: device %s refuses an MTU of %u: %s", config->name, nic->dev_name,
 				config->mtu, strerror(-ret));
-	nic->frame_max = (uint32_t)config->mtu + RTE_ETHER_HDR_LEN + NIC_VLAN_ROOM;
 	return 0;
 }
 
@@ -592,6 +613,8 @@ nic_start(struct nic *nic, const struct port_config *config, struct diag *diag)
 {
 	int ret;
 
+	/* Counters are the port's, not those of whoever had the device before. Some drivers can't. */
+	rte_eth_stats_reset(nic->eth_id);
 	ret = rte_eth_dev_start(nic->eth_id);
 	if (ret < 0)
 		return diag_set(diag, ret, NULL, "port %s: device %s can't be started: %s", config->name,
@@ -647,10 +670,21 @@ nic_describe(const struct nic *nic, struct port *port)
 		 link_text);
 }
 
+/* What can be sent and received whole; the device has been started. */
+static int
+nic_watch(struct nic *nic, const struct port *port, const struct port_config *config, struct diag *diag)
+{
+	int ret = nic_limit_open(&nic->limit, port, nic->eth_id, &nic->info, config->mtu);
+
+	nic->rx_span = nic->limit.whole_max - RTE_ETHER_HDR_LEN;
+	return ret < 0 ? diag_set(diag, ret, NULL, "port %s: no memory", config->name) : 0;
+}
+
 /* Undo everything; fine at any stage of opening. */
 static void
 nic_free(struct nic *nic)
 {
+	nic_limit_close(&nic->limit);
 	if (nic->configured) {
 		if (!nic->plugged)
 			nic_device_remember(nic);
@@ -687,6 +721,8 @@ nic_open(struct port *port, const struct port_config *config, struct diag *diag)
 	if (ret == 0)
 		ret = nic_start(nic, config, diag);
 	if (ret == 0)
+		ret = nic_watch(nic, port, config, diag);
+	if (ret == 0)
 		ret = nic_make_queues(nic, port, config, diag);
 	if (ret < 0) {
 		nic_free(nic);
@@ -713,6 +749,21 @@ nic_link(const struct port *port, struct port_link *ret_link)
 	const struct nic *nic = port->dev;
 
 	nic_link_read(nic->eth_id, nic->info.if_index, ret_link);
+}
+
+static bool
+nic_device_stats(const struct port *port, struct port_device_stats *ret_stats)
+{
+	const struct nic *nic = port->dev;
+	struct rte_eth_stats stats;
+
+	if (rte_eth_stats_get(nic->eth_id, &stats) < 0)
+		return false;
+	ret_stats->counts[PORT_DEVICE_IMISSED] = stats.imissed;
+	ret_stats->counts[PORT_DEVICE_IERRORS] = stats.ierrors;
+	ret_stats->counts[PORT_DEVICE_OERRORS] = stats.oerrors;
+	ret_stats->counts[PORT_DEVICE_RX_NOMBUF] = stats.rx_nombuf;
+	return true;
 }
 
 static int
@@ -753,6 +804,7 @@ static struct port_kind nic_kind = {
 	.open = nic_open,
 	.close = nic_close,
 	.link = nic_link,
+	.device_stats = nic_device_stats,
 	.set_hash = nic_set_hash,
 	.is_uplink = true,
 };

@@ -2,33 +2,11 @@
 #include "nic_link.h"
 
 #include <limits.h>
-#include <net/if.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 
 #include <rte_ethdev.h>
 
+#include "nic_kernel.h"
 #include "port.h"
-
-/* Set up, and with a carrier. An interface that is gone has none; one that can't be asked is believed to. */
-static bool
-nic_link_kernel_is_up(unsigned int if_index)
-{
-	struct ifreq request = {0};
-	bool is_up = true;
-	int fd;
-
-	if (!if_indextoname(if_index, request.ifr_name))
-		return false;
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	if (fd < 0)
-		return true;
-	if (ioctl(fd, SIOCGIFFLAGS, &request) == 0)
-		is_up = request.ifr_flags & IFF_UP && request.ifr_flags & IFF_RUNNING;
-	close(fd);
-	return is_up;
-}
 
 void
 nic_link_read(uint16_t eth_id, unsigned int if_index, struct port_link *ret_link)
@@ -41,7 +19,7 @@ nic_link_read(uint16_t eth_id, unsigned int if_index, struct port_link *ret_link
 	ret_link->up = !is_known || link.link_status == RTE_ETH_LINK_UP;
 	/* Some drivers (af_packet) say that a link is up as long as they are started. */
 	if (ret_link->up && if_index)
-		ret_link->up = nic_link_kernel_is_up(if_index);
+		ret_link->up = nic_kernel_link_is_up(if_index);
 	if (!ret_link->up || !is_known || link.link_speed == RTE_ETH_SPEED_NUM_NONE ||
 	    link.link_speed > INT_MAX)
 		return;

@@ -44,6 +44,20 @@ enum port_drop {
 extern const char *const port_drop_name[DROP_N];
 extern const char *const port_drop_help[DROP_N];
 
+/* What the device behind a port counts itself, since the port was opened. */
+enum port_device_stat {
+#define DEVICE_STAT(symbol, name, help) PORT_DEVICE_##symbol,
+#include "device_stats.def"
+#undef DEVICE_STAT
+	PORT_DEVICE_N,
+};
+
+extern const char *const port_device_stat_name[PORT_DEVICE_N];
+
+struct port_device_stats {
+	uint64_t counts[PORT_DEVICE_N];
+};
+
 /*
  * rx: from the port into vnicd; tx: towards the port. A frame that was taken from the port and then dropped
  * for whatever reason counts in rx and in one drop reason; a frame handed to tx counts either in tx or in one
@@ -204,6 +218,8 @@ struct port_kind {
 
 	/* The link as it is now. */
 	void (*link)(const struct port *port, struct port_link *ret_link);
+	/* What the device counts. False: it does not. */
+	bool (*device_stats)(const struct port *port, struct port_device_stats *ret_stats);
 	/* Someone wants it down, or up as far as nothing else keeps it down. 0 or -errno with diag filled. */
 	int (*set_link)(struct port *port, enum port_link_wish wish, struct diag *diag);
 	/* Make the port's address known to the network behind the other ports. 0 or -errno with diag filled.
@@ -273,7 +289,9 @@ unsigned int port_count(void);
 
 /* Sum over the queues, from any thread; a snapshot in which single counters are exact. */
 void port_stats_read(const struct port *port, struct port_stats *ret_stats);
-/* The same of one queue pair. */
+/* What the device behind it counts; control thread. False: there is no such. */
+bool port_device_stats_read(const struct port *port, struct port_device_stats *ret_stats);
+/* As port_stats_read(), of one queue pair. */
 void port_queue_stats_read(const struct port_queue *queue, struct port_stats *ret_stats);
 void port_stats_add(struct port_stats *sum, const struct port_stats *stats);
 

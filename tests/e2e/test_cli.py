@@ -496,7 +496,7 @@ class Json(unittest.TestCase):
         self.assertEqual(set(stats), {"time", "ports"})
         self.assertAlmostEqual(stats["time"], time.time(), delta=60)
         for port in stats["ports"].values():
-            self.check_counters(port, {"copies", "queues"})
+            self.check_counters(port, {"copies", "queues", "device"})
             queues = port.get("queues", [])
             self.assertNotEqual(len(queues), 1, "a single pair's counters are the port's")
             for pair in queues:

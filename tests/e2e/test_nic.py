@@ -21,6 +21,7 @@ from vnictest import VNICD, Vnicd, cpus  # noqa: E402
 
 NULLGUEST = os.environ.get("NULLGUEST", str(pathlib.Path(VNICD).parents[1] / "tests/perf/nullguest"))
 LIB = pathlib.Path(__file__).resolve().parents[1] / "lib"
+VNICCTL = LIB.parents[1] / "usertools/vnicctl"
 NEEDS_ROOT = unittest.skipUnless(os.geteuid() == 0, "network namespaces need root")
 SIZES = list(range(64, 1519, 6)) + [1514, 1515, 1516, 1517, 1518]
 JUMBO = [1519, 2047, 2048, 2049, 4095, 4096, 4097, 8191, 8192, 8193, 8999, 9000]
@@ -261,6 +262,26 @@ class Null(Nic):
             self.assertEqual(ports[a]["rx_packets"], ports[b]["tx_packets"])
             self.assertEqual(ports[a]["rx_bytes"], ports[b]["tx_bytes"])
             self.assertEqual(self.drops(ports[a]), {})
+
+    def test_frames_elsewhere(self):
+        """The ring driver never gives back what was in it: the packet buffers of a port that is gone wait, and are shown;
+        the port can come back; and vnicd ends as ever."""
+        # In this order frames are in the ring at the end of each turn.
+        backend = self.vnicd({"up1": "nic,dev=net_ring0", "up0": "nic,dev=net_null0"}, "io",
+                             eal=eal("net_null0", "net_ring0"))
+        backend.wait_stats(lambda p: p["up1"]["tx_packets"] > 10000)
+        backend.rpc("port.remove", {"name": "up1"})
+        backend.rpc("port.remove", {"name": "up0"})
+        for _ in range(2):
+            (waiting,) = backend.rpc("system.info")["pool"]["waiting"]
+            self.assertEqual(waiting["port"], "up0")
+            self.assertIn(waiting["out"], range(1, waiting["size"]))
+            shown = run(sys.executable, VNICCTL, "--socket", backend.control, "info")
+            self.assertIn(f"{waiting['out']} of {waiting['size']} of port up0, which is gone, are not back yet", shown)
+            backend.rpc("port.add", {"config": "up0=nic,dev=net_null0"})
+            backend.wait_stats(lambda p: p["up0"]["rx_packets"] > 1000)
+            backend.rpc("port.remove", {"name": "up0"})
+        self.stop(backend)
 
     def test_many_queues_to_a_guest(self):
         """33 queues of a device, each of which has its turn, into the one of a guest."""

@@ -118,6 +118,15 @@ test_null(void **state)
 	}
 }
 
+static void
+turns(unsigned int ms)
+{
+	uint64_t end = loop_now_ms() + ms;
+
+	while (loop_now_ms() < end)
+		loop_run_once(port_env.loop, 10);
+}
+
 static struct rte_mbuf *
 frame(uint16_t len, uint16_t piece)
 {
@@ -177,6 +186,38 @@ test_ring(void **state)
 	assert_int_equal(stats.tx_bytes, 5410 + 64 * (stats.tx_packets - n));
 	while ((n = port->queues[0].rx(&port->queues[0], got, PORT_BURST)))
 		rte_pktmbuf_free_bulk(got, n);
+	port_close(port);
+	assert_int_equal(rte_mempool_in_use_count(pool), 0);
+}
+
+/* Without a link nothing is sent, and nothing is counted as if it were. */
+static void
+test_link_down(void **state)
+{
+	struct rte_mbuf *pkts[PORT_BURST];
+	struct port_stats stats;
+	struct port *port;
+	struct diag diag;
+	uint16_t eth_id, n;
+
+	assert_int_equal(open_line("up0=nic,vdev=net_ring2", &port, &diag), 0);
+	assert_int_equal(rte_eth_dev_get_port_by_name("net_ring2", &eth_id), 0);
+	assert_int_equal(rte_eth_dev_set_link_down(eth_id), 0);
+	turns(150);
+	for (int i = 0; i < PORT_BURST; i++)
+		pkts[i] = frame(64, 64);
+	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, PORT_BURST), 0);
+	port_stats_read(port, &stats);
+	assert_int_equal(stats.tx_packets, 0);
+	assert_int_equal(stats.tx_bytes, 0);
+	assert_int_equal(stats.drops[DROP_LINK_DOWN], PORT_BURST);
+	assert_int_equal(rte_eth_dev_set_link_up(eth_id), 0);
+	turns(150);
+	pkts[0] = frame(64, 64);
+	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, 1), 1);
+	n = port->queues[0].rx(&port->queues[0], pkts, PORT_BURST);
+	assert_int_equal(n, 1);
+	rte_pktmbuf_free_bulk(pkts, n);
 	port_close(port);
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
 }
@@ -460,15 +501,6 @@ send_lent(struct port *port, uint16_t n)
 }
 
 static void
-turns(unsigned int ms)
-{
-	uint64_t end = loop_now_ms() + ms;
-
-	while (loop_now_ms() < end)
-		loop_run_once(port_env.loop, 10);
-}
-
-static void
 test_lent(void **state)
 {
 	struct port *port = lend_open("up0=nic,vdev=net_null7,queues=1");
@@ -631,21 +663,14 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_check),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_null),
-		cmocka_unit_test(test_ring),
-		cmocka_unit_test(test_linearise),
-		cmocka_unit_test(test_plug),
-		cmocka_unit_test(test_frames_outlive),
-		cmocka_unit_test(test_clones_outlive),
-		cmocka_unit_test(test_frames_never_back),
-		cmocka_unit_test(test_counted_twice),
-		cmocka_unit_test(test_lent),
-		cmocka_unit_test(test_lent_untouched),
-		cmocka_unit_test(test_lent_not_sent),
-		cmocka_unit_test(test_lent_no_mbuf),
-		cmocka_unit_test(test_lent_kept),
+		cmocka_unit_test(test_check),          cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_null),           cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_link_down),      cmocka_unit_test(test_linearise),
+		cmocka_unit_test(test_plug),           cmocka_unit_test(test_frames_outlive),
+		cmocka_unit_test(test_clones_outlive), cmocka_unit_test(test_frames_never_back),
+		cmocka_unit_test(test_counted_twice),  cmocka_unit_test(test_lent),
+		cmocka_unit_test(test_lent_untouched), cmocka_unit_test(test_lent_not_sent),
+		cmocka_unit_test(test_lent_no_mbuf),   cmocka_unit_test(test_lent_kept),
 		cmocka_unit_test(test_lent_unknown),
 	};
 

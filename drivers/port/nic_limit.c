@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "nic_limit.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <rte_devargs.h>
+#include <rte_dev.h>
+#include <rte_ether.h>
+#include <rte_kvargs.h>
+
+#include "loop.h"
+#include "nic_link.h"
+#include "port.h"
+
+enum {
+	NIC_LIMIT_PERIOD_MS = 100,
+	VLAN_LEN = sizeof(struct rte_vlan_hdr),
+	TWO_TAGS = 2 * VLAN_LEN,
+};
+
+/* What drivers do in DPDK 22.11, by their sources, and what the kernel does with what they give it. */
+struct nic_limit_driver {
+	const char *name;   /* as in rte_eth_dev_info */
+	bool packet_socket; /* frames go through one: no longer than the MTU, or that and one 802.1Q tag */
+	bool own_mtu;       /* the driver refuses what is longer than the ethdev's MTU, a CRC and one tag */
+	bool ring;          /* its places have the size that framesz= says */
+};
+
+static const struct nic_limit_driver nic_limit_drivers[] = {
+	/* Sends all of a burst, it says; the kernel drops (PACKET_LOSS) what is too long. */
+	{.name = "net_af_packet", .packet_socket = true, .ring = true},
+	/* With iface= or tx_iface=: capture files have no interface. Ends a burst at a frame that is refused.
+	 */
+	{.name = "net_pcap", .packet_socket = true},
+	/* Ends a burst at a frame that is too long. The kernel takes any length. */
+	{.name = "net_tap", .own_mtu = true},
+};
+
+/* Of af_packet's rings, TPACKET_V2: where a frame begins in its place, as sent and at the latest as received.
+ */
+enum {
+	RING_PLACE = 2048, /* without framesz= */
+	RING_TX_HEAD = 32,
+	RING_RX_HEAD = 66,
+};
+
+/* --- worker --- */
+
+bool
+nic_limit_takes(const struct nic_limit *limit, const struct rte_mbuf *pkt)
+{
+	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(pkt, const struct rte_ether_hdr *);
+
+	if (rte_pktmbuf_data_len(pkt) < sizeof(*eth) || eth->ether_type != RTE_BE16(RTE_ETHER_TYPE_VLAN))
+		return false;
+	return rte_pktmbuf_pkt_len(pkt) <= atomic_load_explicit(&limit->tagged_max, memory_order_relaxed);
+}
+
+/* A tag that the kernel had taken out is back in place: it does not count in the ring. */
+bool
+nic_limit_is_cut(const struct nic_limit *limit, const struct rte_mbuf *pkt)
+{
+	uint32_t len = rte_pktmbuf_pkt_len(pkt);
+
+	if (pkt->ol_flags & RTE_MBUF_F_RX_VLAN && len >= VLAN_LEN)
+		len -= VLAN_LEN;
+	return len > limit->whole_max;
+}
+
+/* --- control thread --- */
+
+/* Of frames without a tag, and with one. */
+static void
+nic_limit_compute(const struct nic_limit *limit, uint32_t *ret_plain, uint32_t *ret_tagged)
+{
+	const struct nic_limit_driver *driver = limit->driver;
+	uint32_t all = UINT32_MAX, plain = UINT32_MAX, tagged = UINT32_MAX;
+	uint16_t mtu;
+
+	if (limit->mtu)
+		all = (uint32_t)limit->mtu + RTE_ETHER_HDR_LEN + TWO_TAGS;
+	if (driver && driver->packet_socket && limit->kernel.mtu != UINT32_MAX) {
+		plain = limit->kernel.mtu + RTE_ETHER_HDR_LEN;
+		tagged = plain + VLAN_LEN;
+	}
+	/* The other end of a veth pair takes a tag's length more, whatever it is. */
+	if (driver && driver->packet_socket && limit->kernel.peer_mtu != UINT32_MAX)
+		all = RTE_MIN(all, limit->kernel.peer_mtu + RTE_ETHER_HDR_LEN + VLAN_LEN);
+	if (driver && driver->own_mtu && rte_eth_dev_get_mtu(limit->eth_id, &mtu) == 0)
+		all = RTE_MIN(all, (uint32_t)mtu + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN + VLAN_LEN);
+	if (limit->slot)
+		all = RTE_MIN(all, limit->slot - RING_TX_HEAD);
+	*ret_plain = RTE_MIN(plain, all);
+	*ret_tagged = RTE_MIN(tagged, all);
+}
+
+/* Frames that the MTU allows and the ring does not. */
+static void
+nic_limit_warn_of_ring(const struct nic_limit *limit)
+{
+	uint32_t need, place;
+
+	if (!limit->slot || limit->kernel.mtu == UINT32_MAX)
+		return;
+	need = limit->kernel.mtu + RTE_ETHER_HDR_LEN + RING_RX_HEAD + 1;
+	if (need <= limit->slot)
+		return;
+	place = RTE_MAX(rte_align32pow2(need), (uint32_t)getpagesize());
+	log_warn("port %s: %s has an MTU of %u, but frames to it of more than %u bytes are dropped as "
+		 "too_long, and frames from it of more than %u as truncated; for all of them: "
+		 "framesz=%u,blocksz=%u among the device's arguments",
+		 limit->port->name, limit->kernel.name, limit->kernel.mtu, limit->slot - RING_TX_HEAD,
+		 limit->whole_max, place, place);
+}
+
+/* Frames whose receiver will not like them, whatever we do. */
+static void
+nic_limit_warn_of_offloads(const struct nic_limit *limit)
+{
+	const struct nic_kernel *kernel = &limit->kernel;
+	const char *peer = kernel->peer_name[0] ? kernel->peer_name : "PEER";
+
+	if (!limit->driver || !limit->driver->packet_socket || kernel->if_index == 0)
+		return;
+	/* Elsewhere it can't be asked what it leaves. */
+	if (kernel->peer_place == NIC_KERNEL_PEER_ELSEWHERE)
+		log_warn("port %s: TCP and UDP from the other end of veth %s come with unfinished checksums, "
+			 "which receivers drop; in the other network namespace: ethtool -K %s tx off",
+			 limit->port->name, kernel->name, peer);
+	else if (kernel->peer_place == NIC_KERNEL_PEER_HERE && nic_kernel_leaves_checksums(kernel->peer_name))
+		log_warn("port %s: TCP and UDP from the other end of veth %s come with unfinished checksums, "
+			 "which receivers drop: ethtool -K %s tx off",
+			 limit->port->name, kernel->name, peer);
+	if (nic_kernel_joins_segments(kernel->name))
+		log_warn(
+			"port %s: %s joins TCP segments that it receives, to frames longer than others take: "
+			"ethtool -K %s gro off",
+			limit->port->name, kernel->name, kernel->name);
+}
+
+/* Relaxed: for a frame or so workers may judge by an older one. Their cache line is left alone otherwise. */
+static void
+nic_limit_publish(_Atomic uint32_t *max, uint32_t value)
+{
+	if (atomic_load_explicit(max, memory_order_relaxed) != value)
+		atomic_store_explicit(max, value, memory_order_relaxed);
+}
+
+/* For workers, and for people where it has changed. */
+static void
+nic_limit_update(struct nic_limit *limit)
+{
+	uint32_t plain, tagged, mtu = limit->kernel.mtu;
+	struct port_link link;
+
+	nic_kernel_look(&limit->kernel);
+	nic_link_read(limit->eth_id, limit->kernel.if_index, &link);
+	nic_limit_compute(limit, &plain, &tagged);
+	nic_limit_publish(&limit->tagged_max, link.up ? tagged : 0);
+	nic_limit_publish(&limit->frame_max, link.up ? plain : 0);
+	if (link.up != limit->is_up)
+		log_limited(&limit->log, LOG_LEVEL_INFO, "port %s: link %s", limit->port->name,
+			    link.up ? "up" : "down");
+	if (plain != limit->longest)
+		log_limited(&limit->log, LOG_LEVEL_INFO,
+			    "port %s: takes frames of %u bytes at most, %u before", limit->port->name, plain,
+			    limit->longest);
+	limit->is_up = link.up;
+	limit->longest = plain;
+	if (mtu != limit->kernel.mtu)
+		nic_limit_warn_of_ring(limit);
+}
+
+static void
+nic_limit_look(void *arg)
+{
+	nic_limit_update(arg);
+}
+
+static const struct nic_limit_driver *
+nic_limit_find(const struct rte_eth_dev_info *info)
+{
+	for (size_t i = 0; i < RTE_DIM(nic_limit_drivers); i++)
+		if (info->driver_name && strcmp(info->driver_name, nic_limit_drivers[i].name) == 0)
+			return &nic_limit_drivers[i];
+	return NULL;
+}
+
+/* What drivers do not say, but their arguments do. NULL: there are none. */
+static struct rte_kvargs *
+nic_limit_arguments(const struct rte_eth_dev_info *info)
+{
+	const struct rte_devargs *devargs = info->device ? rte_dev_devargs(info->device) : NULL;
+
+	return devargs && devargs->args ? rte_kvargs_parse(devargs->args, NULL) : NULL;
+}
+
+static uint32_t
+nic_limit_ring_place(const struct rte_eth_dev_info *info)
+{
+	struct rte_kvargs *args = nic_limit_arguments(info);
+	const char *framesz = args ? rte_kvargs_get(args, "framesz") : NULL;
+	uint32_t place = framesz ? (uint32_t)strtoul(framesz, NULL, 10) : RING_PLACE;
+
+	rte_kvargs_free(args);
+	return place > RING_RX_HEAD ? place : RING_PLACE;
+}
+
+unsigned int
+nic_limit_if_index(const struct rte_eth_dev_info *info)
+{
+	const struct nic_limit_driver *driver = nic_limit_find(info);
+	struct rte_kvargs *args;
+	const char *name;
+	unsigned int if_index;
+
+	if (info->if_index || !driver || !driver->packet_socket)
+		return info->if_index;
+	args = nic_limit_arguments(info);
+	name = args ? rte_kvargs_get(args, "tx_iface") : NULL;
+	if_index = name ? if_nametoindex(name) : 0;
+	rte_kvargs_free(args);
+	return if_index;
+}
+
+int
+nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id,
+	       const struct rte_eth_dev_info *info, uint16_t mtu)
+{
+	struct port_link link;
+	uint32_t tagged;
+
+	limit->driver = nic_limit_find(info);
+	limit->port = port;
+	limit->eth_id = eth_id;
+	limit->mtu = mtu;
+	if (limit->driver && limit->driver->ring)
+		limit->slot = nic_limit_ring_place(info);
+	/* What fills its place to the last byte may have been longer. */
+	limit->whole_max = limit->slot ? limit->slot - RING_RX_HEAD - 1 : UINT32_MAX;
+	nic_kernel_open(&limit->kernel, info->if_index, nic_limit_look, limit);
+	nic_link_read(eth_id, info->if_index, &link);
+	limit->is_up = link.up;
+	nic_limit_compute(limit, &limit->longest, &tagged);
+	nic_limit_update(limit);
+	nic_limit_warn_of_ring(limit);
+	nic_limit_warn_of_offloads(limit);
+	if (!port_env.loop)
+		return 0;
+	limit->timer = loop_timer_add(port_env.loop, NIC_LIMIT_PERIOD_MS, NIC_LIMIT_PERIOD_MS, nic_limit_look,
+				      limit);
+	return limit->timer ? 0 : -ENOMEM;
+}
+
+void
+nic_limit_close(struct nic_limit *limit)
+{
+	loop_timer_remove(limit->timer);
+	limit->timer = NULL;
+	nic_kernel_close(&limit->kernel);
+}

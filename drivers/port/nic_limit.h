@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * nic_limit: which frames a device takes now, and which of those that it gives are whole.
+ *
+ * Drivers that hand frames to a kernel say that they have sent what the kernel then drops: frames that are
+ * longer than the interface's MTU, or all of them without a carrier. So the port knows, and counts them.
+ * Both change while frames flow; they are followed as the kernel reports them, and by looking ten times a
+ * second.
+ */
+#ifndef VNICD_NIC_LIMIT_H
+#define VNICD_NIC_LIMIT_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_ethdev.h>
+#include <rte_mbuf.h>
+
+#include "log.h"
+#include "nic_kernel.h"
+
+struct loop_timer;
+struct nic_limit_driver;
+struct port;
+
+struct nic_limit {
+	/* Written by the control thread, read by workers (relaxed). Bytes; all 0 while the link is down. */
+	_Atomic uint32_t frame_max;  /* of a frame that the device takes whatever it is */
+	_Atomic uint32_t tagged_max; /* of one with an 802.1Q tag, which some let be longer */
+
+	/* read by workers */
+	uint32_t whole_max; /* of a frame from the device that has surely not been cut */
+
+	/* control only */
+	const struct nic_limit_driver *driver; /* NULL: its hardware knows, and counts */
+	const struct port *port;
+	uint16_t eth_id;
+	uint16_t mtu;  /* given by configuration; 0: not */
+	uint32_t slot; /* bytes of a frame's place in its ring; 0: it has no such */
+	bool is_up;
+	uint32_t longest; /* reported last */
+	struct nic_kernel kernel;
+	struct loop_timer *timer;
+	struct log_limit log;
+};
+
+/* The interface that the device's frames go to; 0: none. Its driver may not say. */
+unsigned int nic_limit_if_index(const struct rte_eth_dev_info *info);
+
+/*
+ * The device of a port has been started; `mtu` is the one given, 0: none. Warns of what an operator should
+ * change. 0, or -ENOMEM.
+ */
+int nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id,
+		   const struct rte_eth_dev_info *info, uint16_t mtu);
+/* Accepts one that is all zero. */
+void nic_limit_close(struct nic_limit *limit);
+
+/* Worker: a frame that is longer than frame_max. The link is up. */
+bool nic_limit_takes(const struct nic_limit *limit, const struct rte_mbuf *pkt);
+/* Worker: a frame from the device lacks its end. */
+bool nic_limit_is_cut(const struct nic_limit *limit, const struct rte_mbuf *pkt);
+
+#endif
