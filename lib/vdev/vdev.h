@@ -85,6 +85,7 @@ struct vdev_queue {
 	int kick_fd, call_fd, err_fd; /* -1: none */
 	enum bell_kind call_kind, err_kind;
 	uint64_t n_kicks;          /* vdev_queue_kicks() so far */
+	struct virtq_conf *spares; /* room for the confs to come: publishing needs no memory */
 	enum virtq_fault reported; /* last fault that was logged */
 };
 
@@ -103,6 +104,7 @@ struct vdev {
 	/* Front-ends that start packed rings at position 0 without wrap counters mean a fresh ring (see
 	 * vdev.c). */
 	bool base_zero_is_fresh;
+	void *confs;              /* room for those of all queues: in use, in `trash` or spare */
 	struct virtq_conf *trash; /* replaced confs that workers may still hold */
 	struct log_limit log_limit;
 	/* Tell the front-end that the configuration space changed; NULL: it has no channel for it. */
