@@ -85,12 +85,18 @@ struct vnet_dev {
 	struct loop *loop; /* NULL: nobody watches the controlq's kicks */
 
 	struct vnet_settings *settings; /* in effect */
-	/* What filter and steer were built for: whose word counts (vnet_controlq_is_ours()). */
+	/* What filter and steer were published for: whose word counts (vnet_controlq_is_ours()). */
 	enum vnet_built { VNET_BUILT_NOTHING, VNET_BUILT_OURS, VNET_BUILT_NOT_OURS } built;
 	uint64_t queues_used[VNET_QUEUES_USED_WORDS]; /* bit by virtqueue: vnet_queue_is_used(), lately */
-	struct vnet_filter *filter;                   /* NULL: nothing is kept out */
-	struct port_steer *steer;                     /* NULL: none needed */
-	struct vnet_flows *flows;                     /* NULL: a single pair */
+	/* What workers have: */
+	struct vnet_filter *filter; /* NULL: nothing is kept out */
+	struct port_steer *steer;   /* NULL: none needed */
+	/* made of the settings, NULL for those after a reset; */
+	struct vnet_filter *own_filter;
+	struct port_steer *own_steer; /* by the driver's table, or with its hashes */
+	/* or once for all, so that a reset needs no memory: without a table and hashes, by STEER_*REPORT. */
+	struct port_steer *usual_steer[2];
+	struct vnet_flows *flows; /* NULL: a single pair */
 	/* Called after new settings took effect, the first ones in vnet_init() included; NULL: nobody asks.
 	 */
 	void (*settings_changed)(void *arg);
