@@ -10,10 +10,15 @@
 #ifndef VNICD_GMEM_SIGBUS_H
 #define VNICD_GMEM_SIGBUS_H
 
-struct gmem_map;
+#include "gmem.h"
+
 struct loop;
 
-enum { GMEM_SIGBUS_SLOTS = 16384 }; /* mappings in one program */
+/*
+ * Mappings in one program: all that all devices may have, and once more what one of them may have, for as
+ * long as its old memory table and its new one are both there. So nobody can take another one's.
+ */
+enum { GMEM_SIGBUS_SLOTS = (GMEM_DEVICES_MAX + 1) * (GMEM_REGIONS_MAX + 1) };
 
 /*
  * Install the handler; `lost` is called on the control thread's loop after at least one mapping was lost

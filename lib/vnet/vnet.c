@@ -286,6 +286,7 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	}
 	if (vdev_init(&dev->vdev, config->name, &vnet_ops, dev, 2u * config->n_pairs + 1) < 0)
 		goto err;
+	dev->vdev.mem_max = config->mem_max ? config->mem_max : GMEM_BYTES_MAX;
 	return 0;
 
 err:

@@ -116,6 +116,7 @@ struct vnet_config {
 	struct rte_mempool *pool;
 	struct port *port; /* n_active and steer of it are written by the device */
 	struct loop *loop; /* NULL: nobody watches the controlq's kicks */
+	uint64_t mem_max;  /* bytes of the guest's memory that may be mapped; 0: GMEM_BYTES_MAX */
 	bool standby;
 	bool speed_duplex; /* offer speed and duplex */
 	int32_t speed;

@@ -204,6 +204,106 @@ test_regions_come_and_go(void **state)
 	close(fd);
 }
 
+/* What a device may map is counted once: what is kept, and what comes. */
+static void
+test_budget(void **state)
+{
+	int fd = memfd_make(16 * MIB), other = memfd_make(16 * MIB);
+	struct gmem_region_spec specs[] = {
+		{0, MIB, 0x10000000, 0, fd},
+		{MIB, 2 * MIB, 0x20000000, 2 * MIB, fd},
+		{8 * MIB, 5000, 0x30000000, 6 * MIB + 4000, fd}, /* three pages */
+	};
+	const uint64_t all = 3 * MIB + 3 * 4096;
+	struct gmem *mem, *more;
+	struct gmem_map *map;
+	struct diag diag;
+
+	for (unsigned int n = 1; n <= 3; n++) {
+		struct gmem_budget budget = {.bytes = 4 * MIB};
+
+		assert_int_equal(gmem_build(NULL, specs, n, &mem, &diag), 0);
+		/* To the byte. */
+		budget.bytes_max = budget.bytes + gmem_bytes(mem) - 1;
+		assert_int_equal(gmem_build_within(budget, NULL, specs, n, &more, &diag), -ENOSPC);
+		assert_non_null(strstr(diag.cause, "memory="));
+		budget.bytes_max++;
+		assert_int_equal(gmem_build_within(budget, NULL, specs, n, &more, &diag), 0);
+		gmem_free(more);
+		gmem_free(mem);
+	}
+	/* A table that grows: its regions count, but not twice those that it has already. */
+	assert_int_equal(gmem_build(NULL, specs, 3, &mem, &diag), 0);
+	assert_int_equal(gmem_bytes(mem), all);
+	assert_int_equal(
+		gmem_build_within((struct gmem_budget){.bytes_max = all}, mem, specs, 3, &more, &diag), 0);
+	assert_int_equal(gmem_bytes(more), all);
+	gmem_free(more);
+	specs[0] = (struct gmem_region_spec){16 * MIB, MIB, 0x40000000, 0, other};
+	assert_int_equal(gmem_build_within((struct gmem_budget){.bytes_max = all + MIB - 1}, mem, specs, 1,
+					   &more, &diag),
+			 -ENOSPC);
+	assert_int_equal(
+		gmem_build_within((struct gmem_budget){.bytes_max = all + MIB}, mem, specs, 1, &more, &diag),
+		0);
+	gmem_free(more);
+	gmem_free(mem);
+	/* More than is left, by a number that does not wrap round; and a single map beyond all. */
+	assert_int_equal(gmem_map_open_within(&(struct gmem_budget){.bytes_max = 4096, .bytes = 8192}, fd, 0,
+					      1, &map, &diag),
+			 -ENOSPC);
+	assert_int_equal(gmem_bytes(NULL), 0);
+	close(fd);
+	close(other);
+}
+
+/* The limit is one of regions, not of how often they were added. */
+static void
+test_regions_have_a_limit(void **state)
+{
+	struct gmem_region_spec specs[GMEM_REGIONS_MAX + 1];
+	int fd = memfd_make(2 * MIB);
+	struct gmem *mem, *more;
+	struct diag diag;
+
+	for (unsigned int i = 0; i <= GMEM_REGIONS_MAX; i++)
+		specs[i] = (struct gmem_region_spec){i * 0x10000ull, 4096, i * 0x20000ull, i * 8192ull, fd};
+	assert_int_equal(gmem_build(NULL, specs, GMEM_REGIONS_MAX + 1, &mem, &diag), -ENOSPC);
+	assert_int_equal(gmem_build(NULL, specs, GMEM_REGIONS_MAX, &mem, &diag), 0);
+	assert_int_equal(gmem_build(mem, &specs[3], 1, &more, &diag), 0);
+	assert_int_equal(more->n_regions, GMEM_REGIONS_MAX);
+	gmem_free(more);
+	assert_int_equal(gmem_build(mem, &specs[GMEM_REGIONS_MAX], 1, &more, &diag), -ENOSPC);
+	gmem_free(mem);
+	close(fd);
+}
+
+/* All devices with all that each may have, while one of them replaces it. */
+static void
+test_every_device_has_its_regions(void **state)
+{
+	static struct {
+		struct gmem *mem;
+		struct gmem_map *log;
+	} devices[GMEM_DEVICES_MAX + 1];
+	struct gmem_region_spec specs[GMEM_REGIONS_MAX];
+	int fd = memfd_make(2 * MIB);
+	struct diag diag;
+
+	/* Apart, so that no two become one mapping of the kernel's. */
+	for (unsigned int i = 0; i < GMEM_REGIONS_MAX; i++)
+		specs[i] = (struct gmem_region_spec){i * 0x10000ull, 4096, i * 0x20000ull, i * 8192ull, fd};
+	for (unsigned int d = 0; d <= GMEM_DEVICES_MAX; d++)
+		if (gmem_build(NULL, specs, GMEM_REGIONS_MAX, &devices[d].mem, &diag) < 0 ||
+		    gmem_map_open(fd, 0, 4096, &devices[d].log, &diag) < 0)
+			fail_msg("device %u: %s", d, diag.cause);
+	for (unsigned int d = 0; d <= GMEM_DEVICES_MAX; d++) {
+		gmem_free(devices[d].mem);
+		gmem_map_unref(devices[d].log);
+	}
+	close(fd);
+}
+
 static void
 test_log_marks_exactly_the_pages(void **state)
 {
@@ -272,6 +372,9 @@ main(void)
 		cmocka_unit_test(test_table_refuses),
 		cmocka_unit_test(test_translation_is_exact),
 		cmocka_unit_test(test_regions_come_and_go),
+		cmocka_unit_test(test_budget),
+		cmocka_unit_test(test_regions_have_a_limit),
+		cmocka_unit_test(test_every_device_has_its_regions),
 		cmocka_unit_test(test_log_marks_exactly_the_pages),
 		cmocka_unit_test(test_truncated_file_is_survived),
 	};
