@@ -9,12 +9,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "gmem.h"
@@ -363,6 +366,117 @@ test_truncated_file_is_survived(void **state)
 	close(fd);
 }
 
+/* --- what is not guest memory --- */
+
+static void *hole; /* a page whose file has gone, and that we do not guard */
+
+enum { CHILD_INFO = 42, CHILD_PLAIN = 43, CHILD_SURVIVED = 44, CHILD_LATER = 45 };
+
+static void
+child_info(int sig, siginfo_t *info, void *context)
+{
+	_exit(sig == SIGBUS && info->si_addr == hole && context ? CHILD_INFO : 1);
+}
+
+static void
+child_plain(int sig)
+{
+	_exit(sig == SIGBUS ? CHILD_PLAIN : 1);
+}
+
+static struct sigaction child_below;
+
+/* Came after us, and passes on what is not his. */
+static void
+child_later(int sig, siginfo_t *info, void *context)
+{
+	if (info->si_code <= 0)
+		_exit(CHILD_LATER);
+	child_below.sa_sigaction(sig, info, context);
+}
+
+enum child_deed { DEED_FAULT, DEED_KILL };
+enum child_time { TIME_INSTALLED, TIME_UNINSTALLED, TIME_LATER, TIME_LATER_UNINSTALLED };
+
+/* The status of a child that had `old` before ours was installed, and then meets a SIGBUS that is not ours.
+ */
+static int
+child_status(const struct sigaction *old, enum child_time time, enum child_deed deed)
+{
+	struct sigaction later = {.sa_sigaction = child_later, .sa_flags = SA_SIGINFO}, now;
+	struct loop *loop;
+	int status, fd;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid) {
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		return status;
+	}
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0});
+	fd = memfd_create("hole", MFD_CLOEXEC);
+	loop = loop_open();
+	if (ftruncate(fd, 4096) < 0 || !loop)
+		_exit(1);
+	hole = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	sigaction(SIGBUS, old, NULL);
+	if (gmem_sigbus_install(loop) < 0)
+		_exit(1);
+	if (time >= TIME_LATER)
+		sigaction(SIGBUS, &later, &child_below);
+	if (time == TIME_UNINSTALLED || time == TIME_LATER_UNINSTALLED)
+		gmem_sigbus_uninstall();
+	sigaction(SIGBUS, NULL, &now);
+	/* Put back, but not over somebody else. */
+	if (time == TIME_UNINSTALLED && now.sa_sigaction != old->sa_sigaction)
+		_exit(1);
+	if (time == TIME_LATER_UNINSTALLED && now.sa_sigaction != child_later)
+		_exit(1);
+	if (deed == DEED_KILL) {
+		raise(SIGBUS);
+		_exit(CHILD_SURVIVED);
+	}
+	if (ftruncate(fd, 0) < 0)
+		_exit(1);
+	*(volatile uint8_t *)hole;
+	_exit(1);
+}
+
+static bool
+exited_with(int status, int code)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == code;
+}
+
+static bool
+killed_by_sigbus(int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS;
+}
+
+static void
+test_other_faults_go_on(void **state)
+{
+	const struct sigaction info = {.sa_sigaction = child_info, .sa_flags = SA_SIGINFO},
+			       plain = {.sa_handler = child_plain}, dfl = {.sa_handler = SIG_DFL},
+			       ign = {.sa_handler = SIG_IGN};
+
+	for (enum child_time time = TIME_INSTALLED; time <= TIME_LATER_UNINSTALLED; time++) {
+		assert_true(exited_with(child_status(&info, time, DEED_FAULT), CHILD_INFO));
+		assert_true(exited_with(child_status(&plain, time, DEED_FAULT), CHILD_PLAIN));
+		assert_true(killed_by_sigbus(child_status(&dfl, time, DEED_FAULT)));
+		/* The kernel does not let an access be ignored. */
+		assert_true(killed_by_sigbus(child_status(&ign, time, DEED_FAULT)));
+	}
+	for (enum child_time time = TIME_INSTALLED; time <= TIME_UNINSTALLED; time++) {
+		assert_true(exited_with(child_status(&plain, time, DEED_KILL), CHILD_PLAIN));
+		assert_true(killed_by_sigbus(child_status(&dfl, time, DEED_KILL)));
+		assert_true(exited_with(child_status(&ign, time, DEED_KILL), CHILD_SURVIVED));
+	}
+}
+
 int
 main(void)
 {
@@ -377,6 +491,7 @@ main(void)
 		cmocka_unit_test(test_every_device_has_its_regions),
 		cmocka_unit_test(test_log_marks_exactly_the_pages),
 		cmocka_unit_test(test_truncated_file_is_survived),
+		cmocka_unit_test(test_other_faults_go_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
