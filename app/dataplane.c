@@ -404,7 +404,7 @@ dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info)
 
 	ret_info->lcore = dp.workers[idx].lcore;
 	ret_info->n_queues = plan ? plan->workers[idx].n_queues : 0;
-	ret_info->lost = dp.fwd_workers[idx].lost_port_gone;
-	ret_info->turns = dp.counters[idx].turns;
-	ret_info->busy_turns = dp.counters[idx].busy_turns;
+	ret_info->lost = counter_read(&dp.fwd_workers[idx].lost_port_gone);
+	ret_info->turns = counter_read(&dp.counters[idx].turns);
+	ret_info->busy_turns = counter_read(&dp.counters[idx].busy_turns);
 }

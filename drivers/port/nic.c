@@ -110,8 +110,8 @@ nic_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 		bytes += rte_pktmbuf_pkt_len(pkts[i]);
 		any_runt |= rte_pktmbuf_data_len(pkts[i]) < RTE_ETHER_HDR_LEN;
 	}
-	queue->stats.rx_packets += n;
-	queue->stats.rx_bytes += bytes;
+	counter_add(&queue->stats.rx_packets, n);
+	counter_add(&queue->stats.rx_bytes, bytes);
 	return unlikely(any_runt) ? nic_rx_runts(queue, pkts, n) : n;
 }
 
@@ -206,8 +206,8 @@ nic_tx_burst(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint6
 			bytes -= rte_pktmbuf_pkt_len(pkts[i]);
 		port_drop(queue, DROP_TX_FULL, pkts + n_sent, (uint16_t)(n - n_sent));
 	}
-	queue->stats.tx_packets += n_sent;
-	queue->stats.tx_bytes += bytes;
+	counter_add(&queue->stats.tx_packets, n_sent);
+	counter_add(&queue->stats.tx_bytes, bytes);
 	return n_sent;
 }
 

@@ -128,7 +128,7 @@ struct virtq {
 	uint32_t coal_packets; /* NOTIFY_HELD: packets since when it is held back, */
 	uint64_t coal_since;   /* and since when that is, in ticks */
 
-	/* Counters: written by the owner, read by anyone. */
+	/* Counters (counter.h), written by the owner. */
 	uint64_t notified;       /* writes to the call descriptor */
 	uint64_t notify_refused; /* the call descriptor was full or gone */
 	uint64_t no_mbuf;        /* turns in which chains waited for a free packet buffer */

@@ -363,8 +363,8 @@ vnet_rx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 	    port_queue->idx == 0) {
 		pkts[0] = vnet_rarp(queue);
 		if (pkts[0]) {
-			port_queue->stats.rx_packets++;
-			port_queue->stats.rx_bytes += pkts[0]->pkt_len;
+			counter_add(&port_queue->stats.rx_packets, 1);
+			counter_add(&port_queue->stats.rx_bytes, pkts[0]->pkt_len);
 			return 1;
 		}
 	}
@@ -375,9 +375,9 @@ vnet_rx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 	if (unlikely(n && !conf->enabled)) {
 		/* Started but disabled: drained and discarded (vhost-user, "Ring states"). */
 		for (uint16_t i = 0; i < n; i++)
-			queue->discarded_bytes += pkts[i]->pkt_len;
+			counter_add(&queue->discarded_bytes, pkts[i]->pkt_len);
 		port_drop(port_queue, vnet_closed(queue, DROP_DISABLED), pkts, n);
-		queue->discarded_packets += n;
+		counter_add(&queue->discarded_packets, n);
 		if (port_queue->lent)
 			vnet_done(port_queue);
 		return 0;
