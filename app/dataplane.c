@@ -343,8 +343,8 @@ dataplane_port_remove(const char *name, struct diag *diag)
 			goto back;
 		/*
 		 * With the leaving plan nothing new comes from the port, so the mode can't learn it again
-		 * once it was told to forget. Then: one wait until nobody is in the middle of sending to it,
-		 * another until what was handed over has arrived.
+		 * once it was told to forget, and nobody is in the middle of sending to it. Then two more
+		 * waits until what was handed over has arrived (quiesce.h).
 		 */
 		dataplane_publish(plans.between);
 		if (dp.mode->tick)

@@ -173,9 +173,10 @@ vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings)
 	vnet_active_update(dev);
 	/*
 	 * Nobody steers by the old rules any more after the first wait; what was on its way between workers
-	 * has arrived after the second. Only then are queues closed that it may have been for.
+	 * has arrived after the third (quiesce.h). Only then are queues closed that it may have been for.
 	 */
 	if (parts & (SETTINGS_STEER | SETTINGS_WHOSE)) {
+		quiesce_wait();
 		quiesce_wait();
 		quiesce_wait();
 	}
