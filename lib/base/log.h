@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log: one line per event on standard error, for the control thread.
+ * log: one line per event on standard error, for whoever holds the control lock (control.h).
  *
  * A line names the object first, then what happened, then numbers with their units. Workers never log: they
  * count, and the control thread speaks for them. Lines that a guest or a front-end can provoke go through a

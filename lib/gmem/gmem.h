@@ -53,8 +53,8 @@ struct gmem_region_spec {
 
 /*
  * A table of n specs (1 or more), or of `old` plus n specs. Refuses sizes that are 0 or overflow, and
- * overlaps (-EINVAL), more than GMEM_REGIONS_MAX (-ENOSPC), and what gmem_map_open_within() refuses, the
- * regions of `old` counted. `old` stays as it is.
+ * overlaps (-EINVAL), more than GMEM_REGIONS_MAX (-ENOSPC), want of memory (-ENOMEM), and what
+ * gmem_map_open_within() refuses, the regions of `old` counted. `old` stays as it is.
  *
  * A region that `old` has already, the same bytes of the same file under the same addresses, is only counted
  * once more, and has to be removed as often: QEMU adds and removes each region once for each queue pair.
@@ -76,14 +76,14 @@ uint64_t gmem_bytes(const struct gmem *mem);
 /* Some region's file has gone from under us. Accepts NULL. */
 bool gmem_is_lost(const struct gmem *mem);
 
-/* Front-end address to guest address; false when [uva, uva + len) is not inside one region. */
+/* Front-end address to guest address; false when [uva, uva + len) is not inside one region. Accepts NULL. */
 bool gmem_uva_to_gpa(const struct gmem *mem, uint64_t uva, uint64_t len, uint64_t *ret_gpa);
 
 /* The slow half of gmem_va(): searches all regions. */
 uint8_t *gmem_va_search(const struct gmem *mem, uint64_t gpa, uint64_t len);
 /*
- * As much of [gpa, gpa + len) as one region holds: returns its va and the length in *ret_len (1 .. len);
- * NULL when gpa itself is not mapped. For ranges that cross from one region into the next.
+ * As much of [gpa, gpa + len), len 1 or more, as one region holds: returns its va and the length in *ret_len
+ * (1 .. len); NULL when gpa itself is not mapped. For ranges that cross from one region into the next.
  */
 uint8_t *gmem_piece(const struct gmem *mem, uint64_t gpa, uint64_t len, uint64_t *ret_len);
 

@@ -132,8 +132,10 @@ void vnet_fini(struct vnet_dev *dev);
 
 /* The driver's settings after a reset, under the features that it has. */
 void vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings);
-/* The settings take effect as a whole, for every worker, before this returns. 0, or -errno and nothing
- * changed. */
+/*
+ * The settings take effect as a whole, for every worker, before this returns. 0, or -errno and nothing
+ * changed: -EINVAL, or -ENOMEM, but not for settings of which nothing is built, as those after a reset.
+ */
 int vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings);
 /*
  * Queues started, stopped, were enabled or disabled, or the driver has new features. New features: the
