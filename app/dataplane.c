@@ -98,17 +98,32 @@ dataplane_publish(struct fwd_plan *plan)
 	fwd_plan_free(old);
 }
 
-static int
-dataplane_replan(struct port *leaving, struct diag *diag)
+/* NULL with diag filled. */
+static struct fwd_plan *
+dataplane_plan(struct port *leaving, struct diag *diag)
 {
-	struct fwd_plan *plan;
-
-	plan = fwd_plan_build(&dp.plan_mode, dp.mode_state, dp.ports, dp.n_ports, leaving, dp.n_workers,
+	return fwd_plan_build(&dp.plan_mode, dp.mode_state, dp.ports, dp.n_ports, leaving, dp.n_workers,
 			      diag);
-	if (!plan)
-		return -EINVAL;
-	dataplane_publish(plan);
-	return 0;
+}
+
+/*
+ * A port joins or leaves in two steps. Both plans are made before the first is published: what could fail has
+ * not failed by then, and nothing has to be taken back.
+ */
+struct dataplane_plans {
+	struct fwd_plan *between; /* `port` is neither sent to nor polled, but known */
+	struct fwd_plan *after;
+};
+
+static int
+dataplane_plans_make(struct dataplane_plans *plans, struct port *port, struct diag *diag)
+{
+	plans->between = dataplane_plan(port, diag);
+	plans->after = plans->between ? dataplane_plan(NULL, diag) : NULL;
+	if (plans->after)
+		return 0;
+	fwd_plan_free(plans->between);
+	return -EINVAL;
 }
 
 int
@@ -170,10 +185,12 @@ dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loo
 int
 dataplane_start(struct diag *diag)
 {
-	int ret = dataplane_replan(NULL, diag);
+	struct fwd_plan *plan = dataplane_plan(NULL, diag);
+	int ret;
 
-	if (ret < 0)
-		return ret;
+	if (!plan)
+		return -EINVAL;
+	dataplane_publish(plan);
 	atomic_store_explicit(&dp.shared.order, WORKER_RUN, memory_order_relaxed);
 	for (unsigned int i = 0; i < dp.n_workers; i++) {
 		rte_rcu_qsbr_thread_register(dp.shared.rcu, i);
@@ -249,16 +266,20 @@ dataplane_close(void)
 }
 
 /*
- * In two steps, like leaving. First every worker learns the port's id, but nobody sends to it yet; or a
- * worker with the new plan would hand frames over to one that still has the old plan and does not know what
- * they are for.
+ * First every worker learns the port's id, but nobody sends to it yet; or a worker with the new plan would
+ * hand frames over to one that still has the old plan and does not know what they are for.
  */
 static int
 dataplane_let_in(struct port *port, struct diag *diag)
 {
-	int ret = dataplane_replan(port, diag);
+	struct dataplane_plans plans;
+	int ret = dataplane_plans_make(&plans, port, diag);
 
-	return ret < 0 ? ret : dataplane_replan(NULL, diag);
+	if (ret < 0)
+		return ret;
+	dataplane_publish(plans.between);
+	dataplane_publish(plans.after);
+	return 0;
 }
 
 int
@@ -277,8 +298,7 @@ dataplane_port_add(const struct port_config *config, struct port **ret_port, str
 	if (dp.running) {
 		ret = dataplane_let_in(port, diag);
 		if (ret < 0) {
-			dp.n_ports--;
-			dataplane_replan(NULL, &(struct diag){0});
+			dp.ports[--dp.n_ports] = NULL;
 			port_close(port);
 			return ret;
 		}
@@ -332,14 +352,17 @@ dataplane_port_remove(const char *name, struct diag *diag)
 	dp.ports[dp.n_ports] = NULL;
 
 	if (dp.running) {
-		/*
-		 * With the leaving plan nothing new comes from the port, so the mode can't learn it again
-		 * once it was told to forget. Then: one wait until nobody is in the middle of sending to it,
-		 * another until what was handed over has arrived.
-		 */
-		ret = dataplane_replan(port, diag);
+		struct dataplane_plans plans;
+
+		ret = dataplane_plans_make(&plans, port, diag);
 		if (ret < 0)
 			goto back;
+		/*
+		 * With the leaving plan nothing new comes from the port, so the mode can't learn it again
+		 * once it was told to forget, and nobody is in the middle of sending to it. Then two more
+		 * waits until what was handed over has arrived (quiesce.h).
+		 */
+		dataplane_publish(plans.between);
 		if (dp.mode->tick)
 			dp.mode->tick(
 				dp.mode_state); /* what it has yet to learn, so that it forgets that too */
@@ -347,9 +370,7 @@ dataplane_port_remove(const char *name, struct diag *diag)
 			dp.mode->port_removed(dp.mode_state, port);
 		quiesce_wait();
 		quiesce_wait();
-		ret = dataplane_replan(NULL, diag);
-		if (ret < 0)
-			goto back;
+		dataplane_publish(plans.after);
 	}
 	log_info("port %s: removed", port->name);
 	port_close(port);
@@ -359,7 +380,6 @@ back:
 	memmove(&dp.ports[at + 1], &dp.ports[at], (dp.n_ports - at) * sizeof(dp.ports[0]));
 	dp.ports[at] = port;
 	dp.n_ports++;
-	dataplane_replan(NULL, &(struct diag){0});
 	return ret;
 }
 
@@ -400,7 +420,7 @@ dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info)
 
 	ret_info->lcore = dp.workers[idx].lcore;
 	ret_info->n_queues = plan ? plan->workers[idx].n_queues : 0;
-	ret_info->lost = dp.fwd_workers[idx].lost_port_gone;
-	ret_info->turns = dp.counters[idx].turns;
-	ret_info->busy_turns = dp.counters[idx].busy_turns;
+	ret_info->lost = counter_read(&dp.fwd_workers[idx].lost_port_gone);
+	ret_info->turns = counter_read(&dp.counters[idx].turns);
+	ret_info->busy_turns = counter_read(&dp.counters[idx].busy_turns);
 }

@@ -101,8 +101,9 @@ worker_main(void *arg)
 		poll_end(&poll, own);
 		rte_rcu_qsbr_quiescent(shared->rcu, idx);
 
-		counters->busy_turns += n_frames != 0;
-		if (++counters->turns % WORKER_CLOCK_TURNS == 0)
+		counter_add(&counters->busy_turns, n_frames != 0);
+		counter_add(&counters->turns, 1);
+		if (counters->turns % WORKER_CLOCK_TURNS == 0)
 			fwd->now_s = clock_now_s();
 		n_idle_turns = n_frames ? 0 : n_idle_turns + 1;
 		if (n_idle_turns > WORKER_PAUSE_TURNS)

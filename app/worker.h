@@ -28,7 +28,7 @@ struct worker_shared {
 	struct rte_rcu_qsbr *rcu;
 };
 
-/* Written by the worker with plain stores, one a turn; anyone may read. */
+/* Written by the worker, once a turn (counter.h). */
 struct worker_counters {
 	uint64_t turns;
 	uint64_t busy_turns; /* in which at least one frame came */

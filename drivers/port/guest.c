@@ -24,7 +24,11 @@
 enum {
 	GUEST_TICK_MS = 10,
 	GUEST_MTU_SHOULD = 1280,
+	GUEST_MEMORY_GIB_MAX = 65536, /* more does not fit into our own address space */
 };
+
+static_assert((int)PORT_MAX <= (int)GMEM_DEVICES_MAX, "every guest can map its regions");
+static_assert(GMEM_BYTES_MAX >> 30 == 1024, "the help of memory= says 1024");
 
 enum guest_key {
 	GUEST_KEY_PATH,
@@ -33,6 +37,7 @@ enum guest_key {
 	GUEST_KEY_DUPLEX,
 	GUEST_KEY_STANDBY,
 	GUEST_KEY_UPLINK,
+	GUEST_KEY_MEMORY,
 };
 
 static const struct port_key guest_keys[] = {
@@ -47,6 +52,8 @@ static const struct port_key guest_keys[] = {
 			       "offer to stand in for a passed-through NIC with the same address (failover)"},
 	[GUEST_KEY_UPLINK] = {"uplink", "PORT",
 			      "a nic port: the guest sees its link, and its speed and duplex unless given"},
+	[GUEST_KEY_MEMORY] = {"memory", "1..65536",
+			      "guest memory that the front-end may have mapped, GiB (default 1024)"},
 	{NULL, NULL, NULL},
 };
 
@@ -181,12 +188,30 @@ guest_check_standby(const struct port_config *config, bool *ret_standby, struct 
 	return ret;
 }
 
+/* memory= in bytes. */
+static int
+guest_check_memory(const struct port_config *config, uint64_t *ret_bytes, struct diag *diag)
+{
+	const char *value = config->values[GUEST_KEY_MEMORY];
+	unsigned long gib;
+	int ret;
+
+	*ret_bytes = GMEM_BYTES_MAX;
+	if (!value)
+		return 0;
+	ret = port_config_number(config, "memory", value, 1, GUEST_MEMORY_GIB_MAX, &gib, diag);
+	if (ret == 0)
+		*ret_bytes = (uint64_t)gib << 30;
+	return ret;
+}
+
 static int
 guest_check(struct port_config *config, struct diag *diag)
 {
 	const char *mode = config->values[GUEST_KEY_MODE];
 	char path[sizeof(config->resource)];
 	struct port_link link;
+	uint64_t memory;
 	bool standby;
 	int ret;
 
@@ -199,6 +224,8 @@ guest_check(struct port_config *config, struct diag *diag)
 	ret = guest_check_link(config, &link, diag);
 	if (ret == 0)
 		ret = guest_check_standby(config, &standby, diag);
+	if (ret == 0)
+		ret = guest_check_memory(config, &memory, diag);
 	if (ret < 0)
 		return ret;
 	config->uplink = config->values[GUEST_KEY_UPLINK];
@@ -428,6 +455,8 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 	ret = guest_check_link(config, &link, diag);
 	if (ret == 0)
 		ret = guest_check_standby(config, &vnet.standby, diag);
+	if (ret == 0)
+		ret = guest_check_memory(config, &vnet.mem_max, diag);
 	if (ret < 0) {
 		free(guest);
 		return ret;

@@ -119,8 +119,8 @@ nic_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 		bytes += rte_pktmbuf_pkt_len(pkts[i]);
 		any_odd |= (uint32_t)rte_pktmbuf_data_len(pkts[i]) - RTE_ETHER_HDR_LEN > span;
 	}
-	queue->stats.rx_packets += n;
-	queue->stats.rx_bytes += bytes;
+	counter_add(&queue->stats.rx_packets, n);
+	counter_add(&queue->stats.rx_bytes, bytes);
 	return unlikely(any_odd) ? nic_rx_odd(queue, pkts, n) : n;
 }
 
@@ -229,8 +229,8 @@ nic_tx_burst(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint6
 			bytes -= rte_pktmbuf_pkt_len(pkts[i]);
 		port_drop(queue, DROP_TX_FULL, pkts + n_sent, (uint16_t)(n - n_sent));
 	}
-	queue->stats.tx_packets += n_sent;
-	queue->stats.tx_bytes += bytes;
+	counter_add(&queue->stats.tx_packets, n_sent);
+	counter_add(&queue->stats.tx_bytes, bytes);
 	return n_sent;
 }
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log: one line per event on standard error, for the control thread.
+ * log: one line per event on standard error, for whoever holds the control lock (control.h).
  *
  * Writing one never waits for who reads them (output.h); lines that nobody made room for are counted, and
  * told.

@@ -20,15 +20,15 @@ struct usocket {
 
 /*
  * Listen at `path`, mode 0660 from the first moment. A socket that nobody listens at any more (left by a
- * killed program) is replaced; one that somebody answers at (-EADDRINUSE), and any other kind of file
- * (-EEXIST), is left alone. 0, or -errno with diag filled.
+ * killed program) is replaced; one that somebody answers at (-EADDRINUSE) or that is not for us
+ * (-EACCES), and any other kind of file (-EEXIST), is left alone. 0, or -errno with diag filled.
  */
 int usocket_listen(struct usocket *sock, const char *path, int backlog, struct diag *diag);
 /* Stop listening and remove the file, if it is still ours. */
 void usocket_close(struct usocket *sock);
 
-/* Returns a connected non-blocking descriptor, or -errno; nobody there: -ENOENT, -ECONNREFUSED, -EAGAIN; a
- * file that is no socket: -ENOTSOCK. */
+/* Returns a connected non-blocking descriptor, or -errno: nobody is there (-ENOENT, -ECONNREFUSED), or his
+ * queue of connections is full (-EAGAIN), or the file is no socket (-ENOTSOCK). */
 int usocket_connect(const char *path);
 /* What such an -errno means and what to do about it, into diag; returns it. */
 int usocket_connect_diag(const char *path, int err, struct diag *diag);

@@ -134,13 +134,13 @@ void fwd_workers_close(struct fwd_worker workers[], unsigned int n_workers);
 
 /*
  * Control thread: a new plan over ports[0..n_ports) (their queues' `worker` is assigned here for those not
- * yet assigned: UINT16_MAX). NULL with diag filled: the mode refuses, or a worker would serve more than
- * FWD_WORKER_QUEUES_MAX pairs. Freed with fwd_plan_free() after no worker sees it.
+ * yet assigned: UINT16_MAX). NULL with diag filled: the mode refuses, a worker would serve more than
+ * FWD_WORKER_QUEUES_MAX pairs, or there is no memory. Freed with fwd_plan_free() after no worker sees it.
  *
  * `leaving` (NULL: none) is a port being removed: first publish a plan that names it as leaving, wait for
- * quiescence twice (nobody sends to it any more; what was under way has arrived), then publish one without
- * it. The same for a port that comes: first as leaving, so that every worker can place what is handed over
- * for it, then as one of the ports.
+ * quiescence three times (nobody sends to it any more; what was under way has arrived: quiesce.h), then
+ * publish one without it, and wait once more before the port is closed. The same for a port that comes: first
+ * as leaving, so that every worker can place what is handed over for it, then as one of the ports.
  */
 struct fwd_plan *fwd_plan_build(const struct fwd_mode *mode, void *mode_state, struct port *const ports[],
 				unsigned int n_ports, struct port *leaving, unsigned int n_workers,

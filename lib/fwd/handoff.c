@@ -121,7 +121,7 @@ handoff_deliver(struct fwd_worker *worker, struct rte_mbuf **pkts, uint16_t n)
 	struct port *port = worker->plan->port_by_id[dest >> 16];
 
 	if (unlikely(!port)) {
-		worker->lost_port_gone += n;
+		counter_add(&worker->lost_port_gone, n);
 		rte_pktmbuf_free_bulk(pkts, n);
 		return;
 	}

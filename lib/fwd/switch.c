@@ -244,8 +244,8 @@ switch_send_copies(struct fwd_worker *worker, struct port_queue *from, struct po
 		if (likely(copies[n_copies]))
 			n_copies++;
 	}
-	from->stats.copies += n;
-	from->stats.drops[DROP_NO_CLONE] += n - n_copies;
+	counter_add(&from->stats.copies, n);
+	counter_add(&from->stats.drops[DROP_NO_CLONE], n - n_copies);
 	if (n_copies)
 		fwd_send(worker, from, to, copies, n_copies);
 }

@@ -59,8 +59,8 @@ gmem_region_same(struct gmem *mem, unsigned int n, const struct gmem_region_spec
 }
 
 int
-gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsigned int n,
-	   struct gmem **ret_mem, struct diag *diag)
+gmem_build_within(struct gmem_budget budget, const struct gmem *old, const struct gmem_region_spec specs[],
+		  unsigned int n, struct gmem **ret_mem, struct diag *diag)
 {
 	unsigned int n_old = old ? old->n_regions : 0;
 	struct gmem *mem;
@@ -68,8 +68,7 @@ gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsign
 
 	if (n == 0)
 		return diag_set(diag, -EINVAL, "", "memory table: no region");
-	if (n_old + n > GMEM_REGIONS_MAX)
-		return diag_set(diag, -ENOSPC, "", "memory table: more than %d regions", GMEM_REGIONS_MAX);
+	budget.bytes += gmem_bytes(old);
 	mem = calloc(1, sizeof(*mem) + (n_old + n) * sizeof(mem->regions[0]));
 	if (!mem)
 		return diag_set(diag, -ENOMEM, "", "memory table: out of memory");
@@ -84,6 +83,12 @@ gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsign
 			region->n_named++;
 			continue;
 		}
+		if (mem->n_regions == GMEM_REGIONS_MAX) {
+			ret = diag_set(diag, -ENOSPC, "",
+				       "memory table: more than %d regions: back the guest's memory by fewer",
+				       GMEM_REGIONS_MAX);
+			goto err;
+		}
 		region = &mem->regions[mem->n_regions];
 		if (!gmem_range_ok(specs[i].gpa, specs[i].size) ||
 		    !gmem_range_ok(specs[i].uva, specs[i].size)) {
@@ -92,7 +97,8 @@ gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsign
 				       (unsigned long long)specs[i].gpa, (unsigned long long)specs[i].size);
 			goto err;
 		}
-		ret = gmem_map_open(specs[i].fd, specs[i].file_offset, specs[i].size, &region->map, diag);
+		ret = gmem_map_open_within(&budget, specs[i].fd, specs[i].file_offset, specs[i].size,
+					   &region->map, diag);
 		if (ret < 0)
 			goto err;
 		region->gpa = specs[i].gpa;
@@ -112,6 +118,15 @@ gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsign
 err:
 	gmem_free(mem);
 	return ret;
+}
+
+int
+gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsigned int n,
+	   struct gmem **ret_mem, struct diag *diag)
+{
+	const struct gmem_budget usual = {.bytes_max = GMEM_BYTES_MAX};
+
+	return gmem_build_within(usual, old, specs, n, ret_mem, diag);
 }
 
 int
@@ -153,6 +168,16 @@ gmem_free(struct gmem *mem)
 	for (unsigned int i = 0; i < mem->n_regions; i++)
 		gmem_map_unref(mem->regions[i].map);
 	free(mem);
+}
+
+uint64_t
+gmem_bytes(const struct gmem *mem)
+{
+	uint64_t bytes = 0;
+
+	for (unsigned int i = 0; mem && i < mem->n_regions; i++)
+		bytes += mem->regions[i].map->len;
+	return bytes;
 }
 
 bool

@@ -19,8 +19,17 @@
 #include "diag.h"
 #include "gmem_map.h"
 
-/* vhost-user, "Memory region description" and GET_MAX_MEM_SLOTS. */
-enum { GMEM_TABLE_REGIONS_MAX = 8, GMEM_REGIONS_MAX = 509, GMEM_PAGE_SHIFT = 12 };
+enum {
+	GMEM_TABLE_REGIONS_MAX = 8, /* vhost-user, "Memory region description" */
+	/*
+	 * Regions that a device may have: what GET_MAX_MEM_SLOTS answers. Each device can have them, and a
+	 * dirty log, whatever GMEM_DEVICES_MAX - 1 others have (gmem_sigbus.h), within the 65530 mappings
+	 * that Linux lets a process have by default.
+	 */
+	GMEM_REGIONS_MAX = 48,
+	GMEM_DEVICES_MAX = 1024,
+	GMEM_PAGE_SHIFT = 12,
+};
 
 struct gmem_region {
 	uint64_t gpa;
@@ -44,12 +53,16 @@ struct gmem_region_spec {
 
 /*
  * A table of n specs (1 or more), or of `old` plus n specs. Refuses sizes that are 0 or overflow, and
- * overlaps (-EINVAL), more than GMEM_REGIONS_MAX (-ENOSPC), and what gmem_map_open() refuses. `old` stays as
- * it is.
+ * overlaps (-EINVAL), more than GMEM_REGIONS_MAX (-ENOSPC), want of memory (-ENOMEM), and what
+ * gmem_map_open_within() refuses, the regions of `old` counted. `old` stays as it is.
  *
  * A region that `old` has already, the same bytes of the same file under the same addresses, is only counted
  * once more, and has to be removed as often: QEMU adds and removes each region once for each queue pair.
  */
+int gmem_build_within(struct gmem_budget budget, const struct gmem *old,
+		      const struct gmem_region_spec specs[], unsigned int n, struct gmem **ret_mem,
+		      struct diag *diag);
+/* Within the usual budget. */
 int gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsigned int n,
 	       struct gmem **ret_mem, struct diag *diag);
 /* `old` without (or named once less) the region of exactly this gpa, uva and size; -ENOENT when there is
@@ -58,17 +71,19 @@ int gmem_build_without(const struct gmem *old, uint64_t gpa, uint64_t uva, uint6
 		       struct gmem **ret_mem, struct diag *diag);
 /* No worker may still see it. Accepts NULL. */
 void gmem_free(struct gmem *mem);
+/* Bytes of address space that it takes. Accepts NULL. */
+uint64_t gmem_bytes(const struct gmem *mem);
 /* Some region's file has gone from under us. Accepts NULL. */
 bool gmem_is_lost(const struct gmem *mem);
 
-/* Front-end address to guest address; false when [uva, uva + len) is not inside one region. */
+/* Front-end address to guest address; false when [uva, uva + len) is not inside one region. Accepts NULL. */
 bool gmem_uva_to_gpa(const struct gmem *mem, uint64_t uva, uint64_t len, uint64_t *ret_gpa);
 
 /* The slow half of gmem_va(): searches all regions. */
 uint8_t *gmem_va_search(const struct gmem *mem, uint64_t gpa, uint64_t len);
 /*
- * As much of [gpa, gpa + len) as one region holds: returns its va and the length in *ret_len (1 .. len);
- * NULL when gpa itself is not mapped. For ranges that cross from one region into the next.
+ * As much of [gpa, gpa + len), len 1 or more, as one region holds: returns its va and the length in *ret_len
+ * (1 .. len); NULL when gpa itself is not mapped. For ranges that cross from one region into the next.
  */
 uint8_t *gmem_piece(const struct gmem *mem, uint64_t gpa, uint64_t len, uint64_t *ret_len);
 

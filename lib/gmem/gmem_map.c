@@ -33,8 +33,15 @@ gmem_map_page_size(int fd, struct stat *ret_stat)
 	return page && !(page & (page - 1)) ? page : 0;
 }
 
+static unsigned long long
+gib(uint64_t bytes)
+{
+	return (bytes + (1ull << 30) - 1) >> 30;
+}
+
 int
-gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map, struct diag *diag)
+gmem_map_open_within(struct gmem_budget *budget, int fd, uint64_t offset, uint64_t size,
+		     struct gmem_map **ret_map, struct diag *diag)
 {
 	uint64_t page, file_size, start, end;
 	struct gmem_map *map;
@@ -59,6 +66,13 @@ gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map,
 
 	start = offset & ~(page - 1);
 	end = (offset + size + page - 1) & ~(page - 1);
+	if (budget->bytes > budget->bytes_max || end - start > budget->bytes_max - budget->bytes)
+		return diag_set(
+			diag, -ENOSPC, "",
+			"memory region: with it the front-end has %llu GiB mapped, and its port is for "
+			"%llu: give the port memory=%llu",
+			gib(budget->bytes + (end - start)), gib(budget->bytes_max),
+			gib(budget->bytes + (end - start)));
 	map = calloc(1, sizeof(*map));
 	if (!map)
 		return diag_set(diag, -ENOMEM, "", "memory region: out of memory");
@@ -85,8 +99,17 @@ gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map,
 		return diag_set(diag, -ENOSPC, "", "memory region: more than %d regions mapped in all",
 				GMEM_SIGBUS_SLOTS);
 	}
+	budget->bytes += map->len;
 	*ret_map = map;
 	return 0;
+}
+
+int
+gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map, struct diag *diag)
+{
+	struct gmem_budget usual = {.bytes_max = GMEM_BYTES_MAX};
+
+	return gmem_map_open_within(&usual, fd, offset, size, ret_map, diag);
 }
 
 bool

@@ -29,12 +29,24 @@ struct gmem_map {
 	int slot; /* in the handler's table */
 };
 
+#define GMEM_BYTES_MAX (1ull << 40) /* of address space, that a device may take unless it is told otherwise */
+
+/* What may be mapped, and how much is counted as mapped: the regions of a device and its dirty log. */
+struct gmem_budget {
+	uint64_t bytes_max, bytes;
+};
+
 /*
- * Map [offset, offset + size) of the file `fd`, readable and writable. The descriptor stays the caller's.
+ * Map [offset, offset + size) of the file `fd`, readable and writable, and count it. The descriptor stays the
+ * caller's.
  *
- * Refused, with nothing left behind: size 0, ranges that overflow or reach past the end of the file, and
- * descriptors that are not regular files opened for reading and writing (-EBADF, -EINVAL, -EFBIG, -ENOMEM).
+ * Refused, with nothing left behind: size 0, ranges that overflow (-EINVAL) or reach past the end of the file
+ * (-EFBIG), descriptors that are not regular files opened for reading and writing (-EBADF), more than the
+ * budget, or than there are guard slots (-ENOSPC), and what mmap() refuses (-ENOMEM and others of its own).
  */
+int gmem_map_open_within(struct gmem_budget *budget, int fd, uint64_t offset, uint64_t size,
+			 struct gmem_map **ret_map, struct diag *diag);
+/* Within the usual budget, of which it has all. */
 int gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map, struct diag *diag);
 
 /* The same bytes of the same file, as far as `fd` can tell. */

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -23,16 +24,22 @@ static atomic_int sigbus_top; /* one past the highest slot ever used */
 static int sigbus_hint;       /* where to look for a free slot; control thread */
 static int sigbus_event_fd = -1;
 static struct loop_watch *sigbus_watch;
-static struct sigaction sigbus_old;
+static struct sigaction sigbus_old; /* what was there before us; written before our handler is installed */
 static void (*sigbus_lost_fn)(void *arg);
 static void *sigbus_lost_arg;
 
-/* Async-signal-safe: atomics, mmap(), write(). */
-static void
-sigbus_handle(int sig, siginfo_t *info, void *context)
+/* An access, not somebody's kill(): of those alone si_addr is an address. */
+static bool
+sigbus_is_fault(const siginfo_t *info)
 {
-	uint8_t *addr = info->si_addr;
-	int top = atomic_load(&sigbus_top), saved_errno = errno;
+	return info->si_code > 0;
+}
+
+/* True: it was guest memory, and the access can go on. */
+static bool
+sigbus_replace(const uint8_t *addr)
+{
+	int top = atomic_load(&sigbus_top);
 	uint64_t one = 1;
 
 	for (int i = 0; i < top; i++) {
@@ -42,17 +49,49 @@ sigbus_handle(int sig, siginfo_t *info, void *context)
 			continue;
 		if (mmap(map->base, map->len, PROT_READ | PROT_WRITE,
 			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
-			break;
+			return false;
 		atomic_store(&map->lost, true);
 		if (write(sigbus_event_fd, &one, sizeof(one)) < 0) {
 			/* Full means that the control thread has a wake-up pending already. */
 		}
-		errno = saved_errno;
-		return;
+		return true;
 	}
-	/* Not guest memory: return with the default action set, and the access faults again. */
-	sigaction(SIGBUS, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+	return false;
+}
+
+/*
+ * Not ours: as if we were not there. An access can't be ignored, no more than by the kernel: with the default
+ * action set it faults again when we return. A kill() comes only once, so it is sent again.
+ */
+static void
+sigbus_pass_on(int sig, siginfo_t *info, void *context)
+{
+	if (sigbus_old.sa_flags & SA_SIGINFO) {
+		sigbus_old.sa_sigaction(sig, info, context);
+	} else if (sigbus_old.sa_handler != SIG_DFL && sigbus_old.sa_handler != SIG_IGN) {
+		sigbus_old.sa_handler(sig);
+	} else if (sigbus_is_fault(info) || sigbus_old.sa_handler == SIG_DFL) {
+		sigaction(SIGBUS, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
+		if (!sigbus_is_fault(info))
+			raise(SIGBUS);
+	}
+}
+
+/* Async-signal-safe: atomics, mmap(), write(), sigaction(), raise(). */
+static void
+sigbus_handle(int sig, siginfo_t *info, void *context)
+{
+	int saved_errno = errno;
+
+	if (!sigbus_is_fault(info) || !sigbus_replace(info->si_addr))
+		sigbus_pass_on(sig, info, context);
 	errno = saved_errno;
+}
+
+static bool
+sigbus_is_ours(const struct sigaction *sa)
+{
+	return sa->sa_flags & SA_SIGINFO && sa->sa_sigaction == sigbus_handle;
 }
 
 static void
@@ -67,7 +106,8 @@ sigbus_wake(void *arg, uint32_t events)
 int
 gmem_sigbus_install(struct loop *loop)
 {
-	struct sigaction sa = {.sa_sigaction = sigbus_handle, .sa_flags = SA_SIGINFO | SA_RESTART};
+	struct sigaction sa = {.sa_sigaction = sigbus_handle,
+			       .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
 	int err;
 
 	sigbus_event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -76,7 +116,7 @@ gmem_sigbus_install(struct loop *loop)
 	sigbus_watch = loop_watch_add(loop, sigbus_event_fd, EPOLLIN, sigbus_wake, NULL);
 	if (!sigbus_watch)
 		goto err_close;
-	if (sigaction(SIGBUS, &sa, &sigbus_old) < 0)
+	if (sigaction(SIGBUS, NULL, &sigbus_old) < 0 || sigaction(SIGBUS, &sa, NULL) < 0)
 		goto err_watch;
 	return 0;
 
@@ -94,9 +134,14 @@ err_close:
 void
 gmem_sigbus_uninstall(void)
 {
+	struct sigaction now;
+
 	if (sigbus_event_fd < 0)
 		return;
-	sigaction(SIGBUS, &sigbus_old, NULL);
+	/* Somebody who came after us may pass on to us what is not his, and from here that goes on as before.
+	 */
+	if (sigaction(SIGBUS, NULL, &now) == 0 && sigbus_is_ours(&now))
+		sigaction(SIGBUS, &sigbus_old, NULL);
 	loop_watch_remove(sigbus_watch);
 	close(sigbus_event_fd);
 	sigbus_event_fd = -1;

@@ -5,21 +5,31 @@
  *
  * The kernel answers an access to the missing page with SIGBUS. The handler replaces the whole mapping by
  * anonymous memory, so that the worker goes on with zeroes, marks the mapping as lost and wakes the control
- * thread, which closes the connection. A SIGBUS anywhere else keeps its default meaning.
+ * thread, which closes the connection. A SIGBUS anywhere else, or from another process, is passed on to the
+ * handler that was there before, or has the action that it had.
  */
 #ifndef VNICD_GMEM_SIGBUS_H
 #define VNICD_GMEM_SIGBUS_H
 
-struct gmem_map;
+#include "gmem.h"
+
 struct loop;
 
-enum { GMEM_SIGBUS_SLOTS = 16384 }; /* mappings in one program */
+/*
+ * Mappings in one program: all that all devices may have, and once more what one of them may have, for as
+ * long as its old memory table and its new one are both there. So nobody can take another one's.
+ */
+enum { GMEM_SIGBUS_SLOTS = (GMEM_DEVICES_MAX + 1) * (GMEM_REGIONS_MAX + 1) };
 
 /*
- * Install the handler; `lost` is called on the control thread's loop after at least one mapping was lost
- * (find out which with gmem_map_is_lost()). Once per program. 0 or -errno.
+ * Install the handler; who listens is called on the control thread's loop after at least one mapping was lost
+ * (find out which with gmem_map_is_lost()). One at a time in a program. 0 or -errno.
  */
 int gmem_sigbus_install(struct loop *loop);
+/*
+ * The handler that was there before is back, unless somebody has installed his own since: that one stays, and
+ * what it passes on to ours goes to the former handler. Also without gmem_sigbus_install().
+ */
 void gmem_sigbus_uninstall(void);
 
 /* Called on the control thread after mappings were lost; one listener at most. */

@@ -384,13 +384,13 @@ burst_add_segments(struct complete_burst *burst, struct rte_mbuf *frame)
 
 		if (!segment) {
 			/* What is missing counts as one more frame: the segments made are copies. */
-			burst->queue->stats.copies += cut.n;
+			counter_add(&burst->queue->stats.copies, cut.n);
 			port_drop(burst->queue, DROP_NO_MBUF, &frame, 1);
 			return;
 		}
 		burst_add(burst, segment);
 	}
-	burst->queue->stats.copies += cut.n - 1u;
+	counter_add(&burst->queue->stats.copies, cut.n - 1u);
 	rte_pktmbuf_free(frame);
 }
 

@@ -65,8 +65,9 @@ typedef uint16_t (*port_complete_send_fn)(struct port_queue *queue, const void *
  * Owner of the queue; takes ownership of n frames. Those that ask for something beyond `takes` (enum
  * port_takes) get it in software: checksums in place, or in a copy when the data is shared; segmentation into
  * frames from `pool`. All go to `send`, in order, in bursts of at most PORT_BURST. What can't be done for
- * want of packet buffers is counted under DROP_NO_MBUF. A frame that became several counts as copies of
- * itself on `queue`. Returns the number sent.
+ * want of packet buffers is counted under DROP_NO_MBUF, a frame that can't be cut as it asks under
+ * DROP_BAD_OFFLOAD. A frame that became several counts as copies of itself on `queue`. Returns the number
+ * sent.
  */
 uint16_t port_complete(struct port_queue *queue, struct rte_mempool *pool, unsigned int takes,
 		       struct rte_mbuf **pkts, uint16_t n, port_complete_send_fn send, const void *ctx);

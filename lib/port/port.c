@@ -174,9 +174,8 @@ port_queue_stats_read(const struct port_queue *queue, struct port_stats *ret_sta
 	const uint64_t *counter = (const uint64_t *)&queue->stats;
 	uint64_t *copy = (uint64_t *)ret_stats;
 
-	/* Relaxed: the owner of the queue stores while we read; each counter alone is exact. */
 	for (size_t i = 0; i < sizeof(*ret_stats) / sizeof(*copy); i++)
-		copy[i] = __atomic_load_n(&counter[i], __ATOMIC_RELAXED);
+		copy[i] = counter_read(&counter[i]);
 }
 
 void

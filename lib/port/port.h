@@ -3,8 +3,8 @@
  * port: something frames come from and go to: a guest, a NIC.
  *
  * A port has queue pairs. One worker owns a queue pair: it alone calls rx, tx and service of that pair and it
- * alone writes the pair's counters (plain 64-bit stores; anyone may read them). Kinds of ports register
- * themselves (PORT_KIND_REGISTER), so adding a kind is adding a file.
+ * alone writes the pair's counters (counter.h). Kinds of ports register themselves (PORT_KIND_REGISTER), so
+ * adding a kind is adding a file.
  *
  * Life: port_config_parse() checks one line of configuration and opens nothing; port_config_check() checks a
  * set of them against each other; port_open() makes the port. All three belong to the control thread.
@@ -19,6 +19,7 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "counter.h"
 #include "diag.h"
 #include "list.h"
 
@@ -302,7 +303,7 @@ void port_mac_from_name(struct rte_ether_addr *mac, const char *name);
 static inline void
 port_drop(struct port_queue *queue, enum port_drop reason, struct rte_mbuf **pkts, uint16_t n)
 {
-	queue->stats.drops[reason] += n;
+	counter_add(&queue->stats.drops[reason], n);
 	rte_pktmbuf_free_bulk(pkts, n);
 }
 

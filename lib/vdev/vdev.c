@@ -10,10 +10,22 @@
 
 #include "quiesce.h"
 
+enum {
+	VDEV_CONFS = 2, /* of a queue: the one that workers see, and the one that takes its place */
+	VDEV_CONF_SIZE = (sizeof(struct virtq_conf) + 63) & ~63ul, /* no two in a cache line */
+};
+
 static bool
 vdev_is_packed(const struct vdev *dev)
 {
 	return dev->features & FEATURE_MASK(RING_PACKED);
+}
+
+static void
+vdev_conf_put(struct vdev_queue *queue, struct virtq_conf *conf)
+{
+	conf->control.next = queue->spares;
+	queue->spares = conf;
 }
 
 /*
@@ -39,7 +51,7 @@ vdev_collect(struct vdev *dev)
 			virtq_want_kicks(queue->vq, conf, VIRTQ_KICKS_WANTED);
 		}
 		dev->trash = conf->control.next;
-		free(conf);
+		vdev_conf_put(queue, conf);
 	}
 }
 
@@ -126,21 +138,23 @@ static int
 vdev_conf_build(struct vdev *dev, unsigned int idx, struct virtq_conf **ret_conf, struct diag *diag)
 {
 	struct vdev_queue *queue = &dev->queues[idx];
-	struct virtq_conf *conf = aligned_alloc(64, (sizeof(*conf) + 63) & ~63ul);
+	struct virtq_conf *conf;
 
-	if (!conf)
-		return diag_set(diag, -ENOMEM, "", "queue %u: out of memory", idx);
+	if (!queue->spares)
+		vdev_collect(dev);
+	conf = queue->spares;
+	queue->spares = conf->control.next;
 	memset(conf, 0, sizeof(*conf));
 	conf->control.queue_idx = (uint16_t)idx;
 	conf->size = (uint16_t)queue->size;
 	conf->mask = (uint16_t)(queue->size - 1);
 	if (!vdev_is_packed(dev) && (queue->size & (queue->size - 1))) {
-		free(conf);
+		vdev_conf_put(queue, conf);
 		return diag_set(diag, -EINVAL, "", "queue %u: a split ring's size %u is not a power of two",
 				idx, queue->size);
 	}
 	if (vdev_conf_rings(dev, queue, conf) < 0) {
-		free(conf);
+		vdev_conf_put(queue, conf);
 		return diag_set(diag, -EFAULT, "",
 				"queue %u: its ring is not in the guest's memory as a whole, or not aligned",
 				idx);
@@ -231,7 +245,8 @@ vdev_queue_unpublish(struct vdev *dev, unsigned int idx)
 
 /*
  * Bring one queue from what it is to what its configuration says. On failure it stays as it is: stopped, or
- * running by its old conf, which the caller must not leave it when what that names goes away.
+ * running by its old conf, which the caller must not leave it when what that names goes away. Takes no
+ * memory: what workers may still see and what replaces it are all the confs that a queue has.
  */
 static int
 vdev_queue_apply(struct vdev *dev, unsigned int idx, struct diag *diag)
@@ -253,7 +268,7 @@ vdev_queue_apply(struct vdev *dev, unsigned int idx, struct diag *diag)
 		vdev_collect(dev);
 		ret = vdev_queue_start(dev, idx, conf, diag);
 		if (ret < 0) {
-			free(conf);
+			vdev_conf_put(queue, conf);
 			return ret;
 		}
 	}
@@ -314,8 +329,13 @@ vdev_init(struct vdev *dev, const char *name, const struct vdev_ops *ops, void *
 {
 	memset(dev, 0, sizeof(*dev));
 	dev->queues = calloc(n_queues, sizeof(dev->queues[0]));
-	if (!dev->queues)
+	dev->confs = aligned_alloc(64, (size_t)n_queues * VDEV_CONFS * VDEV_CONF_SIZE);
+	if (!dev->queues || !dev->confs) {
+		free(dev->queues);
+		free(dev->confs);
+		dev->queues = NULL;
 		return -ENOMEM;
+	}
 	dev->name = name;
 	dev->ops = ops;
 	dev->type_dev = type_dev;
@@ -325,6 +345,9 @@ vdev_init(struct vdev *dev, const char *name, const struct vdev_ops *ops, void *
 
 		queue->kick_fd = queue->call_fd = queue->err_fd = -1;
 		queue->vq = ops->queue(dev, i);
+		for (unsigned int k = 0; k < VDEV_CONFS; k++)
+			vdev_conf_put(queue, (void *)((uint8_t *)dev->confs +
+						      ((size_t)i * VDEV_CONFS + k) * VDEV_CONF_SIZE));
 	}
 	ops->reset(dev);
 	return 0;
@@ -412,6 +435,7 @@ vdev_fini(struct vdev *dev)
 	if (!dev->queues)
 		return;
 	vdev_disconnect(dev);
+	free(dev->confs);
 	free(dev->queues);
 	dev->queues = NULL;
 }

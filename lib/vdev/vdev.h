@@ -97,6 +97,7 @@ struct vdev_queue {
 	int kick_fd, call_fd, err_fd; /* -1: none */
 	enum bell_kind call_kind, err_kind;
 	uint64_t n_kicks;          /* vdev_queue_kicks() so far */
+	struct virtq_conf *spares; /* room for the confs to come: publishing needs no memory */
 	enum virtq_fault reported; /* last fault that was logged */
 };
 
@@ -108,6 +109,7 @@ struct vdev {
 	struct vdev_queue *queues; /* [n_queues] */
 	struct gmem *mem;          /* NULL: no table yet */
 	struct gmem_log *log;      /* NULL: none */
+	uint64_t mem_max;          /* bytes that both may map together; set by the device type */
 	uint64_t features;         /* as acknowledged by the driver, PROTOCOL_FEATURES included */
 	bool has_features;
 	uint8_t status;
@@ -115,6 +117,7 @@ struct vdev {
 	/* Front-ends that start packed rings at position 0 without wrap counters mean a fresh ring (see
 	 * vdev.c). */
 	bool base_zero_is_fresh;
+	void *confs;              /* room for those of all queues: in use, in `trash` or spare */
 	struct virtq_conf *trash; /* replaced confs that workers may still hold */
 	struct log_limit log_limit;
 	/* Tell the front-end that the configuration space changed; NULL: it has no channel for it. */
@@ -146,7 +149,7 @@ uint64_t vdev_features_offered(const struct vdev *dev);
 /*
  * What concerns all queues. 0, or -errno with diag filled: -EINVAL, -EBUSY and, for the log, -ENOMEM before
  * anything has changed. Otherwise the word is taken; queues that can't follow it (their ring is not in the
- * guest's memory, or starts outside itself; no memory) are stopped or stay so, the others go on, and the
+ * guest's memory, or starts outside itself) are stopped or stay so, the others go on, and the
  * first of those is what is returned.
  */
 int vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag);

@@ -18,16 +18,17 @@
  * stands then; a fence a window is cheap. A held queue is looked at in every turn under the conf of that
  * turn, so new limits take effect at once, and none at all means: due.
  */
+#include "counter.h"
 #include "ticks.h"
 #include "virtq.h"
 
 static void
 notify_send(struct virtq *vq, const struct virtq_conf *conf)
 {
-	vq->notified++;
+	counter_add(&vq->notified, 1);
 	/* A full pipe means that a notification is pending already. */
 	if (bell_ring(conf->call_fd, conf->call_kind) < 0)
-		vq->notify_refused++;
+		counter_add(&vq->notify_refused, 1);
 }
 
 /* VIRTIO, "Used Buffer Notification Suppression": has `event` been passed by the last n steps to used_idx? */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* packed: the primitives of the packed layout (VIRTIO, "Packed Virtqueues"). Twin of split.h; used by ring.h
- * only. */
+ * and virtq.c. */
 #ifndef VNICD_PACKED_H
 #define VNICD_PACKED_H
 

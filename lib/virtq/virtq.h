@@ -132,7 +132,7 @@ struct virtq {
 	uint32_t coal_packets; /* NOTIFY_HELD: packets since when it is held back, */
 	uint64_t coal_since;   /* and since when that is, in ticks */
 
-	/* Counters: written by the owner, read by anyone. */
+	/* Counters (counter.h), written by the owner. */
 	uint64_t notified;       /* writes to the call descriptor */
 	uint64_t notify_refused; /* the call descriptor was full or gone */
 	uint64_t no_mbuf;        /* turns in which chains waited for a free packet buffer */
@@ -222,8 +222,9 @@ void virtq_notify_settle(struct virtq *vq, const struct virtq_conf *conf);
 void virtq_notify_held(struct virtq *vq, const struct virtq_conf *conf);
 
 /*
- * Once per turn of the owner's poll loop: a queue that paused for a whole turn is settled, and what is held
- * back goes when it is due. A queue without a conf is settled by who took it away.
+ * At the end of turns of the owner's poll loop, of all in which something is owed but for the few that an
+ * idle pair sits out (port_service_fn): a queue that paused for a whole such turn is settled, and what is
+ * held back goes when it is due. A queue without a conf is settled by who took it away.
  */
 static inline void
 virtq_notify_service(struct virtq *vq)

@@ -25,7 +25,7 @@ struct announce {
 	unsigned int n_rounds; /* behind us */
 };
 
-/* Start anew; rounds under way are forgotten. -ENOTCONN: there is no driver, or its link is down. */
+/* Start anew; rounds under way are forgotten. -ENOTCONN: there is no driver, or its link is down; -ENOMEM. */
 int vnet_announce(struct vnet_dev *dev);
 /* No more rounds: the driver starts anew. */
 void announce_stop(struct announce *announce);

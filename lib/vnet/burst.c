@@ -76,7 +76,7 @@ vnet_from_guest_request(const struct virtq_conf *conf, struct port_queue *port_q
 {
 	if (likely_true(vnet_offload_from_guest(pkt, hdr, conf->offloads)))
 		return true;
-	port_queue->stats.drops[DROP_BAD_OFFLOAD]++;
+	counter_add(&port_queue->stats.drops[DROP_BAD_OFFLOAD], 1);
 	rte_pktmbuf_free(pkt);
 	return false;
 }
@@ -114,7 +114,7 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	burst_read(&reader, conf->traits & TRAIT_OFFLOAD ? header : NULL, conf->hdr_len);
 	*ret_pkt = burst_mbufs_fill(queue->pool, first, &reader, len);
 	if (!*ret_pkt) {
-		queue->from_guest.no_mbuf++;
+		counter_add(&queue->from_guest.no_mbuf, 1);
 		return VNET_TOOK_NONE;
 	}
 	if (!(conf->traits & TRAIT_OFFLOAD))
@@ -125,7 +125,7 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	return VNET_TOOK_FRAME;
 
 drop:
-	port_queue->stats.drops[reason]++;
+	counter_add(&port_queue->stats.drops[reason], 1);
 	rte_mempool_put(queue->pool, first);
 	return VNET_TOOK_DROP;
 }
@@ -296,8 +296,8 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	else
 		reason = burst_gather(vq, conf, buffers, need, &span);
 	if (reason != DROP_N) {
-		port_queue->stats.drops[reason]++;
-		queue->unusable_buffers += burst_is_useless(reason);
+		counter_add(&port_queue->stats.drops[reason], 1);
+		counter_add(&queue->unusable_buffers, burst_is_useless(reason));
 		if (burst_is_useless(reason))
 			burst_give(vq, conf, buffers, &span, 0);
 		else

@@ -253,26 +253,27 @@ controlq_on_kick(void *arg, uint32_t events)
 }
 
 static void
-controlq_on_turn(void *arg)
+controlq_on_timer(void *arg)
 {
-	controlq_kicked(arg);
-}
+	struct controlq *controlq = arg;
 
-static void
-controlq_on_poll(void *arg)
-{
-	controlq_serve(arg);
+	if (controlq->watch) {
+		controlq_kicked(controlq);
+		return;
+	}
+	controlq_serve(controlq);
+	loop_timer_set(controlq->timer, CONTROLQ_POLL_MS);
 }
 
 static void
 controlq_watch_stop(struct controlq *controlq)
 {
 	loop_watch_remove(controlq->watch);
-	loop_timer_remove(controlq->timer);
+	if (controlq->timer)
+		loop_timer_stop(controlq->timer);
 	if (controlq->kick_fd >= 0)
 		close(controlq->kick_fd);
 	controlq->watch = NULL;
-	controlq->timer = NULL;
 	controlq->kick_fd = controlq->watched_fd = -1;
 }
 
@@ -291,16 +292,11 @@ controlq_watch_start(struct controlq *controlq, int kick_fd)
 			controlq->watch = loop_watch_add(dev->loop, controlq->kick_fd, EPOLLIN | EPOLLET,
 							 controlq_on_kick, controlq);
 	}
-	/* The first turn is the loop's too: whoever starts the queue is not done yet. */
-	if (controlq->watch)
-		controlq->timer = loop_timer_add(dev->loop, 0, 0, controlq_on_turn, controlq);
-	else
-		controlq->timer = loop_timer_add(dev->loop, CONTROLQ_POLL_MS, CONTROLQ_POLL_MS,
-						 controlq_on_poll, controlq);
-	if (!controlq->timer)
-		log_limited(&controlq->log_limit, LOG_LEVEL_WARN,
-			    "port %s: control queue: out of memory, commands may wait for a kick",
-			    dev->vdev.name);
+	/*
+	 * The first turn is the loop's too: whoever starts the queue is not done yet. Where the kick can't be
+	 * watched, there is the timer all the same.
+	 */
+	loop_timer_set(controlq->timer, controlq->watch ? 0 : CONTROLQ_POLL_MS);
 }
 
 /* --- life --- */
@@ -317,20 +313,35 @@ controlq_unlist(struct controlq *controlq)
 	controlq->listed = false;
 }
 
-void
+int
 controlq_init(struct controlq *controlq, struct vnet_dev *dev)
 {
 	memset(controlq, 0, sizeof(*controlq));
 	controlq->dev = dev;
 	controlq->kick_fd = controlq->watched_fd = -1;
+	if (!dev->loop)
+		return 0;
+	controlq->timer = loop_timer_add(dev->loop, 0, 0, controlq_on_timer, controlq);
+	if (!controlq->timer)
+		return -ENOMEM;
+	loop_timer_stop(controlq->timer);
+	return 0;
+}
+
+static void
+controlq_stop(struct controlq *controlq)
+{
+	controlq_watch_stop(controlq);
+	if (controlq->listed)
+		controlq_unlist(controlq);
 }
 
 void
 controlq_fini(struct controlq *controlq)
 {
-	controlq_watch_stop(controlq);
-	if (controlq->listed)
-		controlq_unlist(controlq);
+	controlq_stop(controlq);
+	loop_timer_remove(controlq->timer);
+	controlq->timer = NULL;
 }
 
 void
@@ -341,7 +352,7 @@ controlq_update(struct controlq *controlq)
 	int kick_fd = running ? controlq->dev->vdev.queues[idx].kick_fd : -1;
 
 	if (!running) {
-		controlq_fini(controlq);
+		controlq_stop(controlq);
 		return;
 	}
 	if (controlq->listed && kick_fd == controlq->watched_fd)

@@ -108,13 +108,14 @@ struct controlq {
 	int watched_fd;           /* the device's kick descriptor when the watch was made; -1: none */
 	int kick_fd;              /* our own copy of it */
 	struct loop_watch *watch; /* NULL: not by kick, or the driver gives none */
-	struct loop_timer *timer; /* for what did not fit in a turn; periodic without a watch */
+	struct loop_timer *timer; /* for what did not fit in a turn; without a watch, polls. NULL: no loop */
 	struct log_limit log_limit;
 	uint64_t n_ok, n_err;  /* answers */
 	uint64_t n_unanswered; /* chains without room for an answer */
 };
 
-void controlq_init(struct controlq *controlq, struct vnet_dev *dev);
+/* 0 or -ENOMEM; dev->loop is set. All that is needed later is there then. */
+int controlq_init(struct controlq *controlq, struct vnet_dev *dev);
 /* The queue does not run any more. */
 void controlq_fini(struct controlq *controlq);
 /* The device's queues have changed: start or stop watching this one. */

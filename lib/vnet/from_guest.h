@@ -91,7 +91,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
 			rte_prefetch0(va);
 	}
 	if (unlikely(rte_mempool_get_bulk(queue->pool, (void **)fresh, n_chains) < 0)) {
-		vq->no_mbuf++;
+		counter_add(&vq->no_mbuf, 1);
 		return 0;
 	}
 	if (n_chains == VIRTQ_FETCH_MAX)
@@ -130,8 +130,8 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		virtq_retire_batch(vq, conf, elems, n_done, traits);
 	virtq_publish(vq, conf, traits);
 	virtq_notify(vq, conf, n_done);
-	port_queue->stats.rx_packets += n_done;
-	port_queue->stats.rx_bytes += bytes;
+	counter_add(&port_queue->stats.rx_packets, n_done);
+	counter_add(&port_queue->stats.rx_bytes, bytes);
 	return n_pkts;
 }
 
@@ -201,7 +201,7 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	for (uint16_t i = 0; i < n_chains && i < FROM_GUEST_AHEAD; i++)
 		from_guest_prefetch(&plain, i, hdr_len, traits);
 	if (unlikely(rte_mempool_get_bulk(queue->pool, (void **)fresh, n_chains) < 0)) {
-		vq->no_mbuf++;
+		counter_add(&vq->no_mbuf, 1);
 		return 0;
 	}
 	if (n_chains == VIRTQ_FETCH_MAX)
@@ -217,8 +217,8 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 		}
 	}
 	virtq_retire_plain(vq, conf, &plain, NULL, n_chains, traits);
-	port_queue->stats.rx_packets += n_chains;
-	port_queue->stats.rx_bytes += bytes;
+	counter_add(&port_queue->stats.rx_packets, n_chains);
+	counter_add(&port_queue->stats.rx_bytes, bytes);
 	/* What is lent stays the device's until vnet_done(). */
 	if (likely_true(!port_queue->lent)) {
 		virtq_publish(vq, conf, traits);

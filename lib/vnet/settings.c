@@ -7,7 +7,6 @@
 #include <string.h>
 
 #include "filter.h"
-#include "log.h"
 #include "quiesce.h"
 #include "steer.h"
 #include "vnet.h"
@@ -36,7 +35,12 @@ vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings)
 
 /* --- what is built from them --- */
 
-enum settings_part { SETTINGS_FILTER = 1 << 0, SETTINGS_STEER = 1 << 1, SETTINGS_REST = 1 << 2 };
+enum settings_part {
+	SETTINGS_FILTER = 1 << 0,
+	SETTINGS_STEER = 1 << 1,
+	SETTINGS_REST = 1 << 2,
+	SETTINGS_WHOSE = 1 << 3, /* not the settings, but whether they count */
+};
 
 /* Where vnet_settings has what filters, and then what steering, is built from. */
 #define SETTINGS_FILTER_AT offsetof(struct vnet_settings, mac)
@@ -47,6 +51,7 @@ static_assert(offsetof(struct vnet_settings, vlans) < SETTINGS_STEER_AT &&
 		      offsetof(struct vnet_settings, rss) > SETTINGS_STEER_AT &&
 		      offsetof(struct vnet_settings, hash) > SETTINGS_STEER_AT &&
 		      offsetof(struct vnet_settings, hash) < SETTINGS_REST_AT &&
+		      offsetof(struct vnet_settings, announce) > SETTINGS_REST_AT &&
 		      SETTINGS_FILTER_AT < SETTINGS_STEER_AT && SETTINGS_STEER_AT < SETTINGS_REST_AT,
 	      "fields are in the order of the parts");
 
@@ -56,7 +61,7 @@ settings_differ(const struct vnet_settings *a, const struct vnet_settings *b, si
 	return memcmp((const uint8_t *)a + from, (const uint8_t *)b + from, to - from) != 0;
 }
 
-/* The parts that have to be built anew. 0: none, all is in effect already. */
+/* The parts that are to be put in effect anew. 0: none, all is in effect already. */
 static unsigned int
 settings_changes(const struct vnet_dev *dev, const struct vnet_settings *settings)
 {
@@ -64,9 +69,11 @@ settings_changes(const struct vnet_dev *dev, const struct vnet_settings *setting
 	const struct vnet_settings *old = dev->settings;
 	unsigned int parts = 0;
 
-	/* Features decide on VLANs and on hash reports. */
-	if (dev->built != wanted || old->features != settings->features)
-		return SETTINGS_FILTER | SETTINGS_STEER | SETTINGS_REST;
+	if (dev->built != wanted)
+		parts |= SETTINGS_WHOSE;
+	/* They decide on VLANs and on hash reports. */
+	if (old->features != settings->features)
+		return parts | SETTINGS_FILTER | SETTINGS_STEER | SETTINGS_REST;
 	if (settings_differ(old, settings, SETTINGS_FILTER_AT, SETTINGS_STEER_AT))
 		parts |= SETTINGS_FILTER;
 	if (settings_differ(old, settings, SETTINGS_STEER_AT, SETTINGS_REST_AT))
@@ -77,49 +84,68 @@ settings_changes(const struct vnet_dev *dev, const struct vnet_settings *setting
 }
 
 /*
- * A front-end may take the controlq's features and keep the queue to itself: then nobody tells us which VLANs
- * the driver wants or how many pairs it uses, and nothing is kept from it.
+ * What is built depends on the settings alone, and of those after a reset nothing is: so a reset, and a
+ * change of whose word counts, need no memory. Which of it workers get is decided when it is published.
  */
 static int
-settings_build_filter(const struct vnet_dev *dev, const struct vnet_settings *settings,
-		      struct vnet_filter **ret_filter)
+settings_build_filter(const struct vnet_settings *settings, struct vnet_filter **ret_filter)
 {
-	*ret_filter = NULL;
-	if (!vnet_controlq_is_ours(dev))
-		return 0;
 	return vnet_filter_build(settings,
 				 settings->features & FEATURE_MASK(NET_CTRL_VLAN) ? FILTER_VLANS_BY_MAP
 										  : FILTER_VLANS_IGNORED,
 				 ret_filter);
 }
 
+static enum steer_report
+settings_report(const struct vnet_settings *settings)
+{
+	return settings->features & FEATURE_MASK(NET_HASH_REPORT) ? STEER_REPORT : STEER_NO_REPORT;
+}
+
+/* NULL: without a table or hashes of the driver's, what the device has does. */
 static int
 settings_build_steer(const struct vnet_dev *dev, const struct vnet_settings *settings,
 		     struct port_steer **ret_steer)
 {
-	bool counted = vnet_controlq_is_ours(dev) && !settings->rss.enabled;
+	const enum steer_report report = settings_report(settings);
 
 	*ret_steer = NULL;
-	return vnet_steer_build(settings, counted ? settings->n_pairs : dev->n_pairs,
-				settings->features & FEATURE_MASK(NET_HASH_REPORT) ? STEER_REPORT
-										   : STEER_NO_REPORT,
-				dev->flows, ret_steer);
+	if (!settings->rss.enabled && (report == STEER_NO_REPORT || settings->hash.types == 0))
+		return 0;
+	return vnet_steer_build(settings, dev->n_pairs, report, dev->flows, ret_steer);
 }
 
-static void
-settings_steer_set(struct vnet_dev *dev, struct port_steer *steer)
+static struct port_steer *
+settings_steer_usual(const struct vnet_dev *dev)
 {
-	dev->steer = steer;
+	const enum steer_report report = settings_report(dev->settings);
+	const uint16_t n_pairs = vnet_controlq_is_ours(dev) ? dev->settings->n_pairs : dev->n_pairs;
+
+	return report == STEER_REPORT || n_pairs > 1 ? dev->usual_steer[report] : NULL;
+}
+
+/*
+ * A front-end may take the controlq's features and keep the queue to itself: then nobody tells us which VLANs
+ * the driver wants or how many pairs it uses, and nothing is kept from it.
+ */
+static void
+settings_publish(struct vnet_dev *dev)
+{
+	const bool ours = vnet_controlq_is_ours(dev);
+
+	dev->built = ours ? VNET_BUILT_OURS : VNET_BUILT_NOT_OURS;
+	dev->filter = ours ? dev->own_filter : NULL;
+	dev->steer = dev->own_steer ? dev->own_steer : settings_steer_usual(dev);
 	/* Release: pairs with the acquire in fwd_send(). */
 	if (dev->port)
-		atomic_store_explicit(&dev->port->steer, steer, memory_order_release);
+		atomic_store_explicit(&dev->port->steer, dev->steer, memory_order_release);
 }
 
 int
 vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings)
 {
-	struct vnet_filter *old_filter = dev->filter, *filter = old_filter;
-	struct port_steer *old_steer = dev->steer, *steer = old_steer;
+	struct vnet_filter *old_filter = dev->own_filter, *filter = old_filter;
+	struct port_steer *old_steer = dev->own_steer, *steer = old_steer;
 	unsigned int parts = settings_changes(dev, settings);
 	struct diag diag;
 	int ret;
@@ -128,7 +154,7 @@ vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings)
 	if (!parts)
 		return 0;
 	if (parts & SETTINGS_FILTER) {
-		ret = settings_build_filter(dev, settings, &filter);
+		ret = settings_build_filter(settings, &filter);
 		if (ret < 0)
 			return ret;
 	}
@@ -141,26 +167,26 @@ vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings)
 		}
 	}
 	*dev->settings = *settings;
-	dev->built = vnet_controlq_is_ours(dev) ? VNET_BUILT_OURS : VNET_BUILT_NOT_OURS;
-	dev->filter = filter;
-	settings_steer_set(dev, steer);
+	dev->own_filter = filter;
+	dev->own_steer = steer;
+	settings_publish(dev);
 	vnet_active_update(dev);
 	/*
 	 * Nobody steers by the old rules any more after the first wait; what was on its way between workers
-	 * has arrived after the second. Only then are queues closed that it may have been for.
+	 * has arrived after the third (quiesce.h). Only then are queues closed that it may have been for.
 	 */
-	if (parts & SETTINGS_STEER) {
+	if (parts & (SETTINGS_STEER | SETTINGS_WHOSE)) {
+		quiesce_wait();
 		quiesce_wait();
 		quiesce_wait();
 	}
 	/*
-	 * All confs were in effect before, so nothing is wrong with them but that there is no memory for new
-	 * ones. Queues that this happens to stop. What comes of the change, such as a queue that is used
-	 * again, may apply settings in turn, and then these have been replaced, and freed, in there.
+	 * All confs were in effect before, and takes no memory to publish them anew; what fails is a queue
+	 * that stood still already, for its ring is not in the guest's memory. What comes of the change, such
+	 * as a queue that is used again, may apply settings in turn, and then these have been replaced, and
+	 * freed, in there.
 	 */
-	if (vdev_refresh(&dev->vdev, &diag) < 0)
-		log_limited(&dev->vdev.log_limit, LOG_LEVEL_WARN, "port %s: %s; the queue stops",
-			    dev->vdev.name, diag.cause);
+	vdev_refresh(&dev->vdev, &diag);
 	if (filter != old_filter)
 		vnet_filter_free(old_filter);
 	if (steer != old_steer)
@@ -216,6 +242,7 @@ settings_coal_restart(struct vnet_dev *dev)
 	const bool asks = controlq >= 0 && vdev_queue_is_active(&dev->vdev, (unsigned int)controlq);
 	const bool asked = asks && !settings_note_used(dev, 2u * dev->n_pairs, true);
 	struct vnet_settings settings = *dev->settings;
+	int ret;
 
 	if (!asks)
 		settings_note_used(dev, 2u * dev->n_pairs, false);
@@ -224,7 +251,9 @@ settings_coal_restart(struct vnet_dev *dev)
 			settings.coal[i] = i % 2 ? settings.coal_tx : settings.coal_rx;
 	}
 	/* Whose word counts may have changed, too. */
-	vnet_apply(dev, &settings);
+	ret = vnet_apply(dev, &settings);
+	assert(ret == 0 && "coalescing, and whose word counts, take no memory");
+	(void)ret;
 }
 
 void

@@ -69,13 +69,13 @@ struct vnet_settings {
 	uint64_t features; /* that the driver had when it made them; void with others */
 	struct rte_ether_addr mac;
 	bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
-	bool announce; /* status bit: the driver is asked to announce itself */
 	struct settings_macs unicast, multicast;
 	uint64_t vlans[SETTINGS_VLANS / 64]; /* bit: frames with this tag are let in */
 	uint16_t n_pairs; /* transmit queues in use: VQ_PAIRS_SET; max_tx_vq of RSS_CONFIG may raise it */
 	struct settings_rss rss;
 	struct settings_hash hash;             /* RSS_CONFIG or HASH_CONFIG: whichever came last */
 	uint64_t offloads;                     /* GUEST_OFFLOADS_SET: feature bits of those that are on */
+	bool announce;                         /* status bit: the driver is asked to announce itself */
 	struct settings_coal coal_rx, coal_tx; /* what a queue gets when it is reset */
 	struct settings_coal
 		coal[2 * PORT_QUEUES_MAX + 1]; /* by virtqueue; the controlq may be any even one */

@@ -141,6 +141,17 @@ steer_by_flows_with_hash(const struct port_steer *port_steer, const struct port 
 	steer_pick_by_flows(steer, to, from, pkts, n, ret_pairs);
 }
 
+/* HASH_REPORT, and no types: there is nothing to compute. */
+static void
+steer_by_flows_without_hash(const struct port_steer *port_steer, const struct port *to,
+			    const struct port_queue *from, struct rte_mbuf **pkts, uint16_t n,
+			    uint16_t ret_pairs[])
+{
+	for (uint16_t i = 0; i < n; i++)
+		steer_mark(pkts[i], 0, 0);
+	steer_pick_by_flows(steer_of(port_steer), to, from, pkts, n, ret_pairs);
+}
+
 /* --- making it --- */
 
 static bool
@@ -171,7 +182,7 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 	steer = calloc(1, sizeof(*steer));
 	if (!steer)
 		return -ENOMEM;
-	if (rss->enabled || report == STEER_REPORT) {
+	if (rss->enabled || (report == STEER_REPORT && settings->hash.types)) {
 		steer->hash = vnet_hash_new(&settings->hash, vnet_isa_select());
 		if (!steer->hash) {
 			free(steer);
@@ -184,7 +195,9 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 		steer->table_mask = (uint16_t)(rss->table_len - 1);
 		memcpy(steer->table, rss->table, rss->table_len * sizeof(rss->table[0]));
 	} else {
-		steer->port.pick = report == STEER_REPORT ? steer_by_flows_with_hash : steer_by_flows;
+		steer->port.pick = report == STEER_NO_REPORT ? steer_by_flows
+				   : steer->hash             ? steer_by_flows_with_hash
+							     : steer_by_flows_without_hash;
 		steer->flows = flows;
 		steer->groups = flows_variant_of(vnet_isa_select())->groups;
 	}

@@ -8,7 +8,7 @@
  *   flows        a flow that the guest sent on transmitq n comes back on receiveq n; others: the sender's own
  *                pair number where it fits, else spread by hash
  *   none         one pair and no hash report: no steering object at all
- * With HASH_REPORT the hash is computed in all of them.
+ * With HASH_REPORT the hash is computed in all of them, as soon as the driver has named types.
  *
  * The hash of a frame travels in its mbuf: ol_flags has RTE_MBUF_F_RX_RSS_HASH, hash.rss is the value and
  * hash.fdir.hi the report code (1 .. 9). A frame without hash has the flag clear. That is written for guests

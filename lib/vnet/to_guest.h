@@ -77,7 +77,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 	buffers.next = 0;
 	buffers.n = virtq_fetch(vq, conf, &buffers.at, buffers.elems, n, traits);
 	if (buffers.n == 0) {
-		port_queue->stats.drops[virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER] += n;
+		counter_add(&port_queue->stats.drops[virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER], n);
 		return 0;
 	}
 
@@ -120,8 +120,8 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 			gmem_log_mark(conf->log, buffers.elems[i].addr, written[i]);
 		virtq_notify(vq, conf, n_sent);
 	}
-	port_queue->stats.tx_packets += n_sent;
-	port_queue->stats.tx_bytes += bytes;
+	counter_add(&port_queue->stats.tx_packets, n_sent);
+	counter_add(&port_queue->stats.tx_bytes, bytes);
 	return n_sent;
 }
 
@@ -195,8 +195,8 @@ to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct p
 	for (uint16_t i = 0; traits & TRAIT_LOG && i < n_sent; i++)
 		gmem_log_mark(conf->log, gmem_cache_gpa(&conf->hot, plain.va[i]), written[i]);
 	virtq_notify(vq, conf, n_sent);
-	port_queue->stats.tx_packets += n_sent;
-	port_queue->stats.tx_bytes += bytes;
+	counter_add(&port_queue->stats.tx_packets, n_sent);
+	counter_add(&port_queue->stats.tx_bytes, bytes);
 	/*
 	 * After a short burst there is time, and the next one is likely to be as short: its buffers' lines
 	 * can be here before its frames are.
@@ -227,7 +227,7 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	if (odd)
 		return (uint16_t)(n_sent + vnet_to_guest_generic(queue, conf, port_queue, pkts + n_sent,
 								 (uint16_t)(n - n_sent)));
-	port_queue->stats.drops[DROP_NO_BUFFER] += n - n_sent;
+	counter_add(&port_queue->stats.drops[DROP_NO_BUFFER], n - n_sent);
 	return n_sent;
 }
 

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "vnet.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -251,6 +252,7 @@ vnet_reset(struct vdev *vdev)
 {
 	struct vnet_dev *dev = vnet_of(vdev);
 	struct vnet_settings settings;
+	int ret;
 
 	/* QEMU says it before all else when a driver starts, the features included. */
 	if (dev->mtu_used)
@@ -259,7 +261,9 @@ vnet_reset(struct vdev *vdev)
 	vnet_flows_forget(dev->flows);
 	announce_stop(&dev->announce);
 	vnet_settings_reset(dev, &settings);
-	vnet_apply(dev, &settings);
+	ret = vnet_apply(dev, &settings);
+	assert(ret == 0 && "settings of which nothing is built take no memory");
+	(void)ret;
 }
 
 static int
@@ -313,6 +317,8 @@ static const struct vdev_ops vnet_ops = {
 int
 vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 {
+	int ret;
+
 	memset(dev, 0, sizeof(*dev));
 	dev->n_pairs = config->n_pairs;
 	dev->mtu = config->mtu;
@@ -327,13 +333,17 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	dev->loop = config->loop;
 	dev->settings_changed = config->settings_changed;
 	dev->settings_changed_arg = config->settings_changed_arg;
-	controlq_init(&dev->controlq, dev);
+	ret = controlq_init(&dev->controlq, dev);
 	dev->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, config->n_pairs * sizeof(dev->queues[0]));
 	dev->settings = calloc(1, sizeof(*dev->settings));
 	if (config->n_pairs > 1)
 		dev->flows = vnet_flows_new();
-	if (!dev->queues || !dev->settings || (config->n_pairs > 1 && !dev->flows))
+	if (ret < 0 || !dev->queues || !dev->settings || (config->n_pairs > 1 && !dev->flows))
 		goto err;
+	for (enum steer_report report = STEER_NO_REPORT; report <= STEER_REPORT; report++)
+		if (vnet_steer_build(dev->settings, config->n_pairs, report, dev->flows,
+				     &dev->usual_steer[report]) < 0)
+			goto err;
 	memset(dev->queues, 0, config->n_pairs * sizeof(dev->queues[0]));
 	for (uint16_t i = 0; i < config->n_pairs; i++) {
 		dev->queues[i].pool = config->pool;
@@ -341,6 +351,7 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	}
 	if (vdev_init(&dev->vdev, config->name, &vnet_ops, dev, 2u * config->n_pairs + 1) < 0)
 		goto err;
+	dev->vdev.mem_max = config->mem_max ? config->mem_max : GMEM_BYTES_MAX;
 	return 0;
 
 err:
@@ -356,13 +367,16 @@ vnet_fini(struct vnet_dev *dev)
 	announce_fini(&dev->announce);
 	if (dev->port)
 		atomic_store_explicit(&dev->port->steer, NULL, memory_order_relaxed);
-	vnet_steer_free(dev->steer);
-	vnet_filter_free(dev->filter);
+	vnet_steer_free(dev->own_steer);
+	vnet_steer_free(dev->usual_steer[STEER_NO_REPORT]);
+	vnet_steer_free(dev->usual_steer[STEER_REPORT]);
+	vnet_filter_free(dev->own_filter);
 	vnet_flows_free(dev->flows);
 	free(dev->settings);
 	free(dev->queues);
-	dev->steer = NULL;
-	dev->filter = NULL;
+	dev->steer = dev->own_steer = NULL;
+	dev->filter = dev->own_filter = NULL;
+	memset(dev->usual_steer, 0, sizeof(dev->usual_steer));
 	dev->flows = NULL;
 	dev->settings = NULL;
 	dev->queues = NULL;
@@ -414,8 +428,8 @@ vnet_rx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 	    port_queue->idx == 0) {
 		pkts[0] = vnet_rarp(queue);
 		if (pkts[0]) {
-			port_queue->stats.rx_packets++;
-			port_queue->stats.rx_bytes += pkts[0]->pkt_len;
+			counter_add(&port_queue->stats.rx_packets, 1);
+			counter_add(&port_queue->stats.rx_bytes, pkts[0]->pkt_len);
 			return 1;
 		}
 	}
@@ -426,9 +440,9 @@ vnet_rx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 	if (unlikely(n && !conf->enabled)) {
 		/* Started but disabled: drained and discarded (vhost-user, "Ring states"). */
 		for (uint16_t i = 0; i < n; i++)
-			queue->discarded_bytes += pkts[i]->pkt_len;
+			counter_add(&queue->discarded_bytes, pkts[i]->pkt_len);
 		port_drop(port_queue, vnet_closed(queue, DROP_DISABLED), pkts, n);
-		queue->discarded_packets += n;
+		counter_add(&queue->discarded_packets, n);
 		if (port_queue->lent)
 			vnet_done(port_queue);
 		return 0;

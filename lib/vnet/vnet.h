@@ -40,7 +40,7 @@ struct vnet_queue {
 	struct rte_mempool *pool; /* for frames from the guest */
 	struct vnet_dev *dev;
 	const struct virtq_conf *lent_conf; /* of the last vnet_rx(): what lent frames were taken under */
-	/* Counters, read by anyone: what the port's do not tell apart (controlq_stats.c). */
+	/* Counters (counter.h): what the port's do not tell apart (controlq_stats.c). */
 	uint64_t discarded_packets, discarded_bytes; /* from the guest, on a queue that is not enabled */
 	uint64_t unusable_buffers; /* those of drops[DROP_MALFORMED, DROP_CHAIN_LONG] that were frames to the
 				      guest */
@@ -85,12 +85,18 @@ struct vnet_dev {
 	struct loop *loop; /* NULL: nobody watches the controlq's kicks */
 
 	struct vnet_settings *settings; /* in effect */
-	/* What filter and steer were built for: whose word counts (vnet_controlq_is_ours()). */
+	/* What filter and steer were published for: whose word counts (vnet_controlq_is_ours()). */
 	enum vnet_built { VNET_BUILT_NOTHING, VNET_BUILT_OURS, VNET_BUILT_NOT_OURS } built;
 	uint64_t queues_used[VNET_QUEUES_USED_WORDS]; /* bit by virtqueue: vnet_queue_is_used(), lately */
-	struct vnet_filter *filter;                   /* NULL: nothing is kept out */
-	struct port_steer *steer;                     /* NULL: none needed */
-	struct vnet_flows *flows;                     /* NULL: a single pair */
+	/* What workers have: */
+	struct vnet_filter *filter; /* NULL: nothing is kept out */
+	struct port_steer *steer;   /* NULL: none needed */
+	/* made of the settings, NULL for those after a reset; */
+	struct vnet_filter *own_filter;
+	struct port_steer *own_steer; /* by the driver's table, or with its hashes */
+	/* or once for all, so that a reset needs no memory: without a table and hashes, by STEER_*REPORT. */
+	struct port_steer *usual_steer[2];
+	struct vnet_flows *flows; /* NULL: a single pair */
 	/* Called after new settings took effect, the first ones in vnet_init() included; NULL: nobody asks.
 	 */
 	void (*settings_changed)(void *arg);
@@ -120,6 +126,7 @@ struct vnet_config {
 	struct rte_mempool *pool;
 	struct port *port; /* n_active and steer of it are written by the device */
 	struct loop *loop; /* NULL: nobody watches the controlq's kicks */
+	uint64_t mem_max;  /* bytes of the guest's memory that may be mapped; 0: GMEM_BYTES_MAX */
 	bool standby;
 	bool speed_duplex; /* offer speed and duplex */
 	int32_t speed;
@@ -135,8 +142,10 @@ void vnet_fini(struct vnet_dev *dev);
 
 /* The driver's settings after a reset, under the features that it has. */
 void vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings);
-/* The settings take effect as a whole, for every worker, before this returns. 0, or -errno and nothing
- * changed. */
+/*
+ * The settings take effect as a whole, for every worker, before this returns. 0, or -errno and nothing
+ * changed: -EINVAL, or -ENOMEM, but not for settings of which nothing is built, as those after a reset.
+ */
 int vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings);
 /*
  * Queues started, stopped, were enabled or disabled, or the driver has new features. New features: the

@@ -145,7 +145,7 @@ class Protocol(unittest.TestCase):
                 guest.negotiate()
                 self.assertEqual(guest.offered, expected, f"differs in bits {names_of(guest.offered ^ expected)}")
                 self.assertEqual(guest.ask_u64(fe.GET_QUEUE_NUM), 2 * queues + 1, "virtqueues, with the control queue")
-                self.assertEqual(guest.ask_u64(fe.GET_MAX_MEM_SLOTS), 509)
+                self.assertEqual(guest.ask_u64(fe.GET_MAX_MEM_SLOTS), 48)
                 self.assert_prerequisites_offered(guest.offered)
 
     def assert_prerequisites_offered(self, offered):

@@ -9,12 +9,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "gmem.h"
@@ -204,6 +207,106 @@ test_regions_come_and_go(void **state)
 	close(fd);
 }
 
+/* What a device may map is counted once: what is kept, and what comes. */
+static void
+test_budget(void **state)
+{
+	int fd = memfd_make(16 * MIB), other = memfd_make(16 * MIB);
+	struct gmem_region_spec specs[] = {
+		{0, MIB, 0x10000000, 0, fd},
+		{MIB, 2 * MIB, 0x20000000, 2 * MIB, fd},
+		{8 * MIB, 5000, 0x30000000, 6 * MIB + 4000, fd}, /* three pages */
+	};
+	const uint64_t all = 3 * MIB + 3 * 4096;
+	struct gmem *mem, *more;
+	struct gmem_map *map;
+	struct diag diag;
+
+	for (unsigned int n = 1; n <= 3; n++) {
+		struct gmem_budget budget = {.bytes = 4 * MIB};
+
+		assert_int_equal(gmem_build(NULL, specs, n, &mem, &diag), 0);
+		/* To the byte. */
+		budget.bytes_max = budget.bytes + gmem_bytes(mem) - 1;
+		assert_int_equal(gmem_build_within(budget, NULL, specs, n, &more, &diag), -ENOSPC);
+		assert_non_null(strstr(diag.cause, "memory="));
+		budget.bytes_max++;
+		assert_int_equal(gmem_build_within(budget, NULL, specs, n, &more, &diag), 0);
+		gmem_free(more);
+		gmem_free(mem);
+	}
+	/* A table that grows: its regions count, but not twice those that it has already. */
+	assert_int_equal(gmem_build(NULL, specs, 3, &mem, &diag), 0);
+	assert_int_equal(gmem_bytes(mem), all);
+	assert_int_equal(
+		gmem_build_within((struct gmem_budget){.bytes_max = all}, mem, specs, 3, &more, &diag), 0);
+	assert_int_equal(gmem_bytes(more), all);
+	gmem_free(more);
+	specs[0] = (struct gmem_region_spec){16 * MIB, MIB, 0x40000000, 0, other};
+	assert_int_equal(gmem_build_within((struct gmem_budget){.bytes_max = all + MIB - 1}, mem, specs, 1,
+					   &more, &diag),
+			 -ENOSPC);
+	assert_int_equal(
+		gmem_build_within((struct gmem_budget){.bytes_max = all + MIB}, mem, specs, 1, &more, &diag),
+		0);
+	gmem_free(more);
+	gmem_free(mem);
+	/* More than is left, by a number that does not wrap round; and a single map beyond all. */
+	assert_int_equal(gmem_map_open_within(&(struct gmem_budget){.bytes_max = 4096, .bytes = 8192}, fd, 0,
+					      1, &map, &diag),
+			 -ENOSPC);
+	assert_int_equal(gmem_bytes(NULL), 0);
+	close(fd);
+	close(other);
+}
+
+/* The limit is one of regions, not of how often they were added. */
+static void
+test_regions_have_a_limit(void **state)
+{
+	struct gmem_region_spec specs[GMEM_REGIONS_MAX + 1];
+	int fd = memfd_make(2 * MIB);
+	struct gmem *mem, *more;
+	struct diag diag;
+
+	for (unsigned int i = 0; i <= GMEM_REGIONS_MAX; i++)
+		specs[i] = (struct gmem_region_spec){i * 0x10000ull, 4096, i * 0x20000ull, i * 8192ull, fd};
+	assert_int_equal(gmem_build(NULL, specs, GMEM_REGIONS_MAX + 1, &mem, &diag), -ENOSPC);
+	assert_int_equal(gmem_build(NULL, specs, GMEM_REGIONS_MAX, &mem, &diag), 0);
+	assert_int_equal(gmem_build(mem, &specs[3], 1, &more, &diag), 0);
+	assert_int_equal(more->n_regions, GMEM_REGIONS_MAX);
+	gmem_free(more);
+	assert_int_equal(gmem_build(mem, &specs[GMEM_REGIONS_MAX], 1, &more, &diag), -ENOSPC);
+	gmem_free(mem);
+	close(fd);
+}
+
+/* All devices with all that each may have, while one of them replaces it. */
+static void
+test_every_device_has_its_regions(void **state)
+{
+	static struct {
+		struct gmem *mem;
+		struct gmem_map *log;
+	} devices[GMEM_DEVICES_MAX + 1];
+	struct gmem_region_spec specs[GMEM_REGIONS_MAX];
+	int fd = memfd_make(2 * MIB);
+	struct diag diag;
+
+	/* Apart, so that no two become one mapping of the kernel's. */
+	for (unsigned int i = 0; i < GMEM_REGIONS_MAX; i++)
+		specs[i] = (struct gmem_region_spec){i * 0x10000ull, 4096, i * 0x20000ull, i * 8192ull, fd};
+	for (unsigned int d = 0; d <= GMEM_DEVICES_MAX; d++)
+		if (gmem_build(NULL, specs, GMEM_REGIONS_MAX, &devices[d].mem, &diag) < 0 ||
+		    gmem_map_open(fd, 0, 4096, &devices[d].log, &diag) < 0)
+			fail_msg("device %u: %s", d, diag.cause);
+	for (unsigned int d = 0; d <= GMEM_DEVICES_MAX; d++) {
+		gmem_free(devices[d].mem);
+		gmem_map_unref(devices[d].log);
+	}
+	close(fd);
+}
+
 static void
 test_log_marks_exactly_the_pages(void **state)
 {
@@ -263,6 +366,117 @@ test_truncated_file_is_survived(void **state)
 	close(fd);
 }
 
+/* --- what is not guest memory --- */
+
+static void *hole; /* a page whose file has gone, and that we do not guard */
+
+enum { CHILD_INFO = 42, CHILD_PLAIN = 43, CHILD_SURVIVED = 44, CHILD_LATER = 45 };
+
+static void
+child_info(int sig, siginfo_t *info, void *context)
+{
+	_exit(sig == SIGBUS && info->si_addr == hole && context ? CHILD_INFO : 1);
+}
+
+static void
+child_plain(int sig)
+{
+	_exit(sig == SIGBUS ? CHILD_PLAIN : 1);
+}
+
+static struct sigaction child_below;
+
+/* Came after us, and passes on what is not his. */
+static void
+child_later(int sig, siginfo_t *info, void *context)
+{
+	if (info->si_code <= 0)
+		_exit(CHILD_LATER);
+	child_below.sa_sigaction(sig, info, context);
+}
+
+enum child_deed { DEED_FAULT, DEED_KILL };
+enum child_time { TIME_INSTALLED, TIME_UNINSTALLED, TIME_LATER, TIME_LATER_UNINSTALLED };
+
+/* The status of a child that had `old` before ours was installed, and then meets a SIGBUS that is not ours.
+ */
+static int
+child_status(const struct sigaction *old, enum child_time time, enum child_deed deed)
+{
+	struct sigaction later = {.sa_sigaction = child_later, .sa_flags = SA_SIGINFO}, now;
+	struct loop *loop;
+	int status, fd;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid) {
+		assert_int_equal(waitpid(pid, &status, 0), pid);
+		return status;
+	}
+	setrlimit(RLIMIT_CORE, &(struct rlimit){0});
+	fd = memfd_create("hole", MFD_CLOEXEC);
+	loop = loop_open();
+	if (ftruncate(fd, 4096) < 0 || !loop)
+		_exit(1);
+	hole = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
+	sigaction(SIGBUS, old, NULL);
+	if (gmem_sigbus_install(loop) < 0)
+		_exit(1);
+	if (time >= TIME_LATER)
+		sigaction(SIGBUS, &later, &child_below);
+	if (time == TIME_UNINSTALLED || time == TIME_LATER_UNINSTALLED)
+		gmem_sigbus_uninstall();
+	sigaction(SIGBUS, NULL, &now);
+	/* Put back, but not over somebody else. */
+	if (time == TIME_UNINSTALLED && now.sa_sigaction != old->sa_sigaction)
+		_exit(1);
+	if (time == TIME_LATER_UNINSTALLED && now.sa_sigaction != child_later)
+		_exit(1);
+	if (deed == DEED_KILL) {
+		raise(SIGBUS);
+		_exit(CHILD_SURVIVED);
+	}
+	if (ftruncate(fd, 0) < 0)
+		_exit(1);
+	*(volatile uint8_t *)hole;
+	_exit(1);
+}
+
+static bool
+exited_with(int status, int code)
+{
+	return WIFEXITED(status) && WEXITSTATUS(status) == code;
+}
+
+static bool
+killed_by_sigbus(int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS;
+}
+
+static void
+test_other_faults_go_on(void **state)
+{
+	const struct sigaction info = {.sa_sigaction = child_info, .sa_flags = SA_SIGINFO},
+			       plain = {.sa_handler = child_plain}, dfl = {.sa_handler = SIG_DFL},
+			       ign = {.sa_handler = SIG_IGN};
+
+	for (enum child_time time = TIME_INSTALLED; time <= TIME_LATER_UNINSTALLED; time++) {
+		assert_true(exited_with(child_status(&info, time, DEED_FAULT), CHILD_INFO));
+		assert_true(exited_with(child_status(&plain, time, DEED_FAULT), CHILD_PLAIN));
+		assert_true(killed_by_sigbus(child_status(&dfl, time, DEED_FAULT)));
+		/* The kernel does not let an access be ignored. */
+		assert_true(killed_by_sigbus(child_status(&ign, time, DEED_FAULT)));
+	}
+	for (enum child_time time = TIME_INSTALLED; time <= TIME_UNINSTALLED; time++) {
+		assert_true(exited_with(child_status(&plain, time, DEED_KILL), CHILD_PLAIN));
+		assert_true(killed_by_sigbus(child_status(&dfl, time, DEED_KILL)));
+		assert_true(exited_with(child_status(&ign, time, DEED_KILL), CHILD_SURVIVED));
+	}
+}
+
 int
 main(void)
 {
@@ -272,8 +486,12 @@ main(void)
 		cmocka_unit_test(test_table_refuses),
 		cmocka_unit_test(test_translation_is_exact),
 		cmocka_unit_test(test_regions_come_and_go),
+		cmocka_unit_test(test_budget),
+		cmocka_unit_test(test_regions_have_a_limit),
+		cmocka_unit_test(test_every_device_has_its_regions),
 		cmocka_unit_test(test_log_marks_exactly_the_pages),
 		cmocka_unit_test(test_truncated_file_is_survived),
+		cmocka_unit_test(test_other_faults_go_on),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

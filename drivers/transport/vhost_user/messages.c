@@ -72,6 +72,19 @@ handle_reset_device(struct session *session, struct message *message, struct dia
 	return 0;
 }
 
+/* What a device may map besides what it keeps: a new table takes the old one's place, and so does a log. */
+static struct gmem_budget
+mem_budget(const struct vdev *vdev, uint64_t bytes_kept)
+{
+	return (struct gmem_budget){.bytes_max = vdev->mem_max, .bytes = bytes_kept};
+}
+
+static uint64_t
+log_bytes(const struct vdev *vdev)
+{
+	return vdev->log ? vdev->log->map->len : 0;
+}
+
 static int
 handle_set_mem_table(struct session *session, struct message *message, struct diag *diag)
 {
@@ -94,7 +107,8 @@ handle_set_mem_table(struct session *session, struct message *message, struct di
 						     .file_offset = region->mmap_offset,
 						     .fd = message->fds[i]};
 	}
-	ret = gmem_build(NULL, specs, n, &mem, diag);
+	ret = gmem_build_within(mem_budget(session->vdev, log_bytes(session->vdev)), NULL, specs, n, &mem,
+				diag);
 	if (ret < 0)
 		return ret;
 	return vdev_set_mem(session->vdev, mem, diag);
@@ -103,14 +117,15 @@ handle_set_mem_table(struct session *session, struct message *message, struct di
 static int
 handle_set_log_base(struct session *session, struct message *message, struct diag *diag)
 {
+	struct gmem_budget budget = mem_budget(session->vdev, gmem_bytes(session->vdev->mem));
 	struct gmem_map *map;
 	int ret;
 
 	if (message->payload.log.offset % 4096)
 		return diag_set(diag, -EINVAL, "", "offset 0x%llx is not on a page",
 				(unsigned long long)message->payload.log.offset);
-	ret = gmem_map_open(message->fds[0], message->payload.log.offset, message->payload.log.size, &map,
-			    diag);
+	ret = gmem_map_open_within(&budget, message->fds[0], message->payload.log.offset,
+				   message->payload.log.size, &map, diag);
 	if (ret < 0)
 		return ret;
 	return vdev_set_log(session->vdev, map, diag);
@@ -350,7 +365,8 @@ handle_add_mem_reg(struct session *session, struct message *message, struct diag
 	struct gmem *mem;
 	int ret;
 
-	ret = gmem_build(session->vdev->mem, &spec, 1, &mem, diag);
+	ret = gmem_build_within(mem_budget(session->vdev, log_bytes(session->vdev)), session->vdev->mem,
+				&spec, 1, &mem, diag);
 	if (ret < 0)
 		return ret;
 	return vdev_set_mem(session->vdev, mem, diag);
