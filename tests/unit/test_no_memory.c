@@ -613,7 +613,7 @@ plan_all(uint64_t without)
 	plan("link down", step_link, 0, REQUEST(0));
 	plan("link up", step_link, 1, REQUEST(0));
 	plan("announce", step_announce, 0, REQUEST(0));
-	PLAN_COMMAND("ANNOUNCE_ACK", .class = 3, .number = 0);
+	PLAN_COMMAND("ANNOUNCE_ACK", .class = 3, .number = 0, .data = "");
 	plan("a queue disabled", step_ring_word, 2, (struct command){.len = SET_VRING_ENABLE, .number = 0});
 	plan("and enabled", step_ring_word, 2, (struct command){.len = SET_VRING_ENABLE, .number = 1});
 	plan("another call descriptor", step_ring_fd, 2, REQUEST(SET_VRING_CALL));
