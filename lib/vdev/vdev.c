@@ -32,7 +32,7 @@ vdev_collect(struct vdev *dev)
 
 		if (conf->control.last) {
 			queue->base = virtq_base(queue->vq, conf->traits & TRAIT_PACKED);
-			queue->has_base = true;
+			queue->base_is = VDEV_BASE_STOPPED;
 			/* No worker comes by any more to say what the driver was not told yet. */
 			virtq_notify_settle(queue->vq, conf);
 			/* Whoever serves this ring next may need to be kicked. */
@@ -182,6 +182,13 @@ vdev_conf_publish(struct vdev *dev, struct vdev_queue *queue, struct virtq_conf 
 	dev->trash = old;
 }
 
+/* The beginning of a ring: packed: both wrap counters 1. */
+static uint32_t
+vdev_base_fresh(const struct vdev *dev)
+{
+	return vdev_is_packed(dev) ? 0x80008000u : 0;
+}
+
 /*
  * A front-end that sends base 0 for a packed ring names wrap counters 0. That is a real position, but some
  * front-ends (User-mode Linux) mean the start of a fresh ring, where both counters are 1. A ring that has
@@ -190,13 +197,13 @@ vdev_conf_publish(struct vdev *dev, struct vdev_queue *queue, struct virtq_conf 
 static uint32_t
 vdev_queue_base(const struct vdev *dev, const struct vdev_queue *queue, const struct virtq_conf *conf)
 {
-	if (!queue->has_base)
-		return vdev_is_packed(dev) ? 0x80008000u : 0;
+	if (queue->base_is != VDEV_BASE_SET)
+		return queue->base_is == VDEV_BASE_STOPPED ? queue->base : vdev_base_fresh(dev);
 	if (vdev_is_packed(dev) && queue->base == 0 && dev->base_zero_is_fresh) {
 		uint16_t flags = __atomic_load_n(&conf->ring[0].flags, __ATOMIC_RELAXED);
 
 		if (!(le16toh(flags) & 1 << VRING_PACKED_DESC_F_USED))
-			return 0x80008000u;
+			return vdev_base_fresh(dev);
 	}
 	return queue->base;
 }
@@ -223,8 +230,8 @@ vdev_queue_unpublish(struct vdev *dev, unsigned int idx)
 }
 
 /*
- * Bring one queue from what it is to what its configuration says. On failure the queue is stopped (when it
- * ran, its ring is no longer in memory) or stays stopped.
+ * Bring one queue from what it is to what its configuration says. On failure it stays as it is: stopped, or
+ * running by its old conf, which the caller must not leave it when what that names goes away.
  */
 static int
 vdev_queue_apply(struct vdev *dev, unsigned int idx, struct diag *diag)
@@ -239,10 +246,8 @@ vdev_queue_apply(struct vdev *dev, unsigned int idx, struct diag *diag)
 		return 0;
 	}
 	ret = vdev_conf_build(dev, idx, &conf, diag);
-	if (ret < 0) {
-		vdev_queue_unpublish(dev, idx);
+	if (ret < 0)
 		return ret;
-	}
 	if (!running) {
 		/* The worker that saw the last conf of this queue may still be in its last burst. */
 		vdev_collect(dev);
@@ -256,18 +261,23 @@ vdev_queue_apply(struct vdev *dev, unsigned int idx, struct diag *diag)
 	return 0;
 }
 
-/* After a change to one queue. */
+/* After a change to one queue. On failure nothing has come of it yet, and the caller takes it back. */
 static int
 vdev_apply_one(struct vdev *dev, unsigned int idx, struct diag *diag)
 {
 	int ret = vdev_queue_apply(dev, idx, diag);
 
+	if (ret < 0)
+		return ret;
 	vdev_collect(dev);
 	dev->ops->queues_changed(dev);
-	return ret;
+	return 0;
 }
 
-/* After a change to what all queues depend on. The first failure is reported; the other queues go on. */
+/*
+ * After a change to what all queues depend on. Queues that can't follow it stop; the first failure is
+ * reported, the other queues go on.
+ */
 static int
 vdev_apply_all(struct vdev *dev, struct diag *diag)
 {
@@ -277,7 +287,10 @@ vdev_apply_all(struct vdev *dev, struct diag *diag)
 		struct diag one;
 		int err = vdev_queue_apply(dev, i, &one);
 
-		if (err < 0 && ret == 0) {
+		if (err == 0)
+			continue;
+		vdev_queue_unpublish(dev, i);
+		if (ret == 0) {
 			ret = err;
 			*diag = one;
 		}
@@ -323,22 +336,51 @@ vdev_stop_all(struct vdev *dev)
 	for (unsigned int i = 0; i < dev->n_queues; i++)
 		vdev_queue_unpublish(dev, i);
 	vdev_collect(dev);
-	for (unsigned int i = 0; i < dev->n_queues; i++)
+	for (unsigned int i = 0; i < dev->n_queues; i++) {
 		dev->queues[i].has_addr = dev->queues[i].has_kick = false;
+		vdev_close_fd(&dev->queues[i].kick_fd);
+	}
+}
+
+static void
+vdev_disable_all(struct vdev *dev)
+{
+	for (unsigned int i = 0; i < dev->n_queues; i++)
+		dev->queues[i].enabled = false;
+}
+
+void
+vdev_stop(struct vdev *dev)
+{
+	vdev_stop_all(dev);
+	vdev_disable_all(dev);
+	dev->ops->queues_changed(dev);
+}
+
+enum vdev_positions { VDEV_POSITIONS_REPORTED, VDEV_POSITIONS_FORGOTTEN };
+
+static void
+vdev_driver_ends(struct vdev *dev, enum vdev_positions positions)
+{
+	vdev_stop_all(dev);
+	vdev_disable_all(dev);
+	for (unsigned int i = 0; i < dev->n_queues; i++) {
+		struct vdev_queue *queue = &dev->queues[i];
+
+		if (positions == VDEV_POSITIONS_FORGOTTEN)
+			queue->base_is = VDEV_BASE_NONE;
+		else if (queue->base_is != VDEV_BASE_NONE)
+			queue->base_is = VDEV_BASE_LEFT;
+	}
+	dev->status = 0;
+	dev->ops->reset(dev);
+	dev->ops->queues_changed(dev);
 }
 
 void
 vdev_reset(struct vdev *dev)
 {
-	vdev_stop_all(dev);
-	for (unsigned int i = 0; i < dev->n_queues; i++) {
-		dev->queues[i].enabled = false;
-		dev->queues[i].has_base = false;
-		dev->queues[i].base = 0;
-	}
-	dev->status = 0;
-	dev->ops->reset(dev);
-	dev->ops->queues_changed(dev);
+	vdev_driver_ends(dev, VDEV_POSITIONS_FORGOTTEN);
 }
 
 void
@@ -348,7 +390,6 @@ vdev_disconnect(struct vdev *dev)
 	for (unsigned int i = 0; i < dev->n_queues; i++) {
 		struct vdev_queue *queue = &dev->queues[i];
 
-		vdev_close_fd(&queue->kick_fd);
 		vdev_close_fd(&queue->call_fd);
 		vdev_close_fd(&queue->err_fd);
 		queue->has_size = false;
@@ -402,15 +443,26 @@ vdev_any_enabled(const struct vdev *dev)
 
 /*
  * Which state plays which queue depends on the features. A front-end that speaks of status tells a reset by
- * it, and sends the features again when it only resumes; of another one, new features are a new driver.
+ * it, and sends the features again when it only resumes, and, having several queue pairs, once for each, when
+ * the bases of those before have come already. Of another one, new features are a new driver.
  */
 static void
-vdev_driver_starts(struct vdev *dev)
+vdev_driver_starts(struct vdev *dev, uint64_t changed)
 {
-	for (unsigned int i = 0; i < dev->n_queues; i++)
-		dev->queues[i].vq = dev->ops->queue(dev, i);
-	if (!dev->status_used)
+	const bool resumes = dev->status_used && !(changed & ~FEATURE_MASK(LOG_ALL));
+
+	for (unsigned int i = 0; i < dev->n_queues; i++) {
+		struct vdev_queue *queue = &dev->queues[i];
+
+		queue->vq = dev->ops->queue(dev, i);
+		/* A base that has been set is for what is to come, unless it speaks of the other layout. */
+		if ((!resumes && queue->base_is != VDEV_BASE_SET) || changed & FEATURE_MASK(RING_PACKED))
+			queue->base_is = VDEV_BASE_NONE;
+	}
+	if (!dev->status_used) {
+		dev->status &= (uint8_t)~VDEV_STATUS_NEEDS_RESET;
 		dev->ops->reset(dev);
+	}
 }
 
 int
@@ -439,7 +491,7 @@ vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag)
 	dev->features = features;
 	dev->has_features = true;
 	if (!vdev_any_running(dev))
-		vdev_driver_starts(dev);
+		vdev_driver_starts(dev, changed);
 	return vdev_apply_all(dev, diag);
 }
 
@@ -450,7 +502,7 @@ vdev_set_status(struct vdev *dev, uint64_t status, struct diag *diag)
 		return diag_set(diag, -EINVAL, "", "status 0x%llx has more than 8 bits",
 				(unsigned long long)status);
 	if (status == 0) {
-		vdev_reset(dev);
+		vdev_driver_ends(dev, VDEV_POSITIONS_REPORTED);
 		return 0;
 	}
 	/* The driver can't set or clear what only the device may. */
@@ -502,10 +554,19 @@ vdev_queue_check_stopped(const struct vdev *dev, unsigned int idx, const char *w
 	return 0;
 }
 
+/* The ring that comes is not the one that stopped, so that one's position says nothing of it. */
+static void
+vdev_queue_is_another(struct vdev_queue *queue)
+{
+	if (queue->base_is != VDEV_BASE_SET)
+		queue->base_is = VDEV_BASE_NONE;
+}
+
 int
 vdev_queue_set_size(struct vdev *dev, unsigned int idx, uint32_t size, struct diag *diag)
 {
 	struct vdev_queue *queue = &dev->queues[idx];
+	const struct vdev_queue old = *queue;
 	bool power_of_two = size && !(size & (size - 1));
 	int ret;
 
@@ -520,7 +581,11 @@ vdev_queue_set_size(struct vdev *dev, unsigned int idx, uint32_t size, struct di
 				idx, size, VIRTQ_SIZE_MAX);
 	queue->size = size;
 	queue->has_size = true;
-	return vdev_apply_one(dev, idx, diag);
+	vdev_queue_is_another(queue);
+	ret = vdev_apply_one(dev, idx, diag);
+	if (ret < 0)
+		*queue = old;
+	return ret;
 }
 
 int
@@ -536,7 +601,7 @@ vdev_queue_set_base(struct vdev *dev, unsigned int idx, uint32_t base, struct di
 		return diag_set(diag, -EINVAL, "", "queue %u: base 0x%x is outside its ring of %u", idx, base,
 				queue->size);
 	queue->base = base;
-	queue->has_base = true;
+	queue->base_is = VDEV_BASE_SET;
 	return 0;
 }
 
@@ -544,8 +609,9 @@ int
 vdev_queue_set_addr(struct vdev *dev, unsigned int idx, const struct vdev_queue_addr *addr, struct diag *diag)
 {
 	struct vdev_queue *queue = &dev->queues[idx];
-	bool same = queue->has_addr && queue->desc_uva == addr->desc && queue->avail_uva == addr->avail &&
-		    queue->used_uva == addr->used;
+	const struct vdev_queue old = *queue;
+	const bool same = queue->desc_uva == addr->desc && queue->avail_uva == addr->avail &&
+			  queue->used_uva == addr->used;
 	int ret;
 
 	if (!same) {
@@ -564,9 +630,11 @@ vdev_queue_set_addr(struct vdev *dev, unsigned int idx, const struct vdev_queue_
 	queue->log_gpa = addr->log_gpa;
 	queue->log_used = addr->log;
 	queue->has_addr = true;
+	if (!same || queue->base_is == VDEV_BASE_LEFT)
+		vdev_queue_is_another(queue);
 	ret = vdev_apply_one(dev, idx, diag);
 	if (ret < 0)
-		queue->has_addr = false;
+		*queue = old;
 	return ret;
 }
 
@@ -593,24 +661,21 @@ int
 vdev_queue_set_kick(struct vdev *dev, unsigned int idx, int fd, struct diag *diag)
 {
 	struct vdev_queue *queue = &dev->queues[idx];
-	bool had_kick = queue->has_kick;
+	struct vdev_queue old = *queue;
 	enum bell_kind kind = BELL_NONE;
-	int ret, old;
+	int ret;
 
 	ret = vdev_fd_check(idx, fd, VDEV_FD_KICK, &kind, diag);
 	if (ret < 0)
 		return ret;
-	old = queue->kick_fd;
 	queue->kick_fd = fd;
 	queue->has_kick = true;
 	ret = vdev_apply_one(dev, idx, diag);
 	if (ret < 0) {
-		queue->kick_fd = old;
-		queue->has_kick = had_kick;
+		*queue = old;
 		return ret;
 	}
-	if (old >= 0)
-		close(old);
+	vdev_close_fd(&old.kick_fd);
 	return 0;
 }
 
@@ -619,8 +684,8 @@ vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *dia
 {
 	struct vdev_queue *queue = &dev->queues[idx];
 	enum bell_kind kind = BELL_NONE;
+	struct vdev_queue old = *queue;
 	int ret = vdev_fd_check(idx, fd, VDEV_FD_NOTIFY, &kind, diag);
-	int old = queue->call_fd;
 
 	if (ret < 0)
 		return ret;
@@ -628,13 +693,15 @@ vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *dia
 	queue->call_kind = kind;
 	if (vdev_queue_is_running(dev, idx)) {
 		ret = vdev_apply_one(dev, idx, diag);
+		if (ret < 0) {
+			*queue = old;
+			return ret;
+		}
 		/* What the old descriptor was told may not have been heard. */
-		if (ret == 0 && fd >= 0)
+		if (fd >= 0)
 			bell_ring(fd, queue->call_kind);
 	}
-	/* After a failure the queue is stopped, so the old one has no user either way. */
-	if (old >= 0)
-		close(old);
+	vdev_close_fd(&old.call_fd);
 	return 0;
 }
 
@@ -680,7 +747,7 @@ vdev_queue_get_base(struct vdev *dev, unsigned int idx)
 	queue->has_addr = queue->has_kick = false;
 	vdev_close_fd(&queue->kick_fd);
 	dev->ops->queues_changed(dev);
-	return queue->base;
+	return queue->base_is == VDEV_BASE_NONE ? vdev_base_fresh(dev) : queue->base;
 }
 
 uint64_t

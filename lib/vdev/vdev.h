@@ -73,14 +73,23 @@ struct vdev_ops {
 	int (*send_rarp)(struct vdev *dev, const uint8_t mac[6]);
 };
 
+/* What a stopped queue knows of its position (docs/decisions/0017-what-a-message-clears.md). */
+enum vdev_base {
+	VDEV_BASE_NONE,    /* nothing: its ring is fresh */
+	VDEV_BASE_LEFT,    /* where the ring stood when its driver went: still reported, never started from */
+	VDEV_BASE_STOPPED, /* where the ring stopped, and would go on */
+	VDEV_BASE_SET,     /* where it starts, by SET_VRING_BASE */
+};
+
 struct vdev_queue {
 	struct virtq *vq; /* the running state; allocated by the device type */
 	/* As the front-end said it. */
 	uint64_t desc_uva, avail_uva, used_uva, log_gpa;
-	uint32_t base;
+	uint32_t base; /* in the form of SET_VRING_BASE; what it is, unless that is NONE, says */
+	enum vdev_base base_is;
 	uint32_t size;
 	bool log_used; /* SET_VRING_ADDR's log flag */
-	bool has_size, has_addr, has_base, has_kick;
+	bool has_size, has_addr, has_kick;
 	bool enabled;                 /* SET_VRING_ENABLE */
 	int kick_fd, call_fd, err_fd; /* -1: none */
 	enum bell_kind call_kind, err_kind;
@@ -118,17 +127,37 @@ void vdev_fini(struct vdev *dev);
 
 /* The front-end has gone: every queue stops; memory, log, features and descriptors are released. */
 void vdev_disconnect(struct vdev *dev);
-/* Stop and disable all rings, status 0 (RESET_DEVICE, SET_STATUS 0). Memory and the connection stay. */
+/*
+ * RESET_OWNER: every queue stops and is disabled; its addresses and kick descriptor are forgotten, nothing
+ * else, so that GET_VRING_BASE may follow.
+ */
+void vdev_stop(struct vdev *dev);
+/*
+ * RESET_DEVICE: as vdev_stop(), and the driver is gone: status 0, its settings and all positions are
+ * forgotten. Memory, log, features, sizes, call and error descriptors and the connection stay.
+ */
 void vdev_reset(struct vdev *dev);
 
-/* All of the following return 0, or -errno with diag filled and nothing changed. */
 uint64_t vdev_features_offered(const struct vdev *dev);
+
+/*
+ * What concerns all queues. 0, or -errno with diag filled: -EINVAL, -EBUSY and, for the log, -ENOMEM before
+ * anything has changed. Otherwise the word is taken; queues that can't follow it (their ring is not in the
+ * guest's memory, or starts outside itself; no memory) are stopped or stay so, the others go on, and the
+ * first of those is what is returned.
+ */
 int vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag);
+/* Status 0: as vdev_reset(), but the positions still answer GET_VRING_BASE, which QEMU 7.2 sends after it. */
 int vdev_set_status(struct vdev *dev, uint64_t status, struct diag *diag);
-/* Takes the table; the old one is released. */
+/* Takes the table; the old one is released. Queues that can't follow are logged only: always 0. */
 int vdev_set_mem(struct vdev *dev, struct gmem *mem, struct diag *diag);
-/* Takes the map. */
+/* Takes the map, whatever is returned. */
 int vdev_set_log(struct vdev *dev, struct gmem_map *map, struct diag *diag);
+
+/*
+ * What concerns one queue. 0, or -errno with diag filled and nothing changed: a queue that runs goes on as it
+ * was. -EBUSY: size, base and addresses stay as they are while the queue runs.
+ */
 int vdev_queue_set_size(struct vdev *dev, unsigned int idx, uint32_t size, struct diag *diag);
 int vdev_queue_set_base(struct vdev *dev, unsigned int idx, uint32_t base, struct diag *diag);
 
@@ -144,7 +173,10 @@ int vdev_queue_set_kick(struct vdev *dev, unsigned int idx, int fd, struct diag 
 int vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
 int vdev_queue_set_err(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
 int vdev_queue_set_enable(struct vdev *dev, unsigned int idx, bool enable, struct diag *diag);
-/* Stops the queue, forgets its addresses and kick descriptor; returns where it stands (GET_VRING_BASE). */
+/*
+ * Stops the queue, forgets its addresses and kick descriptor; returns where it stands (GET_VRING_BASE). The
+ * position stays until a reset, or until features, a size, addresses or a base other than its own come.
+ */
 uint32_t vdev_queue_get_base(struct vdev *dev, unsigned int idx);
 
 /* Kicks received, for statistics: the kick descriptor is read here and nowhere else. */
@@ -152,7 +184,7 @@ uint64_t vdev_queue_kicks(const struct vdev *dev, unsigned int idx);
 bool vdev_queue_is_running(const struct vdev *dev, unsigned int idx);
 /* By the front-end's word: SET_VRING_ENABLE, or that rings start enabled. */
 bool vdev_queue_is_enabled(const struct vdev *dev, unsigned int idx);
-/* The device type's part of the confs changed: publish them anew. */
+/* The device type's part of the confs changed: publish them anew. Fails as vdev_set_features() may. */
 int vdev_refresh(struct vdev *dev, struct diag *diag);
 /* Running, enabled and not broken. */
 bool vdev_queue_is_active(const struct vdev *dev, unsigned int idx);

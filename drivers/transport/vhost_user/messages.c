@@ -57,8 +57,16 @@ handle_set_owner(struct session *session, struct message *message, struct diag *
 	return 0;
 }
 
+/* Deprecated; "ignore this message, or use it to disable all rings" (vhost-user). */
 static int
-handle_reset(struct session *session, struct message *message, struct diag *diag)
+handle_reset_owner(struct session *session, struct message *message, struct diag *diag)
+{
+	vdev_stop(session->vdev);
+	return 0;
+}
+
+static int
+handle_reset_device(struct session *session, struct message *message, struct diag *diag)
 {
 	vdev_reset(session->vdev);
 	return 0;
