@@ -221,7 +221,8 @@ struct port_kind {
 	void (*link)(const struct port *port, struct port_link *ret_link);
 	/* What the device counts. False: it does not. */
 	bool (*device_stats)(const struct port *port, struct port_device_stats *ret_stats);
-	/* Someone wants it down, or up as far as nothing else keeps it down. 0 or -errno with diag filled. */
+	/* Someone wants it down, or up as far as nothing else keeps it down. 0; 1: done, but there is
+	 * something to know about it, which is diag's cause; or -errno with diag filled. */
 	int (*set_link)(struct port *port, enum port_link_wish wish, struct diag *diag);
 	/* Make the port's address known to the network behind the other ports. 0 or -errno with diag filled.
 	 */

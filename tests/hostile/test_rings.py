@@ -22,7 +22,7 @@ import vnictest
 
 LAYOUTS = ("split", "packed")
 WAYS = ("tx", "rx")
-DROP_TX = ("malformed", "chain_long", "runt", "oversize")
+DROP_TX = ("malformed", "runt", "oversize", "chain_long")
 UNMAPPED = 0x2000_0000
 
 
