@@ -3,7 +3,7 @@
  * chain: the one walker of descriptor chains, for both layouts and their indirect tables.
  *
  * Every descriptor is copied to a local once and judged by that copy. The walk ends after at most as many
- * steps as the table has entries, whatever the driver does.
+ * steps as the table has entries, and VIRTQ_DESCS_MAX, whatever the driver does.
  */
 #include <errno.h>
 
@@ -23,8 +23,9 @@ struct chain_walk {
 	struct virtq *vq;
 	const struct virtq_conf *conf;
 	struct virtq_chain *chain;
-	bool bad;     /* keep walking for the structure, but the chain is useless */
-	bool writing; /* a device-writable descriptor was seen */
+	uint32_t n_descs; /* buffers so far */
+	bool bad;         /* keep walking for the structure, but the chain is useless */
+	bool writing;     /* a device-writable descriptor was seen */
 };
 
 static enum virtq_walk
@@ -34,8 +35,8 @@ chain_break(struct chain_walk *walk, enum virtq_fault fault)
 	return VIRTQ_WALK_BROKEN;
 }
 
-/* Take one buffer into the chain. False: the queue is broken. */
-static bool
+/* Take one buffer into the chain. VIRTQ_WALK_OK: go on; else the walk is over. */
+static enum virtq_walk
 chain_add(struct chain_walk *walk, const struct chain_desc *desc)
 {
 	struct virtq_chain *chain = walk->chain;
@@ -43,10 +44,10 @@ chain_add(struct chain_walk *walk, const struct chain_desc *desc)
 	bool writable = desc->flags & VRING_DESC_F_WRITE;
 	uint32_t *total = writable ? &chain->writable_len : &chain->readable_len;
 
-	if (!writable && walk->writing) {
-		virtq_break(walk->vq, FAULT_ORDER);
-		return false;
-	}
+	if (walk->n_descs++ == VIRTQ_DESCS_MAX)
+		return VIRTQ_WALK_LONG;
+	if (!writable && walk->writing)
+		return chain_break(walk, FAULT_ORDER);
 	walk->writing = writable;
 	if (left == 0 || left > UINT32_MAX - *total)
 		walk->bad = true;
@@ -55,10 +56,8 @@ chain_add(struct chain_walk *walk, const struct chain_desc *desc)
 		uint64_t len;
 		uint8_t *va;
 
-		if (chain->n_segs == VIRTQ_SEGS_MAX) {
-			walk->bad = true;
-			break;
-		}
+		if (chain->n_segs == VIRTQ_SEGS_MAX)
+			return VIRTQ_WALK_LONG;
 		/* A buffer may reach from one region into the next; every piece is checked as a whole. */
 		va = gmem_piece(walk->conf->mem, gpa, left, &len);
 		if (!va) {
@@ -73,7 +72,7 @@ chain_add(struct chain_walk *walk, const struct chain_desc *desc)
 		gpa += len;
 		left -= len;
 	}
-	return true;
+	return VIRTQ_WALK_OK;
 }
 
 /* An indirect table: private rules, but the same descriptors ("Indirect Descriptors"). */
@@ -93,11 +92,12 @@ chain_walk_indirect(struct chain_walk *walk, const struct chain_desc *outer)
 	 * outside of tables drivers get it right, so there the flags count.
 	 */
 	const uint16_t packed_flags = conf->only_read ? 0 : VRING_DESC_F_WRITE;
+	enum virtq_walk ret;
 	const uint8_t *table;
 
 	if (!conf->indirect || outer->flags & VRING_DESC_F_NEXT)
 		return chain_break(walk, FAULT_INDIRECT_FLAGS);
-	if (n == 0 || outer->len % sizeof(struct vring_desc) || n > conf->size)
+	if (n == 0 || outer->len % sizeof(struct vring_desc))
 		return chain_break(walk, FAULT_INDIRECT_SIZE);
 	table = gmem_va(conf->mem, &conf->hot, outer->addr, outer->len);
 	if (!table || (uintptr_t)table % sizeof(uint64_t)) {
@@ -128,8 +128,9 @@ chain_walk_indirect(struct chain_walk *walk, const struct chain_desc *outer)
 			if (d.flags & VRING_DESC_F_INDIRECT)
 				return chain_break(walk, FAULT_INDIRECT_FLAGS);
 		}
-		if (!chain_add(walk, &desc))
-			return VIRTQ_WALK_BROKEN;
+		ret = chain_add(walk, &desc);
+		if (ret != VIRTQ_WALK_OK)
+			return ret;
 		if (!(desc.flags & VRING_DESC_F_NEXT))
 			return VIRTQ_WALK_OK;
 		if (desc.next >= n)
@@ -175,19 +176,18 @@ virtq_walk(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_e
 	for (uint32_t step = 0; step < steps_max; step++) {
 		/* In a packed ring the length of the list was fixed when it was fetched. */
 		bool more = packed ? step + 1 < steps_max : desc.flags & VRING_DESC_F_NEXT;
+		enum virtq_walk ret;
 
 		if (desc.flags & VRING_DESC_F_INDIRECT) {
-			enum virtq_walk ret;
-
 			if (packed && steps_max > 1)
 				return chain_break(&walk, FAULT_INDIRECT_FLAGS);
 			ret = chain_walk_indirect(&walk, &desc);
-			if (ret != VIRTQ_WALK_OK)
-				return ret;
 			more = false;
-		} else if (!chain_add(&walk, &desc)) {
-			return VIRTQ_WALK_BROKEN;
+		} else {
+			ret = chain_add(&walk, &desc);
 		}
+		if (ret != VIRTQ_WALK_OK)
+			return ret;
 		if (!more)
 			return walk.bad ? VIRTQ_WALK_BAD : VIRTQ_WALK_OK;
 		if (desc.next >= conf->size)

@@ -30,7 +30,11 @@
 enum {
 	VIRTQ_SIZE_MAX = 32768, /* VIRTIO, "Split Virtqueues" and "Packed Virtqueues" */
 	VIRTQ_FETCH_MAX = 32,   /* chains per fetch */
-	VIRTQ_SEGS_MAX = 256,   /* pieces of memory in one chain; longer chains are dropped */
+	/* Descriptors in one chain, those of its table included, whatever the size of the ring: as with QEMU.
+	 * Longer chains are dropped. */
+	VIRTQ_DESCS_MAX = 1024,
+	/* Pieces of memory: a buffer may reach over the seam from one region into the next. */
+	VIRTQ_SEGS_MAX = VIRTQ_DESCS_MAX + GMEM_REGIONS_MAX - 1,
 };
 
 enum virtq_fault {
@@ -162,6 +166,7 @@ struct virtq_chain {
 enum virtq_walk {
 	VIRTQ_WALK_OK,
 	VIRTQ_WALK_BAD,    /* this chain is useless: give it back with length 0 */
+	VIRTQ_WALK_LONG,   /* the same, for it has more than VIRTQ_DESCS_MAX descriptors */
 	VIRTQ_WALK_BROKEN, /* the driver broke the queue: fault is set */
 };
 

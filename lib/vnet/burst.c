@@ -97,6 +97,9 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, s
 		break;
 	case VIRTQ_WALK_BAD:
 		goto drop;
+	case VIRTQ_WALK_LONG:
+		reason = DROP_CHAIN_LONG;
+		goto drop;
 	case VIRTQ_WALK_BROKEN:
 		return VNET_TOOK_NONE;
 	}
@@ -130,8 +133,9 @@ drop:
 /* --- to the guest --- */
 
 enum {
-	BURST_SPAN_MAX = 128,   /* buffers that one frame may take */
-	BURST_PIECES_MAX = 384, /* pieces of guest memory that one frame may take */
+	BURST_SPAN_MAX = 128, /* buffers that one frame may take */
+	/* Pieces of guest memory that one frame may take: the longest chain's, at least. */
+	BURST_PIECES_MAX = VIRTQ_SEGS_MAX,
 };
 
 /* The buffers chosen for one frame. */
@@ -170,13 +174,19 @@ burst_give(struct virtq *vq, const struct virtq_conf *conf, struct vnet_buffers 
 	buffers->next = (uint16_t)RTE_MIN((uint32_t)buffers->next + span->n, (uint32_t)buffers->n);
 }
 
+/* Of its pieces those that a frame of `need` bytes takes. */
 static bool
-burst_span_add(struct burst_span *span, const struct virtq_elem *elem, const struct virtq_chain *chain)
+burst_span_add(struct burst_span *span, const struct virtq_elem *elem, const struct virtq_chain *chain,
+	       uint32_t need)
 {
-	if (span->n_pieces + chain->n_segs > BURST_PIECES_MAX)
-		return false;
-	memcpy(&span->pieces[span->n_pieces], chain->segs, chain->n_segs * sizeof(chain->segs[0]));
-	span->n_pieces = (uint16_t)(span->n_pieces + chain->n_segs);
+	uint64_t total = span->total;
+
+	for (uint16_t i = 0; i < chain->n_segs && total < need; i++) {
+		if (span->n_pieces == BURST_PIECES_MAX)
+			return false;
+		span->pieces[span->n_pieces++] = chain->segs[i];
+		total += chain->segs[i].len;
+	}
 	span->elems[span->n] = *elem;
 	span->room[span->n] = chain->writable_len;
 	span->total += chain->writable_len;
@@ -184,9 +194,15 @@ burst_span_add(struct burst_span *span, const struct virtq_elem *elem, const str
 	return true;
 }
 
+static bool
+burst_is_useless(enum port_drop reason)
+{
+	return reason == DROP_MALFORMED || reason == DROP_CHAIN_LONG;
+}
+
 /*
  * Choose buffers for `need` bytes. DROP_N: done. Otherwise the reason to drop the frame; nothing is taken
- * then, but for DROP_MALFORMED, where the span holds the useless chain and those before it, to be given back
+ * then, but when burst_is_useless(): the span holds the useless chain and those before it, to be given back
  * empty.
  */
 static enum port_drop
@@ -205,12 +221,12 @@ burst_gather(struct virtq *vq, const struct virtq_conf *conf, struct vnet_buffer
 		walked = virtq_walk(vq, conf, &elem, &chain);
 		if (walked == VIRTQ_WALK_BROKEN)
 			return DROP_BROKEN;
-		if (walked == VIRTQ_WALK_BAD || chain.n_readable || chain.writable_len < conf->hdr_len) {
+		if (walked != VIRTQ_WALK_OK || chain.n_readable || chain.writable_len < conf->hdr_len) {
 			span->elems[span->n] = elem;
 			span->room[span->n++] = 0;
-			return DROP_MALFORMED;
+			return walked == VIRTQ_WALK_LONG ? DROP_CHAIN_LONG : DROP_MALFORMED;
 		}
-		if (!burst_span_add(span, &elem, &chain))
+		if (!burst_span_add(span, &elem, &chain, need))
 			return DROP_TOO_LONG;
 	}
 	return DROP_N;
@@ -271,8 +287,8 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		reason = burst_gather(vq, conf, buffers, need, &span);
 	if (reason != DROP_N) {
 		port_queue->stats.drops[reason]++;
-		queue->unusable_buffers += reason == DROP_MALFORMED;
-		if (reason == DROP_MALFORMED)
+		queue->unusable_buffers += burst_is_useless(reason);
+		if (burst_is_useless(reason))
 			burst_give(vq, conf, buffers, &span, 0);
 		else
 			buffers->at = at; /* what was looked at stays where it is */

@@ -168,6 +168,7 @@ controlq_serve_one(struct controlq *controlq)
 			controlq->n_unanswered++;
 		break;
 	case VIRTQ_WALK_BAD:
+	case VIRTQ_WALK_LONG:
 		controlq->n_unanswered++;
 		break;
 	case VIRTQ_WALK_BROKEN:

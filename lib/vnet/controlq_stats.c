@@ -72,7 +72,8 @@ stats_tx_basic(const struct vnet_dev *dev, unsigned int idx, uint64_t counters[]
 {
 	const struct port_stats *stats = &dev->port->queues[idx / 2].stats;
 	const struct vnet_queue *queue = &dev->queues[idx / 2];
-	uint64_t malformed = stats->drops[DROP_MALFORMED] - queue->unusable_buffers + stats->drops[DROP_RUNT];
+	uint64_t malformed = stats->drops[DROP_MALFORMED] + stats->drops[DROP_CHAIN_LONG] -
+			     queue->unusable_buffers + stats->drops[DROP_RUNT];
 	uint64_t drops = malformed + stats->drops[DROP_OVERSIZE] + stats->drops[DROP_BAD_OFFLOAD] +
 			 queue->discarded_packets;
 

@@ -42,7 +42,8 @@ struct vnet_queue {
 	const struct virtq_conf *lent_conf; /* of the last vnet_rx(): what lent frames were taken under */
 	/* Counters, read by anyone: what the port's do not tell apart (controlq_stats.c). */
 	uint64_t discarded_packets, discarded_bytes; /* from the guest, on a queue that is not enabled */
-	uint64_t unusable_buffers; /* those of drops[DROP_MALFORMED] that were frames to the guest */
+	uint64_t unusable_buffers; /* those of drops[DROP_MALFORMED, DROP_CHAIN_LONG] that were frames to the
+				      guest */
 };
 
 /* VIRTIO, "Device configuration layout". */

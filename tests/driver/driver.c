@@ -270,7 +270,7 @@ driver_add(struct driver_queue *queue, const struct driver_buf bufs[], unsigned 
 		flags[i] = (uint16_t)((bufs[i].writable ? VRING_DESC_F_WRITE : 0) |
 				      (i + 1 < n_direct || n_direct < n ? VRING_DESC_F_NEXT : 0));
 	if (n_direct < n) {
-		if (n - n_direct > queue->size || queue->n_free < n_direct + 1)
+		if ((n - n_direct > queue->size && !queue->long_tables) || queue->n_free < n_direct + 1)
 			return false;
 		direct[n_direct] =
 			(struct driver_buf){.gpa = driver_indirect(queue, bufs + n_direct, n - n_direct),

@@ -16,7 +16,7 @@
 #include "gmem.h"
 #include "virtq.h"
 
-enum { DRIVER_REGION_SIZE = 8 << 20, DRIVER_N_REGIONS = 3, DRIVER_BUFS_MAX = 300 };
+enum { DRIVER_REGION_SIZE = 8 << 20, DRIVER_N_REGIONS = 3, DRIVER_BUFS_MAX = 1100 };
 
 struct driver_mem {
 	int fd;
@@ -60,6 +60,7 @@ struct driver_queue {
 	struct driver_mem *mem;
 	struct virtq_conf conf; /* what the device needs to know */
 	bool packed, in_order;
+	bool long_tables; /* indirect tables may be longer than the ring, which a driver must not do */
 	uint16_t size, n_free;
 	uint64_t desc_gpa, avail_gpa, used_gpa;
 	/* split */

@@ -22,7 +22,7 @@ import vnictest
 
 LAYOUTS = ("split", "packed")
 WAYS = ("tx", "rx")
-DROP_TX = ("malformed", "runt", "oversize")
+DROP_TX = ("malformed", "runt", "oversize", "chain_long")
 UNMAPPED = 0x2000_0000
 
 
@@ -413,12 +413,12 @@ class Rings(KeptGuestCase):
             def too_long(g, f, a):
                 n = g.size + 1
                 return [self.in_table(g, [(a, 10, f | (NEXT if i + 1 < n else 0), i + 1) for i in range(n)])]
-            self.attempt(layout, way, too_long, ("broken", "drop"), "more entries than the ring", reasons=DROP_TX)
+            self.attempt(layout, way, too_long, ("forwarded",), "more entries than the ring")
 
             def huge(g, f, a):
                 n = 4096
                 return [self.in_table(g, [(a, 10, f | (NEXT if i + 1 < n else 0), i + 1) for i in range(n)])]
-            self.attempt(layout, way, huge, ("broken", "drop"), "4096 entries", reasons=DROP_TX)
+            self.attempt(layout, way, huge, ("drop",), "4096 entries", reasons=("chain_long",))
             for name, addr in (("unmapped", UNMAPPED), ("0", 0), ("2^64-16", (1 << 64) - 16)):
                 self.attempt(layout, way, lambda g, f, a: [D(addr, 32, INDIRECT)], ("broken", "drop"),
                              f"table at {name}", reasons=DROP_TX)

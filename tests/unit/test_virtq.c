@@ -301,8 +301,9 @@ test_indirect_tables(void **state)
 		{false, I, 0, {0}, {0}, FAULT_INDIRECT_SIZE},
 		{false, I, 15, {0}, {0}, FAULT_INDIRECT_SIZE},
 		{false, I, 17, {0}, {0}, FAULT_INDIRECT_SIZE},
-		{false, I, 17 * 16, {0}, {0}, FAULT_INDIRECT_SIZE},
-		{false, I, UINT32_MAX - 15, {0}, {0}, FAULT_INDIRECT_SIZE},
+		/* Longer than the ring, which is for the driver to avoid; the list in it is short. */
+		{false, I | W, 17 * 16, {N, W}, {1}, FAULT_NONE},
+		{false, I | W, 1 << 20, {N, W}, {1}, FAULT_NONE},
 		{false, I | N, 32, {0}, {0}, FAULT_INDIRECT_FLAGS},
 		{false, I, 32, {I}, {0}, FAULT_INDIRECT_FLAGS},
 		{false, I, 48, {N, I}, {1}, FAULT_INDIRECT_FLAGS},
@@ -313,7 +314,7 @@ test_indirect_tables(void **state)
 		{false, I | W, 32, {N, W}, {1}, FAULT_NONE},
 		{true, I, 0, {0}, {0}, FAULT_INDIRECT_SIZE},
 		{true, I, 15, {0}, {0}, FAULT_INDIRECT_SIZE},
-		{true, I, 17 * 16, {0}, {0}, FAULT_INDIRECT_SIZE},
+		{true, I, 17, {0}, {0}, FAULT_INDIRECT_SIZE},
 		{true, I, 32, {I, 0}, {0}, FAULT_INDIRECT_FLAGS},
 		{true, I, 32, {0, I}, {0}, FAULT_INDIRECT_FLAGS},
 		{true, I, 48, {0, W, 0}, {0}, FAULT_ORDER},
@@ -434,25 +435,102 @@ test_indirect_not_negotiated(void **state)
 	}
 }
 
-/* Longer than we keep, but within the table: useless, not broken. */
+/* One chain of n buffers, of which the first n_across reach from a region into the next. */
+static void
+check_length(uint32_t traits, uint16_t size, enum driver_form form, unsigned int n, unsigned int n_across,
+	     enum virtq_walk walked)
+{
+	static struct driver_buf bufs[DRIVER_BUFS_MAX];
+	static struct virtq_chain chain;
+	struct rig *rig = rig_open(traits, size, false);
+	uint64_t tag;
+	uint32_t len;
+
+	rig->driver.long_tables = true;
+	for (unsigned int i = 0; i < n; i++)
+		bufs[i] = i < n_across ? (struct driver_buf){driver_region_gpa(1) - 1, 2, false}
+				       : (struct driver_buf){0x200000 + i, 1, false};
+	assert_true(driver_add(&rig->driver, bufs, n, form, n));
+	assert_int_equal(walk_first(rig, &chain), walked);
+	if (walked == VIRTQ_WALK_OK) {
+		assert_int_equal(chain.n_segs, n + n_across);
+		assert_int_equal(chain.readable_len, n + n_across);
+		assert_int_equal(chain.segs[chain.n_segs - 1].gpa, bufs[n - 1].gpa + (n == n_across));
+	}
+	assert_int_equal(fault_of(rig), FAULT_NONE);
+	/* It goes back whatever it is. */
+	assert_int_equal(rig_turn(rig, 1), 1);
+	assert_true(driver_get(&rig->driver, &tag, &len));
+	assert_int_equal(tag, n);
+	rig_close(rig);
+}
+
+/* As many descriptors as QEMU takes, wherever they are and however long the ring; more: useless, not broken.
+ */
+static void
+test_long_chains(void **state)
+{
+	static const unsigned int n[] = {255, 256, 257, 1023, 1024, 1025, DRIVER_BUFS_MAX};
+
+	assert_int_equal(VIRTQ_DESCS_MAX, 1024);
+	for (uint32_t traits = 0; traits <= TRAIT_PACKED; traits += TRAIT_PACKED)
+		for (size_t i = 0; i < sizeof(n) / sizeof(n[0]); i++) {
+			const enum virtq_walk walked = n[i] <= 1024 ? VIRTQ_WALK_OK : VIRTQ_WALK_LONG;
+
+			for (unsigned int n_across = 0; n_across < 3; n_across++) {
+				check_length(traits, 2048, DRIVER_DIRECT, n[i], n_across, walked);
+				check_length(traits, 2048, DRIVER_INDIRECT, n[i], n_across, walked);
+				check_length(traits, 16, DRIVER_INDIRECT, n[i], n_across, walked);
+				check_length(traits, 2048, DRIVER_DIRECT_THEN_INDIRECT, n[i], n_across,
+					     walked);
+			}
+		}
+}
+
+/* Pieces that can't be kept: more of them than there are seams in any memory. */
 static void
 test_chain_of_too_many_pieces(void **state)
 {
-	for (uint32_t traits = 0; traits <= TRAIT_PACKED; traits += TRAIT_PACKED) {
-		struct rig *rig = rig_open(traits, 512, false);
-		static struct virtq_chain chain;
-		struct driver_buf bufs[DRIVER_BUFS_MAX];
+	const unsigned int seams = VIRTQ_SEGS_MAX - VIRTQ_DESCS_MAX;
 
-		for (unsigned int i = 0; i < DRIVER_BUFS_MAX; i++)
-			bufs[i] = (struct driver_buf){0x200000 + i, 1, false};
-		assert_true(driver_add(&rig->driver, bufs, VIRTQ_SEGS_MAX, DRIVER_DIRECT, 0));
-		assert_int_equal(walk_first(rig, &chain), VIRTQ_WALK_OK);
-		assert_int_equal(rig_turn(rig, 1), 1);
-		assert_true(driver_add(&rig->driver, bufs, VIRTQ_SEGS_MAX + 1, DRIVER_INDIRECT, 1));
-		assert_int_equal(walk_first(rig, &chain), VIRTQ_WALK_BAD);
-		assert_int_equal(fault_of(rig), FAULT_NONE);
-		rig_close(rig);
-	}
+	assert_true(seams >= GMEM_REGIONS_MAX - 1);
+	for (uint32_t traits = 0; traits <= TRAIT_PACKED; traits += TRAIT_PACKED)
+		for (enum driver_form form = 0; form < DRIVER_N_FORMS; form++) {
+			check_length(traits, 2048, form, 1024, seams, VIRTQ_WALK_OK);
+			check_length(traits, 2048, form, 1024, seams + 1, VIRTQ_WALK_LONG);
+			check_length(traits, 2048, form, 1024, 1024, VIRTQ_WALK_LONG);
+		}
+}
+
+/* A loop in a longer table than any chain may be is not followed to its end. */
+static void
+test_long_loops(void **state)
+{
+	static const struct {
+		uint16_t size;
+		enum virtq_walk walked;
+		enum virtq_fault fault;
+	} rows[] = {
+		{1024, VIRTQ_WALK_BROKEN, FAULT_LOOP},
+		{2048, VIRTQ_WALK_LONG, FAULT_NONE},
+	};
+
+	for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+		for (int indirect = 0; indirect < 2; indirect++) {
+			struct rig *rig = rig_open(0, rows[i].size, false);
+			struct vring_desc *table = driver_va(&rig->mem, 0x300000);
+			static struct virtq_chain chain;
+
+			table[0] = (struct vring_desc){0x200000, 1, VRING_DESC_F_NEXT, 0};
+			rig->driver.desc[0] = table[0];
+			if (indirect)
+				rig->driver.desc[0] = (struct vring_desc){0x300000, 16u * rows[i].size,
+									  VRING_DESC_F_INDIRECT, 0};
+			rig->driver.avail->idx = 1;
+			assert_int_equal(walk_first(rig, &chain), rows[i].walked);
+			assert_int_equal(fault_of(rig), rows[i].fault);
+			rig_close(rig);
+		}
 }
 
 /* --- notification --- */
@@ -1084,7 +1162,9 @@ main(void)
 		cmocka_unit_test(test_directions),
 		cmocka_unit_test(test_packed_indirect_with_next),
 		cmocka_unit_test(test_indirect_not_negotiated),
+		cmocka_unit_test(test_long_chains),
 		cmocka_unit_test(test_chain_of_too_many_pieces),
+		cmocka_unit_test(test_long_loops),
 		cmocka_unit_test(test_notification_is_sent_when_wanted),
 		cmocka_unit_test(test_late_wish_is_served),
 		cmocka_unit_test(test_event_index_oracle),

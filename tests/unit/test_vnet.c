@@ -1233,6 +1233,127 @@ test_malformed_receive_chains(void **state)
 		}
 }
 
+/* Buffers of n pieces of 10 bytes, one of them over the seam of two regions; the last takes what is left. */
+static void
+long_chain(struct driver_buf bufs[], unsigned int n, uint32_t len, bool writable)
+{
+	const uint64_t from = driver_region_gpa(1) - 125;
+
+	for (unsigned int i = 0; i < n; i++)
+		bufs[i] = (struct driver_buf){.gpa = from + 10 * i,
+					      .len = i + 1 < n ? 10 : len - 10 * (n - 1),
+					      .writable = writable};
+}
+
+/*
+ * Chains with more descriptors than any ring of 256 has: as many as QEMU takes become frames, those with more
+ * are dropped for a reason of their own, and all of them go back, with their neighbours.
+ */
+static void
+test_long_chains(void **state)
+{
+	static const unsigned int n_pieces[] = {256, 257, 1024, 1025};
+	static struct driver_buf bufs[DRIVER_BUFS_MAX];
+	const int variant = variant_of(state);
+	const uint32_t len = 10300;
+
+	for (uint32_t traits = 0; traits < TRAIT_N; traits++)
+		for (size_t i = 0; i < RTE_DIM(n_pieces); i++)
+			for (enum driver_form form = DRIVER_DIRECT; form <= DRIVER_INDIRECT; form++) {
+				const uint16_t size = form == DRIVER_DIRECT ? 2048 : 256;
+				const uint16_t hdr_len = modern_hdr_len(traits);
+				const unsigned int n_good = n_pieces[i] <= 1024 ? 3 : 2;
+				struct rig *rig = rig_open(traits, size, hdr_len, variant);
+				const struct driver_buf fine = {0x100000, hdr_len + 60u, false};
+				struct rte_mbuf *pkts[PORT_BURST];
+				uint64_t tag;
+				uint32_t written;
+				uint16_t n = 0;
+
+				rig->driver.long_tables = true;
+				rig->mem.next[1] = 1 << 20;
+				for (uint32_t b = 0; b < hdr_len + len; b++) {
+					uint8_t byte = b < hdr_len ? 0 : pattern(1, b - hdr_len);
+
+					driver_write(&rig->mem, driver_region_gpa(1) - 125 + b, &byte, 1);
+				}
+				long_chain(bufs, n_pieces[i], hdr_len + len, false);
+				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 1));
+				assert_true(driver_add(&rig->driver, bufs, n_pieces[i], form, 2));
+				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 3));
+				for (int turn = 0; turn < 3; turn++)
+					n = (uint16_t)(n +
+						       rig_take(rig, pkts + n, (uint16_t)(PORT_BURST - n)));
+				assert_int_equal(n, n_good);
+				for (uint32_t b = 0; n_good == 3 && b < len; b++) {
+					uint8_t byte;
+
+					assert_int_equal(
+						*(const uint8_t *)rte_pktmbuf_read(pkts[1], b, 1, &byte),
+						pattern(1, b));
+				}
+				rte_pktmbuf_free_bulk(pkts, n);
+				assert_int_equal(rig->port_queue.stats.drops[DROP_CHAIN_LONG], 3 - n_good);
+				assert_int_equal(rig->port_queue.stats.drops[DROP_MALFORMED], 0);
+				for (uint64_t want = 1; want <= 3; want++) {
+					assert_true(driver_get(&rig->driver, &tag, &written));
+					assert_int_equal(tag, want);
+					assert_int_equal(written, 0);
+				}
+				assert_false(virtq_is_broken(&rig->queue.from_guest));
+				rig_close(rig);
+			}
+	assert_int_equal(rte_mempool_in_use_count(pool), 0);
+}
+
+/* The same of receive buffers: one that is too long goes back empty, with the frame that it was for. */
+static void
+test_long_receive_chains(void **state)
+{
+	static const unsigned int n_pieces[] = {256, 257, 384, 385, 1024, 1025};
+	static struct driver_buf bufs[DRIVER_BUFS_MAX];
+	const int variant = variant_of(state);
+	const uint32_t lens[] = {100, 9000};
+
+	for (uint32_t traits = 0; traits < TRAIT_N; traits++)
+		for (size_t i = 0; i < RTE_DIM(n_pieces) * RTE_DIM(lens); i++)
+			for (enum driver_form form = DRIVER_DIRECT; form <= DRIVER_INDIRECT; form++) {
+				const unsigned int n = n_pieces[i / RTE_DIM(lens)];
+				const uint32_t len = lens[i % RTE_DIM(lens)];
+				const uint16_t hdr_len = modern_hdr_len(traits);
+				struct rig *rig = rig_open(traits, form == DRIVER_DIRECT ? 2048 : 256,
+							   hdr_len, variant);
+				const struct driver_buf fine = {0x100000, 12000, true};
+				struct rte_mbuf *pkts[] = {frame_make(1, len), frame_make(2, len)};
+				const bool good = n <= 1024;
+				uint64_t tag;
+				uint32_t written;
+
+				rig->driver.long_tables = true;
+				rig->mem.next[1] = 1 << 20;
+				long_chain(bufs, n, 10300, true);
+				assert_true(driver_add(&rig->driver, bufs, n, form, 1));
+				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 2));
+				assert_int_equal(rig_give(rig, pkts, 2), good ? 2 : 1);
+				rte_pktmbuf_free_bulk(pkts, 2);
+				assert_int_equal(rig->port_queue.stats.drops[DROP_CHAIN_LONG], !good);
+				assert_int_equal(rig->queue.unusable_buffers, !good);
+				assert_true(driver_get(&rig->driver, &tag, &written));
+				assert_int_equal(tag, 1);
+				assert_int_equal(written, good ? hdr_len + len : 0);
+				for (uint32_t b = 0; good && b < len; b++) {
+					uint8_t byte;
+
+					driver_read(&rig->mem, bufs[0].gpa + hdr_len + b, &byte, 1);
+					assert_int_equal(byte, pattern(1, b));
+				}
+				assert_true(driver_get(&rig->driver, &tag, &written));
+				assert_int_equal(written, hdr_len + len);
+				rig_close(rig);
+			}
+	assert_int_equal(rte_mempool_in_use_count(pool), 0);
+}
+
 /* No packet buffer is free: chains wait, nothing is lost, and it goes on when there is one. */
 static void
 test_empty_pool_loses_nothing(void **state)
@@ -1694,14 +1815,24 @@ main(void)
 		       (char *)"-l",
 		       (char *)"0"};
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_from_guest),       cmocka_unit_test(test_to_guest),
-		EACH_WAY(test_variants_agree),           EACH_WAY(test_bursts_agree_from_guest),
-		EACH_WAY(test_bursts_agree_to_guest),    EACH_WAY(test_bad_head),
-		EACH_WAY(test_lent_from_guest_to_guest), EACH_WAY(test_lent_is_the_devices_until_done),
-		EACH_WAY(test_lent_on_a_disabled_queue), EACH_WAY(test_lent_flow_behind_the_head),
-		EACH_WAY(test_checksum_behind_the_head), EACH_WAY(test_log_misses_nothing),
-		EACH_WAY(test_log_of_large_rings),       EACH_WAY(test_only_what_cannot_fit_is_lost),
-		EACH_WAY(test_malformed_chains),         EACH_WAY(test_malformed_receive_chains),
+		cmocka_unit_test(test_from_guest),
+		cmocka_unit_test(test_to_guest),
+		EACH_WAY(test_variants_agree),
+		EACH_WAY(test_bursts_agree_from_guest),
+		EACH_WAY(test_bursts_agree_to_guest),
+		EACH_WAY(test_bad_head),
+		EACH_WAY(test_lent_from_guest_to_guest),
+		EACH_WAY(test_lent_is_the_devices_until_done),
+		EACH_WAY(test_lent_on_a_disabled_queue),
+		EACH_WAY(test_lent_flow_behind_the_head),
+		EACH_WAY(test_checksum_behind_the_head),
+		EACH_WAY(test_log_misses_nothing),
+		EACH_WAY(test_log_of_large_rings),
+		EACH_WAY(test_only_what_cannot_fit_is_lost),
+		EACH_WAY(test_malformed_chains),
+		EACH_WAY(test_malformed_receive_chains),
+		EACH_WAY(test_long_chains),
+		EACH_WAY(test_long_receive_chains),
 		EACH_WAY(test_empty_pool_loses_nothing),
 	};
 
