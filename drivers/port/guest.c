@@ -22,7 +22,7 @@
 #include "vnet.h"
 
 enum {
-	GUEST_FAULT_PERIOD_MS = 10,
+	GUEST_TICK_MS = 10,
 	GUEST_MTU_SHOULD = 1280,
 };
 
@@ -63,14 +63,14 @@ struct guest {
 static const char *const guest_duplex_words[] = {[PORT_DUPLEX_HALF] = "half", [PORT_DUPLEX_FULL] = "full"};
 static const char *const guest_switch_words[] = {"off", "on"};
 
-/* All guests, and the timer that looks for broken queues; control thread. */
+/* All guests, and the timer that looks after them; control thread. */
 static struct guest *guests;
 static struct loop_timer *guest_timer;
 static unsigned int guest_faults_seen;
 
 /* Workers only count; when the count moved, find out who it was. */
 static void
-guest_look_for_faults(void *arg)
+guest_look_for_faults(void)
 {
 	unsigned int total = virtq_faults_total();
 
@@ -79,6 +79,14 @@ guest_look_for_faults(void *arg)
 	guest_faults_seen = total;
 	for (struct guest *guest = guests; guest; guest = guest->next)
 		vdev_check_faults(&guest->vnet.vdev);
+}
+
+static void
+guest_tick(void *arg)
+{
+	guest_look_for_faults();
+	for (struct guest *guest = guests; guest; guest = guest->next)
+		vnet_look(&guest->vnet);
 }
 
 static void
@@ -93,8 +101,7 @@ static int
 guest_watch_start(struct guest *guest)
 {
 	if (!guests) {
-		guest_timer = loop_timer_add(port_env.loop, GUEST_FAULT_PERIOD_MS, GUEST_FAULT_PERIOD_MS,
-					     guest_look_for_faults, NULL);
+		guest_timer = loop_timer_add(port_env.loop, GUEST_TICK_MS, GUEST_TICK_MS, guest_tick, NULL);
 		if (!guest_timer)
 			return -ENOMEM;
 		gmem_sigbus_listen(guest_memory_lost, NULL);

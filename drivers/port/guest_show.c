@@ -168,8 +168,8 @@ guest_show_speed(const struct show *show, int speed, int duplex)
 		show->none(show->arg, "duplex");
 }
 
-/* Pairs that the driver uses: what it has said, or, where that goes to the front-end, those that are ready.
- */
+/* Pairs that the driver uses: what it has said, or, where that goes to the front-end, those that are ready
+ * and have had buffers. */
 static unsigned int
 pairs_in_use(const struct vnet_dev *dev)
 {
@@ -177,7 +177,7 @@ pairs_in_use(const struct vnet_dev *dev)
 
 	if (vnet_controlq_is_ours(dev))
 		return dev->settings->n_pairs;
-	for (unsigned int i = 0; i < dev->n_pairs; i++)
+	for (unsigned int i = 0; i < dev->n_filled; i++)
 		n += vdev_queue_is_active(&dev->vdev, 2 * i);
 	return n;
 }

@@ -245,4 +245,12 @@ virtq_notify_service(struct virtq *vq)
 		virtq_notify_settle(vq, conf);
 }
 
+/* --- anyone under the control lock, while `conf` is published (look.c) --- */
+
+/*
+ * The driver has a chain there that the owner has not returned yet. For a queue that its owner works on this
+ * is a guess.
+ */
+bool virtq_look_available(const struct virtq *vq, const struct virtq_conf *conf);
+
 #endif

@@ -169,11 +169,35 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 	}
 }
 
+/* Nobody sends to it, so what the driver has put there is still to be seen. */
+static bool
+vnet_next_is_filled(const struct vnet_dev *dev)
+{
+	const struct virtq *vq;
+	const struct virtq_conf *conf;
+
+	if (dev->n_filled >= dev->n_pairs || vnet_has_one_pair(dev))
+		return false;
+	vq = &dev->queues[dev->n_filled].to_guest;
+	conf = virtq_conf(vq);
+	return conf && virtq_look_available(vq, conf);
+}
+
+void
+vnet_look(struct vnet_dev *dev)
+{
+	if (vnet_next_is_filled(dev))
+		vnet_active_update(dev);
+}
+
 void
 vnet_active_update(struct vnet_dev *dev)
 {
 	uint16_t n_max = vnet_has_one_pair(dev) ? 1 : dev->n_pairs, n = 1;
 
+	while (vnet_next_is_filled(dev))
+		dev->n_filled++;
+	n_max = RTE_MIN(n_max, dev->n_filled);
 	if (vnet_controlq_is_ours(dev) && !dev->settings->rss.enabled)
 		n_max = RTE_MIN(n_max, dev->settings->n_pairs);
 	/* Up to the highest pair that can receive, so that one broken queue does not silence those above it.
@@ -231,6 +255,7 @@ vnet_reset(struct vdev *vdev)
 	/* QEMU says it before all else when a driver starts, the features included. */
 	if (dev->mtu_used)
 		vnet_mtu_forget(dev);
+	dev->n_filled = 1;
 	vnet_flows_forget(dev->flows);
 	announce_stop(&dev->announce);
 	vnet_settings_reset(dev, &settings);

@@ -102,7 +102,10 @@ struct vnet_dev {
 	 * What the front-end says by messages and what is learnt of the driver, besides `settings`, `flows`
 	 * and `announce`: vnet_ended() forgets all of these, and vnet_reset() what is the driver's.
 	 */
-	uint16_t mtu;  /* offered_mtu, or what NET_SET_MTU has made of it; 0: no limit known */
+	uint16_t mtu; /* offered_mtu, or what NET_SET_MTU has made of it; 0: no limit known */
+	/* Pairs 0 .. n_filled - 1 have had a receive buffer since the driver's reset; pair 0 counts as one.
+	 */
+	uint16_t n_filled;
 	bool mtu_used; /* some ring has run since that was said: it is not for the next driver */
 	/* SEND_RARP: the address to announce, written by the control thread, taken by the owner of pair 0. 0:
 	 * none. */
@@ -151,8 +154,14 @@ bool vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx);
 int vnet_controlq_idx(const struct vnet_dev *dev);
 /* The controlq is served by us: what the driver sets there comes to us, not to the VMM. */
 bool vnet_controlq_is_ours(const struct vnet_dev *dev);
-/* Pairs that can be sent to: 0 .. n - 1 (n is at least 1); recount after queues or settings changed. */
+/*
+ * Pairs that can be sent to: 0 .. n - 1 (n is at least 1); recount after queues or settings changed. A
+ * front-end may enable more pairs than the driver uses: those from the first on whose receiveq the driver has
+ * never made a buffer available in are not among them.
+ */
 void vnet_active_update(struct vnet_dev *dev);
+/* Every few milliseconds: has the driver begun to use another pair? */
+void vnet_look(struct vnet_dev *dev);
 
 /* The configuration space (config.c): the two functions of the device type. */
 unsigned int vnet_config_read(const struct vdev *vdev, uint8_t space[VDEV_CONFIG_MAX]);

@@ -241,6 +241,61 @@ class Protocol(unittest.TestCase):
                 guest.close()
                 self.guests.remove(guest)
 
+    def test_pairs_that_the_driver_does_not_use(self):
+        """A front-end may enable all pairs, and its driver use one: every frame goes where buffers have been."""
+        flows = [fe.ethernet(bytes.fromhex("45000032000000004011000a0a0000010a000002") +
+                             struct.pack(">HHHH", 1000 + 7 * flow, 9, 30, 0) + bytes(22), kind=0x800)
+                 for flow in range(64)]
+
+        def deliver(src, dst):
+            """How many of the flows' frames came to each pair of dst."""
+            for n, frame in enumerate(flows):
+                src.send_frame(frame, n % 4)
+            got = [0] * 4
+            self.vnicd.wait_stats(lambda ports: ports["c"]["tx_packets"] + sum(ports["c"]["drops"].values())
+                                  >= deliver.total + len(flows))
+            deliver.total += len(flows)
+            for pair in range(4):
+                while dst.pairs[pair].rx_all and dst.try_receive(pair):
+                    got[pair] += 1
+            return got
+
+        def active():
+            return next(p["active_queues"] for p in self.vnicd.rpc("port.list") if p["name"] == "c")
+
+        def wait_active(n):
+            deadline = time.monotonic() + fe.seconds(2)
+            while active() != n:
+                self.assertLess(time.monotonic(), deadline, f"{active()} pairs in use, not {n}")
+                time.sleep(0.002)
+
+        deliver.total = 0
+        for name in "cd":
+            self.vnicd.rpc("port.add", {"config": f"{name}=vhost-user,queues=4"})
+        src = self.guest("d", queues=4).start()
+        for layout in ("split", "packed"):
+            with self.subTest(layout):
+                guest = self.guest("c", queues=4, layout=layout, size=256).start(post=False)
+                guest.post_rx(0)
+                self.assertEqual(deliver(src, guest), [64, 0, 0, 0])
+                # The driver begins to use the others; the third is none of them yet.
+                guest.post_rx(1)
+                wait_active(2)
+                guest.post_rx(3)
+                first = deliver(src, guest)
+                self.assertEqual((sum(first), first[2:]), (64, [0, 0]))
+                self.assertGreater(min(first[:2]), 0)
+                guest.post_rx(2)
+                wait_active(4)
+                self.assertGreater(min(deliver(src, guest)), 0)
+                # The next driver of this front-end uses one again.
+                guest.tell(fe.RESET_DEVICE)
+                self.next_driver(guest, pairs=1)
+                self.assertEqual(deliver(src, guest), [64, 0, 0, 0])
+                self.guests.remove(guest)
+                guest.close()
+        self.assertEqual(self.drops("c"), {})
+
     # --- what frames do ---
 
     def test_mtu_limits_what_is_delivered(self):
@@ -263,17 +318,16 @@ class Protocol(unittest.TestCase):
         src.send_frame(fe.ethernet(bytes(mtu + 9)))
         self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("too_long", 0) == before + 1)
 
-    def next_driver(self, guest, features=True):
-        """After the end of one driver; the front-end and its rings are the same."""
+    def next_driver(self, guest, pairs=None):
+        """After the end of one driver; the front-end and its rings are the same. pairs: those it makes buffers for."""
         if guest.protocol & fe.bits(fe.P_STATUS):
             guest.tell(fe.SET_STATUS, u64(fe.S_ACKNOWLEDGE | fe.S_DRIVER))
-        if features:
-            guest.tell(fe.SET_FEATURES, u64(guest.features))
+        guest.tell(fe.SET_FEATURES, u64(guest.features))
         for idx in range(guest.n_rings()):
             guest.restart_ring(idx, post=False)
         guest.driver_ok()
-        for pair in range(guest.queues):
-            guest.post_rx(pair, 8)
+        for pair in range(pairs or guest.queues):
+            guest.post_rx(pair)
 
     def test_mtu_of_a_front_end_ends_with_its_driver(self):
         """NET_SET_MTU is not for the next one, whatever ends it; what the port was configured with stays."""

@@ -880,16 +880,20 @@ class RawFrontend:
         self.negotiate()
         self.set_memory()
         self.make_rings()
-        for idx in range(self.n_rings()) if rings is None else rings:
-            self.start_ring(idx)
-        if self.control and rings is None:
-            self.start_ring(self.control_idx)
+        if rings is None:
+            rings = list(range(self.n_rings())) + ([self.control_idx] if self.control else [])
+        # A pair counts from its first receive buffer on: it is there before the pair is enabled, as with Linux's driver.
+        for idx in rings:
+            self.start_ring(idx, enable=False)
         self.driver_ok()
-        # The reply to this is proof that all before it has been handled.
-        self.ask_u64(GET_FEATURES)
         if post:
             for n in range(self.queues):
                 self.post_rx(n)
+        for idx in rings:
+            if self.features & bits(F_PROTOCOL):
+                self.enable(idx, 1)
+        # The reply to this is proof that all before it has been handled.
+        self.ask_u64(GET_FEATURES)
         return self
 
     # --- well-behaved traffic ---

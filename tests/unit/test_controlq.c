@@ -26,6 +26,7 @@
 #include "filter.h"
 #include "loop.h"
 #include "quiesce.h"
+#include "ring.h"
 #include "vnet.h"
 
 enum {
@@ -60,6 +61,7 @@ struct rig_options {
 	uint64_t without; /* features not negotiated */
 	bool status;      /* the front-end speaks of status */
 	bool portless;
+	bool unfilled; /* the driver has not made any receive buffer available */
 	bool kickless; /* the controlq has no kick descriptor */
 	struct loop *loop;
 };
@@ -117,6 +119,15 @@ rig_queue_start(struct rig *rig, unsigned int idx, const struct driver_queue *qu
 	assert_int_equal(vdev_queue_set_enable(vdev, idx, true, &diag), 0);
 }
 
+/* The driver makes a receive buffer of the pair available. */
+static void
+rig_fill(struct rig *rig, unsigned int pair)
+{
+	const struct driver_buf buf = {.gpa = 0x200000, .len = 2048, .writable = true};
+
+	assert_true(driver_add(&rig->data[2 * pair], &buf, 1, DRIVER_DIRECT, pair));
+}
+
 /* Also after a reset: the driver starts anew, with fresh rings. */
 static void
 rig_start(struct rig *rig, const struct rig_options *options)
@@ -143,6 +154,9 @@ rig_start(struct rig *rig, const struct rig_options *options)
 	for (unsigned int i = 0; i < rig->controlq; i++) {
 		driver_queue_close(&rig->data[i]);
 		driver_queue_open(&rig->data[i], &rig->mem, 2, ring, DATA_QUEUE_SIZE, event_idx);
+		/* Linux's driver has filled them all before it says how many it uses. */
+		if (i % 2 == 0 && !options->unfilled)
+			rig_fill(rig, i / 2);
 		rig_queue_start(rig, i, &rig->data[i], false);
 	}
 	driver_queue_close(&rig->driver);
@@ -1431,6 +1445,60 @@ test_C115_one_pair_after_reset(void **state)
 	rig_close(rig);
 }
 
+/* A front-end may enable every pair whatever the driver does. Frames go where buffers have been. */
+static void
+test_pairs_without_buffers(void **state)
+{
+	for (uint32_t traits = 0; traits <= TRAIT_PACKED; traits += TRAIT_PACKED) {
+		struct rig_options options = {.n_pairs = N_PAIRS, .traits = traits, .unfilled = true};
+		struct rig *rig = rig_open(&options);
+
+		for (int again = 0; again < 2; again++) {
+			/* The driver's word alone fills no queue; nor does the front-end's. */
+			assert_true(rig_do_le16(rig, CLASS_MQ, 0, N_PAIRS));
+			assert_int_equal(atomic_load(&rig->port.n_active), 1);
+			vdev_queue_get_base(&rig->dev->vdev, rig->controlq);
+			assert_false(vnet_controlq_is_ours(rig->dev));
+			assert_int_equal(atomic_load(&rig->port.n_active), 1);
+			for (unsigned int i = 0; i < 64; i++)
+				assert_int_equal(picked(rig, true), 0);
+			/* Pair 0 may be the last to get some. */
+			rig_fill(rig, 1);
+			vnet_look(rig->dev);
+			assert_int_equal(atomic_load(&rig->port.n_active), 2);
+			rig_fill(rig, 0);
+			/* A gap: what is above waits until it is closed. */
+			rig_fill(rig, 3);
+			vnet_look(rig->dev);
+			assert_int_equal(atomic_load(&rig->port.n_active), 2);
+			rig_fill(rig, 2);
+			vnet_look(rig->dev);
+			assert_int_equal(atomic_load(&rig->port.n_active), 4);
+			/* Used once is enough: buffers come and go. */
+			for (unsigned int pair = 0; pair < N_PAIRS; pair++) {
+				struct virtq *vq = &rig->dev->queues[pair].to_guest;
+				struct virtq_cursor at = vq->avail;
+				struct virtq_elem elem = {0};
+
+				assert_int_equal(virtq_fetch(vq, virtq_conf(vq), &at, &elem, 1, traits), 1);
+				virtq_retire(vq, virtq_conf(vq), &elem, 0, traits);
+				virtq_publish(vq, virtq_conf(vq), traits);
+				assert_false(virtq_look_available(vq, virtq_conf(vq)));
+			}
+			vnet_look(rig->dev);
+			assert_int_equal(atomic_load(&rig->port.n_active), 4);
+			vdev_queue_set_enable(&rig->dev->vdev, 6, false, &(struct diag){0});
+			assert_int_equal(atomic_load(&rig->port.n_active), 3);
+			vdev_queue_set_enable(&rig->dev->vdev, 6, true, &(struct diag){0});
+			assert_int_equal(atomic_load(&rig->port.n_active), 4);
+			/* Another driver's pairs are no business of this one. */
+			rig_reset(rig, &options);
+			assert_int_equal(atomic_load(&rig->port.n_active), 1);
+		}
+		rig_close(rig);
+	}
+}
+
 /* Frames stop at the queues above, and only then those queues close. */
 static unsigned int n_waits;
 static struct rig *waiting_rig;
@@ -2144,6 +2212,7 @@ main(void)
 		cmocka_unit_test(test_C114_announce_cleared_before_the_answer),
 		cmocka_unit_test(test_C96_hash_report_can_be_configured),
 		cmocka_unit_test(test_C115_one_pair_after_reset),
+		cmocka_unit_test(test_pairs_without_buffers),
 		cmocka_unit_test(test_C116_nothing_above_the_pairs),
 		cmocka_unit_test(test_C119_rss_picks_from_the_table),
 		cmocka_unit_test(test_C121_rss_parameters),
