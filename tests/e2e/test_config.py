@@ -285,7 +285,7 @@ class Link(Config):
         """Seconds after the first one; a loaded machine may be late."""
         for at, expected in zip(times, due):
             self.assertGreater(at - times[0], expected - 0.01, times)
-            self.assertLess(at - times[0], expected + 0.15 * fe.Timing.scale, times)
+            self.assertLess(at - times[0], expected + 2 * fe.Timing.scale, times)
 
     def test_announce_by_rarp(self):
         """A driver that can't be asked: five RARPs in its name."""
