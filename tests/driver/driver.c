@@ -96,6 +96,17 @@ driver_mem_next(const struct driver_mem *mem, uint64_t *offset, uint64_t *ret_le
 	return true;
 }
 
+uint8_t *
+driver_mem_copy(const struct driver_mem *mem)
+{
+	uint8_t *copy = calloc(DRIVER_N_REGIONS, DRIVER_REGION_SIZE);
+
+	MUST(copy);
+	for (uint64_t at = 0, len; driver_mem_next(mem, &at, &len); at += len)
+		memcpy(copy + at, mem->file + at, len);
+	return copy;
+}
+
 void
 driver_mem_same(const struct driver_mem *a, const struct driver_mem *b)
 {

@@ -33,6 +33,8 @@ void driver_mem_close(struct driver_mem *mem);
  * rest is zero, and looking at it would cost a page each. False: there is none.
  */
 bool driver_mem_next(const struct driver_mem *mem, uint64_t *offset, uint64_t *ret_len);
+/* All of it as it is now; to be freed. */
+uint8_t *driver_mem_copy(const struct driver_mem *mem);
 /* Aborts with the place where they differ. */
 void driver_mem_same(const struct driver_mem *a, const struct driver_mem *b);
 /* First guest address and size of a region. */

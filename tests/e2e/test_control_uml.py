@@ -521,9 +521,9 @@ class Coalescing(ControlTest):
         took = self.echo()
         self.report(f"rx-usecs 300000: one echo request answered after {took * 1000:.0f} ms")
         self.assertGreater(took, 0.25)
-        self.assertLess(took, 2.0)
+        self.assertLess(took, 10)
         self.set(self.AT_ONCE)
-        self.assertLess(min(self.echo() for _ in range(5)), 0.2)
+        self.assertLess(min(self.echo() for _ in range(5)), took / 2)
 
     def echo(self):
         """Send an echo request; the seconds until it is answered."""

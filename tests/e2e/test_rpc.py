@@ -367,7 +367,7 @@ class Clients(OneVnicd):
         self.assertLess(sent, 200 << 20, "it was read without end")
         start = time.monotonic()
         self.vnicd.rpc("port.list")
-        self.assertLess(time.monotonic() - start, 1)
+        self.assertLess(time.monotonic() - start, 5)
         self.vnicd.expect(r"dropped a client that does not read", 20, since=mark)
         slow.__exit__()
         self.assertEqual(n_fds(self.vnicd.pid), before)

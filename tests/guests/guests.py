@@ -522,9 +522,13 @@ def exchange(a, b, *, mib=2, report=lambda line: None):
 
 
 if __name__ == "__main__":
-    if len(sys.argv) != 3 or sys.argv[1] not in ("uml", "qemu"):
-        sys.exit("usage: guests.py uml|qemu FILE\nWrites the initramfs of such a guest to FILE.")
+    if sys.argv[1:] != ["kernel"] and (len(sys.argv) != 3 or sys.argv[1] not in ("uml", "qemu")):
+        sys.exit("usage: guests.py uml|qemu FILE   write the initramfs of such a guest to FILE\n"
+                 "       guests.py kernel          print where the kernel of QEMU guests is")
     try:
+        if sys.argv[1] == "kernel":
+            print(qemu_kernel()[0])
+            sys.exit(0)
         (UmlGuest if sys.argv[1] == "uml" else QemuGuest).build_initrd(sys.argv[2])
     except Missing as missing:
         sys.exit(f"guests.py: {missing}")

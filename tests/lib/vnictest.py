@@ -37,6 +37,10 @@ def tmpdir(prefix="vnicd-test-"):
     return path
 
 
+def _can_set_pdeathsig():
+    return shutil.which("setpriv") and threading.current_thread() is threading.main_thread()
+
+
 class Proc:
     """A child process whose output is collected line by line (both streams, in order of arrival)."""
 
@@ -50,7 +54,10 @@ class Proc:
         self._eof = False
         self._log = open(logfile, "w") if logfile else None
         full_env = dict(os.environ, **(env or {}))
-        self.popen = subprocess.Popen(self.args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        # Killed with us, however we end: nobody cleans up after a test that was killed. (The signal comes when the
+        # thread ends that has started it, so not for processes of other threads.)
+        dies_with_us = ["setpriv", "--pdeathsig", "KILL"] if _can_set_pdeathsig() else []
+        self.popen = subprocess.Popen(dies_with_us + self.args, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                                       stderr=subprocess.STDOUT, env=full_env, cwd=cwd,
                                       start_new_session=True)
         self._thread = threading.Thread(target=self._read, daemon=True)

@@ -9,14 +9,18 @@
  * Two devices, one with the feature and one without, get frames of the same kind in turns. Frames are new in
  * every pass, so that nothing can be predicted from the pass before. It measures only what it has seen work:
  * with the feature on, frames arrive, hashed, steered or kept out.
+ *
+ * --instructions counts instead, by single steps: what code a frame passes through, which is the same on a
+ * slow machine, a fast one and a busy one. --isa takes an ISA variant (isa.h) that is less than what this CPU
+ * has.
  */
 #include <getopt.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_cpuflags.h>
 #include <rte_cycles.h>
 #include <rte_eal.h>
 #include <rte_mbuf.h>
@@ -26,6 +30,7 @@
 #include "filter.h"
 #include "frame.h"
 #include "fwd.h"
+#include "isa.h"
 #include "steer.h"
 #include "vnet.h"
 
@@ -35,6 +40,7 @@ enum {
 	PASS_FRAMES = BURST * PASS_BURSTS,
 	PASSES = 256, /* in a row with one device */
 	WARMUP_PASSES = 32,
+	COUNTED_FROM = PASS_FRAMES - BURST, /* one burst is enough, and takes some 50 ms */
 	ROUNDS = 15,
 	ROUNDS_MAX = 1000,
 	RING_SIZE = 256,
@@ -315,6 +321,41 @@ frames_make(enum frame_kind kind, unsigned features, struct rte_mbuf *pkts[PASS_
 	}
 }
 
+/* --- instructions --- */
+
+#define EFLAGS_TF 0x100ull /* a trap after each instruction; the kernel clears it for the handler */
+
+static bool counting;
+static volatile uint64_t n_steps;
+
+static void
+on_step(int signum)
+{
+	n_steps = n_steps + 1;
+}
+
+static void
+steps_init(void)
+{
+	struct sigaction action = {.sa_handler = on_step};
+
+	MUST(sigaction(SIGTRAP, &action, NULL) == 0, "no handler for SIGTRAP");
+}
+
+static inline __attribute__((always_inline)) void
+steps_start(void)
+{
+	n_steps = 0;
+	__builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | EFLAGS_TF);
+}
+
+static inline __attribute__((always_inline)) uint64_t
+steps_stop(void)
+{
+	__builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() & ~EFLAGS_TF);
+	return n_steps;
+}
+
 /* --- a pass --- */
 
 static inline uint64_t
@@ -328,7 +369,8 @@ tsc_fenced(void)
 	return tsc;
 }
 
-/* One function for both devices of a row: the same code, with and without. Returns TSC cycles. */
+/* One function for both devices of a row: the same code, with and without. Returns TSC cycles, or
+ * instructions. */
 static __attribute__((noinline)) uint64_t
 pass_timed(struct rig *rig, enum timed timed, struct rte_mbuf *pkts[PASS_FRAMES], uint16_t pairs[PASS_FRAMES],
 	   uint16_t *ret_n)
@@ -340,6 +382,8 @@ pass_timed(struct rig *rig, enum timed timed, struct rte_mbuf *pkts[PASS_FRAMES]
 	__builtin_ia32_mfence();
 	start = tsc_fenced();
 	for (unsigned i = 0; i < PASS_FRAMES; i += BURST) {
+		if (counting && i == COUNTED_FROM)
+			steps_start();
 		switch (timed) {
 		case TIMED_SEND:
 			fwd_send(&worker, &from_queue, &rig->port, pkts + i, BURST);
@@ -363,7 +407,7 @@ pass_timed(struct rig *rig, enum timed timed, struct rte_mbuf *pkts[PASS_FRAMES]
 		}
 	}
 	*ret_n = n;
-	return tsc_fenced() - start;
+	return counting ? steps_stop() : tsc_fenced() - start;
 }
 
 static uint64_t
@@ -443,7 +487,8 @@ rig_prove(struct rig *rig, const struct row *row)
 
 struct figures {
 	unsigned n;
-	double off[ROUNDS_MAX], on[ROUNDS_MAX], difference[ROUNDS_MAX]; /* TSC cycles a frame */
+	double off[ROUNDS_MAX], on[ROUNDS_MAX],
+		difference[ROUNDS_MAX]; /* TSC cycles a frame, or instructions */
 };
 
 static int
@@ -464,17 +509,19 @@ quantile(const double *values, unsigned n, double share)
 	return sorted[(unsigned)((n - 1) * share + 0.5)];
 }
 
-/* Median of the passes, in cycles a frame: what else ran meanwhile has hit a few of them only. */
+/* Median of the passes, for a frame: what else ran meanwhile has hit a few of them only. */
 static double
 block(struct rig *rig, const struct row *row)
 {
-	double cycles[PASSES];
+	double each[PASSES];
 
+	if (counting)
+		return (double)pass(rig, row) / (PASS_FRAMES - COUNTED_FROM);
 	for (unsigned i = 0; i < WARMUP_PASSES; i++)
 		pass(rig, row);
 	for (unsigned i = 0; i < PASSES; i++)
-		cycles[i] = (double)pass(rig, row) / PASS_FRAMES;
-	return quantile(cycles, PASSES, 0.5);
+		each[i] = (double)pass(rig, row) / PASS_FRAMES;
+	return quantile(each, PASSES, 0.5);
 }
 
 static void
@@ -560,13 +607,16 @@ main(int argc, char **argv)
 		{"cpu", required_argument, NULL, 'c'},
 		{"rounds", required_argument, NULL, 'r'},
 		{"row", required_argument, NULL, 'w'},
+		{"isa", required_argument, NULL, 'i'},
+		{"instructions", no_argument, NULL, 'n'},
 		{"json", no_argument, NULL, 'j'},
 		{0},
 	};
 	static const char *const layouts[] = {"split", "packed"};
 	static struct figures figures;
-	unsigned n_rounds = ROUNDS, n_shown = 0;
-	const char *only = NULL;
+	unsigned n_rounds = 0, n_shown = 0;
+	const char *only = NULL, *isa_wanted = NULL;
+	enum vnet_isa isa = vnet_isa_select();
 	int c, cpu = sched_getcpu();
 	bool json = false;
 
@@ -577,23 +627,39 @@ main(int argc, char **argv)
 			n_rounds = (unsigned)atoi(optarg);
 		else if (c == 'w')
 			only = optarg;
+		else if (c == 'i')
+			isa_wanted = optarg;
+		else if (c == 'n')
+			counting = true;
 		else if (c == 'j')
 			json = true;
 		else
 			optind = argc + 1;
 	}
-	MUST(optind == argc && n_rounds >= 1 && n_rounds <= ROUNDS_MAX && cpu >= 0,
-	     "usage: bench_control [--cpu N] [--rounds 1..%d] [--row NAME] [--json]", ROUNDS_MAX);
+	if (n_rounds == 0)
+		n_rounds = counting ? 1 : ROUNDS;
+	MUST(optind == argc && n_rounds <= ROUNDS_MAX && cpu >= 0,
+	     "usage: bench_control [--cpu N] [--rounds 1..%d] [--row NAME] [--isa NAME] [--instructions] "
+	     "[--json]",
+	     ROUNDS_MAX);
+	for (unsigned i = 0; isa_wanted && i < VNET_ISA_N; i++)
+		if (strcmp(isa_wanted, vnet_isa_name((enum vnet_isa)i)) == 0)
+			isa = vnet_isa_limit((enum vnet_isa)i);
+	MUST(!isa_wanted || strcmp(isa_wanted, vnet_isa_name(isa)) == 0,
+	     "there is no ISA variant %s, or it is not for this CPU, which has %s", isa_wanted,
+	     vnet_isa_name(vnet_isa_select()));
+	if (counting)
+		steps_init();
 	eal_start(cpu);
 	if (json)
-		printf("{\"cpu\":%d,\"tsc_hz\":%lu,\"dpdk\":\"%s\",\"rounds\":%u,\"gfni\":%d,\"avx512\":%d,"
+		printf("{\"cpu\":%d,\"tsc_hz\":%lu,\"dpdk\":\"%s\",\"rounds\":%u,\"isa\":\"%s\",\"unit\":\"%"
+		       "s\","
 		       "\"rows\":{",
-		       cpu, rte_get_tsc_hz(), rte_version(), n_rounds,
-		       rte_cpu_get_flag_enabled(RTE_CPUFLAG_GFNI),
-		       rte_cpu_get_flag_enabled(RTE_CPUFLAG_AVX512F));
+		       cpu, rte_get_tsc_hz(), rte_version(), n_rounds, vnet_isa_name(isa),
+		       counting ? "instructions" : "TSC cycles");
 	else
-		printf("TSC cycles a frame    layout       off      on     cost  difference, round by "
-		       "round\n");
+		printf("%-22slayout       off      on     cost  difference, round by round\n",
+		       counting ? "instructions a frame" : "TSC cycles a frame");
 	for (size_t i = 0; i < RTE_DIM(rows); i++) {
 		if (only && strcmp(only, rows[i].name) != 0)
 			continue;

@@ -1,6 +1,6 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""How soon control commands are answered while the data lcore is saturated: 99.9 % within a millisecond.
+"""How soon control commands are answered while the data lcore is saturated: as soon as beside an idle one, nearly.
 
 The time is from before a command is made available until its used element is seen, by tests/hostile/controlping on a
 control queue that tests/hostile/rawfe.py has set up. The worker has a CPU of its own; the control thread, the service
@@ -17,6 +17,7 @@ import argparse
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 import time
@@ -29,9 +30,8 @@ import rawfe as fe  # noqa: E402
 import vnictest  # noqa: E402
 from bench import machine  # noqa: E402
 
-LIMIT_US = 1000
-STOP_NS = 200_000  # a gap that no code of ours makes
-STOPPED_SHARE_MAX = 0.001  # with more, 99.9 % say nothing of us
+RATIO_MAX = 5  # what a saturated worker may make of the time that an idle one leaves
+STOPPED_SHARE_MAX = 0.001  # with more of the time lost to the host, the tail says nothing of us
 COMMANDS = [
     (fe.CTRL_RX, fe.RX_ALLMULTI, b"\1"), (fe.CTRL_RX, fe.RX_ALLMULTI, b"\0"),
     (fe.CTRL_MAC, fe.MAC_TABLE_SET, fe.mac_tables([bytes([2, 0, 0, 0, 0, i]) for i in range(16)])),
@@ -131,51 +131,48 @@ HEAD = f"{'served':8}{'load':7}{'layout':7}{'pace':>6} {'Mpps':>7} " + \
     " ".join(f"{key + ' us':>9}" for key in ("min", "p50", "p90", "p99", "p99.9", "max")) + f" {'>1 ms':>6}"
 
 
-def stopped_share(seconds=2):
-    """How much of the time goes by in gaps of a loop that does nothing else: other programs' time, or the host's."""
-    end = last = time.perf_counter_ns()
-    end += int(seconds * 1e9)
-    lost = 0
-    while last < end:
-        now = time.perf_counter_ns()
-        if now - last > STOP_NS:
-            lost += now - last
-        last = now
-    return lost / (seconds * 1e9)
-
-
 class ControlLatency(unittest.TestCase):
-    """99.9 % of 5,000 commands within a millisecond with a saturated worker, served by kick. The best of a few runs
-    counts: this process shares the machine."""
+    """Commands beside a saturated worker and, in turns with fresh processes, beside one that has nothing to do, served by
+    kick. Whatever else takes time on this machine, takes it from both."""
 
-    N = 5000
-    RUNS = 5
+    N = 1000
+    ROUNDS = 5
 
-    def at_least_as_soon(self, layout):
-        stage = Stage("kick", "null")
-        self.addCleanup(stage.close)
-        reports = []
-        while len(reports) < self.RUNS:
+    def measure(self, layout, load):
+        stage = Stage("kick", load)
+        try:
             report = stage.measure(layout, self.N, 0, "yield")
-            print(line("kick", "null", layout, 0, report), file=sys.stderr)
-            self.assertEqual((report["ok"], report["odd"]), (self.N, 0))
+        finally:
+            self.assertEqual(stage.close(), 0)
+        print(line("kick", load, layout, 0, report), file=sys.stderr)
+        self.assertEqual((report["ok"], report["odd"]), (self.N, 0))
+        if load == "null":
             self.assertGreater(report["mpps"], 0.1, "the worker is not busy")
-            reports.append(report["p999_us"])
-            if reports[-1] <= LIMIT_US:
-                return
-        busy = others_busy(1, [stage.vnicd.pid])
+        return report
+
+    def as_soon(self, layout):
+        reports = {"none": [], "null": []}
+        for _ in range(self.ROUNDS):
+            for load, each in reports.items():
+                each.append(self.measure(layout, load))
+        ratios = {key: statistics.median(r[key] for r in reports["null"]) /
+                  statistics.median(r[key] for r in reports["none"]) for key in ("p50_us", "p99_us")}
+        print(f"{layout}: {ratios}", file=sys.stderr)
+        if max(ratios.values()) <= RATIO_MAX:
+            return
+        busy = others_busy(1, [])
         if busy > 0.1:
-            self.skipTest(f"others use {busy:.1f} CPUs; p99.9 was {min(reports):.0f} us")
-        stopped = stopped_share()
+            self.skipTest(f"others use {busy:.1f} CPUs; the ratios were {ratios}")
+        stopped = machine.stopped_share()
         if stopped > STOPPED_SHARE_MAX:
-            self.skipTest(f"the machine itself stops {100 * stopped:.2f} % of the time; p99.9 was {min(reports):.0f} us")
-        self.fail(f"99.9 % took up to {min(reports):.0f} us at best of {self.RUNS} runs")
+            self.skipTest(f"the machine itself stops {100 * stopped:.2f} % of the time; the ratios were {ratios}")
+        self.fail(f"a saturated worker makes answers so many times as slow: {ratios}")
 
     def test_split(self):
-        self.at_least_as_soon("split")
+        self.as_soon("split")
 
     def test_packed(self):
-        self.at_least_as_soon("packed")
+        self.as_soon("packed")
 
 
 def main():

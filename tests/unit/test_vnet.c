@@ -941,6 +941,20 @@ test_bad_head(void **state)
 		}
 }
 
+/* The pages of guest memory that differ from `before` are marked. */
+static void
+log_check(const struct rig *rig, const uint8_t *before)
+{
+	for (uint64_t first = 0, len; driver_mem_next(&rig->mem, &first, &len); first += len)
+		for (uint64_t at = first; at < first + len; at += 4096) {
+			unsigned int region = (unsigned int)(at / DRIVER_REGION_SIZE);
+			uint64_t page = (driver_region_gpa(region) + at % DRIVER_REGION_SIZE) / 4096;
+
+			if (memcmp(before + at, rig->mem.file + at, 4096) != 0)
+				assert_true(rig->mem.log.bits[page / 8] >> (page % 8) & 1);
+		}
+}
+
 /* Every page that differs from before was marked in the log: nothing is missed, whatever the shapes. */
 static void
 log_oracle(struct rig *rig, void (*stream)(struct rig *rig))
@@ -980,7 +994,6 @@ test_log_misses_nothing(void **state)
 
 		/* One step at a time: snapshot, one burst, then every changed page must be marked. */
 		rig = rig_open(traits, 64, modern_hdr_len(traits), variant);
-		before = calloc(DRIVER_N_REGIONS, DRIVER_REGION_SIZE);
 		for (int round = 0; round < 50; round++) {
 			struct driver_buf buf = {.gpa = driver_region_gpa(0) + 4096 * 20 +
 							(uint64_t)rig_random(rig, 4096 * 50),
@@ -990,24 +1003,15 @@ test_log_misses_nothing(void **state)
 
 			assert_true(driver_add(&rig->driver, &buf, 1,
 					       round % 2 ? DRIVER_INDIRECT : DRIVER_DIRECT, 1));
-			for (uint64_t at = 0, len; driver_mem_next(&rig->mem, &at, &len); at += len)
-				memcpy(before + at, rig->mem.file + at, len);
+			before = driver_mem_copy(&rig->mem);
 			memset((void *)rig->mem.log.bits, 0, rig->mem.log.n_bytes);
 			frame_lend(pkt, 2, 0);
 			assert_int_equal(rig_give(rig, &pkt, 1), 1);
 			rte_pktmbuf_free(pkt);
-			for (uint64_t first = 0, len; driver_mem_next(&rig->mem, &first, &len); first += len)
-				for (uint64_t at = first; at < first + len; at += 4096) {
-					unsigned int region = (unsigned int)(at / DRIVER_REGION_SIZE);
-					uint64_t page =
-						(driver_region_gpa(region) + at % DRIVER_REGION_SIZE) / 4096;
-
-					if (memcmp(before + at, rig->mem.file + at, 4096) != 0)
-						assert_true(rig->mem.log.bits[page / 8] >> (page % 8) & 1);
-				}
+			log_check(rig, before);
+			free(before);
 			assert_true(driver_get(&rig->driver, &tag, &written));
 		}
-		free(before);
 		rig_close(rig);
 	}
 }
@@ -1461,20 +1465,6 @@ lending_turn(struct lending *lending)
 	return n;
 }
 
-/* The pages of guest memory that differ from `before` are marked. */
-static void
-log_check(const struct rig *rig, const uint8_t *before)
-{
-	for (unsigned int region = 0; region < DRIVER_N_REGIONS; region++)
-		for (uint64_t offset = 0; offset < DRIVER_REGION_SIZE; offset += 4096) {
-			uint64_t page = (driver_region_gpa(region) + offset) / 4096;
-			uint64_t at = (uint64_t)region * DRIVER_REGION_SIZE + offset;
-
-			if (memcmp(before + at, rig->mem.file + at, 4096) != 0)
-				assert_true(rig->mem.log.bits[page / 8] >> (page % 8) & 1);
-		}
-}
-
 enum receiver { RX_PLAIN, RX_SMALL, RX_CHAIN, RX_INDIRECT, RX_ELSEWHERE, RX_FULL, RX_N };
 
 /* Where the receiving guest's buffer i is. */
@@ -1510,10 +1500,7 @@ lent_deliver(uint32_t traits, int variant, enum receiver how, uint32_t len)
 				       how == RX_INDIRECT ? DRIVER_INDIRECT : DRIVER_DIRECT, i));
 	}
 	if (traits & TRAIT_LOG) {
-		const size_t bytes = (size_t)DRIVER_REGION_SIZE * DRIVER_N_REGIONS;
-
-		before = malloc(bytes);
-		memcpy(before, lending.to->mem.file, bytes);
+		before = driver_mem_copy(&lending.to->mem);
 		memset((void *)lending.to->mem.log.bits, 0, lending.to->mem.log.n_bytes);
 	}
 	lending_send(&lending, len, tag);

@@ -21,6 +21,9 @@ HUGEPAGES_RESERVED = 1024
 NR_HUGEPAGES = pathlib.Path("/proc/sys/vm/nr_hugepages")
 RUN_SLACK_S = 60
 DISTANCE_TRIES = 5
+LOOKS = 4  # distances measured to see whether the CPUs stay where they are
+STOP_NS = 200_000  # a gap that no code of ours makes
+STOPPED_SHARE_MAX = 0.01
 BUSY_MAX = 0.10  # of a CPU that is to be measured on
 PROCESS_MAX = 0.05
 # What on the kernel's command line can change a figure.
@@ -219,6 +222,31 @@ def tolerate(complaints, noisy):
     if complaints and not noisy:
         raise NotPossible("the machine is not quiet (--noisy measures anyway): " + ", ".join(complaints))
     return complaints
+
+
+def stopped_share(seconds_=1):
+    """How much of the time goes by in gaps of a loop that does nothing else: other programs' time, or the host's."""
+    last = time.perf_counter_ns()
+    end = last + int(seconds_ * 1e9)
+    lost = 0
+    while last < end:
+        now = time.perf_counter_ns()
+        if now - last > STOP_NS:
+            lost += now - last
+        last = now
+    return lost / (seconds_ * 1e9)
+
+
+def look(cpus, wait_s, spread):
+    """A few seconds' look at whether runs can be compared here and now; NotPossible when not."""
+    quiet(cpus, wait_s, False)
+    stopped = stopped_share()
+    if stopped > STOPPED_SHARE_MAX:
+        raise NotPossible(f"the machine itself stops {100 * stopped:.1f} % of the time")
+    distances = [distance_now(cpus) for _ in range(LOOKS)]
+    if max(distances) > spread * min(distances):
+        raise NotPossible("the distance of the two CPUs changes from moment to moment: "
+                          + ", ".join(f"{ns:.0f}" for ns in distances) + " ns")
 
 
 def distance_ns(cpus, near=None):

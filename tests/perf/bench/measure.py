@@ -187,7 +187,7 @@ class Plan:
     """How to measure: the same for all rows."""
 
     def __init__(self, cpus, *, pairs, duration_s, warmup_s=0.5, quiet_wait_s=30, noisy=False, reserve=False,
-                 say=lambda s: None):
+                 discards=None, say=lambda s: None):
         self.cpus = cpus
         self.pairs = pairs
         self.duration_s = duration_s
@@ -195,6 +195,7 @@ class Plan:
         self.quiet_wait_s = quiet_wait_s
         self.noisy = noisy
         self.reserve = reserve
+        self.discards = 2 * pairs if discards is None else discards
         self.say = say
         self.nearest = None  # of the CPUs, in any run so far
 
@@ -251,7 +252,7 @@ def measure_row(row, sides, plan, progress=None):
             discarded.append(both)
             progress.skip(-len(sides))
             plan.say(f"{row.name}: the CPUs moved in this pair; once more")
-            if n_discarded > 2 * plan.pairs:
+            if n_discarded > plan.discards:
                 raise NotPossible("the distance of the two CPUs never stays the same for the time of two runs")
     return {**summary(row, sides, runs), "discarded": discarded}
 
