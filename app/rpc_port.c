@@ -107,6 +107,7 @@ port_set_call(const char *const values[], json_t **ret_result, struct diag *diag
 {
 	static const char *const words[] = {[PORT_LINK_DOWN] = "down", [PORT_LINK_UP] = "up"};
 	struct port *port = dataplane_port_find(values[0], diag);
+	int ret;
 
 	if (!port)
 		return RPC_FAILED;
@@ -115,9 +116,11 @@ port_set_call(const char *const values[], json_t **ret_result, struct diag *diag
 	for (unsigned int i = 0; i < RTE_DIM(words); i++) {
 		if (strcmp(values[1], words[i]) != 0)
 			continue;
-		if (port->kind->set_link(port, (enum port_link_wish)i, diag) < 0)
+		ret = port->kind->set_link(port, (enum port_link_wish)i, diag);
+		if (ret < 0)
 			return RPC_FAILED;
 		*ret_result = port_object(port);
+		json_object_set_new(*ret_result, "notice", ret > 0 ? json_string(diag->cause) : json_null());
 		return RPC_OK;
 	}
 	diag_set(diag, 0, NULL, "link: '%.64s' is neither up nor down", values[1]);
@@ -127,7 +130,9 @@ port_set_call(const char *const values[], json_t **ret_result, struct diag *diag
 
 static struct rpc_method port_set = {
 	.name = "port.set",
-	.help = "take a guest's link down, or up as far as its uplink lets it; returns the port",
+	.help = "take a guest's link down, or up as far as its uplink lets it; returns the port, and in "
+		"`notice` "
+		"what keeps the guest's driver from learning of it",
 	.params = {{"name", "the port's name", .required = true}, {"link", "up|down", .required = true}},
 	.call = port_set_call,
 };

@@ -12,6 +12,7 @@
 #include <sys/un.h>
 
 #include "gmem_sigbus.h"
+#include "guest_notice.h"
 #include "guest_show.h"
 #include "log.h"
 #include "loop.h"
@@ -23,6 +24,7 @@
 
 enum {
 	GUEST_TICK_MS = 10,
+	GUEST_NOTICE_TICKS = 100,
 	GUEST_MTU_SHOULD = 1280,
 };
 
@@ -58,6 +60,7 @@ struct guest {
 	struct transport *transport;
 	struct port_link link;         /* as configured and as port.set has it: speed, duplex, not down */
 	struct uplink_follower uplink; /* .uplink NULL: none */
+	struct guest_notices notices;
 };
 
 static const char *const guest_duplex_words[] = {[PORT_DUPLEX_HALF] = "half", [PORT_DUPLEX_FULL] = "full"};
@@ -84,9 +87,15 @@ guest_look_for_faults(void)
 static void
 guest_tick(void *arg)
 {
+	static unsigned int n_ticks;
+	bool notices = ++n_ticks % GUEST_NOTICE_TICKS == 0;
+
 	guest_look_for_faults();
-	for (struct guest *guest = guests; guest; guest = guest->next)
+	for (struct guest *guest = guests; guest; guest = guest->next) {
 		vnet_look(&guest->vnet);
+		if (notices)
+			guest_notices_look(&guest->notices, &guest->vnet);
+	}
 }
 
 static void
@@ -276,9 +285,14 @@ guest_set_link(struct port *port, enum port_link_wish wish, struct diag *diag)
 {
 	struct guest *guest = port->dev;
 
+	const char *notice = guest_notice_of_link(&guest->vnet);
+
 	guest->link.up = wish == PORT_LINK_UP;
 	guest_link_update(guest);
-	return 0;
+	if (!notice)
+		return 0;
+	diag_set(diag, 0, "", "%s", notice);
+	return 1;
 }
 
 static int
@@ -331,6 +345,7 @@ guest_show(const struct port *port, const struct show *show)
 	show->flag(show->arg, "connected", guest->vnet.vdev.config_changed != NULL);
 	guest_show_link(guest, show);
 	guest_show_device(&guest->vnet, show);
+	guest_notices_show(&guest->notices, &guest->vnet, show);
 }
 
 /* --- life --- */

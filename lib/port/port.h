@@ -204,7 +204,8 @@ struct port_kind {
 
 	/* The link as it is now. */
 	void (*link)(const struct port *port, struct port_link *ret_link);
-	/* Someone wants it down, or up as far as nothing else keeps it down. 0 or -errno with diag filled. */
+	/* Someone wants it down, or up as far as nothing else keeps it down. 0; 1: done, but there is
+	 * something to know about it, which is diag's cause; or -errno with diag filled. */
 	int (*set_link)(struct port *port, enum port_link_wish wish, struct diag *diag);
 	/* Make the port's address known to the network behind the other ports. 0 or -errno with diag filled.
 	 */

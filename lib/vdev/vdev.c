@@ -363,6 +363,8 @@ vdev_disconnect(struct vdev *dev)
 	dev->has_features = false;
 	dev->status_used = false;
 	dev->base_zero_is_fresh = false;
+	dev->config_used = dev->config_channel = false;
+	dev->n_disconnects++;
 }
 
 void

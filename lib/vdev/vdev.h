@@ -106,6 +106,10 @@ struct vdev {
 	/* Front-ends that start packed rings at position 0 without wrap counters mean a fresh ring (see
 	 * vdev.c). */
 	bool base_zero_is_fresh;
+	/* PROTOCOL_F_CONFIG: the driver's configuration space is ours, not the front-end's; and there is a
+	 * channel (SET_BACKEND_REQ_FD) to tell of changes. */
+	bool config_used, config_channel;
+	uint64_t n_disconnects;   /* vdev_disconnect() so far */
 	struct virtq_conf *trash; /* replaced confs that workers may still hold */
 	struct log_limit log_limit;
 	/* Tell the front-end that the configuration space changed; NULL: it has no channel for it. */

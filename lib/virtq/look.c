@@ -16,3 +16,23 @@ virtq_look_available(const struct virtq *vq, const struct virtq_conf *conf)
 	return packed_is_available(packed_load_word(&conf->ring[at]).flags,
 				   __atomic_load_n(&vq->avail.wrap, __ATOMIC_RELAXED));
 }
+
+/* Zeros from one end of [p, p + len) to the other; 8-byte aligned. */
+static bool
+look_is_zero(const void *p, uint64_t len)
+{
+	const uint64_t *word = p;
+
+	for (uint64_t i = 0; i < len / sizeof(*word); i++)
+		if (__atomic_load_n(&word[i], __ATOMIC_RELAXED))
+			return false;
+	return true;
+}
+
+bool
+virtq_look_blank(const struct virtq_conf *conf)
+{
+	if (!(conf->traits & TRAIT_PACKED) && __atomic_load_n(&conf->avail->idx, __ATOMIC_RELAXED))
+		return false;
+	return look_is_zero(conf->desc, conf->size * sizeof(conf->desc[0]));
+}

@@ -252,5 +252,8 @@ virtq_notify_service(struct virtq *vq)
  * is a guess.
  */
 bool virtq_look_available(const struct virtq *vq, const struct virtq_conf *conf);
+/* No driver has written to it since its memory was made or the driver zeroed it. Reads all of a blank ring.
+ */
+bool virtq_look_blank(const struct virtq_conf *conf);
 
 #endif

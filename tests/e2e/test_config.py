@@ -434,6 +434,131 @@ class Link(Config):
         self.assertEqual((shown["pairs"], shown["pairs_max"]), (2, 2))
 
 
+class Notices(Config):
+    """What neither a guest nor its front-end will say: `guest show` has it, and the log, once a connection."""
+    NO_CONFIG = fe.bits(fe.P_MQ, fe.P_REPLY_ACK)
+    PRIVATE = "the guest's memory is not shared: its driver kicks, and nothing that it writes is seen here; with " \
+        "QEMU: -object memory-backend-memfd,id=mem,size=SIZE,share=on -numa node,memdev=mem; with libvirt: " \
+        "<memoryBacking><source type=\"memfd\"/><access mode=\"shared\"/></memoryBacking>"
+    ABSENT = "the guest's memory is not shared: its driver has started, and the front-end has named no memory; " \
+        + PRIVATE[PRIVATE.index("with QEMU"):]
+    LINK = "the guest's driver does not learn of its link: the front-end answers for the configuration space itself; " \
+        "with QEMU, in its monitor: set_link NETDEV on|off"
+    SILENT = "the guest's driver learns of its link only when it looks: the front-end has made no channel for " \
+        "configuration changes"
+    MTU = "the guest's driver does not learn of mtu=: the front-end answers for the configuration space itself; with " \
+        "QEMU: -device virtio-net-pci,host_mtu=MTU"
+
+    def notices(self, port):
+        return self.show(port)["notices"]
+
+    def logged(self, port, text):
+        return sum(f"port {port}: {text}" in line for line in self.vnicd.lines)
+
+    def private(self, guest):
+        """What its driver writes stays its own, as with share=off: the back-end gets files of the same size."""
+        for region in guest.mem.regions:
+            fd = os.memfd_create("private", os.MFD_CLOEXEC)
+            os.ftruncate(fd, region.file_size)
+            self.addCleanup(os.close, fd)
+            region.shown_fd = fd
+        guest.mem.fds = lambda: [region.shown_fd for region in guest.mem.regions]
+
+    def gone(self, guest):
+        self.guests.remove(guest)
+        guest.close()
+        self.wait("it is still there", lambda: not self.show("a")["connected"])
+
+    def test_private_memory(self):
+        packed = FEATURES | fe.bits(fe.F_PACKED)
+        self.start({"a": "vhost-user", "b": "vhost-user", "c": "vhost-user", "d": "vhost-user"})
+        # Beside it: one that has no buffers for anybody and does not kick, and one that works and is idle.
+        for port, layout, post in (("b", "split", False), ("c", "packed", False), ("d", "packed", True)):
+            self.guest(port, layout=layout, features=packed if layout == "packed" else FEATURES).start(post=post)
+        for n, layout in enumerate(("split", "packed")):
+            a = self.guest("a", layout=layout, features=packed if layout == "packed" else FEATURES)
+            self.private(a)
+            a.start()
+            self.wait(f"{layout}: no notice", lambda: self.notices("a") == [self.PRIVATE], 8)
+            self.assertEqual(self.logged("a", self.PRIVATE), n + 1)
+            # Another driver of this front-end is told of once.
+            a.tell(fe.RESET_DEVICE)
+            self.gone(a)
+            self.assertEqual(self.notices("a"), [])
+        a = self.guest("a").start()
+        b = self.guests[0]
+        b.post_rx()
+        a.send_frame(fe.ethernet(b"shared" * 20))
+        self.assertEqual(b.receive_frame(), fe.ethernet(b"shared" * 20))
+        time.sleep(2.5)
+        self.assertEqual([self.notices(port) for port in "abcd"], [[]] * 4)
+        for port in "bcd":
+            self.assertEqual(self.logged(port, "the guest's memory"), 0)
+
+    def test_no_memory(self):
+        self.start({"a": "vhost-user", "b": "vhost-user"})
+        for port, protocol in (("a", PROTOCOL), ("b", PROTOCOL | fe.bits(fe.P_STATUS))):
+            guest = self.guest(port, protocol=protocol)
+            guest.negotiate()
+            guest.make_rings()
+            for idx in range(guest.n_rings()):
+                guest.start_ring(idx)
+            guest.driver_ok()
+        for port in "ab":
+            self.wait("no notice", lambda: self.notices(port) == [self.ABSENT], 8)
+            self.assertEqual(self.logged(port, self.ABSENT), 1)
+        # Better late than never.
+        guest.set_memory()
+        self.wait("it has memory now", lambda: self.notices("b") == [])
+
+    def test_empty_memory_table(self):
+        self.start({"a": "vhost-user", "b": "vhost-user"})
+        guest = self.guest("a")
+        guest.negotiate()
+        self.assertNotEqual(guest.ack(fe.SET_MEM_TABLE, struct.pack("<II", 0, 0)), 0)
+        self.vnicd.expect(r"port a: SET_MEM_TABLE \(5\) refused: no region: the front-end has no memory that it can "
+                          r"share \(QEMU: share=on; libvirt: <access mode=\"shared\"/>\)$", 2)
+
+    def set_link(self, state):
+        result = self.vnicd.rpc("port.set", {"name": "a", "link": state})
+        self.assertEqual(result["link"], state)
+        return result["notice"]
+
+    def test_link(self):
+        self.start({"a": "vhost-user", "b": "vhost-user"})
+        for state in ("down", "up"):
+            self.assertIsNone(self.set_link(state), "nobody is connected")
+        for protocol, listens, text in ((PROTOCOL, True, None), (PROTOCOL, False, self.SILENT),
+                                        (self.NO_CONFIG, False, self.LINK), (self.NO_CONFIG, True, self.LINK)):
+            with self.subTest(protocol=protocol, listens=listens):
+                a = self.guest("a", protocol=protocol)
+                self.assertIsNone(self.set_link("up"), "nothing is known of it yet")
+                a.start()
+                if listens:
+                    a.listen()
+                self.assertEqual(self.notices("a"), [])
+                self.assertEqual(self.set_link("down"), text)
+                self.assertEqual(self.notices("a"), [text] if text else [])
+                self.assertEqual(self.set_link("up"), text)
+                self.assertEqual(self.notices("a"), [])
+                self.gone(a)
+                self.assertIsNone(self.set_link("up"))
+        self.guest("a", protocol=self.NO_CONFIG).start()
+        self.assertEqual(self.ctl("port", "set", "a", "link=down"), f"a: link down\n  {self.LINK}\n")
+        self.wait("it is in the log", lambda: self.logged("a", self.LINK) == 1)
+        self.assertRegex(self.ctl("guest", "show", "a"), r"(?m)^notices +the guest's driver does not learn of its link")
+
+    def test_mtu(self):
+        self.start({"a": "vhost-user,mtu=1400", "b": "vhost-user"})
+        for protocol, features, expected in ((PROTOCOL, 0, []), (self.NO_CONFIG, fe.bits(fe.F_MTU), []),
+                                             (self.NO_CONFIG, 0, [self.MTU])):
+            with self.subTest(protocol=protocol, features=features):
+                a = self.guest("a", protocol=protocol, features=FEATURES | features).start()
+                self.assertEqual(self.notices("a"), expected)
+                self.wait("it is in the log", lambda: self.logged("a", self.MTU) == len(expected))
+                self.gone(a)
+
+
 class Uplink(Config):
     def null(self, keys=""):
         self.start({"a": f"vhost-user,mac={MAC},uplink=up0{keys}", "up0": "nic,dev=net_null0", "b": "vhost-user"},

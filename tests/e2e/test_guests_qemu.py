@@ -1,8 +1,12 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """QEMU guests (software emulation, Debian's cloud kernel) through vnicd, as every kind of device a driver may meet:
 legacy, transitional, modern; split and packed."""
+import json
+import os
 import pathlib
+import socket
 import sys
+import time
 import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -87,6 +91,64 @@ class QemuGuests(guests.GuestTest):
         self.report(f"vnicd killed and started again: traffic {seconds:.1f} s after it was ready")
         self.exchange(a, b)
         self.assertGreater(again.stats()["vm0"]["rx_packets"], 0)
+
+
+class Unshared(guests.GuestTest):
+    """The mistakes that everybody makes, with the program that they are made with."""
+    KIND = guests.QemuGuest
+
+    def test_memory_that_is_not_shared(self):
+        """Said a few seconds after the driver has started, with the way out. A link that QEMU keeps up is in the answer
+        to who takes it down."""
+        file = f"/dev/shm/vnicd-test-{os.getpid()}.mem"
+        self.addCleanup(lambda: os.path.exists(file) and os.unlink(file))
+        rows = (("modern", "memory-backend-memfd,share=off", "kicks, and nothing that it writes is seen here"),
+                ("packed", f"memory-backend-file,share=off,mem-path={file}",
+                 "kicks, and nothing that it writes is seen here"),
+                ("modern", "memory-backend-ram", "the front-end has named no memory"),
+                ("transitional", None, "the front-end has named no memory"))
+        vnicd = self.start({f"vm{n}": "vhost-user,queues=1,mtu=1400" for n in range(len(rows))}, "switch")
+        qmp = os.path.join(vnicd.run_dir, "qmp")
+        everyone = [self.guest(vnicd.sock(f"vm{n}"), f"10.0.0.{n + 1}", f"02:00:00:00:00:0{n + 1}", variant, mem=192,
+                               backend=backend, qmp=qmp if backend is None else None)
+                    for n, (variant, backend, _) in enumerate(rows)]
+        for n, (_, backend, text) in enumerate(rows):
+            guest = everyone[n].wait_ready()
+            # Somebody tries to use the network.
+            guest.run("ping -c 1 -W 1 10.0.0.77")
+            line = vnicd.expect(f"port vm{n}: the guest's memory is not shared: .*", 30)[0]
+            self.report(f"{backend}: {line}")
+            self.assertIn(text, line)
+            self.assertIn("share=on", line)
+            self.assertIn('<access mode="shared"/>', line)
+            notices = vnicd.rpc("guest.show", {"name": f"vm{n}"})["notices"]
+            self.assertTrue(line.endswith(notices[0]), notices)
+            self.assertRegex(notices[1], "does not learn of mtu=: .*host_mtu=")
+        for n in range(len(rows)):
+            self.assertEqual(sum(f"port vm{n}: the guest's memory" in line for line in vnicd.lines), 1)
+        self.check_link(vnicd, f"vm{n}", guest, qmp)
+
+    def check_link(self, vnicd, name, guest, qmp):
+        def carrier():
+            return int(guest.check("cat /sys/class/net/eth0/carrier"))
+        answer = vnicd.rpc("port.set", {"name": name, "link": "down"})
+        self.assertEqual(answer["link"], "down")
+        self.assertIn("set_link NETDEV on|off", answer["notice"])
+        time.sleep(0.5)
+        self.assertEqual(carrier(), 1, "QEMU takes it from us: say so no more")
+        with socket.socket(socket.AF_UNIX) as monitor:
+            monitor.settimeout(10)
+            monitor.connect(qmp)
+            lines = monitor.makefile("rw")
+            lines.readline()
+            for command in ({"execute": "qmp_capabilities"},
+                            {"execute": "set_link", "arguments": {"name": "n0", "up": False}}):
+                lines.write(json.dumps(command) + "\n")
+                lines.flush()
+                self.assertIn("return", json.loads(lines.readline()))
+            deadline = time.monotonic() + 10
+            while carrier():
+                self.assertLess(time.monotonic(), deadline, "what we advise does not help")
 
 
 if __name__ == "__main__":

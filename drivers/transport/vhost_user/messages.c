@@ -72,8 +72,12 @@ handle_set_mem_table(struct session *session, struct message *message, struct di
 	struct gmem *mem;
 	int ret;
 
+	if (n == 0)
+		return diag_set(diag, -EINVAL, "",
+				"no region: the front-end has no memory that it can share (QEMU: share=on; "
+				"libvirt: <access mode=\"shared\"/>)");
 	/* Some front-ends always send room for more regions than they name, none names more than it sends. */
-	if (n == 0 || n > GMEM_TABLE_REGIONS_MAX || n != message->n_fds ||
+	if (n > GMEM_TABLE_REGIONS_MAX || n != message->n_fds ||
 	    message->header.size < 8 + n * sizeof(struct message_mem_region))
 		return diag_set(diag, -EINVAL, "", "%u regions with %u descriptors in %u bytes", n,
 				message->n_fds, message->header.size);
@@ -217,6 +221,7 @@ handle_set_protocol_features(struct session *session, struct message *message, s
 				(unsigned long long)unknown);
 	session->protocol_features = message->payload.u64;
 	session->vdev->status_used = session_has_protocol(session, PROTOCOL_STATUS);
+	session->vdev->config_used = session_has_protocol(session, PROTOCOL_CONFIG);
 	/* See vdev_queue_base(): the front-ends in question know nothing of several queues. */
 	session->vdev->base_zero_is_fresh = !session_has_protocol(session, PROTOCOL_MQ);
 	return 0;
@@ -273,6 +278,7 @@ handle_set_backend_req_fd(struct session *session, struct message *message, stru
 		close(session->backend_req_fd);
 	session->backend_req_fd = message_take_fd(message);
 	session->backend_req_kind = kind;
+	session->vdev->config_channel = true;
 	return 0;
 }
 

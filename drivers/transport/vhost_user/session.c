@@ -90,6 +90,7 @@ session_config_changed(void *arg)
 	if (ret < 0 && ret != -EAGAIN) {
 		close(session->backend_req_fd);
 		session->backend_req_fd = -1;
+		session->vdev->config_channel = false;
 	}
 }
 
