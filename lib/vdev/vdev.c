@@ -222,14 +222,36 @@ vdev_queue_base(const struct vdev *dev, const struct vdev_queue *queue, const st
 	return queue->base;
 }
 
+/* A front-end whose back-end was killed names a base that its ring contradicts. */
+static void
+vdev_queue_say_start(struct vdev *dev, unsigned int idx, const struct virtq_conf *conf, uint32_t base,
+		     enum virtq_start found)
+{
+	uint32_t at = virtq_base(dev->queues[idx].vq, conf->traits & TRAIT_PACKED);
+
+	if (found == VIRTQ_START_BY_RING)
+		log_limited(&dev->log_limit, LOG_LEVEL_INFO,
+			    "port %s: queue %u: starts at 0x%x, where its ring stands, not at base 0x%x",
+			    dev->name, idx, at, base);
+	else if (found == VIRTQ_START_UNSURE)
+		log_limited(
+			&dev->log_limit, LOG_LEVEL_WARN,
+			"port %s: queue %u: its ring does not tell where it stands; starts at 0x%x on the "
+			"front-end's word (base 0x%x); if no traffic passes, reset the guest's device",
+			dev->name, idx, at, base);
+}
+
 static int
 vdev_queue_start(struct vdev *dev, unsigned int idx, struct virtq_conf *conf, struct diag *diag)
 {
 	struct vdev_queue *queue = &dev->queues[idx];
+	uint32_t base = vdev_queue_base(dev, queue, conf);
+	int found = virtq_start(queue->vq, conf, base);
 
-	if (virtq_start(queue->vq, conf, vdev_queue_base(dev, queue, conf)) < 0)
-		return diag_set(diag, -EINVAL, "", "queue %u: base 0x%x is outside its ring of %u", idx,
-				queue->base, queue->size);
+	if (found < 0)
+		return diag_set(diag, -EINVAL, "", "queue %u: base 0x%x is outside its ring of %u", idx, base,
+				queue->size);
+	vdev_queue_say_start(dev, idx, conf, base, (enum virtq_start)found);
 	queue->reported = FAULT_NONE;
 	virtq_want_kicks(queue->vq, conf, VIRTQ_KICKS_UNWANTED);
 	return 0;

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "virtq.h"
 
-#include <errno.h>
-#include <string.h>
-
 #include "packed.h"
 
 const char *const virtq_fault_name[FAULT_N] = {
@@ -24,66 +21,12 @@ _Static_assert(sizeof(struct vring_packed_desc) == 16 && sizeof(struct vring_des
 /* Workers add, the control thread reads. */
 static atomic_uint virtq_faults;
 
-enum {
-	BASE_IDX_MASK = 0x7fff,
-	BASE_AVAIL_WRAP = 1 << 15,
-	BASE_USED_SHIFT = 16,
-};
-
 bool
 virtq_base_valid(uint32_t base, bool packed, uint16_t size)
 {
 	if (!packed)
 		return base <= UINT16_MAX;
 	return (base & BASE_IDX_MASK) < size && ((base >> BASE_USED_SHIFT) & BASE_IDX_MASK) < size;
-}
-
-/*
- * Between used and available position: taken by an earlier back-end and never returned; they are taken again.
- * Some front-ends leave the used half 0 and mean that both are the same, so the used position counts only
- * when the distance is credible and the driver's buffer is still there.
- */
-static void
-virtq_start_packed(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
-{
-	const struct virtq_cursor avail = {.idx = base & BASE_IDX_MASK, .wrap = base & BASE_AVAIL_WRAP};
-	struct virtq_cursor used = {.idx = base >> BASE_USED_SHIFT & BASE_IDX_MASK, .wrap = base >> 31};
-	int32_t unreturned = avail.idx - used.idx + (avail.wrap != used.wrap ? conf->size : 0);
-
-	if (unreturned < 0 || unreturned >= conf->size ||
-	    !packed_is_available(packed_load_word(&conf->ring[used.idx]).flags, used.wrap))
-		used = avail;
-	vq->avail = used;
-	vq->used_idx = used.idx;
-	vq->used_wrap = used.wrap;
-}
-
-int
-virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
-{
-	bool packed = conf->traits & TRAIT_PACKED;
-
-	if (!virtq_base_valid(base, packed, conf->size))
-		return -EINVAL;
-	if (packed) {
-		virtq_start_packed(vq, conf, base);
-	} else {
-		/*
-		 * The ring itself says what was returned; chains between there and `base` were taken by an
-		 * earlier back-end and are taken again. A front-end whose back-end was killed can only guess
-		 * at `base`.
-		 */
-		vq->used_idx = __atomic_load_n(&conf->used->idx, __ATOMIC_ACQUIRE);
-		vq->avail.idx = vq->used_idx;
-		vq->avail.wrap = false;
-		vq->avail_seen = vq->avail.idx;
-	}
-	vq->held = false;
-	vq->batch = 0;
-	vq->unsignalled = 0;
-	vq->notify_state = NOTIFY_SETTLED;
-	atomic_store_explicit(&vq->fault, FAULT_NONE, memory_order_relaxed);
-	return 0;
 }
 
 uint32_t

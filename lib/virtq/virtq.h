@@ -172,11 +172,24 @@ enum virtq_walk {
 
 /* --- control thread, while no conf is published --- */
 
+/* The form of vhost-user's SET_VRING_BASE: split: the available index; packed: these parts. */
+enum {
+	BASE_IDX_MASK = 0x7fff,    /* available position, */
+	BASE_AVAIL_WRAP = 1 << 15, /* its wrap counter; */
+	BASE_USED_SHIFT = 16,      /* the same of the used position */
+};
+
+enum virtq_start {
+	VIRTQ_START_AS_TOLD, /* at the base */
+	VIRTQ_START_BY_RING, /* the ring contradicts the base, and says where it stands */
+	VIRTQ_START_UNSURE,  /* packed: the ring does not say where it stands: at the base; split: neither the
+				used index nor the base can be true: at the used index */
+};
+
 /*
- * Set where the queue starts: split: where the used ring stands; packed: by `base`, in the form of
- * vhost-user's SET_VRING_BASE: split: the available index; packed: bits 0-14 available position, 15 its wrap
- * counter, 16-30 used position, 31 its wrap counter. Chains which an earlier back-end took but did not return
- * are taken again. -EINVAL: a position outside the ring.
+ * Set where the queue starts, from what the front-end says and what the ring shows (start.c). Chains which an
+ * earlier back-end took but did not return are taken again; those of which the ring does not tell whether
+ * they were are returned with length 0, untaken. An enum virtq_start; -EINVAL: a position outside the ring.
  */
 int virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base);
 bool virtq_base_valid(uint32_t base, bool packed, uint16_t size);

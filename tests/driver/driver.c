@@ -269,7 +269,9 @@ driver_put_packed(struct driver_queue *queue, const struct driver_buf bufs[], co
 	bool wrap = queue->avail_wrap;
 
 	/* Any free id will do; in-order wants the slot of the first descriptor. */
-	if (queue->in_order)
+	if (queue->id_is_chosen)
+		id = queue->id_chosen;
+	else if (queue->in_order)
 		id = first;
 	else
 		while (queue->tokens[id].used)

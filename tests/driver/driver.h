@@ -70,6 +70,9 @@ struct driver_queue {
 	struct virtq_conf conf; /* what the device needs to know */
 	bool packed, in_order;
 	bool long_tables; /* indirect tables may be longer than the ring, which a driver must not do */
+	bool id_is_chosen; /* packed: the next chain's id is this, which is free; else one by the driver's own
+			      rule */
+	uint16_t id_chosen;
 	uint16_t size, n_free;
 	uint64_t desc_gpa, avail_gpa, used_gpa;
 	/* split */

@@ -80,17 +80,45 @@ class QemuGuests(guests.GuestTest):
             self.report(f"{guest.name}: features: {' '.join(guest.feature_names())}")
         self.exchange(*both)
 
-    def test_restart_of_the_backend(self):
-        vnicd = self.pair("io")
-        a, b = self.boot(vnicd, ["modern", "transitional"], reconnect=True)
-        a.ping(b.ip)
+    def restart(self, vnicd, a, b):
+        """kill -9 and another vnicd in its place: traffic both ways again, and nobody reboots."""
         vnicd.killed = True
         vnicd.kill9()
-        again = self.pair("io", run_dir=vnicd.run_dir)
-        seconds = a.ping_until(b.ip, 30)
+        vnicd = self.pair("io", run_dir=vnicd.run_dir)
+        seconds = max(a.ping_until(b.ip, 30), b.ping_until(a.ip, 30))
         self.report(f"vnicd killed and started again: traffic {seconds:.1f} s after it was ready")
+        return vnicd
+
+    def check_restarts(self, *variants):
+        """variants: (variant, device_args) of each guest."""
+        vnicd = self.pair("io")
+        a, b = [self.guest(vnicd.sock(f"vm{n}"), f"10.0.0.{n + 1}", f"02:00:00:00:00:0{n + 1}", variant,
+                           reconnect=True, device_args=device_args)
+                for n, (variant, device_args) in enumerate(variants)]
+        for guest, (variant, _) in zip((a, b), variants):
+            guest.wait_ready()
+            self.assertEqual(guest.variant(), variant)
+        a.ping(b.ip)
+        vnicd = self.restart(vnicd, a, b)
         self.exchange(a, b)
-        self.assertGreater(again.stats()["vm0"]["rx_packets"], 0)
+        # Again, with frames of all kinds in hand and rings that stand anywhere.
+        for guest, other in ((a, b), (b, a)):
+            guest.check(f"for size in 56 1400 8192; do ping -A -q -s $size {other.ip} >/dev/null & done")
+        for _ in range(4):
+            time.sleep(1)
+            vnicd = self.restart(vnicd, a, b)
+        for guest in (a, b):
+            guest.check("killall ping")
+        self.exchange(a, b)
+        self.assertEqual([d for port in ("vm0", "vm1") for d in ("broken", "malformed")
+                          if vnicd.stats()[port]["drops"].get(d)], [])
+
+    def test_restart_of_the_backend(self):
+        self.check_restarts(("modern", ""), ("transitional", ""))
+
+    def test_restart_of_the_backend_packed(self):
+        """One guest with a descriptor for each chain, and one with chains of several."""
+        self.check_restarts(("packed", ""), ("packed", "mrg_rxbuf=off,indirect_desc=off"))
 
 
 class Unshared(guests.GuestTest):

@@ -219,6 +219,14 @@ fresh(const struct rig *rig)
 	return rig->packed ? 0x80008000u : 0;
 }
 
+/* A packed ring that does not tell by itself where it stands (decision 3), so that what counts is what was
+ * kept. */
+static void
+rig_obscure(struct rig *rig, unsigned int idx)
+{
+	rig->rings[idx].ring[0].flags = rig->rings[idx].ring[2].flags = 1 << VRING_PACKED_DESC_F_AVAIL;
+}
+
 /* The queue has been through some laps. */
 static void
 rig_work(struct rig *rig, unsigned int idx)
@@ -229,6 +237,7 @@ rig_work(struct rig *rig, unsigned int idx)
 		vq->avail = (struct virtq_cursor){.idx = 5, .wrap = false};
 		vq->used_idx = 3;
 		vq->used_wrap = false;
+		rig_obscure(rig, idx);
 		/* What was taken and not returned is still available there: a resumed ring begins with it. */
 		rig->rings[idx].ring[3].flags = 1 << VRING_PACKED_DESC_F_USED;
 		rig->rings[idx].ring[5].flags = 1 << VRING_PACKED_DESC_F_USED;
@@ -711,6 +720,7 @@ test_base_zero_where_the_ring_stopped(void **state)
 
 	rig->dev.base_zero_is_fresh = true;
 	rig_start(rig);
+	rig_obscure(rig, QUEUE);
 	rig->vqs[QUEUE].avail = (struct virtq_cursor){0};
 	rig->vqs[QUEUE].used_idx = 0;
 	rig->vqs[QUEUE].used_wrap = false;
