@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "quiesce.h"
@@ -14,6 +15,14 @@ static bool
 vdev_is_packed(const struct vdev *dev)
 {
 	return dev->features & FEATURE_MASK(RING_PACKED);
+}
+
+static bool
+vdev_is_held_by(const void *arg, unsigned int worker)
+{
+	const struct vdev *dev = arg;
+
+	return dev->ops->is_held(dev, worker);
 }
 
 /*
@@ -25,7 +34,7 @@ vdev_collect(struct vdev *dev)
 {
 	if (!dev->trash)
 		return;
-	quiesce_wait();
+	quiesce_wait_held(vdev_is_held_by, dev);
 	while (dev->trash) {
 		struct virtq_conf *conf = dev->trash;
 		struct vdev_queue *queue = &dev->queues[conf->control.queue_idx];
@@ -362,6 +371,7 @@ vdev_disconnect(struct vdev *dev)
 	dev->has_features = false;
 	dev->status_used = false;
 	dev->base_zero_is_fresh = false;
+	vdev_change_end(dev);
 }
 
 void
@@ -372,6 +382,49 @@ vdev_fini(struct vdev *dev)
 	vdev_disconnect(dev);
 	free(dev->queues);
 	dev->queues = NULL;
+}
+
+/* --- without waiting --- */
+
+enum { VDEV_CHANGE_TRIES = 50, VDEV_CHANGE_NAP_NS = 20000 };
+
+static bool
+vdev_is_held(const struct vdev *dev)
+{
+	for (unsigned int worker = 0; worker < QUIESCE_WORKERS_MAX; worker++)
+		if (quiesce_where(worker) && dev->ops->is_held(dev, worker))
+			return true;
+	return false;
+}
+
+bool
+vdev_change_begin(struct vdev *dev)
+{
+	const struct timespec nap = {.tv_nsec = VDEV_CHANGE_NAP_NS};
+
+	if (dev->changing)
+		return quiesce_passed(dev->change_token, vdev_is_held_by, dev);
+	if (!vdev_is_held(dev))
+		return true;
+	dev->changing = true;
+	dev->ops->lend(dev, VDEV_LEND_NOTHING);
+	dev->change_token = quiesce_start();
+	/* Most calls of a driver are over in microseconds. */
+	for (unsigned int i = 0; i < VDEV_CHANGE_TRIES; i++) {
+		if (quiesce_passed(dev->change_token, vdev_is_held_by, dev))
+			return true;
+		nanosleep(&nap, NULL);
+	}
+	return false;
+}
+
+void
+vdev_change_end(struct vdev *dev)
+{
+	if (!dev->changing)
+		return;
+	dev->changing = false;
+	dev->ops->lend(dev, VDEV_LEND_FRAMES);
 }
 
 /* --- the front-end's words --- */

@@ -47,6 +47,8 @@ enum { VDEV_CONFIG_MAX = 256 }; /* bytes of configuration space: vhost-user, "Vi
 
 struct vdev;
 
+enum vdev_lend { VDEV_LEND_NOTHING, VDEV_LEND_FRAMES };
+
 /* What a device type is. All callbacks run on the control thread. */
 struct vdev_ops {
 	const char *name;
@@ -71,6 +73,10 @@ struct vdev_ops {
 	/* NET_SET_MTU, SEND_RARP: for a network device; -EINVAL when the value is refused. */
 	int (*set_mtu)(struct vdev *dev, uint64_t mtu);
 	int (*send_rarp)(struct vdev *dev, const uint8_t mac[6]);
+	/* Does this worker hold some of the device's rings or memory, even while it is away (quiesce.h)? */
+	bool (*is_held)(const struct vdev *dev, unsigned int worker);
+	/* May workers hold them so from now on? */
+	void (*lend)(struct vdev *dev, enum vdev_lend lend);
 };
 
 struct vdev_queue {
@@ -104,6 +110,8 @@ struct vdev {
 	 * vdev.c). */
 	bool base_zero_is_fresh;
 	struct virtq_conf *trash; /* replaced confs that workers may still hold */
+	bool changing;            /* vdev_change_begin(): nothing is lent meanwhile, */
+	uint64_t change_token;    /* since this one (quiesce_start()) */
 	struct log_limit log_limit;
 	/* Tell the front-end that the configuration space changed; NULL: it has no channel for it. */
 	void (*config_changed)(void *arg);
@@ -120,6 +128,15 @@ void vdev_fini(struct vdev *dev);
 void vdev_disconnect(struct vdev *dev);
 /* Stop and disable all rings, status 0 (RESET_DEVICE, SET_STATUS 0). Memory and the connection stay. */
 void vdev_reset(struct vdev *dev);
+
+/*
+ * Before anything that changes queues: false: a worker that is away (quiesce.h) holds some of the device's
+ * memory, so the change would wait for it, and everybody else for the change. Ask again a little later: it
+ * holds nothing for longer than it is away. True: go ahead. vdev_change_end() in either case when the change
+ * is done, or given up. A caller who does not ask waits.
+ */
+bool vdev_change_begin(struct vdev *dev);
+void vdev_change_end(struct vdev *dev);
 
 /* All of the following return 0, or -errno with diag filled and nothing changed. */
 uint64_t vdev_features_offered(const struct vdev *dev);
