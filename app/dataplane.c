@@ -1,11 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "dataplane.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <linux/membarrier.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <rte_eal.h>
 #include <rte_errno.h>
@@ -29,7 +34,18 @@ enum {
 	POOLS_REAP_MS = 100,
 	QUIESCE_SPINS = 1000, /* before the waiting thread sleeps: a worker may need this very CPU */
 	QUIESCE_SLEEP_NS = 20000,
+	WATCH_PERIOD_MS = 100,
+	WATCH_FIRST_MS = 1000,   /* a worker that stands still is told of after so long, */
+	WATCH_AGAIN_MS = 10000,  /* and then each time */
+	BUSY_PATIENCE_MS = 20,   /* before a change of plans is refused */
+	STOP_PATIENCE_MS = 2000, /* to stand still for, before we end without that worker */
 	DRAIN_ROUNDS_MAX = 1000, /* a ring that is never empty must not keep us from stopping */
+};
+
+/* What counts for a worker that is away (quiesce.h). */
+enum dataplane_away {
+	AWAY_AND_HOLDS, /* nothing: it holds its plan */
+	AWAY_AND_PASSED,
 };
 
 static struct {
@@ -47,6 +63,15 @@ static struct {
 	unsigned int n_workers;
 	bool workers_are_open;
 	bool running;
+	enum dataplane_away away; /* of the last quiesce_start() */
+
+	struct loop_timer *watch;
+	uint64_t looked_ms;
+	struct worker_watch {
+		uint64_t turns;    /* when last looked at */
+		uint64_t still_ms; /* for so long it is at the same one */
+		uint64_t next_ms;  /* when to say so, in terms of still_ms */
+	} watches[FWD_WORKERS_MAX];
 
 	struct port *ports[PORT_MAX]; /* [n_ports], in the order they were added */
 	unsigned int n_ports;
@@ -57,21 +82,213 @@ static struct {
 	struct fwd_worker fwd_workers[FWD_WORKERS_MAX];
 } dp;
 
+/* --- who has passed --- */
+
+static_assert((int)QUIESCE_WORKERS_MAX == (int)FWD_WORKERS_MAX, "every worker can say where it is");
+
 /* The control thread is no reader, so waiting for all readers can't wait for itself. */
+static bool
+worker_passed(unsigned int idx, uint64_t token, enum dataplane_away away)
+{
+	/* Acquire: pairs with the release in rte_rcu_qsbr_quiescent(). */
+	uint64_t count = __atomic_load_n(&dp.shared.rcu->qsbr_cnt[idx].cnt, __ATOMIC_ACQUIRE);
+
+	/* 0: it does not run. */
+	if (count == 0 || count >= token)
+		return true;
+	return away == AWAY_AND_PASSED && quiesce_where(idx) && !quiesce_is_held(idx);
+}
+
+static bool
+workers_passed(uint64_t token, enum dataplane_away away)
+{
+	for (unsigned int i = 0; i < dp.n_workers; i++)
+		if (!worker_passed(i, token, away))
+			return false;
+	return true;
+}
+
+/*
+ * Every worker executes a full fence. One that is found away after that will see, when it returns, what was
+ * published before: its store that says that it is back comes after the fence, or it would not be found away.
+ */
+static enum dataplane_away
+workers_fence(void)
+{
+	return syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0) == 0 ? AWAY_AND_PASSED
+										    : AWAY_AND_HOLDS;
+}
+
+/* --- who stands still --- */
+
+static void
+worker_place(unsigned int idx, char *text, size_t size)
+{
+	const struct port_queue *queue = quiesce_where(idx);
+
+	if (queue)
+		snprintf(text, size, "in the driver of port %s, queue %u", queue->port->name, queue->idx);
+	else
+		snprintf(text, size, "in no port's driver");
+}
+
+static void
+worker_look(unsigned int idx, uint64_t elapsed_ms)
+{
+	struct worker_watch *watch = &dp.watches[idx];
+	uint64_t turns = counter_read(&dp.counters[idx].turns);
+	char place[128];
+
+	if (turns != watch->turns) {
+		if (watch->next_ms > WATCH_FIRST_MS)
+			log_info("worker %u (lcore %u) goes on after %.1f s", idx, dp.workers[idx].lcore,
+				 (double)watch->still_ms / 1000);
+		*watch = (struct worker_watch){.turns = turns, .next_ms = WATCH_FIRST_MS};
+		return;
+	}
+	watch->still_ms += elapsed_ms;
+	if (watch->still_ms < watch->next_ms)
+		return;
+	watch->next_ms = watch->still_ms - watch->still_ms % WATCH_AGAIN_MS + WATCH_AGAIN_MS;
+	worker_place(idx, place, sizeof(place));
+	log_warn("worker %u (lcore %u) stands still for %.1f s, %s: %s", idx, dp.workers[idx].lcore,
+		 (double)watch->still_ms / 1000, place,
+		 quiesce_where(idx)
+			 ? "it waits in the kernel, for a reader, a disk or an interface; all ports that "
+			   "this worker serves wait with it"
+			 : "has its CPU been taken away, or a guest's memory?");
+}
+
+/* Also from where the control thread waits, as often as it likes. */
+static void
+workers_look(void *arg)
+{
+	uint64_t now_ms = loop_now_ms(), elapsed_ms = now_ms - dp.looked_ms;
+
+	if (!dp.running || elapsed_ms < WATCH_PERIOD_MS)
+		return;
+	dp.looked_ms = now_ms;
+	/* All of us may have been stopped for a while. */
+	elapsed_ms = RTE_MIN(elapsed_ms, 2ull * WATCH_PERIOD_MS);
+	for (unsigned int i = 0; i < dp.n_workers; i++)
+		worker_look(i, elapsed_ms);
+}
+
+/* Asleep in a system call; not merely without a CPU. */
+static bool
+worker_is_asleep(unsigned int idx)
+{
+	char path[64], line[256], *after;
+	bool asleep = true;
+	FILE *file;
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/stat",
+		 atomic_load_explicit(&dp.workers[idx].tid, memory_order_relaxed));
+	file = fopen(path, "re");
+	if (!file)
+		return asleep;
+	/* "TID (NAME) STATE ..." */
+	if (fgets(line, sizeof(line), file) && (after = strrchr(line, ')')) && after[1])
+		asleep = after[2] != 'R';
+	fclose(file);
+	return asleep;
+}
+
+/* --- waiting --- */
+
+static void
+dataplane_nap(void)
+{
+	const struct timespec nap = {.tv_nsec = QUIESCE_SLEEP_NS};
+
+	nanosleep(&nap, NULL);
+	workers_look(NULL);
+}
+
+/* True: all have passed soon, without a fence for anybody. */
+static bool
+workers_passed_soon(uint64_t token)
+{
+	for (unsigned int spins = 0; spins < QUIESCE_SPINS; spins++) {
+		if (workers_passed(token, AWAY_AND_HOLDS))
+			return true;
+		rte_pause();
+	}
+	return false;
+}
+
+/* quiesce_wait() */
 static void
 dataplane_quiesce(void *arg)
 {
-	struct rte_rcu_qsbr *rcu = dp.shared.rcu;
-	const struct timespec nap = {.tv_nsec = QUIESCE_SLEEP_NS};
-	uint64_t token = rte_rcu_qsbr_start(rcu);
-	unsigned int spins = 0;
+	uint64_t token = rte_rcu_qsbr_start(dp.shared.rcu);
+	enum dataplane_away away;
 
-	while (!rte_rcu_qsbr_check(rcu, token, false)) {
-		if (++spins < QUIESCE_SPINS)
-			rte_pause();
-		else
-			nanosleep(&nap, NULL);
+	if (workers_passed_soon(token))
+		return;
+	away = workers_fence();
+	while (!workers_passed(token, away))
+		dataplane_nap();
+}
+
+/* quiesce_start() and quiesce_passed() */
+static uint64_t
+dataplane_quiesce_start(void)
+{
+	uint64_t token = rte_rcu_qsbr_start(dp.shared.rcu);
+
+	dp.away = workers_fence();
+	return token;
+}
+
+static bool
+dataplane_quiesce_passed(uint64_t token)
+{
+	return workers_passed(token, dp.away);
+}
+
+/* For plans, which a worker holds even when it is away. */
+static void
+dataplane_quiesce_plans(void)
+{
+	uint64_t token = rte_rcu_qsbr_start(dp.shared.rcu);
+
+	if (workers_passed_soon(token))
+		return;
+	while (!workers_passed(token, AWAY_AND_HOLDS))
+		dataplane_nap();
+}
+
+/* Can plans change? 0; or -EBUSY with diag filled: a worker is away, and asleep there. */
+static int
+dataplane_check_plans(struct diag *diag)
+{
+	uint64_t token, start_ms = loop_now_ms();
+	char place[128];
+
+	if (!dp.running)
+		return 0;
+	token = rte_rcu_qsbr_start(dp.shared.rcu);
+	if (workers_passed_soon(token))
+		return 0;
+	while (!workers_passed(token, AWAY_AND_HOLDS)) {
+		dataplane_nap();
+		if (loop_now_ms() - start_ms < BUSY_PATIENCE_MS)
+			continue;
+		for (unsigned int i = 0; i < dp.n_workers; i++) {
+			if (worker_passed(i, token, AWAY_AND_HOLDS) || !quiesce_where(i) ||
+			    !worker_is_asleep(i))
+				continue;
+			worker_place(i, place, sizeof(place));
+			return diag_set(
+				diag, -EBUSY,
+				"make what that driver waits for happen (read its pipe, bring its "
+				"interface up), then try again",
+				"worker %u (lcore %u) waits %s: ports can't come or go until it goes on", i,
+				dp.workers[i].lcore, place);
+		}
 	}
+	return 0;
 }
 
 static void
@@ -94,7 +311,7 @@ dataplane_publish(struct fwd_plan *plan)
 
 	/* Release: pairs with the acquire in worker_main(). */
 	atomic_store_explicit(&dp.shared.plan, plan, memory_order_release);
-	quiesce_wait();
+	dataplane_quiesce_plans();
 	fwd_plan_free(old);
 }
 
@@ -154,6 +371,12 @@ dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loo
 	if (!dp.shared.rcu || rte_rcu_qsbr_init(dp.shared.rcu, dp.n_workers) != 0)
 		return diag_set(diag, -ENOMEM, "give EAL more memory (-m)", "no memory for the workers");
 	quiesce_set_wait(dataplane_quiesce, NULL);
+	quiesce_set_poll(dataplane_quiesce_start, dataplane_quiesce_passed);
+	/* Where the kernel has none, workers that are away are waited for. */
+	syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
+	dp.watch = loop_timer_add(loop, WATCH_PERIOD_MS, WATCH_PERIOD_MS, workers_look, NULL);
+	if (!dp.watch)
+		return diag_set(diag, -ENOMEM, "free some memory", "no memory for a timer");
 
 	ret = fwd_workers_open(dp.fwd_workers, dp.n_workers, pool, diag);
 	if (ret < 0)
@@ -200,7 +423,9 @@ dataplane_start(struct diag *diag)
 					"worker %u does not start on lcore %u: %s", i, dp.workers[i].lcore,
 					rte_strerror(-ret));
 		dp.running = true;
+		dp.watches[i] = (struct worker_watch){.next_ms = WATCH_FIRST_MS};
 	}
+	dp.looked_ms = loop_now_ms();
 	return 0;
 }
 
@@ -218,34 +443,98 @@ handoff_is_empty(void)
 	return true;
 }
 
-void
-dataplane_stop(void)
+/* -ETIMEDOUT with diag filled: one of the workers that have not passed stands still for too long. */
+static int
+stop_check(unsigned int idx, struct diag *diag)
+{
+	char place[128];
+
+	if (dp.watches[idx].still_ms < STOP_PATIENCE_MS)
+		return 0;
+	worker_place(idx, place, sizeof(place));
+	return diag_set(
+		diag, -ETIMEDOUT,
+		"what this worker had of frames is lost; next time let the driver go on first (read its "
+		"pipe, bring its interface up)",
+		"worker %u (lcore %u) does not stop: it stands still for %.1f s, %s", idx,
+		dp.workers[idx].lcore, (double)dp.watches[idx].still_ms / 1000, place);
+}
+
+static int
+stop_quiesce(struct diag *diag)
+{
+	uint64_t token = rte_rcu_qsbr_start(dp.shared.rcu);
+	int ret = 0;
+
+	if (workers_passed_soon(token))
+		return 0;
+	while (!workers_passed(token, AWAY_AND_HOLDS)) {
+		dataplane_nap();
+		for (unsigned int i = 0; i < dp.n_workers && ret == 0; i++)
+			if (!worker_passed(i, token, AWAY_AND_HOLDS))
+				ret = stop_check(i, diag);
+		if (ret < 0)
+			return ret;
+	}
+	return 0;
+}
+
+static int
+stop_join(struct diag *diag)
+{
+	for (unsigned int i = 0; i < dp.n_workers; i++) {
+		while (rte_eal_get_lcore_state(dp.workers[i].lcore) == RUNNING) {
+			int ret;
+
+			dataplane_nap();
+			ret = stop_check(i, diag);
+			if (ret < 0)
+				return ret;
+		}
+	}
+	rte_eal_mp_wait_lcore();
+	return 0;
+}
+
+int
+dataplane_stop(struct diag *diag)
 {
 	unsigned int rounds = 0;
+	int ret;
 
 	if (!dp.running)
-		return;
+		return 0;
 	/*
 	 * First everybody stops taking frames in, then what is on its way arrives: so that at the end every
 	 * frame that came in was sent or has its drop reason.
 	 */
 	atomic_store_explicit(&dp.shared.order, WORKER_DRAIN, memory_order_relaxed);
-	do
-		quiesce_wait();
-	while (++rounds < 2 || (!handoff_is_empty() && rounds < DRAIN_ROUNDS_MAX));
+	do {
+		ret = stop_quiesce(diag);
+		if (ret < 0)
+			return ret;
+	} while (++rounds < 2 || (!handoff_is_empty() && rounds < DRAIN_ROUNDS_MAX));
 	atomic_store_explicit(&dp.shared.order, WORKER_STOP, memory_order_relaxed);
-	rte_eal_mp_wait_lcore();
+	ret = stop_join(diag);
+	if (ret < 0)
+		return ret;
 	for (unsigned int i = 0; i < dp.n_workers; i++)
 		rte_rcu_qsbr_thread_unregister(dp.shared.rcu, i);
 	dp.running = false;
+	return 0;
 }
 
 void
 dataplane_close(void)
 {
-	dataplane_stop();
+	struct diag diag;
+
+	/* Nothing can be taken from under a worker that does not stop. */
+	while (dataplane_stop(&diag) < 0)
+		log_error("%s", diag.cause);
 	loop_timer_remove(dp.tick);
 	loop_timer_remove(dp.reap);
+	loop_timer_remove(dp.watch);
 	fwd_plan_free(atomic_load_explicit(&dp.shared.plan, memory_order_relaxed));
 	atomic_store_explicit(&dp.shared.plan, NULL, memory_order_relaxed);
 	/* Who may hold a frame goes before what it is made of: what is under way, the ports, their pools. */
@@ -257,12 +546,14 @@ dataplane_close(void)
 	if (dp.mode_is_open && dp.mode->close)
 		dp.mode->close(dp.mode_state);
 	quiesce_set_wait(NULL, NULL);
+	quiesce_set_poll(NULL, NULL);
 	rte_free(dp.shared.rcu);
 	dp.shared.rcu = NULL;
 	dp.mode_is_open = false;
 	dp.workers_are_open = false;
 	dp.tick = NULL;
 	dp.reap = NULL;
+	dp.watch = NULL;
 }
 
 /*
@@ -288,6 +579,9 @@ dataplane_port_add(const struct port_config *config, struct port **ret_port, str
 	struct port *port;
 	int ret;
 
+	ret = dataplane_check_plans(diag);
+	if (ret < 0)
+		return ret;
 	ret = port_open(config, &port, diag);
 	if (ret < 0)
 		return ret;
@@ -345,6 +639,9 @@ dataplane_port_remove(const char *name, struct diag *diag)
 
 	if (!port)
 		return no_such_port(name, diag);
+	ret = dataplane_check_plans(diag);
+	if (ret < 0)
+		return ret;
 	while (dp.ports[at] != port)
 		at++;
 	dp.n_ports--;
@@ -368,8 +665,8 @@ dataplane_port_remove(const char *name, struct diag *diag)
 				dp.mode_state); /* what it has yet to learn, so that it forgets that too */
 		if (dp.mode->port_removed)
 			dp.mode->port_removed(dp.mode_state, port);
-		quiesce_wait();
-		quiesce_wait();
+		dataplane_quiesce_plans();
+		dataplane_quiesce_plans();
 		dataplane_publish(plans.after);
 	}
 	log_info("port %s: removed", port->name);
@@ -423,4 +720,7 @@ dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info)
 	ret_info->lost = counter_read(&dp.fwd_workers[idx].lost_port_gone);
 	ret_info->turns = counter_read(&dp.counters[idx].turns);
 	ret_info->busy_turns = counter_read(&dp.counters[idx].busy_turns);
+	/* By the last look, unless it has moved since. */
+	ret_info->still_ms = ret_info->turns == dp.watches[idx].turns ? dp.watches[idx].still_ms : 0;
+	ret_info->where = ret_info->still_ms ? quiesce_where(idx) : NULL;
 }

@@ -14,6 +14,7 @@ struct fwd_mode;
 struct loop;
 struct port;
 struct port_config;
+struct port_queue;
 struct rte_mempool;
 
 /*
@@ -24,16 +25,23 @@ int dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct
 		   struct diag *diag);
 /* Start the workers on the ports that are open by now. */
 int dataplane_start(struct diag *diag);
-/* Take no more frames, deliver those under way, stop the workers. Ports stay open, with their counters final.
+/*
+ * Take no more frames, deliver those under way, stop the workers. Ports stay open, with their counters final.
+ * 0; or -ETIMEDOUT with diag filled: a worker does not come back from where it is. Then it still uses all
+ * that there is, so nothing can be closed: what is left is to end the process.
  */
-void dataplane_stop(void);
+int dataplane_stop(struct diag *diag);
 /* Drain, close all ports, then free what frames are made of. Also after a failed or missing dataplane_open().
  */
 void dataplane_close(void);
 
-/* Open a port, and when the workers run make them poll it. 0 or -errno with diag filled. */
+/*
+ * Open a port, and when the workers run make them poll it. 0 or -errno with diag filled; -EBUSY: a worker is
+ * in a port's driver and does not come back.
+ */
 int dataplane_port_add(const struct port_config *config, struct port **ret_port, struct diag *diag);
-/* 0, or -ENOENT with diag filled. The port is gone on return; nobody was stopped for it. */
+/* 0, or -ENOENT, or -EBUSY as above, with diag filled. The port is gone on return; nobody was stopped for it.
+ */
 int dataplane_port_remove(const char *name, struct diag *diag);
 
 /* NULL with diag filled: there is none of that name. */
@@ -51,6 +59,8 @@ struct dataplane_worker_info {
 	unsigned int lcore;
 	unsigned int n_queues; /* queue pairs it serves */
 	uint64_t turns, busy_turns;
+	uint64_t still_ms;              /* it stands still for so long; 0: it does not */
+	const struct port_queue *where; /* in whose driver it stands still; NULL: in none */
 	uint64_t lost; /* frames handed over for a port that was gone; anything but 0 is our mistake */
 };
 void dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info);

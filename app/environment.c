@@ -769,6 +769,18 @@ environment_eal_close(void)
 	rte_eal_cleanup();
 }
 
+void
+environment_abandon(void)
+{
+	char path[PATH_MAX + 32];
+
+	/* EAL removes its socket when the process exits, which this one does not. */
+	snprintf(path, sizeof(path), "%s/dpdk_telemetry.v2", eal_run_dir);
+	if (!eal_run_dir_existed)
+		unlink(path);
+	eal_run_dir_remove();
+}
+
 const char *
 environment_describe(void)
 {

@@ -37,6 +37,8 @@ int environment_eal_open(const char *program, const struct options *options, con
 			 struct diag *diag);
 /* Stop EAL and remove what it leaves in the file system. */
 void environment_eal_close(void);
+/* Instead, when the process ends without closing anything: remove what of us is in the file system. */
+void environment_abandon(void);
 
 /* What EAL was told, for system.info. */
 const char *environment_describe(void);

@@ -30,6 +30,7 @@
 #include "rpc.h"
 #include "service.h"
 #include "stats_output.h"
+#include "usocket.h"
 
 enum { EXIT_STOPPED = 0, EXIT_RUN_TIME = 1, EXIT_COMMAND_LINE = 2 };
 
@@ -234,6 +235,20 @@ stop(void)
 	close(program.signal_fd);
 }
 
+/*
+ * A worker does not stop, so nothing that it may use can be closed, and exit() would run into it: it waits
+ * for what a driver's streams hold. What others would find of us is removed, and that is all.
+ */
+static void __attribute__((noreturn)) abandon(const struct diag *diag)
+{
+	stats_output_final();
+	fail(diag, EXIT_RUN_TIME);
+	usocket_remove_all();
+	environment_abandon();
+	output_close();
+	_exit(EXIT_RUN_TIME);
+}
+
 static int
 run(const struct options *options, const struct pool_size *size)
 {
@@ -256,7 +271,8 @@ run(const struct options *options, const struct pool_size *size)
 		 dataplane_n_workers(), dataplane_n_workers() == 1 ? "" : "s", service_describe(),
 		 rpc_path());
 	ret = loop_run(program.loop);
-	dataplane_stop();
+	if (dataplane_stop(&diag) < 0)
+		abandon(&diag);
 	stats_output_final();
 	stop();
 	if (ret < 0) {

@@ -11,7 +11,11 @@
 #include "fwd.h"
 #include "list.h"
 #include "pools.h"
+#include "port.h"
 #include "rpc.h"
+
+/* A worker that merely lost its CPU for a moment moves. */
+enum { WORKER_STILL_MS = 200 };
 
 /* Where the lcore may run, almost always one CPU. (rte_lcore_to_cpu_id() knows nothing of --lcores.) */
 static json_t *
@@ -26,6 +30,19 @@ cpus_json(unsigned int lcore)
 	return list;
 }
 
+/* null: it moves. */
+static json_t *
+still_json(const struct dataplane_worker_info *info)
+{
+	if (info->still_ms < WORKER_STILL_MS)
+		return json_null();
+	if (!info->where)
+		return json_pack("{s:f, s:n, s:n}", "seconds", (double)info->still_ms / 1000, "port",
+				 "queue");
+	return json_pack("{s:f, s:s, s:i}", "seconds", (double)info->still_ms / 1000, "port",
+			 info->where->port->name, "queue", (int)info->where->idx);
+}
+
 static json_t *
 workers_json(void)
 {
@@ -35,11 +52,12 @@ workers_json(void)
 		struct dataplane_worker_info info;
 
 		dataplane_worker_info(i, &info);
-		json_array_append_new(
-			list, json_pack("{s:i, s:i, s:o, s:i, s:I, s:I, s:I}", "idx", (int)i, "lcore",
-					(int)info.lcore, "cpus", cpus_json(info.lcore), "queues",
-					(int)info.n_queues, "turns", (json_int_t)info.turns, "busy_turns",
-					(json_int_t)info.busy_turns, "lost", (json_int_t)info.lost));
+		json_array_append_new(list,
+				      json_pack("{s:i, s:i, s:o, s:i, s:I, s:I, s:I, s:o}", "idx", (int)i,
+						"lcore", (int)info.lcore, "cpus", cpus_json(info.lcore),
+						"queues", (int)info.n_queues, "turns", (json_int_t)info.turns,
+						"busy_turns", (json_int_t)info.busy_turns, "lost",
+						(json_int_t)info.lost, "stands_still", still_json(&info)));
 	}
 	return list;
 }

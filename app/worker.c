@@ -3,6 +3,7 @@
 
 #include <stdatomic.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <rte_pause.h>
 #include <rte_rcu_qsbr.h>
@@ -73,7 +74,7 @@ worker_serve(const struct fwd_worker_plan *own, const struct poll *poll)
 int
 worker_main(void *arg)
 {
-	const struct worker *worker = arg;
+	struct worker *worker = arg;
 	const struct worker_shared *shared = worker->shared;
 	struct worker_counters *counters = worker->counters;
 	struct fwd_worker *fwd = worker->fwd;
@@ -84,6 +85,7 @@ worker_main(void *arg)
 
 	/* Registered by the control thread before it launched us; online from here to the end. */
 	rte_rcu_qsbr_thread_online(shared->rcu, idx);
+	atomic_store_explicit(&worker->tid, (int)gettid(), memory_order_relaxed);
 	fwd->now_s = clock_now_s();
 	while ((order = atomic_load_explicit(&shared->order, memory_order_relaxed)) != WORKER_STOP) {
 		/* Acquire: pairs with the release in dataplane_publish(); the plan is complete once we see

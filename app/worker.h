@@ -39,6 +39,7 @@ struct worker {
 	const struct worker_shared *shared;
 	struct worker_counters *counters;
 	unsigned int lcore;
+	_Atomic int tid; /* the kernel's; 0 until it runs */
 };
 
 /* For rte_eal_remote_launch(); `arg` is a struct worker. Returns 0 after WORKER_STOP. */

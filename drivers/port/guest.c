@@ -248,7 +248,7 @@ guest_check(struct port_config *config, struct diag *diag)
 
 /* --- the link --- */
 
-static void
+static int
 guest_link_update(struct guest *guest)
 {
 	struct port_link link = guest->link;
@@ -262,8 +262,7 @@ guest_link_update(struct guest *guest)
 		if (link.duplex == PORT_DUPLEX_UNKNOWN)
 			link.duplex = uplink->duplex;
 	}
-	/* -EAGAIN: the uplink's next look does the rest. */
-	vnet_set_link(&guest->vnet, &link);
+	return vnet_set_link(&guest->vnet, &link);
 }
 
 /* Its link came back: the network may have another way to the guest from now on. */
@@ -273,6 +272,7 @@ guest_uplink_look(void *arg)
 	struct guest *guest = arg;
 	bool was_up = guest->vnet.link_up;
 
+	/* -EAGAIN, -EBUSY: the next look does the rest. */
 	guest_link_update(guest);
 	if (!was_up && guest->vnet.link_up)
 		vnet_announce(&guest->vnet);
@@ -313,9 +313,15 @@ guest_set_link(struct port *port, enum port_link_wish wish, struct diag *diag)
 	struct guest *guest = port->dev;
 
 	const char *notice = guest_notice_of_link(&guest->vnet);
+	const bool was_up = guest->link.up;
 
 	guest->link.up = wish == PORT_LINK_UP;
-	guest_link_update(guest);
+	if (guest_link_update(guest) == -EBUSY) {
+		guest->link.up = was_up;
+		return diag_set(
+			diag, -EBUSY, "try again when that port's driver goes on (system.info shows workers)",
+			"port %s: a worker has frames of this guest in another port's driver", port->name);
+	}
 	if (!notice)
 		return 0;
 	diag_set(diag, 0, "", "%s", notice);

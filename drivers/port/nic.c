@@ -28,6 +28,7 @@
 #include "nic_link.h"
 #include "pools.h"
 #include "port.h"
+#include "quiesce.h"
 #include "uplink.h"
 
 enum {
@@ -114,7 +115,9 @@ nic_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 	bool any_odd = false;
 	uint64_t bytes = 0;
 
+	quiesce_leave(queue->worker, queue);
 	n = rte_eth_rx_burst(nic->eth_id, queue->idx, pkts, n);
+	quiesce_return(queue->worker);
 	for (uint16_t i = 0; i < n; i++) {
 		bytes += rte_pktmbuf_pkt_len(pkts[i]);
 		any_odd |= (uint32_t)rte_pktmbuf_data_len(pkts[i]) - RTE_ETHER_HDR_LEN > span;
@@ -222,8 +225,11 @@ static inline uint16_t
 nic_tx_burst(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t bytes)
 {
 	const struct nic *nic = queue->dev;
-	uint16_t n_sent = rte_eth_tx_burst(nic->eth_id, queue->idx, pkts, n);
+	uint16_t n_sent;
 
+	quiesce_leave(queue->worker, queue);
+	n_sent = rte_eth_tx_burst(nic->eth_id, queue->idx, pkts, n);
+	quiesce_return(queue->worker);
 	if (unlikely(n_sent < n)) {
 		for (uint16_t i = n_sent; i < n; i++)
 			bytes -= rte_pktmbuf_pkt_len(pkts[i]);

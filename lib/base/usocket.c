@@ -14,6 +14,8 @@
 
 enum { USOCKET_LOCK_TRIES = 100, USOCKET_LOCK_WAIT_NS = 5000000, USOCKET_UMASK = 0117 };
 
+static struct usocket *usockets; /* all that listen */
+
 static int
 usocket_address(struct sockaddr_un *addr, const char *path)
 {
@@ -207,6 +209,8 @@ usocket_listen(struct usocket *sock, const char *path, int backlog, struct diag 
 		close(lock);
 	switch (ret) {
 	case 0:
+		sock->next = usockets;
+		usockets = sock;
 		return 0;
 	case -EADDRINUSE:
 		return diag_set(diag, ret, "stop that process, or name another path",
@@ -220,14 +224,33 @@ usocket_listen(struct usocket *sock, const char *path, int backlog, struct diag 
 	}
 }
 
-void
-usocket_close(struct usocket *sock)
+static void
+usocket_remove(const struct usocket *sock)
 {
 	struct stat st;
 
 	/* Somebody may have removed it and put theirs there. */
 	if (lstat(sock->path, &st) == 0 && st.st_dev == sock->dev && st.st_ino == sock->ino)
 		unlink(sock->path);
+}
+
+void
+usocket_close(struct usocket *sock)
+{
+	struct usocket **link = &usockets;
+
+	while (*link && *link != sock)
+		link = &(*link)->next;
+	if (*link)
+		*link = sock->next;
+	usocket_remove(sock);
 	close(sock->fd);
 	sock->fd = -1;
+}
+
+void
+usocket_remove_all(void)
+{
+	for (const struct usocket *sock = usockets; sock; sock = sock->next)
+		usocket_remove(sock);
 }

@@ -12,7 +12,8 @@
 enum { USOCKET_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
 struct usocket {
-	int fd; /* listening, non-blocking */
+	struct usocket *next; /* in the list of all that listen */
+	int fd;               /* listening, non-blocking */
 	char path[USOCKET_PATH_MAX + 1];
 	dev_t dev; /* of the file, so that we remove ours and no other */
 	ino_t ino;
@@ -26,6 +27,8 @@ struct usocket {
 int usocket_listen(struct usocket *sock, const char *path, int backlog, struct diag *diag);
 /* Stop listening and remove the file, if it is still ours. */
 void usocket_close(struct usocket *sock);
+/* Remove the files of all of them, for a process that ends without closing anything. */
+void usocket_remove_all(void);
 
 /* Returns a connected non-blocking descriptor, or -errno: nobody is there (-ENOENT, -ECONNREFUSED), or his
  * queue of connections is full (-EAGAIN), or the file is no socket (-ENOTSOCK). */

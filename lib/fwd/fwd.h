@@ -8,6 +8,7 @@
 #ifndef VNICD_FWD_H
 #define VNICD_FWD_H
 
+#include <stdatomic.h>
 #include <stdint.h>
 
 #include <rte_mbuf.h>
@@ -108,8 +109,10 @@ static inline void
 fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_queue *from,
 	    struct rte_mbuf **pkts, uint16_t n)
 {
-	if (from->lent && !mode->takes_lent)
+	if (from->lent && (!mode->takes_lent || atomic_load_explicit(&from->settles, memory_order_relaxed))) {
 		lend_settle_burst(pkts, n);
+		from->done(from);
+	}
 	mode->forward(worker, from, pkts, n);
 	if (from->lent)
 		from->done(from);

@@ -14,6 +14,9 @@ struct pools_entry {
 	struct pools_entry *next;
 	struct rte_mempool *pool;
 	bool is_released;
+	bool is_looked_at;     /* it looked full: */
+	unsigned int n_common; /* with so many in no worker's cache, */
+	uint64_t token;        /* since this (quiesce_start()) */
 	char owner[PORT_NAME_SIZE];
 };
 
@@ -49,20 +52,33 @@ pools_count_common(const struct rte_mempool *pool)
 	return rte_mempool_get_ops(pool->ops_index)->get_count(pool);
 }
 
+/* A worker that is away, in a driver, may be moving buffers of any pool. */
+static bool
+pools_is_held(const void *arg, unsigned int worker)
+{
+	return true;
+}
+
 /*
  * All buffers are back. A worker that moves buffers from its cache to the common ones is for a moment counted
  * with both, so one look may see too many. Nobody takes buffers out any more: when the common ones are as
- * many as before a quiescent state, none was moved meanwhile, and the second look is exact.
+ * many as before a quiescent state, none was moved meanwhile, and the second look is exact. Nobody waits for
+ * that state: until it has passed, the answer is no.
  */
 static bool
-pools_is_full(const struct rte_mempool *pool)
+pools_is_full(struct pools_entry *entry)
 {
-	unsigned int n_common = pools_count_common(pool);
-
-	if (!rte_mempool_full(pool))
+	if (!rte_mempool_full(entry->pool)) {
+		entry->is_looked_at = false;
 		return false;
-	quiesce_wait();
-	return rte_mempool_full(pool) && pools_count_common(pool) == n_common;
+	}
+	if (!entry->is_looked_at || pools_count_common(entry->pool) != entry->n_common) {
+		entry->n_common = pools_count_common(entry->pool);
+		entry->token = quiesce_start();
+		entry->is_looked_at = true;
+	}
+	return quiesce_passed(entry->token, pools_is_held, NULL) && rte_mempool_full(entry->pool) &&
+	       pools_count_common(entry->pool) == entry->n_common;
 }
 
 /* The entry that *link names is gone afterwards. */
@@ -87,7 +103,10 @@ pools_release(struct rte_mempool *pool)
 		link = &(*link)->next;
 	entry = *link;
 	entry->is_released = true;
-	if (pools_is_full(pool))
+	/* Plans have just changed, so every worker is coming by; memory for the next port may be short. */
+	if (!pools_is_full(entry) && entry->is_looked_at)
+		quiesce_wait_held(pools_is_held, NULL);
+	if (pools_is_full(entry))
 		pools_entry_free(link);
 	else
 		log_debug("port %s: %u of its %u packet buffers are still under way elsewhere", entry->owner,
@@ -100,7 +119,7 @@ pools_reap(void)
 	struct pools_entry **link = &pools;
 
 	while (*link) {
-		if (!(*link)->is_released || !pools_is_full((*link)->pool)) {
+		if (!(*link)->is_released || !pools_is_full(*link)) {
 			link = &(*link)->next;
 			continue;
 		}
@@ -119,7 +138,7 @@ pools_free(void)
 			link = &(*link)->next;
 			continue;
 		}
-		if (!pools_is_full((*link)->pool))
+		if (!pools_is_full(*link))
 			log_debug("port %s: %u of its packet buffers never came back", (*link)->owner,
 				  rte_mempool_in_use_count((*link)->pool));
 		pools_entry_free(link);

@@ -109,10 +109,15 @@ struct port_queue {
 	uint16_t idx;    /* of this pair in its port */
 	uint16_t worker; /* index of the owner; set before the pair is polled, fixed while it is */
 	bool takes_lent; /* tx knows lent frames (lend.h), and is through with them when it returns */
+	/* What rx takes is not lent for longer than that: somebody waits for its memory. Written under the
+	 * control lock. */
+	_Atomic bool settles;
 
 	/* written by the owner */
 	struct port_stats stats __rte_cache_aligned;
-	bool lent; /* some of the frames that rx took last are lent */
+	/* Some of the frames that rx took last are lent. Read under the control lock, too
+	 * (port_queue_is_lent()). */
+	bool lent;
 } __rte_cache_aligned;
 
 /*
@@ -299,6 +304,14 @@ void port_stats_add(struct port_stats *sum, const struct port_stats *stats);
 
 /* A locally administered address that is always the same for a name. */
 void port_mac_from_name(struct rte_ether_addr *mac, const char *name);
+
+/* Control lock: false: what was lent is given back, with all that this writes to the sender's memory. */
+static inline bool
+port_queue_is_lent(const struct port_queue *queue)
+{
+	/* Acquire: pairs with the release of who gives it back. */
+	return __atomic_load_n(&queue->lent, __ATOMIC_ACQUIRE);
+}
 
 /* Owner of the queue only: count n packets under a reason, and free them. */
 static inline void

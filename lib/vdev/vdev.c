@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/uio.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "quiesce.h"
@@ -28,6 +29,14 @@ vdev_conf_put(struct vdev_queue *queue, struct virtq_conf *conf)
 	queue->spares = conf;
 }
 
+static bool
+vdev_is_held_by(const void *arg, unsigned int worker)
+{
+	const struct vdev *dev = arg;
+
+	return dev->ops->is_held(dev, worker);
+}
+
 /*
  * Everything replaced so far is out of sight: wait for the workers, then let it go. A queue that was
  * unpublished for good stands still from here on: note where.
@@ -37,7 +46,7 @@ vdev_collect(struct vdev *dev)
 {
 	if (!dev->trash)
 		return;
-	quiesce_wait();
+	quiesce_wait_held(vdev_is_held_by, dev);
 	while (dev->trash) {
 		struct virtq_conf *conf = dev->trash;
 		struct vdev_queue *queue = &dev->queues[conf->control.queue_idx];
@@ -451,6 +460,7 @@ vdev_disconnect(struct vdev *dev)
 	dev->base_zero_is_fresh = false;
 	dev->config_used = dev->config_channel = false;
 	dev->n_disconnects++;
+	vdev_change_end(dev);
 }
 
 void
@@ -462,6 +472,49 @@ vdev_fini(struct vdev *dev)
 	free(dev->confs);
 	free(dev->queues);
 	dev->queues = NULL;
+}
+
+/* --- without waiting --- */
+
+enum { VDEV_CHANGE_TRIES = 50, VDEV_CHANGE_NAP_NS = 20000 };
+
+static bool
+vdev_is_held(const struct vdev *dev)
+{
+	for (unsigned int worker = 0; worker < QUIESCE_WORKERS_MAX; worker++)
+		if (quiesce_where(worker) && dev->ops->is_held(dev, worker))
+			return true;
+	return false;
+}
+
+bool
+vdev_change_begin(struct vdev *dev)
+{
+	const struct timespec nap = {.tv_nsec = VDEV_CHANGE_NAP_NS};
+
+	if (dev->changing)
+		return quiesce_passed(dev->change_token, vdev_is_held_by, dev);
+	if (!vdev_is_held(dev))
+		return true;
+	dev->changing = true;
+	dev->ops->lend(dev, VDEV_LEND_NOTHING);
+	dev->change_token = quiesce_start();
+	/* Most calls of a driver are over in microseconds. */
+	for (unsigned int i = 0; i < VDEV_CHANGE_TRIES; i++) {
+		if (quiesce_passed(dev->change_token, vdev_is_held_by, dev))
+			return true;
+		nanosleep(&nap, NULL);
+	}
+	return false;
+}
+
+void
+vdev_change_end(struct vdev *dev)
+{
+	if (!dev->changing)
+		return;
+	dev->changing = false;
+	dev->ops->lend(dev, VDEV_LEND_FRAMES);
 }
 
 /* --- the front-end's words --- */

@@ -47,6 +47,8 @@ enum { VDEV_CONFIG_MAX = 256 }; /* bytes of configuration space: vhost-user, "Vi
 
 struct vdev;
 
+enum vdev_lend { VDEV_LEND_NOTHING, VDEV_LEND_FRAMES };
+
 /* What a device type is. All callbacks run on the control thread. */
 struct vdev_ops {
 	const char *name;
@@ -74,6 +76,10 @@ struct vdev_ops {
 	/* NET_SET_MTU, SEND_RARP: for a network device; -EINVAL when the value is refused. */
 	int (*set_mtu)(struct vdev *dev, uint64_t mtu);
 	int (*send_rarp)(struct vdev *dev, const uint8_t mac[6]);
+	/* Does this worker hold some of the device's rings or memory, even while it is away (quiesce.h)? */
+	bool (*is_held)(const struct vdev *dev, unsigned int worker);
+	/* May workers hold them so from now on? */
+	void (*lend)(struct vdev *dev, enum vdev_lend lend);
 };
 
 /* What a stopped queue knows of its position (docs/decisions/0017-what-a-message-clears.md). */
@@ -123,6 +129,8 @@ struct vdev {
 	uint64_t n_disconnects;   /* vdev_disconnect() so far */
 	void *confs;              /* room for those of all queues: in use, in `trash` or spare */
 	struct virtq_conf *trash; /* replaced confs that workers may still hold */
+	bool changing;            /* vdev_change_begin(): nothing is lent meanwhile, */
+	uint64_t change_token;    /* since this one (quiesce_start()) */
 	struct log_limit log_limit;
 	/* Tell the front-end that the configuration space changed; NULL: it has no channel for it. */
 	void (*config_changed)(void *arg);
@@ -147,6 +155,15 @@ void vdev_stop(struct vdev *dev);
  * forgotten. Memory, log, features, sizes, call and error descriptors and the connection stay.
  */
 void vdev_reset(struct vdev *dev);
+
+/*
+ * Before anything that changes queues: false: a worker that is away (quiesce.h) holds some of the device's
+ * memory, so the change would wait for it, and everybody else for the change. Ask again a little later: it
+ * holds nothing for longer than it is away. True: go ahead. vdev_change_end() in either case when the change
+ * is done, or given up. A caller who does not ask waits.
+ */
+bool vdev_change_begin(struct vdev *dev);
+void vdev_change_end(struct vdev *dev);
 
 uint64_t vdev_features_offered(const struct vdev *dev);
 

@@ -60,10 +60,12 @@ announce_next(void *arg)
 {
 	struct vnet_dev *dev = arg;
 	struct announce *announce = &dev->announce;
-
-	if (announce_round(dev) && announce->timer && announce->n_rounds < ANNOUNCE_ROUNDS)
+	if (!vdev_change_begin(&dev->vdev) && announce->timer)
+		loop_timer_set(announce->timer, ANNOUNCE_FIRST_MS);
+	else if (announce_round(dev) && announce->timer && announce->n_rounds < ANNOUNCE_ROUNDS)
 		loop_timer_set(announce->timer,
 			       ANNOUNCE_FIRST_MS + (announce->n_rounds - 1) * ANNOUNCE_STEP_MS);
+	vdev_change_end(&dev->vdev);
 }
 
 int

@@ -102,6 +102,10 @@ vnet_set_link(struct vnet_dev *dev, const struct port_link *link)
 	bool up = link->up && (is_same || !dev->link_up), up_changes = up != dev->link_up;
 	struct diag diag;
 
+	if (up_changes && !vdev_change_begin(&dev->vdev)) {
+		vdev_change_end(&dev->vdev);
+		return -EBUSY;
+	}
 	if (dev->offer_speed) {
 		dev->speed = link->speed;
 		dev->duplex = link->duplex;
@@ -110,8 +114,10 @@ vnet_set_link(struct vnet_dev *dev, const struct port_link *link)
 	atomic_store_explicit(&dev->link_up, up, memory_order_relaxed);
 	if (!up)
 		atomic_store_explicit(&dev->rarp_mac, 0, memory_order_relaxed);
-	if (up_changes)
+	if (up_changes) {
 		vdev_refresh(&dev->vdev, &diag);
+		vdev_change_end(&dev->vdev);
+	}
 	if (up_changes || !is_same)
 		vnet_config_notify(dev);
 	return up == link->up ? 0 : -EAGAIN;

@@ -16,8 +16,9 @@
 #include "vnet.h"
 
 enum {
-	CONTROLQ_HEAD = 2,    /* class and command */
-	CONTROLQ_POLL_MS = 1, /* where the driver gives no kick descriptor */
+	CONTROLQ_HEAD = 2,     /* class and command */
+	CONTROLQ_POLL_MS = 1,  /* where the driver gives no kick descriptor */
+	CONTROLQ_RETRY_MS = 5, /* while a worker holds some of the device (vdev_change_begin()) */
 };
 
 static struct controlq_command *controlq_commands;
@@ -162,6 +163,10 @@ controlq_serve_one(struct controlq *controlq)
 	at = vq->avail;
 	if (virtq_fetch(vq, conf, &at, &elem, 1, conf->traits) == 0)
 		return false;
+	/* It stays in the ring. */
+	controlq->late = !vdev_change_begin(&controlq->dev->vdev);
+	if (controlq->late)
+		return false;
 	switch (virtq_walk(vq, conf, &elem, &chain)) {
 	case VIRTQ_WALK_OK:
 		if (chain.writable_len)
@@ -193,12 +198,16 @@ controlq_serve(struct controlq *controlq)
 
 	if (controlq->serving)
 		return 0;
+	controlq->late = false;
 	controlq->serving = true;
 	do {
 		controlq->more = controlq_serve_one(controlq);
 		n += controlq->more;
 	} while (controlq->more && n < CONTROLQ_TURN_MAX && rte_rdtsc() - start <= most);
 	controlq->serving = false;
+	/* A command that is late is asked for again. */
+	if (!controlq->late)
+		vdev_change_end(&controlq->dev->vdev);
 	return n;
 }
 
@@ -227,7 +236,7 @@ static void
 controlq_kicked(struct controlq *controlq)
 {
 	controlq_serve(controlq);
-	if (!controlq->more) {
+	if (!controlq->more && !controlq->late) {
 		const struct virtq_conf *conf = virtq_conf(&controlq->vq);
 
 		if (!conf)
@@ -236,12 +245,12 @@ controlq_kicked(struct controlq *controlq)
 		/* Pairs with the driver's fence between making a command available and looking whether to
 		 * kick. */
 		atomic_thread_fence(memory_order_seq_cst);
-		if (controlq_serve(controlq) == 0)
+		if (controlq_serve(controlq) == 0 && !controlq->late)
 			return;
 	}
 	/* More may be waiting; after everybody else's turn. */
 	if (controlq->timer)
-		loop_timer_set(controlq->timer, 0);
+		loop_timer_set(controlq->timer, controlq->late ? CONTROLQ_RETRY_MS : 0);
 }
 
 static void

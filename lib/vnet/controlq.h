@@ -105,6 +105,7 @@ struct controlq {
 	bool listed;
 	bool serving;             /* a command may change queues, which may be a reason to serve */
 	bool more;                /* the last turn ended before the queue was empty */
+	bool late;                /* a command waits until the device can be changed (vdev_change_begin()) */
 	int watched_fd;           /* the device's kick descriptor when the watch was made; -1: none */
 	int kick_fd;              /* our own copy of it */
 	struct loop_watch *watch; /* NULL: not by kick, or the driver gives none */

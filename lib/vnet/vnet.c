@@ -299,6 +299,32 @@ vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6])
 	return 0;
 }
 
+/* Its ring and memory, for frames that are lent. */
+static bool
+vnet_is_held(const struct vdev *vdev, unsigned int worker)
+{
+	const struct port *port = vnet_of(vdev)->port;
+
+	if (!port || !port->queues)
+		return false;
+	for (uint16_t i = 0; i < port->n_queues; i++)
+		if (port->queues[i].worker == worker && port_queue_is_lent(&port->queues[i]))
+			return true;
+	return false;
+}
+
+static void
+vnet_lend(struct vdev *vdev, enum vdev_lend lend)
+{
+	struct port *port = vnet_of(vdev)->port;
+
+	if (!port || !port->queues)
+		return;
+	for (uint16_t i = 0; i < port->n_queues; i++)
+		atomic_store_explicit(&port->queues[i].settles, lend == VDEV_LEND_NOTHING,
+				      memory_order_relaxed);
+}
+
 static const struct vdev_ops vnet_ops = {
 	.name = "net",
 	.features = vnet_features,
@@ -312,6 +338,8 @@ static const struct vdev_ops vnet_ops = {
 	.config_write = vnet_config_write,
 	.set_mtu = vnet_set_mtu,
 	.send_rarp = vnet_send_rarp,
+	.is_held = vnet_is_held,
+	.lend = vnet_lend,
 };
 
 int
@@ -413,9 +441,10 @@ vnet_done(struct port_queue *port_queue)
 	struct vnet_queue *queue = port_queue->dev;
 	uint16_t n = queue->from_guest.batch;
 
-	port_queue->lent = false;
 	virtq_publish(&queue->from_guest, queue->lent_conf, queue->lent_conf->traits);
 	virtq_notify(&queue->from_guest, queue->lent_conf, n);
+	/* Release: pairs with port_queue_is_lent(). */
+	__atomic_store_n(&port_queue->lent, false, __ATOMIC_RELEASE);
 }
 
 uint16_t

@@ -181,7 +181,7 @@ void vnet_config_notify(struct vnet_dev *dev);
 /*
  * What the driver sees of its link from now on; speed and duplex are for a device that offers them. While the
  * link is down no frame passes. -EAGAIN: a link that stays up would change its speed, so it is down now: ask
- * again a little later.
+ * again a little later. -EBUSY: nothing has changed (vdev_change_begin()): the same.
  */
 int vnet_set_link(struct vnet_dev *dev, const struct port_link *link);
 

@@ -919,6 +919,31 @@ test_lent_in_pairs(void **state)
 			}
 }
 
+static uint16_t
+settled_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	assert_false(port_queue_is_lent(&ports[0]->queues[0]));
+	return unlent_tx(queue, pkts, n);
+}
+
+/* Somebody waits for the sender's memory: it is given back before anybody may be long in sending the frames.
+ */
+static void
+test_lent_to_nobody_for_long(void **state)
+{
+	struct fwd_plan *plan = lent_setup("io", NULL, 2, true);
+
+	atomic_store(&ports[0]->queues[0].settles, true);
+	ports[1]->queues[0].tx = settled_tx;
+	lent_arrive(0, 0, station(1), LENT_N);
+	assert_sent_whole(1, LENT_N);
+	atomic_store(&ports[0]->queues[0].settles, false);
+	ports[1]->queues[0].tx = lent_tx;
+	lent_arrive(0, 0, station(1), LENT_N);
+	assert_sent_whole(1, LENT_N);
+	teardown(plan);
+}
+
 /* Modes that do not send on what they got, and a mode that looks at whole frames. */
 static void
 test_lent_to_nobody(void **state)
@@ -1817,6 +1842,7 @@ main(void)
 		cmocka_unit_test(test_handoff),
 		cmocka_unit_test(test_lent_in_pairs),
 		cmocka_unit_test(test_lent_to_nobody),
+		cmocka_unit_test(test_lent_to_nobody_for_long),
 		cmocka_unit_test(test_lent_to_a_mode_that_looks),
 		cmocka_unit_test(test_lent_to_a_full_port),
 		cmocka_unit_test(test_lent_switched),

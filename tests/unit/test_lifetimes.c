@@ -232,8 +232,10 @@ test_remove(void **state)
 static void
 test_close(void **state)
 {
+	struct diag diag;
+
 	keep();
-	dataplane_stop();
+	assert_int_equal(dataplane_stop(&diag), 0);
 	dataplane_close();
 	assert_int_equal(atomic_load(&keeper.n), 0);
 	assert_int_equal(keeper.n_orphans, 0);

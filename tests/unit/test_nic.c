@@ -378,10 +378,12 @@ test_frames_never_back(void **state)
 
 static struct rte_mempool *moving;
 
-static void
-move_ends(void *arg)
+/* quiesce_passed() */
+static bool
+move_ends(uint64_t token)
 {
 	moving->local_cache[1].len = 0;
+	return true;
 }
 
 /* A worker that moves buffers out of its cache has them counted twice for a moment: that is not full. */
@@ -394,9 +396,9 @@ test_counted_twice(void **state)
 	rte_pktmbuf_free_bulk(pkts, PORT_BURST - 1);
 	moving->local_cache[1].len = 1;
 	assert_true(rte_mempool_full(moving));
-	quiesce_set_wait(move_ends, NULL);
+	quiesce_set_poll(NULL, move_ends);
 	pools_reap();
-	quiesce_set_wait(NULL, NULL);
+	quiesce_set_poll(NULL, NULL);
 	assert_true(pool_is_alive(moving));
 	rte_pktmbuf_free(pkts[PORT_BURST - 1]);
 	pools_reap();

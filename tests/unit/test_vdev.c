@@ -95,6 +95,17 @@ tiny_queues_changed(struct vdev *dev)
 {
 }
 
+static bool
+tiny_is_held(const struct vdev *dev, unsigned int worker)
+{
+	return false;
+}
+
+static void
+tiny_lend(struct vdev *dev, enum vdev_lend lend)
+{
+}
+
 static const struct vdev_ops tiny_ops = {
 	.name = "tiny",
 	.features = tiny_features,
@@ -104,6 +115,8 @@ static const struct vdev_ops tiny_ops = {
 	.reset = tiny_reset,
 	.ended = tiny_ended,
 	.queues_changed = tiny_queues_changed,
+	.is_held = tiny_is_held,
+	.lend = tiny_lend,
 };
 
 /* --- the front-end --- */

@@ -314,7 +314,7 @@ static void
 endpoint_drop(struct transport *endpoint, const char *why)
 {
 	if (endpoint->session)
-		endpoint_ended(endpoint, why);
+		session_drop(endpoint->session, why);
 }
 
 static struct transport_ops vhost_user_transport = {

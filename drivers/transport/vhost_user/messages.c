@@ -438,6 +438,30 @@ static const struct message_row message_rows[] = {
 #include "messages.def"
 #undef MESSAGE
 
+enum message_number {
+#define MESSAGE(number, label, ...) MESSAGE_##label = (number),
+#include "messages.def"
+#undef MESSAGE
+};
+
+/* What only asks, or sets what counts later. A new row may change queues until it is named here. */
+static const uint32_t message_harmless[] = {
+	MESSAGE_GET_FEATURES,      MESSAGE_SET_OWNER,     MESSAGE_SET_LOG_FD,
+	MESSAGE_SET_VRING_BASE,    MESSAGE_SET_VRING_ERR, MESSAGE_GET_PROTOCOL_FEATURES,
+	MESSAGE_GET_QUEUE_NUM,     MESSAGE_SEND_RARP,     MESSAGE_SET_PROTOCOL_FEATURES,
+	MESSAGE_GET_CONFIG,        MESSAGE_GET_STATUS,    MESSAGE_SET_BACKEND_REQ_FD,
+	MESSAGE_GET_MAX_MEM_SLOTS,
+};
+
+bool
+message_changes_queues(uint32_t request)
+{
+	for (unsigned int i = 0; i < sizeof(message_harmless) / sizeof(message_harmless[0]); i++)
+		if (message_harmless[i] == request)
+			return false;
+	return true;
+}
+
 static const struct message_row *
 message_row(uint32_t request)
 {

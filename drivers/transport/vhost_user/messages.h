@@ -86,6 +86,9 @@ enum {
  */
 int message_handle(struct session *session, struct message *message, struct diag *diag);
 
+/* May handling it change what workers see of the device's queues (vdev_change_begin())? */
+bool message_changes_queues(uint32_t request);
+
 /* "SET_MEM_TABLE", or "?" for a number that has no row. */
 const char *message_name(uint32_t request);
 

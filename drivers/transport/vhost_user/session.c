@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -18,11 +19,38 @@ enum {
 	BACKEND_CONFIG_CHANGE = 2, /* vhost-user, "Back-end message types" */
 };
 
+/* --- waiting for a worker that is away --- */
+
+/* Without events: but for the end of the connection, which is told once. */
+static void
+session_park(struct session *session)
+{
+	session->parked = true;
+	loop_timer_stop(session->deadline);
+	session->waiting = false;
+	loop_watch_set(session->watch, EPOLLET);
+	loop_timer_set(session->retry, SESSION_RETRY_MS);
+}
+
 static void
 session_end(struct session *session, const char *why)
 {
+	if (!vdev_change_begin(session->vdev)) {
+		session->ending = true;
+		session->has_why = why != NULL;
+		snprintf(session->why, sizeof(session->why), "%s", why ? why : "");
+		session_park(session);
+		return;
+	}
 	/* The owner closes the session; nothing of it may be touched after this. */
 	session->ended(session->ended_arg, why);
+}
+
+void
+session_drop(struct session *session, const char *why)
+{
+	if (!session->ending)
+		session_end(session, why);
 }
 
 static void
@@ -234,7 +262,12 @@ session_step(struct session *session, struct diag *diag)
 	if (whole < 0)
 		return diag_set(diag, -EMSGSIZE, "", "message %u has a payload of %u bytes",
 				session->in.header.request, session->in.header.size);
+	if (message_changes_queues(session->in.header.request) && !vdev_change_begin(session->vdev)) {
+		session_park(session);
+		return 0;
+	}
 	ret = session_handle(session, diag);
+	vdev_change_end(session->vdev);
 	session_close_message_fds(&session->in);
 	memset(&session->in, 0, sizeof(session->in));
 	session->in_fds_excess = false;
@@ -249,8 +282,11 @@ session_ready(void *arg, uint32_t events)
 {
 	struct session *session = arg;
 	struct diag diag = {{0}, {0}};
-	int ret = session_flush(session);
+	int ret;
 
+	if (session->parked)
+		return;
+	ret = session_flush(session);
 	for (int i = 0; ret >= 0 && i < SESSION_MESSAGES_MAX && session->n_out == 0; i++) {
 		ret = session_step(session, &diag);
 		if (ret == 0)
@@ -266,6 +302,8 @@ session_ready(void *arg, uint32_t events)
 		session_end(session, ret == -ECONNRESET || ret == -EPIPE ? NULL : diag.cause);
 		return;
 	}
+	if (session->parked)
+		return;
 	/* In the middle of something: it has to come to its end in time. */
 	if (session->n_in == 0 && session->n_out == 0) {
 		loop_timer_stop(session->deadline);
@@ -274,6 +312,20 @@ session_ready(void *arg, uint32_t events)
 		loop_timer_set(session->deadline, SESSION_DEADLINE_MS);
 		session->waiting = true;
 	}
+}
+
+static void
+session_retry(void *arg)
+{
+	struct session *session = arg;
+
+	session->parked = false;
+	if (session->ending) {
+		session_end(session, session->has_why ? session->why : NULL);
+		return;
+	}
+	loop_watch_set(session->watch, EPOLLIN);
+	session_ready(session, 0);
 }
 
 static void
@@ -305,9 +357,11 @@ session_open(struct loop *loop, struct vdev *vdev, unsigned int n_pairs, int fd,
 	session->out = malloc(SESSION_OUT_MAX);
 	session->watch = loop_watch_add(loop, fd, EPOLLIN, session_ready, session);
 	session->deadline = loop_timer_add(loop, SESSION_DEADLINE_MS, 0, session_expire, session);
-	if (!session->out || !session->watch || !session->deadline)
+	session->retry = loop_timer_add(loop, SESSION_RETRY_MS, 0, session_retry, session);
+	if (!session->out || !session->watch || !session->deadline || !session->retry)
 		goto err;
 	loop_timer_stop(session->deadline);
+	loop_timer_stop(session->retry);
 	vdev->config_changed = session_config_changed;
 	vdev->config_changed_arg = session;
 	return session;
@@ -316,6 +370,7 @@ err:
 	if (session) {
 		loop_watch_remove(session->watch);
 		loop_timer_remove(session->deadline);
+		loop_timer_remove(session->retry);
 		free(session->out);
 		free(session);
 	}
@@ -348,6 +403,7 @@ session_close(struct session *session)
 	vdev_disconnect(session->vdev);
 	loop_watch_remove(session->watch);
 	loop_timer_remove(session->deadline);
+	loop_timer_remove(session->retry);
 	session_close_message_fds(&session->in);
 	if (session->backend_req_fd >= 0)
 		close(session->backend_req_fd);

@@ -15,7 +15,7 @@
 #include "messages.h"
 #include "vdev.h"
 
-enum { SESSION_DEADLINE_MS = 1000, SESSION_OUT_MAX = 64 * 1024 };
+enum { SESSION_DEADLINE_MS = 1000, SESSION_RETRY_MS = 5, SESSION_OUT_MAX = 64 * 1024 };
 
 struct session {
 	struct loop *loop;
@@ -34,6 +34,15 @@ struct session {
 	bool spoken;        /* something was received, now or before */
 	bool in_fds_excess; /* it came with more descriptors than any message has */
 	bool waiting;       /* the deadline runs */
+	/*
+	 * A worker that is away holds some of the device (vdev_change_begin()): the message under way, or the
+	 * end, waits for it, and nothing is read meanwhile.
+	 */
+	bool parked;
+	bool ending;
+	bool has_why;
+	char why[sizeof(((struct diag *)0)->cause)];
+	struct loop_timer *retry;
 
 	/* Replies that the socket did not take yet. */
 	uint8_t *out;
@@ -52,6 +61,8 @@ struct session {
  */
 struct session *session_open(struct loop *loop, struct vdev *vdev, unsigned int n_pairs, int fd,
 			     void (*ended)(void *arg, const char *why), void *arg);
+/* End it from outside: `ended` is called, now or when the device can be disconnected without waiting. */
+void session_drop(struct session *session, const char *why);
 /* Disconnects the device. Accepts NULL. */
 void session_close(struct session *session);
 
