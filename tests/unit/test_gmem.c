@@ -15,6 +15,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "gmem.h"
@@ -204,6 +205,141 @@ test_regions_come_and_go(void **state)
 	close(fd);
 }
 
+/* Pages [i, i + 1) of the file, a page apart from each other, highest first so that each is sorted in. */
+static struct gmem_region_spec
+spec_of(unsigned int i, int fd)
+{
+	return (struct gmem_region_spec){
+		.gpa = (GMEM_REGIONS_MAX - i) * 0x2000ull,
+		.size = 0x1000,
+		.uva = 0x10000000 + i * 0x2000ull,
+		.file_offset = i * 0x1000ull,
+		.fd = fd,
+	};
+}
+
+static struct gmem *
+table_of(unsigned int n, int fd)
+{
+	struct gmem *mem = NULL;
+	struct diag diag;
+
+	for (unsigned int i = 0; i < n; i++) {
+		struct gmem_region_spec spec = spec_of(i, fd);
+		struct gmem *more;
+
+		assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), 0);
+		gmem_free(mem);
+		mem = more;
+	}
+	return mem;
+}
+
+static void
+test_full_table(void **state)
+{
+	int fd = memfd_make(GMEM_REGIONS_MAX * 0x1000 + MIB);
+	struct gmem *mem = table_of(GMEM_REGIONS_MAX - 1, fd), *more = (void *)0x1;
+	struct gmem_region_spec spec;
+	struct diag diag;
+
+	for (unsigned int i = 1; i < mem->n_regions; i++)
+		assert_true(mem->regions[i - 1].gpa < mem->regions[i].gpa);
+	/* Whichever region it overlaps, in gpa or in uva, from below or from above. */
+	for (unsigned int i = 0; i < GMEM_REGIONS_MAX - 1; i += 13) {
+		spec = spec_of(GMEM_REGIONS_MAX - 1, fd);
+		spec.gpa = spec_of(i, fd).gpa + 0xfff;
+		assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), -EINVAL);
+		spec.gpa -= 2 * 0xfff;
+		assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), -EINVAL);
+		spec = spec_of(GMEM_REGIONS_MAX - 1, fd);
+		spec.uva = spec_of(i, fd).uva + 0xfff;
+		assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), -EINVAL);
+		spec.uva -= 2 * 0xfff;
+		assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), -EINVAL);
+	}
+	spec = spec_of(GMEM_REGIONS_MAX - 1, fd);
+	assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), 0);
+	assert_int_equal(more->n_regions, GMEM_REGIONS_MAX);
+	gmem_free(mem);
+	spec = spec_of(GMEM_REGIONS_MAX, fd);
+	assert_int_equal(gmem_build(more, &spec, 1, &mem, &diag), -ENOSPC);
+	gmem_free(more);
+	close(fd);
+}
+
+/* Two new ones that overlap each other, and none of those that are there. */
+static void
+test_new_regions_overlap_each_other(void **state)
+{
+	int fd = memfd_make(GMEM_REGIONS_MAX * 0x1000);
+	struct gmem *mem = table_of(10, fd), *more;
+	struct gmem_region_spec specs[2] = {spec_of(20, fd), spec_of(21, fd)};
+	struct diag diag;
+
+	specs[1].uva = specs[0].uva + 0xfff;
+	assert_int_equal(gmem_build(mem, specs, 2, &more, &diag), -EINVAL);
+	specs[1] = spec_of(21, fd);
+	specs[1].gpa = specs[0].gpa;
+	assert_int_equal(gmem_build(mem, specs, 2, &more, &diag), -EINVAL);
+	specs[1] = spec_of(21, fd);
+	assert_int_equal(gmem_build(mem, specs, 2, &more, &diag), 0);
+	gmem_free(mem);
+	gmem_free(more);
+	close(fd);
+}
+
+static uint64_t
+now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000 + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t
+shorter(uint64_t a, uint64_t b)
+{
+	return a < b ? a : b;
+}
+
+/*
+ * Adding one region to many costs about what it costs to add one to few, and to copy the table, which
+ * removing one does: no pairs of old ones are compared. The shortest of many runs of each, in turns.
+ */
+static void
+test_adding_does_not_compare_all_pairs(void **state)
+{
+	int fd = memfd_make(GMEM_REGIONS_MAX * 0x1000);
+	struct gmem_region_spec spec = spec_of(GMEM_REGIONS_MAX - 1, fd);
+	struct gmem *few = table_of(1, fd), *many = table_of(GMEM_REGIONS_MAX - 1, fd), *with, *without;
+	uint64_t few_ns = UINT64_MAX, many_ns = UINT64_MAX, remove_ns = UINT64_MAX;
+	struct diag diag;
+
+	for (unsigned int i = 0; i < 100; i++) {
+		uint64_t start = now_ns();
+
+		assert_int_equal(gmem_build(few, &spec, 1, &with, &diag), 0);
+		few_ns = shorter(few_ns, now_ns() - start);
+		gmem_free(with);
+		start = now_ns();
+		assert_int_equal(gmem_build(many, &spec, 1, &with, &diag), 0);
+		many_ns = shorter(many_ns, now_ns() - start);
+		start = now_ns();
+		assert_int_equal(gmem_build_without(with, spec.gpa, spec.uva, spec.size, &without, &diag), 0);
+		remove_ns = shorter(remove_ns, now_ns() - start);
+		gmem_free(with);
+		gmem_free(without);
+	}
+	print_message("to add one to 1: %lu ns, to %d: %lu ns; to remove one: %lu ns\n", few_ns,
+		      GMEM_REGIONS_MAX - 1, many_ns, remove_ns);
+	assert_true(many_ns < 6 * (few_ns + remove_ns));
+	gmem_free(few);
+	gmem_free(many);
+	close(fd);
+}
+
 static void
 test_log_marks_exactly_the_pages(void **state)
 {
@@ -272,6 +408,9 @@ main(void)
 		cmocka_unit_test(test_table_refuses),
 		cmocka_unit_test(test_translation_is_exact),
 		cmocka_unit_test(test_regions_come_and_go),
+		cmocka_unit_test(test_full_table),
+		cmocka_unit_test(test_new_regions_overlap_each_other),
+		cmocka_unit_test(test_adding_does_not_compare_all_pairs),
 		cmocka_unit_test(test_log_marks_exactly_the_pages),
 		cmocka_unit_test(test_truncated_file_is_survived),
 	};
