@@ -43,6 +43,8 @@ int loop_run(struct loop *loop);
 int loop_run_once(struct loop *loop, int timeout_ms);
 void loop_stop(struct loop *loop);
 
-uint64_t loop_now_ms(void); /* CLOCK_MONOTONIC */
+/* CLOCK_MONOTONIC */
+uint64_t loop_now_ms(void);
+uint64_t loop_now_us(void);
 
 #endif

@@ -307,6 +307,90 @@ test_every_device_has_its_regions(void **state)
 	close(fd);
 }
 
+/* Pages [i, i + 1) of the file, a page apart from each other, highest first so that each is sorted in. */
+static struct gmem_region_spec
+spec_of(unsigned int i, int fd)
+{
+	return (struct gmem_region_spec){
+		.gpa = (GMEM_REGIONS_MAX - i) * 0x2000ull,
+		.size = 0x1000,
+		.uva = 0x10000000 + i * 0x2000ull,
+		.file_offset = i * 0x1000ull,
+		.fd = fd,
+	};
+}
+
+static struct gmem *
+table_of(unsigned int n, int fd)
+{
+	struct gmem *mem = NULL;
+	struct diag diag;
+
+	for (unsigned int i = 0; i < n; i++) {
+		struct gmem_region_spec spec = spec_of(i, fd);
+		struct gmem *more;
+
+		assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), 0);
+		gmem_free(mem);
+		mem = more;
+	}
+	return mem;
+}
+
+static void
+test_full_table(void **state)
+{
+	int fd = memfd_make(GMEM_REGIONS_MAX * 0x1000 + MIB);
+	struct gmem *mem = table_of(GMEM_REGIONS_MAX - 1, fd), *more = (void *)0x1;
+	struct gmem_region_spec spec;
+	struct diag diag;
+
+	for (unsigned int i = 1; i < mem->n_regions; i++)
+		assert_true(mem->regions[i - 1].gpa < mem->regions[i].gpa);
+	/* Whichever region it overlaps, in gpa or in uva, from below or from above. */
+	for (unsigned int i = 0; i < GMEM_REGIONS_MAX - 1; i += 13) {
+		spec = spec_of(GMEM_REGIONS_MAX - 1, fd);
+		spec.gpa = spec_of(i, fd).gpa + 0xfff;
+		assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), -EINVAL);
+		spec.gpa -= 2 * 0xfff;
+		assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), -EINVAL);
+		spec = spec_of(GMEM_REGIONS_MAX - 1, fd);
+		spec.uva = spec_of(i, fd).uva + 0xfff;
+		assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), -EINVAL);
+		spec.uva -= 2 * 0xfff;
+		assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), -EINVAL);
+	}
+	spec = spec_of(GMEM_REGIONS_MAX - 1, fd);
+	assert_int_equal(gmem_build(mem, &spec, 1, &more, &diag), 0);
+	assert_int_equal(more->n_regions, GMEM_REGIONS_MAX);
+	gmem_free(mem);
+	spec = spec_of(GMEM_REGIONS_MAX, fd);
+	assert_int_equal(gmem_build(more, &spec, 1, &mem, &diag), -ENOSPC);
+	gmem_free(more);
+	close(fd);
+}
+
+/* Two new ones that overlap each other, and none of those that are there. */
+static void
+test_new_regions_overlap_each_other(void **state)
+{
+	int fd = memfd_make(GMEM_REGIONS_MAX * 0x1000);
+	struct gmem *mem = table_of(10, fd), *more;
+	struct gmem_region_spec specs[2] = {spec_of(20, fd), spec_of(21, fd)};
+	struct diag diag;
+
+	specs[1].uva = specs[0].uva + 0xfff;
+	assert_int_equal(gmem_build(mem, specs, 2, &more, &diag), -EINVAL);
+	specs[1] = spec_of(21, fd);
+	specs[1].gpa = specs[0].gpa;
+	assert_int_equal(gmem_build(mem, specs, 2, &more, &diag), -EINVAL);
+	specs[1] = spec_of(21, fd);
+	assert_int_equal(gmem_build(mem, specs, 2, &more, &diag), 0);
+	gmem_free(mem);
+	gmem_free(more);
+	close(fd);
+}
+
 static void
 test_log_marks_exactly_the_pages(void **state)
 {
@@ -489,6 +573,8 @@ main(void)
 		cmocka_unit_test(test_budget),
 		cmocka_unit_test(test_regions_have_a_limit),
 		cmocka_unit_test(test_every_device_has_its_regions),
+		cmocka_unit_test(test_full_table),
+		cmocka_unit_test(test_new_regions_overlap_each_other),
 		cmocka_unit_test(test_log_marks_exactly_the_pages),
 		cmocka_unit_test(test_truncated_file_is_survived),
 		cmocka_unit_test(test_other_faults_go_on),

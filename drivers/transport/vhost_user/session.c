@@ -15,7 +15,6 @@
 enum {
 	SESSION_FDS_RECV_MAX =
 		64, /* room for the descriptors of one recvmsg(), more than any message may carry */
-	SESSION_MESSAGES_MAX = 64, /* handled in one go, before other connections get their turn */
 	BACKEND_CONFIG_CHANGE = 2, /* vhost-user, "Back-end message types" */
 };
 
@@ -282,12 +281,16 @@ session_ready(void *arg, uint32_t events)
 {
 	struct session *session = arg;
 	struct diag diag = {{0}, {0}};
+	uint64_t began_us = loop_now_us();
 	int ret;
 
 	if (session->parked)
 		return;
 	ret = session_flush(session);
-	for (int i = 0; ret >= 0 && i < SESSION_MESSAGES_MAX && session->n_out == 0; i++) {
+	/* What is left over makes the descriptor ready again. */
+	for (int i = 0; ret >= 0 && i < SESSION_TURN_MAX && session->n_out == 0; i++) {
+		if (i && loop_now_us() - began_us >= SESSION_TURN_US)
+			break;
 		ret = session_step(session, &diag);
 		if (ret == 0)
 			break;

@@ -15,7 +15,14 @@
 #include "messages.h"
 #include "vdev.h"
 
-enum { SESSION_DEADLINE_MS = 1000, SESSION_RETRY_MS = 5, SESSION_OUT_MAX = 64 * 1024 };
+enum {
+	SESSION_DEADLINE_MS = 1000,
+	SESSION_RETRY_MS = 5,
+	SESSION_OUT_MAX = 64 * 1024,
+	/* Before others get their turn: so many messages, and none is begun after so long. */
+	SESSION_TURN_MAX = 64,
+	SESSION_TURN_US = 1000,
+};
 
 struct session {
 	struct loop *loop;
