@@ -177,6 +177,7 @@ vdev_conf_build(struct vdev *dev, unsigned int idx, struct virtq_conf **ret_conf
 	conf->event_idx = dev->features & FEATURE_MASK(EVENT_IDX);
 	conf->indirect = dev->features & FEATURE_MASK(INDIRECT_DESC);
 	conf->enabled = vdev_queue_is_enabled(dev, idx);
+	conf->control.waits = !conf->enabled && !queue->was_enabled;
 	conf->call_fd = queue->call_fd;
 	conf->call_kind = queue->call_kind;
 	dev->ops->conf_fill(dev, idx, conf);
@@ -400,7 +401,7 @@ static void
 vdev_disable_all(struct vdev *dev)
 {
 	for (unsigned int i = 0; i < dev->n_queues; i++)
-		dev->queues[i].enabled = false;
+		dev->queues[i].enabled = dev->queues[i].was_enabled = false;
 }
 
 void
@@ -833,6 +834,7 @@ vdev_queue_set_enable(struct vdev *dev, unsigned int idx, bool enable, struct di
 	if (old == enable)
 		return 0;
 	queue->enabled = enable;
+	queue->was_enabled |= enable;
 	ret = vdev_apply_one(dev, idx, diag);
 	if (ret < 0)
 		queue->enabled = old;

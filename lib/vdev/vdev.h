@@ -100,6 +100,7 @@ struct vdev_queue {
 	bool log_used; /* SET_VRING_ADDR's log flag */
 	bool has_size, has_addr, has_kick;
 	bool enabled;                 /* SET_VRING_ENABLE */
+	bool was_enabled;             /* ever since the connection, or the last reset */
 	int kick_fd, call_fd, err_fd; /* -1: none */
 	enum bell_kind call_kind, err_kind;
 	uint64_t n_kicks;          /* vdev_queue_kicks() so far */

@@ -73,7 +73,7 @@ struct virtq_conf {
 	bool event_idx; /* VIRTIO_F_EVENT_IDX */
 	bool indirect;  /* VIRTIO_F_INDIRECT_DESC */
 	bool enabled;   /* SET_VRING_ENABLE; a started but disabled queue takes nothing in and discards what
-			   comes out */
+			   comes out, unless control.waits */
 	bool only_read; /* no buffer of this queue is ever written to; filled by the device type */
 	int call_fd;    /* -1: the driver is never notified */
 	enum bell_kind call_kind;
@@ -93,7 +93,8 @@ struct virtq_conf {
 	struct {
 		struct virtq_conf *next; /* in the list of replaced confs */
 		uint16_t queue_idx;
-		bool last; /* nothing was published in its place */
+		bool last;  /* nothing was published in its place */
+		bool waits; /* not enabled yet since the connection began: nothing is taken out of it */
 	} control;
 };
 

@@ -123,6 +123,19 @@ vnet_pair_is_in_use(const struct vnet_dev *dev, unsigned int pair)
 	return !vnet_controlq_is_ours(dev) || pair < dev->settings->n_pairs;
 }
 
+/*
+ * Of a transmitq that has not been enabled yet: what waits there is for later. Only what the front-end has
+ * disabled is drained (vhost-user, "Ring states"), and what no frame may pass, for a link is down or a pair
+ * not in use.
+ */
+static uint16_t
+vnet_from_guest_later(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+		      struct rte_mbuf **pkts, uint16_t n)
+{
+	(void)queue, (void)conf, (void)port_queue, (void)pkts, (void)n;
+	return 0;
+}
+
 static void
 vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 {
@@ -158,6 +171,8 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 		if (conf->offloads & FEATURE_MASK(NET_CSUM))
 			conf->traits |= TRAIT_OFFLOAD;
 		conf->burst = (void (*)(void))vnet_from_guest_variant(vnet_isa_select(), conf->traits);
+		if (conf->control.waits)
+			conf->burst = (void (*)(void))vnet_from_guest_later;
 	} else {
 		conf->filter = dev->filter;
 		/* All that the driver has, until it says otherwise. */

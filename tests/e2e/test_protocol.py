@@ -529,6 +529,37 @@ class Protocol(unittest.TestCase):
         self.pass_frame(b, a, 0)
         self.pass_frame(b, a, 1)
 
+    def test_frames_wait_for_the_first_enable(self):
+        """What a driver sends before its ring is enabled is delivered when it is, without another kick; what it sends
+        on a ring that was enabled and then disabled is drained."""
+        for layout in ("split", "packed"):
+            with self.subTest(layout):
+                b = self.guest("b").start(post=False)
+                for pair in (0, 1):
+                    b.post_rx(pair, 48)
+                a = self.guest("a", layout=layout)
+                a.negotiate()
+                a.set_memory()
+                a.make_rings()
+                for idx in range(a.n_rings()):
+                    a.start_ring(idx, enable=False)
+                a.driver_ok()
+                before = self.drops("a").get("disabled", 0)
+                frames = [fe.ethernet(os.urandom(100)) for _ in range(32)]
+                for frame in frames:
+                    a.send_frame(frame, wait=False)
+                time.sleep(0.3)
+                self.assertEqual(self.drops("a").get("disabled", 0), before)
+                self.assertFalse(a.pairs[0].tx.poll(), "nothing has come back")
+                a.enable(1, 1)
+                self.assertEqual([b.receive_frame(0) for _ in frames], frames)
+                a.enable(1, 0)
+                a.send_frame(frames[0])
+                self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("disabled", 0) == before + 1)
+                for guest in (a, b):
+                    guest.close()
+                    self.guests.remove(guest)
+
     def test_stop_and_resume_where_it_stood(self):
         for layout in ("split", "packed"):
             with self.subTest(layout):

@@ -53,10 +53,18 @@ rig_send_rarp(struct vdev *dev, const uint8_t mac[6])
 	return 0;
 }
 
+static bool
+rig_is_held(const struct vdev *dev, unsigned int worker)
+{
+	return false;
+}
+
 static const struct vdev_ops rig_ops = {
 	.name = "rig",
 	.features = rig_features,
 	.reset = rig_nothing,
+	.ended = rig_nothing,
+	.is_held = rig_is_held,
 	.queues_changed = rig_nothing,
 	.send_rarp = rig_send_rarp,
 };
