@@ -23,8 +23,8 @@ VNICD = os.environ.get("VNICD", str(ROOT / "build/app/vnicd"))
 
 _live = []
 
-# A shell starts jobs in the background with these ignored, and so would every program that is tested.
-for _sig in (signal.SIGINT, signal.SIGQUIT):
+# A shell in the background, or nohup, starts programs with these ignored, and so would every one that is tested.
+for _sig in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
     if signal.getsignal(_sig) == signal.SIG_IGN:
         signal.signal(_sig, signal.SIG_DFL)
 

@@ -136,6 +136,17 @@ endpoint_refuse(struct transport *endpoint, int fd)
 
 enum endpoint_place { ENDPOINT_FREE, ENDPOINT_TAKEN, ENDPOINT_UNDECIDED };
 
+/* The one that is connected makes way; it may have to wait for a worker first, and the newcomer with it. */
+static enum endpoint_place
+endpoint_make_room(struct transport *endpoint, const char *why)
+{
+	session_drop(endpoint->session, why);
+	if (!endpoint->session)
+		return ENDPOINT_FREE;
+	endpoint_back_off(endpoint, ENDPOINT_BACK_OFF_MS);
+	return ENDPOINT_UNDECIDED;
+}
+
 /* Somebody comes. */
 static enum endpoint_place
 endpoint_place(struct transport *endpoint)
@@ -145,10 +156,8 @@ endpoint_place(struct transport *endpoint)
 	if (!endpoint->session)
 		return ENDPOINT_FREE;
 	/* Its end may have come in before the newcomer, and wait for its turn in the loop. */
-	if (session_is_over(endpoint->session)) {
-		endpoint_ended(endpoint, NULL);
-		return ENDPOINT_FREE;
-	}
+	if (session_is_over(endpoint->session))
+		return endpoint_make_room(endpoint, NULL);
 	if (session_has_spoken(endpoint->session))
 		return ENDPOINT_TAKEN;
 	if (age_ms < ENDPOINT_SILENCE_MS) {
@@ -156,8 +165,7 @@ endpoint_place(struct transport *endpoint)
 		endpoint_back_off(endpoint, ENDPOINT_SILENCE_MS - age_ms);
 		return ENDPOINT_UNDECIDED;
 	}
-	endpoint_ended(endpoint, "it has never sent anything, and another one came");
-	return ENDPOINT_FREE;
+	return endpoint_make_room(endpoint, "it has never sent anything, and another one came");
 }
 
 static void
