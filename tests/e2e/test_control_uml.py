@@ -421,11 +421,12 @@ class Offloads(ControlTest):
                     self.check_small_and_whole(segments)
                     from_guest = self.vnicd.stats()["vm0"]["rx_packets"] - before
                     self.report(f"{settings}: {from_guest} frames from the guest, {len(segments)} segments at the peer")
-                    # On a machine that is busy, the sender's program keeps no data waiting to be sent together.
-                    if "tso on" not in settings or from_guest < len(segments) / 2:
+                    # How many are sent together depends on how fast the sender's program is, beside the answers: that
+                    # it is never one, as with tso off, is the point. (Below, frames without data are counted as well.)
+                    if "tso on" not in settings or from_guest < len(segments) * 0.9:
                         break
                 if "tso on" in settings:
-                    self.assertLess(from_guest, len(segments) / 2)
+                    self.assertLess(from_guest, len(segments) * 0.9)
                 else:
                     self.assertGreaterEqual(from_guest, len(segments))
 
