@@ -482,7 +482,7 @@ message_name(uint32_t request)
  * What SET_LOG_BASE is answered by is written nowhere. QEMU reads whatever comes and looks at none of it;
  * rust-vmm's front-end reads the message that it sent, since version 0.16; before, if it had asked for an
  * acknowledgement, it read one. Users of the newer ones negotiate CONFIG for a network device (and see
- * docs/decisions/0021-reply-to-set-log-base.md).
+ * docs/decisions/0019-reply-to-set-log-base.md).
  */
 enum message_reply
 message_reply(const struct session *session, uint32_t request, bool need_ack)
