@@ -9,7 +9,6 @@
 #include <time.h>
 
 #include "dataplane.h"
-#include "log.h"
 #include "loop.h"
 #include "output.h"
 #include "port.h"
@@ -111,21 +110,31 @@ stats_json(const struct port *only)
 			 "ports", ports);
 }
 
+static void
+tell_dropped(enum output_need need)
+{
+	uint64_t n_dropped = output_n_dropped(OUTPUT_STDOUT);
+	char line[128];
+
+	if (n_dropped == out.n_dropped)
+		return;
+	snprintf(line, sizeof(line),
+		 "vnicd: warning: statistics: %" PRIu64
+		 " periods were not shown: nobody read standard output\n",
+		 n_dropped - out.n_dropped);
+	if (output_write(OUTPUT_STDERR, need, line, strlen(line)))
+		out.n_dropped = n_dropped;
+}
+
 /* One period's, whole: what a paused reader has no room for is left out, and told of when there is room
- * again. */
+ * again; at the latest before the final ones, which are the last that there is to read. */
 static void
 show(const char *text, size_t len, enum output_need need)
 {
-	uint64_t n_dropped;
-
-	if (!output_write(OUTPUT_STDOUT, need, text, len))
-		return;
-	n_dropped = output_n_dropped(OUTPUT_STDOUT);
-	if (n_dropped == out.n_dropped)
-		return;
-	log_warn("statistics: %" PRIu64 " periods were not shown: nobody read standard output",
-		 n_dropped - out.n_dropped);
-	out.n_dropped = n_dropped;
+	if (need == OUTPUT_KEEP)
+		tell_dropped(need);
+	if (output_write(OUTPUT_STDOUT, need, text, len) && need == OUTPUT_MAY_DROP)
+		tell_dropped(need);
 }
 
 static void
