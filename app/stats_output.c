@@ -111,21 +111,27 @@ stats_json(const struct port *only)
 			 "ports", ports);
 }
 
-/* One period's, whole: what a paused reader has no room for is left out, and told of when there is room
- * again. */
 static void
-show(const char *text, size_t len, enum output_need need)
+tell_dropped(void)
 {
-	uint64_t n_dropped;
+	uint64_t n_dropped = output_n_dropped(OUTPUT_STDOUT);
 
-	if (!output_write(OUTPUT_STDOUT, need, text, len))
-		return;
-	n_dropped = output_n_dropped(OUTPUT_STDOUT);
 	if (n_dropped == out.n_dropped)
 		return;
 	log_warn("statistics: %" PRIu64 " periods were not shown: nobody read standard output",
 		 n_dropped - out.n_dropped);
 	out.n_dropped = n_dropped;
+}
+
+/* One period's, whole: what a paused reader has no room for is left out, and told of when there is room
+ * again; but the last word is the final statistics'. */
+static void
+show(const char *text, size_t len, enum output_need need)
+{
+	if (need == OUTPUT_KEEP)
+		tell_dropped();
+	if (output_write(OUTPUT_STDOUT, need, text, len) && need != OUTPUT_KEEP)
+		tell_dropped();
 }
 
 static void
