@@ -590,7 +590,10 @@ dataplane_port_add(const struct port_config *config, struct port **ret_port, str
 		port->queues[i].worker = UINT16_MAX;
 	dp.ports[dp.n_ports++] = port;
 	if (dp.running) {
-		ret = dataplane_let_in(port, diag);
+		/* Again: opening a device takes as long as it takes. */
+		ret = dataplane_check_plans(diag);
+		if (ret == 0)
+			ret = dataplane_let_in(port, diag);
 		if (ret < 0) {
 			dp.ports[--dp.n_ports] = NULL;
 			port_close(port);

@@ -25,7 +25,6 @@
 #include "nic_hash.h"
 #include "nic_lend.h"
 #include "nic_limit.h"
-#include "nic_link.h"
 #include "pools.h"
 #include "port.h"
 #include "quiesce.h"
@@ -660,17 +659,14 @@ nic_make_queues(struct nic *nic, struct port *port, const struct port_config *co
 static void
 nic_describe(const struct nic *nic, struct port *port)
 {
-	char link_text[64] = "link state unknown";
-	struct rte_eth_link link;
+	char link_text[64] = "link up";
+	struct port_link link;
 
-	if (rte_eth_link_get_nowait(nic->eth_id, &link) == 0) {
-		if (link.link_status == RTE_ETH_LINK_DOWN)
-			snprintf(link_text, sizeof(link_text), "link down");
-		else if (link.link_speed == RTE_ETH_SPEED_NUM_UNKNOWN || link.link_speed == 0)
-			snprintf(link_text, sizeof(link_text), "link up");
-		else
-			snprintf(link_text, sizeof(link_text), "link up at %u Mbit/s", link.link_speed);
-	}
+	nic_limit_link(&nic->limit, &link);
+	if (!link.up)
+		snprintf(link_text, sizeof(link_text), "link down");
+	else if (link.speed > 0)
+		snprintf(link_text, sizeof(link_text), "link up at %d Mbit/s", link.speed);
 	snprintf(port->describe, sizeof(port->describe), "nic %s (driver %s), %u queue pair%s, %s",
 		 nic->dev_name, nic->info.driver_name, port->n_queues, port->n_queues == 1 ? "" : "s",
 		 link_text);
@@ -754,7 +750,7 @@ nic_link(const struct port *port, struct port_link *ret_link)
 {
 	const struct nic *nic = port->dev;
 
-	nic_link_read(nic->eth_id, nic->info.if_index, ret_link);
+	nic_limit_link(&nic->limit, ret_link);
 }
 
 static bool

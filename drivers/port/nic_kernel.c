@@ -46,6 +46,14 @@ nic_kernel_ioctl(unsigned long request, struct ifreq *ifr)
 }
 
 bool
+nic_kernel_is_here(unsigned int if_index)
+{
+	char name[IF_NAMESIZE];
+
+	return if_indextoname(if_index, name);
+}
+
+bool
 nic_kernel_link_is_up(unsigned int if_index)
 {
 	struct ifreq ifr = {0};

@@ -54,6 +54,8 @@ void nic_kernel_look(struct nic_kernel *kernel);
 /* An interface is up, and has a carrier. One that is gone is not; one that can't be asked is. Does not wait.
  */
 bool nic_kernel_link_is_up(unsigned int if_index);
+/* There is one of this number in this namespace. */
+bool nic_kernel_is_here(unsigned int if_index);
 /* Of an interface in this namespace: it leaves checksums to whoever it sends to; or puts segments together.
  */
 bool nic_kernel_leaves_checksums(const char *name);

@@ -28,6 +28,7 @@ struct nic_limit_driver {
 	bool packet_socket; /* frames go through one: no longer than the MTU, or that and one 802.1Q tag */
 	bool own_mtu;       /* the driver refuses what is longer than the ethdev's MTU, a CRC and one tag */
 	bool ring;          /* its places have the size that framesz= says */
+	bool moves;         /* goes on when its interface is moved to another network namespace */
 };
 
 static const struct nic_limit_driver nic_limit_drivers[] = {
@@ -37,7 +38,8 @@ static const struct nic_limit_driver nic_limit_drivers[] = {
 	 */
 	{.name = "net_pcap", .packet_socket = true},
 	/* Ends a burst at a frame that is too long. The kernel takes any length. */
-	{.name = "net_tap", .own_mtu = true},
+	{.name = "net_tap", .own_mtu = true, .moves = true},
+	{.name = "net_af_xdp"},
 };
 
 /* Of af_packet's rings, TPACKET_V2: where a frame begins in its place, as sent and at the latest as received.
@@ -72,6 +74,16 @@ nic_limit_is_cut(const struct nic_limit *limit, const struct rte_mbuf *pkt)
 }
 
 /* --- control thread --- */
+
+/* A socket loses an interface that leaves this namespace; a tap, and hardware, do not. */
+void
+nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link)
+{
+	const bool moves = !limit->driver || limit->driver->moves;
+
+	nic_link_read(limit->eth_id, limit->kernel.if_index,
+		      moves ? NIC_LINK_ABSENT_UNKNOWN : NIC_LINK_ABSENT_DOWN, ret_link);
+}
 
 /* Of frames without a tag, and with one. */
 static void
@@ -158,7 +170,7 @@ nic_limit_update(struct nic_limit *limit)
 	struct port_link link;
 
 	nic_kernel_look(&limit->kernel);
-	nic_link_read(limit->eth_id, limit->kernel.if_index, &link);
+	nic_limit_link(limit, &link);
 	nic_limit_compute(limit, &plain, &tagged);
 	nic_limit_publish(&limit->tagged_max, link.up ? tagged : 0);
 	nic_limit_publish(&limit->frame_max, link.up ? plain : 0);
@@ -243,7 +255,7 @@ nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id
 	/* What fills its place to the last byte may have been longer. */
 	limit->whole_max = limit->slot ? limit->slot - RING_RX_HEAD - 1 : UINT32_MAX;
 	nic_kernel_open(&limit->kernel, info->if_index, nic_limit_look, limit);
-	nic_link_read(eth_id, info->if_index, &link);
+	nic_limit_link(limit, &link);
 	limit->is_up = link.up;
 	nic_limit_compute(limit, &limit->longest, &tagged);
 	nic_limit_update(limit);

@@ -23,6 +23,7 @@
 struct loop_timer;
 struct nic_limit_driver;
 struct port;
+struct port_link;
 
 struct nic_limit {
 	/* Written by the control thread, read by workers (relaxed). Bytes; all 0 while the link is down. */
@@ -56,6 +57,9 @@ int nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t et
 		   const struct rte_eth_dev_info *info, uint16_t mtu);
 /* Accepts one that is all zero. */
 void nic_limit_close(struct nic_limit *limit);
+
+/* The link as it is now. Control thread; does not wait. */
+void nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link);
 
 /* Worker: a frame that is longer than frame_max. The link is up. */
 bool nic_limit_takes(const struct nic_limit *limit, const struct rte_mbuf *pkt);

@@ -9,10 +9,16 @@
 #include "port.h"
 
 void
-nic_link_read(uint16_t eth_id, unsigned int if_index, struct port_link *ret_link)
+nic_link_read(uint16_t eth_id, unsigned int if_index, enum nic_link_absent absent, struct port_link *ret_link)
 {
 	struct rte_eth_link link;
 	bool is_known = rte_eth_link_get_nowait(eth_id, &link) == 0;
+
+	/* Its driver (tap) asks by the interface's name, in this namespace, and takes no answer for a no. */
+	if (if_index && absent == NIC_LINK_ABSENT_UNKNOWN && !nic_kernel_is_here(if_index)) {
+		if_index = 0;
+		is_known = false;
+	}
 
 	*ret_link = (struct port_link){.speed = PORT_SPEED_UNKNOWN, .duplex = PORT_DUPLEX_UNKNOWN};
 	/* A driver that can't tell is no reason to keep anybody waiting. */

@@ -7,7 +7,17 @@
 
 struct port_link;
 
-/* Control thread; does not wait. if_index: the interface of this machine's kernel behind it; 0: none. */
-void nic_link_read(uint16_t eth_id, unsigned int if_index, struct port_link *ret_link);
+/* What it means that the interface is not in this network namespace (any more). */
+enum nic_link_absent {
+	NIC_LINK_ABSENT_DOWN,    /* it is lost for its driver */
+	NIC_LINK_ABSENT_UNKNOWN, /* it may be in another one, and work there */
+};
+
+/*
+ * Control thread; does not wait. if_index: the interface of this machine's kernel behind it; 0: none. A link
+ * whose state can't be told is up.
+ */
+void nic_link_read(uint16_t eth_id, unsigned int if_index, enum nic_link_absent absent,
+		   struct port_link *ret_link);
 
 #endif

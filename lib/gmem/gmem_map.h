@@ -31,7 +31,9 @@ struct gmem_map {
 
 #define GMEM_BYTES_MAX (1ull << 40) /* of address space, that a device may take unless it is told otherwise */
 
-/* What may be mapped, and how much is counted as mapped: the regions of a device and its dirty log. */
+#define GMEM_LOG_BYTES_MAX (1ull << 32) /* of a dirty log, which is a bit for each page up to the highest */
+
+/* What may be mapped, and how much is counted as mapped: the regions of a device. */
 struct gmem_budget {
 	uint64_t bytes_max, bytes;
 };

@@ -35,6 +35,27 @@ sigbus_is_fault(const siginfo_t *info)
 	return info->si_code > 0;
 }
 
+/*
+ * Zeroes in place of all of it, at once for every thread. Anonymous memory of that size the kernel may refuse
+ * (vm.overcommit_memory=2, RLIMIT_DATA), and has then taken the old mapping away; a file's pages it counts as
+ * they are touched. For want of a descriptor there is still the other.
+ */
+static bool
+sigbus_map_zeroes(const struct gmem_map *map)
+{
+	const int fd = memfd_create("vnicd-lost", MFD_CLOEXEC);
+	bool done = false;
+
+	if (fd >= 0) {
+		done = ftruncate(fd, (off_t)map->len) == 0 &&
+		       mmap(map->base, map->len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, fd, 0) !=
+			       MAP_FAILED;
+		close(fd);
+	}
+	return done || mmap(map->base, map->len, PROT_READ | PROT_WRITE,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) != MAP_FAILED;
+}
+
 /* True: it was guest memory, and the access can go on. */
 static bool
 sigbus_replace(const uint8_t *addr)
@@ -47,8 +68,7 @@ sigbus_replace(const uint8_t *addr)
 
 		if (!map || addr < map->base || addr >= map->base + map->len)
 			continue;
-		if (mmap(map->base, map->len, PROT_READ | PROT_WRITE,
-			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0) == MAP_FAILED)
+		if (!sigbus_map_zeroes(map))
 			return false;
 		atomic_store(&map->lost, true);
 		if (write(sigbus_event_fd, &one, sizeof(one)) < 0) {
@@ -77,7 +97,7 @@ sigbus_pass_on(int sig, siginfo_t *info, void *context)
 	}
 }
 
-/* Async-signal-safe: atomics, mmap(), write(), sigaction(), raise(). */
+/* Async-signal-safe: atomics, system calls without more, raise(). */
 static void
 sigbus_handle(int sig, siginfo_t *info, void *context)
 {

@@ -4,7 +4,7 @@
  * its own port only.
  *
  * The kernel answers an access to the missing page with SIGBUS. The handler replaces the whole mapping by
- * anonymous memory, so that the worker goes on with zeroes, marks the mapping as lost and wakes the control
+ * memory of ours, so that the worker goes on with zeroes, marks the mapping as lost and wakes the control
  * thread, which closes the connection. A SIGBUS anywhere else, or from another process, is passed on to the
  * handler that was there before, or has the action that it had.
  */

@@ -4,11 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <rte_errno.h>
 
 #include "log.h"
 #include "quiesce.h"
+
+enum { POOLS_TRIES = 250, POOLS_NAP_NS = 20000 };
 
 struct pools_entry {
 	struct pools_entry *next;
@@ -95,6 +98,7 @@ pools_entry_free(struct pools_entry **link)
 void
 pools_release(struct rte_mempool *pool)
 {
+	const struct timespec nap = {.tv_nsec = POOLS_NAP_NS};
 	struct pools_entry **link = &pools, *entry;
 
 	if (!pool)
@@ -103,9 +107,12 @@ pools_release(struct rte_mempool *pool)
 		link = &(*link)->next;
 	entry = *link;
 	entry->is_released = true;
-	/* Plans have just changed, so every worker is coming by; memory for the next port may be short. */
-	if (!pools_is_full(entry) && entry->is_looked_at)
-		quiesce_wait_held(pools_is_held, NULL);
+	/*
+	 * Plans have just changed, so every worker is coming by; memory for the next port may be short. Not
+	 * so one that is stuck in a driver by now: closing a device takes a while.
+	 */
+	for (unsigned int i = 0; !pools_is_full(entry) && entry->is_looked_at && i < POOLS_TRIES; i++)
+		nanosleep(&nap, NULL);
 	if (pools_is_full(entry))
 		pools_entry_free(link);
 	else

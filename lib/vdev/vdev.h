@@ -116,7 +116,7 @@ struct vdev {
 	struct vdev_queue *queues; /* [n_queues] */
 	struct gmem *mem;          /* NULL: no table yet */
 	struct gmem_log *log;      /* NULL: none */
-	uint64_t mem_max;          /* bytes that both may map together; set by the device type */
+	uint64_t mem_max;          /* bytes that its regions may take; set by the device type */
 	uint64_t features;         /* as acknowledged by the driver, PROTOCOL_FEATURES included */
 	bool has_features;
 	uint8_t status;

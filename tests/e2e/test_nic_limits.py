@@ -242,6 +242,16 @@ class AfPacket(Limits):
                 self.send(guest, [frame(101)])
                 self.assertEqual(peer.lengths(), [100, 101])
 
+    def test_no_carrier_at_first(self):
+        """What is said of the port when it opens is true of its link."""
+        mid, far = self.veth()
+        far.run("ip", "link", "set", "eth0", "down")
+        backend, _ = self.vnicd("net_af_packet0,iface=p0", netns=mid.name)
+        up0 = {p["name"]: p for p in backend.rpc("port.list")}["up0"]
+        self.assertEqual(up0["link"], "down")
+        self.assertIn(", link down", up0["describe"])
+        backend.expect("vnicd: port up0: nic net_af_packet0 .*, link down")
+
     def test_interface_goes(self):
         """The interface is deleted: as without a carrier."""
         backend, guest, _, mid, _ = self.afp()
@@ -347,6 +357,23 @@ class OtherDrivers(Limits):
             lambda p: p["up0"]["drops"].get("link_down", 0) >= before["drops"].get("link_down", 0) + 100)["up0"]
         self.assertEqual(after["tx_packets"], before["tx_packets"])
         self.assertNotIn("ethtool", backend.output)
+
+
+    @unittest.skipUnless(os.path.exists("/dev/net/tun"), "no /dev/net/tun")
+    def test_tap_in_a_container(self):
+        """A tap that is moved to another network namespace still works, both ways, though its state can't be asked."""
+        here, there = self.netns(), self.netns()
+        backend, guest = self.vnicd("net_tap0,iface=tap0", netns=here.name)
+        here.run("ip", "link", "set", "tap0", "netns", there.name)
+        there.run("ip", "link", "set", "tap0", "up")
+        time.sleep(0.3)  # some looks at it
+        peer = Peer(self, there, "tap0")
+        self.send(guest, [frame(100)] * 100)
+        self.assertEqual(peer.lengths(), [100] * 100, backend.stats()["up0"])
+        self.assertEqual(self.drops(backend), {})
+        peer.send([frame(101, dst=GUEST, src=OTHER)])
+        got = guest.take(lambda p: p.frame[6:12] == w.mac_bytes(OTHER))
+        self.assertEqual([len(packet.frame) for packet in got], [101])
 
 
 class Counters(Limits):

@@ -225,6 +225,41 @@ class StuckWorker(unittest.TestCase):
         self.assertNotIn("worker 1", self.vnicd.output)
         self.end()
 
+    def test_stuck_while_a_port_opens(self):
+        """Opening a device takes its time, in which a worker may get stuck: the port is refused all the same."""
+        self.start()
+        self.others()
+        vm0 = self.guest("vm0")
+        slow = os.path.join(tmpdir(), "slow")
+        os.mkfifo(slow)
+        answers = []
+
+        def add():
+            try:
+                answers.append(self.vnicd.rpc("port.add", {"config": f"up9=nic,vdev=net_pcap9;rx_pcap={slow}"}))
+            except (vnictest.RpcError, OSError) as error:
+                answers.append(error)
+
+        adding = threading.Thread(target=add, daemon=True)
+        adding.start()
+        time.sleep(0.5)     # the device waits for somebody who writes
+        for i in range(40):
+            self.sent.append(frame(i, SHORT))
+            vm0.send_frame(self.sent[-1], wait=False)
+        time.sleep(0.5)
+        self.assertTrue(adding.is_alive())
+        with open(os.open(slow, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC), "wb", buffering=0) as writer:
+            writer.write(PCAP_HEADER)
+            adding.join(fe.seconds(5))
+            self.assertTrue(answers, "the control thread waits for that worker")
+            self.assertRegex(str(answers[0]), r"waits in the driver of port up0, queue 0: ports can't come or go")
+        self.everybody_is_served()
+        self.assertNotIn("up9", [port["name"] for port in self.vnicd.rpc("port.list")])
+        self.go_on()
+        self.vnicd.rpc("port.add", {"config": "up9=nic,vdev=net_pcap9;tx_pcap=" + os.path.join(tmpdir(), "out")})
+        self.vnicd.rpc("port.remove", {"name": "up9"})
+        self.end()
+
     def test_while_it_receives(self):
         """In the call that takes frames in, from the first turn on."""
         self.start(pipe="net_pcap0;rx_pcap={}")
@@ -295,6 +330,29 @@ class StuckWorker(unittest.TestCase):
         self.fifo.read_on()
         self.vnicd.expect(r"port vm0: front-end disconnected", 5)
         again = self.guest("vm0")
+        again.send_frame(frame(88, LONG))
+        deadline = time.monotonic() + 10
+        while frame(88, LONG) not in self.fifo.frames():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+        self.end()
+
+    def test_lent_and_the_next_comes(self):
+        """The next front-end comes while the driver still has frames of the one that has gone: it gets the place when
+        the driver lets go, and nobody else waits for that."""
+        vm0 = self.hold()
+        vm0.sock.close()
+        time.sleep(0.3)
+        again = fe.RawFrontend(self.vnicd.sock("vm0"))
+        self.addCleanup(self.close, again)
+        self.everybody_is_served()
+        again.send(fe.GET_FEATURES)
+        with self.assertRaises(fe.Silent):
+            again.receive(0.5)
+        self.assertNotIn("refused", self.vnicd.output)
+        self.fifo.read_on()
+        self.assertEqual(len(again.reply(fe.GET_FEATURES, 5)), 8)
+        again.start()
         again.send_frame(frame(88, LONG))
         deadline = time.monotonic() + 10
         while frame(88, LONG) not in self.fifo.frames():

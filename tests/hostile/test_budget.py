@@ -108,16 +108,17 @@ class Budget(HostileCase):
             self.done(guest)
 
     def test_memory_of_a_port(self):
-        """memory= is the limit for regions and the dirty log together; new tables and logs replace old ones."""
+        """memory= is the limit for regions; new tables and logs replace old ones. A guest that has all of it can be
+        migrated: the dirty log has a limit of its own."""
         guest = self.front_end(self.add_port("b0", ",memory=2"))
         guest.negotiate()
-        log = struct.pack("<QQ", GIB, 0)
-        table = struct.pack("<II", 1, 0) + self.region(GIB)
+        log = struct.pack("<QQ", 4 * GIB, 0)
+        table = struct.pack("<II", 1, 0) + self.region(2 * GIB)
         for _ in range(2):
             guest.tell(fe.SET_MEM_TABLE, table, (self.file,))
             guest.ask(fe.SET_LOG_BASE, log, (self.file,))
         self.assertFalse(self.add(guest, self.region(4096, 4096)))
-        self.assertIn(self.refusal(guest, fe.SET_LOG_BASE, struct.pack("<QQ", GIB + 4096, 0), (self.file,),
+        self.assertIn(self.refusal(guest, fe.SET_LOG_BASE, struct.pack("<QQ", 4 * GIB + 4096, 0), (self.file,),
                                    need_reply=False), ("closed", "nack"))
         self.done(guest)
         self.victims_ok(1)

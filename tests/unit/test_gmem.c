@@ -423,23 +423,29 @@ lost(void *arg)
 }
 
 static void
-test_truncated_file_is_survived(void **state)
+check_truncated_file(const struct rlimit *data)
 {
 	struct loop *loop = loop_open();
 	int fd = memfd_make(4 * MIB);
 	struct gmem_region_spec spec = {0, 4 * MIB, 0x10000000, 0, fd};
+	struct rlimit before;
 	struct gmem *mem;
 	struct diag diag;
 
+	lost_called = false;
+	assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
 	assert_int_equal(gmem_sigbus_install(loop), 0);
 	gmem_sigbus_listen(lost, NULL);
 	assert_int_equal(gmem_build(NULL, &spec, 1, &mem, &diag), 0);
 	mem->regions[0].va[3 * MIB] = 7;
 	assert_false(gmem_is_lost(mem));
 	assert_int_equal(ftruncate(fd, 0), 0);
+	if (data)
+		assert_int_equal(setrlimit(RLIMIT_DATA, data), 0);
 	/* The access that would kill the process reads and writes zero pages instead. */
 	assert_int_equal(*(volatile uint8_t *)&mem->regions[0].va[3 * MIB], 0);
 	*(volatile uint8_t *)&mem->regions[0].va[MIB] = 9;
+	assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
 	assert_true(gmem_is_lost(mem));
 	assert_int_equal(loop_run_once(loop, 1000), 0);
 	assert_true(lost_called);
@@ -448,6 +454,23 @@ test_truncated_file_is_survived(void **state)
 	loop_run_once(loop, 0);
 	loop_close(loop);
 	close(fd);
+}
+
+static void
+test_truncated_file_is_survived(void **state)
+{
+	check_truncated_file(NULL);
+}
+
+/* Where the kernel gives no memory that it might not have: as with vm.overcommit_memory=2. */
+static void
+test_truncated_file_is_survived_without_overcommit(void **state)
+{
+	struct rlimit none;
+
+	assert_int_equal(getrlimit(RLIMIT_DATA, &none), 0);
+	none.rlim_cur = 0;
+	check_truncated_file(&none);
 }
 
 /* --- what is not guest memory --- */
@@ -577,6 +600,7 @@ main(void)
 		cmocka_unit_test(test_new_regions_overlap_each_other),
 		cmocka_unit_test(test_log_marks_exactly_the_pages),
 		cmocka_unit_test(test_truncated_file_is_survived),
+		cmocka_unit_test(test_truncated_file_is_survived_without_overcommit),
 		cmocka_unit_test(test_other_faults_go_on),
 	};
 

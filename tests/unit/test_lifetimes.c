@@ -4,6 +4,7 @@
  * a port that keeps what it is sent, as the transmit ring of a NIC does, until it is told to let go or
  * closed.
  */
+#include <pthread.h>
 #include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -23,7 +25,9 @@
 #include "fwd.h"
 #include "lend.h"
 #include "loop.h"
+#include "pools.h"
 #include "port.h"
+#include "quiesce.h"
 
 enum { KEEP = 64, PATIENCE_MS = 20000 };
 
@@ -76,6 +80,7 @@ static struct keeper {
 	struct rte_mempool *pools[KEEP]; /* of each, from when it was kept */
 	_Atomic unsigned int n;
 	atomic_bool keeps, lets_go;
+	atomic_bool stays; /* in its driver, until it is false again */
 	unsigned int n_orphans; /* whose pool was gone when they were given back */
 } keeper;
 
@@ -105,6 +110,10 @@ keeper_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 static uint16_t
 keeper_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
+	quiesce_leave(queue->worker, queue);
+	while (atomic_load(&keeper.stays))
+		sched_yield();
+	quiesce_return(queue->worker);
 	for (uint16_t i = 0; i < n; i++) {
 		unsigned int at = atomic_load(&keeper.n);
 
@@ -228,6 +237,52 @@ test_remove(void **state)
 	assert_int_equal(keeper.n_orphans, 0);
 }
 
+static bool
+worker_is_away(void)
+{
+	return quiesce_where(0);
+}
+
+static struct rte_mempool *released;
+
+static bool
+released_is_gone(void)
+{
+	return !pool_is_alive(released);
+}
+
+/* What the test would wait for in vain comes after a while all the same. */
+static void *
+end_the_stay(void *arg)
+{
+	atomic_bool *was_needed = arg;
+
+	for (unsigned int i = 0; i < 300 && atomic_load(&keeper.stays); i++)
+		usleep(10000);
+	atomic_store(was_needed, atomic_exchange(&keeper.stays, false));
+	return NULL;
+}
+
+/* A worker got stuck in a driver while a NIC was being closed: its pools wait for that, and nobody else. */
+static void
+test_release_while_a_worker_is_away(void **state)
+{
+	atomic_bool was_needed = false;
+	pthread_t thread;
+
+	atomic_store(&keeper.stays, true);
+	wait_for(worker_is_away);
+	assert_int_equal(pthread_create(&thread, NULL, end_the_stay, &was_needed), 0);
+	released = pools_create("gone", 31, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	assert_non_null(released);
+	pools_release(released);
+	assert_true(pool_is_alive(released));
+	atomic_store(&keeper.stays, false);
+	pthread_join(thread, NULL);
+	assert_false(was_needed);
+	wait_for(released_is_gone);
+}
+
 /* At the end: the NIC is closed before the one that has its frames. */
 static void
 test_close(void **state)
@@ -285,6 +340,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_remove),
+		cmocka_unit_test(test_release_while_a_worker_is_away),
 		cmocka_unit_test(test_close),
 	};
 

@@ -72,17 +72,11 @@ handle_reset_device(struct session *session, struct message *message, struct dia
 	return 0;
 }
 
-/* What a device may map besides what it keeps: a new table takes the old one's place, and so does a log. */
+/* What a device may map; a new table takes the old one's place. */
 static struct gmem_budget
-mem_budget(const struct vdev *vdev, uint64_t bytes_kept)
+mem_budget(const struct vdev *vdev)
 {
-	return (struct gmem_budget){.bytes_max = vdev->mem_max, .bytes = bytes_kept};
-}
-
-static uint64_t
-log_bytes(const struct vdev *vdev)
-{
-	return vdev->log ? vdev->log->map->len : 0;
+	return (struct gmem_budget){.bytes_max = vdev->mem_max};
 }
 
 static int
@@ -111,8 +105,7 @@ handle_set_mem_table(struct session *session, struct message *message, struct di
 						     .file_offset = region->mmap_offset,
 						     .fd = message->fds[i]};
 	}
-	ret = gmem_build_within(mem_budget(session->vdev, log_bytes(session->vdev)), NULL, specs, n, &mem,
-				diag);
+	ret = gmem_build_within(mem_budget(session->vdev), NULL, specs, n, &mem, diag);
 	if (ret < 0)
 		return ret;
 	return vdev_set_mem(session->vdev, mem, diag);
@@ -121,13 +114,17 @@ handle_set_mem_table(struct session *session, struct message *message, struct di
 static int
 handle_set_log_base(struct session *session, struct message *message, struct diag *diag)
 {
-	struct gmem_budget budget = mem_budget(session->vdev, gmem_bytes(session->vdev->mem));
+	/* A log's limit is its own: a guest at the limit of its memory can still be migrated. */
+	struct gmem_budget budget = {.bytes_max = UINT64_MAX};
 	struct gmem_map *map;
 	int ret;
 
 	if (message->payload.log.offset % 4096)
 		return diag_set(diag, -EINVAL, "", "offset 0x%llx is not on a page",
 				(unsigned long long)message->payload.log.offset);
+	if (message->payload.log.size > GMEM_LOG_BYTES_MAX)
+		return diag_set(diag, -ENOSPC, "", "a dirty log of 0x%llx bytes, not 0x%llx at most",
+				(unsigned long long)message->payload.log.size, GMEM_LOG_BYTES_MAX);
 	ret = gmem_map_open_within(&budget, message->fds[0], message->payload.log.offset,
 				   message->payload.log.size, &map, diag);
 	if (ret < 0)
@@ -371,8 +368,7 @@ handle_add_mem_reg(struct session *session, struct message *message, struct diag
 	struct gmem *mem;
 	int ret;
 
-	ret = gmem_build_within(mem_budget(session->vdev, log_bytes(session->vdev)), session->vdev->mem,
-				&spec, 1, &mem, diag);
+	ret = gmem_build_within(mem_budget(session->vdev), session->vdev->mem, &spec, 1, &mem, diag);
 	if (ret < 0)
 		return ret;
 	return vdev_set_mem(session->vdev, mem, diag);
