@@ -136,6 +136,18 @@ endpoint_refuse(struct transport *endpoint, int fd)
 
 enum endpoint_place { ENDPOINT_FREE, ENDPOINT_TAKEN, ENDPOINT_UNDECIDED };
 
+/* The session gives way: now, or when no worker holds some of its guest's memory any more. */
+static enum endpoint_place
+endpoint_clear(struct transport *endpoint, const char *why)
+{
+	session_drop(endpoint->session, why);
+	if (!endpoint->session)
+		return ENDPOINT_FREE;
+	/* Until then the newcomer waits in the kernel's queue. */
+	endpoint_back_off(endpoint, ENDPOINT_BACK_OFF_MS);
+	return ENDPOINT_UNDECIDED;
+}
+
 /* Somebody comes. */
 static enum endpoint_place
 endpoint_place(struct transport *endpoint)
@@ -145,10 +157,8 @@ endpoint_place(struct transport *endpoint)
 	if (!endpoint->session)
 		return ENDPOINT_FREE;
 	/* Its end may have come in before the newcomer, and wait for its turn in the loop. */
-	if (session_is_over(endpoint->session)) {
-		endpoint_ended(endpoint, NULL);
-		return ENDPOINT_FREE;
-	}
+	if (session_is_over(endpoint->session))
+		return endpoint_clear(endpoint, NULL);
 	if (session_has_spoken(endpoint->session))
 		return ENDPOINT_TAKEN;
 	if (age_ms < ENDPOINT_SILENCE_MS) {
@@ -156,8 +166,7 @@ endpoint_place(struct transport *endpoint)
 		endpoint_back_off(endpoint, ENDPOINT_SILENCE_MS - age_ms);
 		return ENDPOINT_UNDECIDED;
 	}
-	endpoint_ended(endpoint, "it has never sent anything, and another one came");
-	return ENDPOINT_FREE;
+	return endpoint_clear(endpoint, "it has never sent anything, and another one came");
 }
 
 static void
