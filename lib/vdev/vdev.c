@@ -828,16 +828,16 @@ int
 vdev_queue_set_enable(struct vdev *dev, unsigned int idx, bool enable, struct diag *diag)
 {
 	struct vdev_queue *queue = &dev->queues[idx];
-	bool old = queue->enabled;
+	const struct vdev_queue old = *queue;
 	int ret;
 
-	if (old == enable)
+	if (old.enabled == enable)
 		return 0;
 	queue->enabled = enable;
 	queue->was_enabled |= enable;
 	ret = vdev_apply_one(dev, idx, diag);
 	if (ret < 0)
-		queue->enabled = old;
+		*queue = old;
 	return ret;
 }
 

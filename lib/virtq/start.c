@@ -78,7 +78,8 @@ enum { SCANS_MAX = 4 };
 struct packed_scan {
 	const struct virtq_conf *conf;
 	struct virtq_cursor end;
-	uint16_t run; /* slots in front of `end` that all look available */
+	uint16_t run; /* slots in front of `end` that all look available, */
+	uint16_t oldest_end; /* and where the oldest list of those ends */
 	/* Chains in flight at one time have an id each. So has what is available now: the device is no
 	 * farther behind than this; and so had what was returned in one batch: nor is it nearer than this. */
 	uint16_t farthest, nearest;
@@ -214,6 +215,7 @@ packed_scan(const struct virtq_conf *conf, struct packed_scan *ret_scan)
 	while (scan.run < conf->size && !scan_looks_used(&scan, scan.run + 1u))
 		scan.run++;
 	if (scan.run) {
+		scan.oldest_end = (uint16_t)scan_list_end(&scan, scan.run);
 		scan.farthest = scan_ids_apart(&scan, 1, scan.run);
 		scan.nearest = (uint16_t)(scan.run - scan_ids_apart(&scan, scan.run, 1));
 	}
@@ -250,7 +252,7 @@ scan_could_stand(const struct packed_scan *scan, uint32_t behind)
 	if (behind == 0 && run == scan->conf->size)
 		return false;
 	last = scan_word(scan, behind + 1);
-	if (last.flags & VRING_DESC_F_NEXT || (!in_order && scan_list_end(scan, run) != behind + 1))
+	if (last.flags & VRING_DESC_F_NEXT || (!in_order && scan->oldest_end != behind + 1))
 		return false;
 	return run == scan->conf->size || last.id == scan_word(scan, run + 1).id;
 }

@@ -337,21 +337,18 @@ class StuckWorker(unittest.TestCase):
             time.sleep(0.02)
         self.end()
 
-    def test_lent_and_the_next_comes(self):
-        """The next front-end comes while the driver still has frames of the one that has gone: it gets the place when
-        the driver lets go, and nobody else waits for that."""
-        vm0 = self.hold()
-        vm0.sock.close()
-        time.sleep(0.3)
+    def next_one(self):
+        """A front-end connects to vm0 while the last one's memory is in use: it waits, and nobody else does."""
         again = fe.RawFrontend(self.vnicd.sock("vm0"))
         self.addCleanup(self.close, again)
-        self.everybody_is_served()
         again.send(fe.GET_FEATURES)
+        self.everybody_is_served()
         with self.assertRaises(fe.Silent):
-            again.receive(0.5)
-        self.assertNotIn("refused", self.vnicd.output)
+            again.receive(0.3)
+        self.assertNotIn("port vm0: front-end disconnected", self.vnicd.output)
+        self.assertNotIn("refused: pid", self.vnicd.output)
         self.fifo.read_on()
-        self.assertEqual(len(again.reply(fe.GET_FEATURES, 5)), 8)
+        again.reply(fe.GET_FEATURES, 5)
         again.start()
         again.send_frame(frame(88, LONG))
         deadline = time.monotonic() + 10
@@ -359,6 +356,27 @@ class StuckWorker(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.02)
         self.end()
+
+    def test_lent_gone_and_the_next_one_is_there(self):
+        vm0 = self.hold()
+        vm0.sock.close()
+        self.next_one()
+
+    def test_lent_gone_in_a_message_and_the_next_one_is_there(self):
+        """The end comes while a message waits."""
+        vm0 = self.hold()
+        vm0.send(fe.GET_VRING_BASE, struct.pack("<II", 1, 0))
+        with self.assertRaises(fe.Silent):
+            vm0.receive(0.3)
+        vm0.sock.close()
+        self.next_one()
+
+    def test_lent_sent_away_and_the_next_one_is_there(self):
+        """The end is our word; the front-end is still there, and what it did is in the log when it is over."""
+        vm0 = self.hold()
+        vm0.send(fe.GET_FEATURES, size=4096)
+        self.next_one()
+        self.assertIn("port vm0: front-end disconnected: message 1 has a payload of 4096 bytes\n", self.vnicd.output)
 
     def test_lent_and_a_command(self):
         """What the driver asks for by its control queue waits, too, and is in effect when it is answered."""

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A session's turn: how much of what a front-end has sent is handled before others get theirs. */
+/*
+ * A session's turn: how much of what a front-end has sent is handled before others get theirs. A session's end:
+ * when a worker that is away lets go of the device.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,6 +14,7 @@
 #include <unistd.h>
 
 #include "loop.h"
+#include "quiesce.h"
 #include "session.h"
 #include "vdev.h"
 
@@ -28,6 +32,8 @@ struct rig {
 	int fd; /* the front-end's end */
 	unsigned int rarp_us, n_rarps;
 	bool ended;
+	bool held; /* by a worker that is away */
+	char why[sizeof(((struct diag *)0)->cause)];
 };
 
 static uint64_t
@@ -56,7 +62,14 @@ rig_send_rarp(struct vdev *dev, const uint8_t mac[6])
 static bool
 rig_is_held(const struct vdev *dev, unsigned int worker)
 {
-	return false;
+	const struct rig *rig = dev->type_dev;
+
+	return rig->held;
+}
+
+static void
+rig_lend(struct vdev *dev, enum vdev_lend lend)
+{
 }
 
 static const struct vdev_ops rig_ops = {
@@ -65,6 +78,7 @@ static const struct vdev_ops rig_ops = {
 	.reset = rig_nothing,
 	.ended = rig_nothing,
 	.is_held = rig_is_held,
+	.lend = rig_lend,
 	.queues_changed = rig_nothing,
 	.send_rarp = rig_send_rarp,
 };
@@ -75,6 +89,7 @@ rig_ended(void *arg, const char *why)
 	struct rig *rig = arg;
 
 	rig->ended = true;
+	strcpy(rig->why, why ? why : "");
 }
 
 /* Opened anew for each test, and closed after it, whatever has become of it: the loop holds a lock. */
@@ -196,6 +211,42 @@ test_others_get_their_turn(void **state)
 	}
 }
 
+/* quiesce_passed() */
+static bool
+rig_passed(uint64_t token)
+{
+	return !rigs[0].held;
+}
+
+/* The end waits, for as long as it takes, and its reason with it; dropped once more, it is still that one. */
+static void
+test_end_waits_with_its_reason(void **state)
+{
+	enum { N = 5 };
+	const struct message_header header = {GET_FEATURES, MESSAGE_VERSION, MESSAGE_PAYLOAD_MAX + 1};
+	struct rig *rig = rig_open(0, 0);
+
+	quiesce_set_poll(NULL, rig_passed);
+	quiesce_leave(0, rig);
+	rig->held = true;
+	assert_int_equal(send(rig->fd, &header, sizeof(header), 0), sizeof(header));
+	for (unsigned int i = 0; i < N; i++) {
+		usleep(SESSION_RETRY_MS * 1000);
+		assert_int_equal(loop_run_once(loop, 1000), 0);
+		assert_false(rig->ended);
+	}
+	assert_true(session_is_over(rig->session));
+	session_drop(rig->session, "another one");
+	assert_false(rig->ended);
+	rig->held = false;
+	quiesce_return(0);
+	while (!rig->ended)
+		assert_int_equal(loop_run_once(loop, 1000), 0);
+	quiesce_set_poll(NULL, NULL);
+	rig->ended = false; /* as was to be */
+	assert_string_equal(rig->why, "message 1 has a payload of 513 bytes");
+}
+
 int
 main(void)
 {
@@ -204,6 +255,7 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_one_message_at_least, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_turn_ends_by_count, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_others_get_their_turn, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_end_waits_with_its_reason, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

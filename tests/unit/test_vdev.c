@@ -913,6 +913,26 @@ test_queue_that_cannot_start(void **state)
 	rig_close(rig);
 }
 
+/* A refused SET_VRING_ENABLE is none: what the driver has put there waits for the one that is taken. */
+static void
+test_enable_refused(void **state)
+{
+	struct vdev_queue_addr nowhere = {.desc = 1 << 20, .avail = 2 << 20, .used = 3 << 20};
+	struct rig *rig = rig_open_running(true, SPEAKS_STATUS);
+
+	vdev_stop(&rig->dev);
+	rig_set_status(rig, VDEV_STATUS_ACKNOWLEDGE);
+	MUST(vdev_queue_set_addr(&rig->dev, QUEUE, &nowhere, &diag));
+	rig_set_kick(rig, QUEUE);
+	FAILS(vdev_set_status(&rig->dev, STATUS_RUNNING, &diag), -EFAULT);
+	FAILS(vdev_queue_set_enable(&rig->dev, QUEUE, true, &diag), -EFAULT);
+	rig_set_addr(rig, QUEUE, &rig->rings[QUEUE]);
+	assert_true(vdev_queue_is_running(&rig->dev, QUEUE));
+	assert_false(vdev_queue_is_enabled(&rig->dev, QUEUE));
+	assert_true(virtq_conf(&rig->vqs[QUEUE])->control.waits);
+	rig_close(rig);
+}
+
 /* A word to all of them is taken; who can't follow stops, the others go on. */
 static void
 test_words_to_all_are_taken(void **state)
@@ -973,6 +993,7 @@ main(void)
 		cmocka_unit_test(test_refused_words),
 		cmocka_unit_test(test_queue_that_runs_goes_on),
 		cmocka_unit_test(test_queue_that_cannot_start),
+		cmocka_unit_test(test_enable_refused),
 		cmocka_unit_test(test_words_to_all_are_taken),
 	};
 

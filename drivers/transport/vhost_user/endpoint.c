@@ -136,13 +136,14 @@ endpoint_refuse(struct transport *endpoint, int fd)
 
 enum endpoint_place { ENDPOINT_FREE, ENDPOINT_TAKEN, ENDPOINT_UNDECIDED };
 
-/* The one that is connected makes way; it may have to wait for a worker first, and the newcomer with it. */
+/* The session gives way: now, or when no worker holds some of its guest's memory any more. */
 static enum endpoint_place
-endpoint_make_room(struct transport *endpoint, const char *why)
+endpoint_clear(struct transport *endpoint, const char *why)
 {
 	session_drop(endpoint->session, why);
 	if (!endpoint->session)
 		return ENDPOINT_FREE;
+	/* Until then the newcomer waits in the kernel's queue. */
 	endpoint_back_off(endpoint, ENDPOINT_BACK_OFF_MS);
 	return ENDPOINT_UNDECIDED;
 }
@@ -157,7 +158,7 @@ endpoint_place(struct transport *endpoint)
 		return ENDPOINT_FREE;
 	/* Its end may have come in before the newcomer, and wait for its turn in the loop. */
 	if (session_is_over(endpoint->session))
-		return endpoint_make_room(endpoint, NULL);
+		return endpoint_clear(endpoint, NULL);
 	if (session_has_spoken(endpoint->session))
 		return ENDPOINT_TAKEN;
 	if (age_ms < ENDPOINT_SILENCE_MS) {
@@ -165,7 +166,7 @@ endpoint_place(struct transport *endpoint)
 		endpoint_back_off(endpoint, ENDPOINT_SILENCE_MS - age_ms);
 		return ENDPOINT_UNDECIDED;
 	}
-	return endpoint_make_room(endpoint, "it has never sent anything, and another one came");
+	return endpoint_clear(endpoint, "it has never sent anything, and another one came");
 }
 
 static void

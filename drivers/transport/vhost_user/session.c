@@ -35,9 +35,12 @@ static void
 session_end(struct session *session, const char *why)
 {
 	if (!vdev_change_begin(session->vdev)) {
+		/* Asked for again, it says its own words. */
+		if (!session->ending) {
+			session->has_why = why != NULL;
+			snprintf(session->why, sizeof(session->why), "%s", why ? why : "");
+		}
 		session->ending = true;
-		session->has_why = why != NULL;
-		snprintf(session->why, sizeof(session->why), "%s", why ? why : "");
 		session_park(session);
 		return;
 	}
@@ -394,7 +397,7 @@ session_is_over(const struct session *session)
 {
 	struct pollfd pollfd = {.fd = session->fd, .events = POLLRDHUP};
 
-	return poll(&pollfd, 1, 0) > 0;
+	return session->ending || poll(&pollfd, 1, 0) > 0;
 }
 
 void

@@ -75,7 +75,7 @@ void session_close(struct session *session);
 
 /* The front-end has sent something. */
 bool session_has_spoken(const struct session *session);
-/* The front-end has closed the connection; `ended` is about to be called. */
+/* It ends, or the front-end has closed the connection: `ended` is called sooner or later. */
 bool session_is_over(const struct session *session);
 
 /* Queue a reply to `to`, with a payload of `size` bytes. */
