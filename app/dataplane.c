@@ -63,7 +63,9 @@ static struct {
 	unsigned int n_workers;
 	bool workers_are_open;
 	bool running;
-	enum dataplane_away away; /* of the last quiesce_start() */
+	/* Of quiesce_passed(): the last token since which there was a fence, and what is known by it. */
+	uint64_t fenced;
+	enum dataplane_away away;
 
 	struct loop_timer *watch;
 	uint64_t looked_ms;
@@ -235,15 +237,19 @@ dataplane_quiesce(void *arg)
 static uint64_t
 dataplane_quiesce_start(void)
 {
-	uint64_t token = rte_rcu_qsbr_start(dp.shared.rcu);
-
-	dp.away = workers_fence();
-	return token;
+	return rte_rcu_qsbr_start(dp.shared.rcu);
 }
 
 static bool
 dataplane_quiesce_passed(uint64_t token)
 {
+	/* As in dataplane_quiesce(): most need none. */
+	if (token > dp.fenced) {
+		if (workers_passed_soon(token))
+			return true;
+		dp.away = workers_fence();
+		dp.fenced = token;
+	}
 	return workers_passed(token, dp.away);
 }
 
@@ -370,6 +376,7 @@ dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loo
 	dp.shared.rcu = rte_zmalloc("rcu", rte_rcu_qsbr_get_memsize(dp.n_workers), RTE_CACHE_LINE_SIZE);
 	if (!dp.shared.rcu || rte_rcu_qsbr_init(dp.shared.rcu, dp.n_workers) != 0)
 		return diag_set(diag, -ENOMEM, "give EAL more memory (-m)", "no memory for the workers");
+	dp.fenced = 0;
 	quiesce_set_wait(dataplane_quiesce, NULL);
 	quiesce_set_poll(dataplane_quiesce_start, dataplane_quiesce_passed);
 	/* Where the kernel has none, workers that are away are waited for. */

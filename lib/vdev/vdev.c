@@ -475,6 +475,15 @@ vdev_fini(struct vdev *dev)
 	dev->queues = NULL;
 }
 
+static bool
+vdev_any_running(const struct vdev *dev)
+{
+	for (unsigned int i = 0; i < dev->n_queues; i++)
+		if (vdev_queue_is_running(dev, i))
+			return true;
+	return false;
+}
+
 /* --- without waiting --- */
 
 enum { VDEV_CHANGE_TRIES = 50, VDEV_CHANGE_NAP_NS = 20000 };
@@ -492,21 +501,27 @@ bool
 vdev_change_begin(struct vdev *dev)
 {
 	const struct timespec nap = {.tv_nsec = VDEV_CHANGE_NAP_NS};
+	unsigned int tries = dev->changing ? 1 : VDEV_CHANGE_TRIES;
 
-	if (dev->changing)
-		return quiesce_passed(dev->change_token, vdev_is_held_by, dev);
-	if (!vdev_is_held(dev))
-		return true;
-	dev->changing = true;
-	dev->ops->lend(dev, VDEV_LEND_NOTHING);
-	dev->change_token = quiesce_start();
+	if (!dev->changing) {
+		/* Nobody holds anything, nor comes to it. */
+		if (!vdev_any_running(dev) && !vdev_is_held(dev))
+			return true;
+		/* Also when nothing is held: a worker that begins to hold it now may stay away. */
+		dev->changing = true;
+		dev->ops->lend(dev, VDEV_LEND_NOTHING);
+		dev->change_token = quiesce_start();
+	}
 	/* Most calls of a driver are over in microseconds. */
-	for (unsigned int i = 0; i < VDEV_CHANGE_TRIES; i++) {
+	for (;;) {
 		if (quiesce_passed(dev->change_token, vdev_is_held_by, dev))
 			return true;
+		if (--tries == 0)
+			break;
 		nanosleep(&nap, NULL);
 	}
-	return false;
+	/* Who is not away comes by, as soon as it has a CPU. */
+	return !vdev_is_held(dev);
 }
 
 void
@@ -524,15 +539,6 @@ uint64_t
 vdev_features_offered(const struct vdev *dev)
 {
 	return dev->ops->features(dev) | FEATURE_MASK(PROTOCOL_FEATURES) | FEATURE_MASK(LOG_ALL);
-}
-
-static bool
-vdev_any_running(const struct vdev *dev)
-{
-	for (unsigned int i = 0; i < dev->n_queues; i++)
-		if (vdev_queue_is_running(dev, i))
-			return true;
-	return false;
 }
 
 static bool

@@ -160,8 +160,9 @@ void vdev_reset(struct vdev *dev);
 /*
  * Before anything that changes queues: false: a worker that is away (quiesce.h) holds some of the device's
  * memory, so the change would wait for it, and everybody else for the change. Ask again a little later: it
- * holds nothing for longer than it is away. True: go ahead. vdev_change_end() in either case when the change
- * is done, or given up. A caller who does not ask waits.
+ * holds nothing for longer than it is away. True: go ahead. Nothing is lent from then on, lest a worker goes
+ * away with it in the middle of the change: vdev_change_end() in either case when that is done, or given up.
+ * A caller who does not ask waits.
  */
 bool vdev_change_begin(struct vdev *dev);
 void vdev_change_end(struct vdev *dev);

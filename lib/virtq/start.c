@@ -78,7 +78,7 @@ enum { SCANS_MAX = 4 };
 struct packed_scan {
 	const struct virtq_conf *conf;
 	struct virtq_cursor end;
-	uint16_t run; /* slots in front of `end` that all look available, */
+	uint16_t run;        /* slots in front of `end` that all look available, */
 	uint16_t oldest_end; /* and where the oldest list of those ends */
 	/* Chains in flight at one time have an id each. So has what is available now: the device is no
 	 * farther behind than this; and so had what was returned in one batch: nor is it nearer than this. */

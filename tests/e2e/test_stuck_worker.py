@@ -21,6 +21,7 @@ from vnictest import Vnicd, tmpdir  # noqa: E402
 SOON_S = 0.1          # what is promised to everybody else
 TRIES = 5             # of which one has to keep it: the machine may do other things as well
 NEVER_S = 1.0         # and all of them this
+ROUNDS = 2
 SHORT, LONG = 100, 1000     # bytes of a frame: copied at once; lent from the guest's memory until it is sent
 PCAP_HEADER = struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1)
 
@@ -49,6 +50,11 @@ class Fifo:
             if select.select([self.fd], [], [], 0.05)[0]:
                 self.data += os.read(self.fd, piece)
                 time.sleep(pause_s)
+
+    def drain(self):
+        """Read what is there."""
+        while select.select([self.fd], [], [], 0.02)[0]:
+            self.data += os.read(self.fd, 65536)
 
     def frames(self):
         """What was written, as frames."""
@@ -377,6 +383,45 @@ class StuckWorker(unittest.TestCase):
         vm0.send(fe.GET_FEATURES, size=4096)
         self.next_one()
         self.assertIn("port vm0: front-end disconnected: message 1 has a payload of 4096 bytes\n", self.vnicd.output)
+
+    def flood(self, guest):
+        """Messages that change queues, one after the other, in the middle of which the worker gets stuck."""
+        messages = b"".join(struct.pack("<IIIII", fe.SET_VRING_ENABLE, fe.FLAG_VERSION, 8, 0, on) for on in (0, 1)) * 50
+        guest.sock.settimeout(0.1)
+        while not self.flooded.is_set():
+            try:
+                guest.send_bytes(messages)
+            except fe.Silent:
+                return      # they wait, which is what was to be
+
+    def test_lent_in_the_middle_of_a_change(self):
+        """A guest changes its queues all the time, and the worker gets stuck with its frames meanwhile."""
+        self.start()
+        self.others()
+        for _ in range(ROUNDS):
+            vm0 = self.guest("vm0")
+            self.flooded = threading.Event()
+            thread = threading.Thread(target=self.flood, args=(vm0,), daemon=True)
+            thread.start()
+            # Frames until one is not back.
+            deadline = time.monotonic() + 10
+            while len(vm0.pairs[0].tx.chains) < 16:
+                if vm0.pairs[0].tx_free:
+                    vm0.send_frame(frame(0, LONG), wait=False)
+                self.assertLess(time.monotonic(), deadline)
+                vm0.pairs[0].tx_free += [gpa for gpa, _ in vm0.pairs[0].tx.poll()]
+            for _ in range(3):
+                self.soon(self.vnicd.rpc, "stats.get")
+            self.everybody_is_served()
+            self.flooded.set()
+            thread.join()
+            vm0.disconnect()
+            deadline = time.monotonic() + 10
+            while self.vnicd.rpc("guest.show", {"name": "vm0"})["connected"]:
+                self.fifo.drain()
+                self.assertLess(time.monotonic(), deadline)
+        self.fifo.read_on()
+        self.end()
 
     def test_lent_and_a_command(self):
         """What the driver asks for by its control queue waits, too, and is in effect when it is answered."""

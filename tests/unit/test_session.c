@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * A session's turn: how much of what a front-end has sent is handled before others get theirs. A session's end:
- * when a worker that is away lets go of the device.
+ * A session's turn: how much of what a front-end has sent is handled before others get theirs. A session's
+ * end: when a worker that is away lets go of the device.
  */
 #include <setjmp.h>
 #include <stdarg.h>

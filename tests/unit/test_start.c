@@ -561,8 +561,8 @@ test_split_who_lies(void **state)
 	}
 }
 
-/* All of a ring looks available: `n_next` descriptors that say that another one follows, then others. Returns how
- * long the start takes, of the control thread's time, in ns. */
+/* All of a ring looks available: `n_next` descriptors that say that another one follows, then others. Returns
+ * how long the start takes, of the control thread's time, in ns. */
 static uint64_t
 start_cost(struct rig *rig, uint16_t n_next)
 {
@@ -579,7 +579,8 @@ start_cost(struct rig *rig, uint16_t n_next)
 	return (uint64_t)(to.tv_sec - from.tv_sec) * 1000000000 + (uint64_t)(to.tv_nsec - from.tv_nsec);
 }
 
-/* The longest ring costs what its length says, whatever its driver has put there: everybody waits meanwhile. */
+/* The longest ring costs what its length says, whatever its driver has put there: everybody waits meanwhile.
+ */
 static void
 test_packed_cost(void **state)
 {
