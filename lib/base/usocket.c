@@ -69,7 +69,7 @@ usocket_connect_diag(const char *path, int err, struct diag *diag)
 		return diag_set(diag, err, "start the process that listens there",
 				"socket %s: nobody listens there", path);
 	case -ENOTSOCK:
-		return diag_set(diag, err, "remove it, or name another path",
+		return diag_set(diag, err, "name the socket at which the front-end listens",
 				"socket %s: a file that is no socket is there", path);
 	case -EPROTOTYPE:
 		return diag_set(diag, err, "name a stream socket", "socket %s: not a stream socket", path);

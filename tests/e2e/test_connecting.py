@@ -220,7 +220,7 @@ class Client(Case):
         self.wait("the directory is there", lambda: "does not exist" in self.show("a")["connecting"]["failure"]
                   and "directory" not in self.show("a")["connecting"]["failure"])
         pathlib.Path(self.path).touch()
-        self.expect_reason("a file that is no socket is there", "remove it", "warning: ")
+        self.expect_reason("a file that is no socket is there", "name the socket", "warning: ")
         os.unlink(self.path)
         datagram = self.bind(socket.SOCK_DGRAM)
         self.expect_reason("not a stream socket", "name a stream socket", "warning: ")
