@@ -30,7 +30,8 @@ import rawfe as fe  # noqa: E402
 import vnictest  # noqa: E402
 from bench import machine  # noqa: E402
 
-RATIO_MAX = 5  # what a saturated worker may make of the time that an idle one leaves
+# What a saturated worker may make of the time that an idle one leaves; the slowest of a hundred meet other things too.
+RATIO_MAX = {"p50_us": 5, "p99_us": 20}
 STOPPED_SHARE_MAX = 0.001  # with more of the time lost to the host, the tail says nothing of us
 COMMANDS = [
     (fe.CTRL_RX, fe.RX_ALLMULTI, b"\1"), (fe.CTRL_RX, fe.RX_ALLMULTI, b"\0"),
@@ -158,7 +159,7 @@ class ControlLatency(unittest.TestCase):
         ratios = {key: statistics.median(r[key] for r in reports["null"]) /
                   statistics.median(r[key] for r in reports["none"]) for key in ("p50_us", "p99_us")}
         print(f"{layout}: {ratios}", file=sys.stderr)
-        if max(ratios.values()) <= RATIO_MAX:
+        if all(ratio <= RATIO_MAX[key] for key, ratio in ratios.items()):
             return
         busy = others_busy(1, [])
         if busy > 0.1:

@@ -168,7 +168,9 @@ class IdlePairs(NullGuest):
 
     def test_too_few(self):
         vnicd = self.vnicd({"one": "vhost-user", "four": "vhost-user,queues=4"})
-        self.refused(1, "back-end has 4 queue pairs, 5 are needed", "--socket", vnicd.sock("four"), "--idle-pairs", 4)
+        # It counts virtqueues, with the control queue.
+        self.refused(1, "back-end says that it has 9 queues, 10 pairs are needed", "--socket", vnicd.sock("four"),
+                     "--idle-pairs", 9)
         self.refused(1, "does not offer VIRTIO_NET_F_MQ", "--socket", vnicd.sock("one"), "--idle-pairs", 1)
 
 

@@ -303,8 +303,9 @@ negotiate_protocol(struct vhost_frontend *fe, const struct vhost_frontend_wants 
 		uint64_t n_pairs = get_u64(fe, GET_QUEUE_NUM);
 
 		if (n_pairs < wants->n_pairs)
-			fail("%s: back-end has %lu queue pairs, %u are needed with --idle-pairs %u", fe->name,
-			     n_pairs, wants->n_pairs, wants->n_pairs - 1);
+			fail("%s: back-end says that it has %lu queues, %u pairs are needed with "
+			     "--idle-pairs %u",
+			     fe->name, n_pairs, wants->n_pairs, wants->n_pairs - 1);
 	}
 }
 
