@@ -20,13 +20,12 @@
 #include <rte_pause.h>
 #include <rte_rcu_qsbr.h>
 
+#include "ctx.h"
 #include "fwd.h"
-#include "log.h"
 #include "loop.h"
 #include "nearest.h"
 #include "pools.h"
 #include "port.h"
-#include "quiesce.h"
 #include "worker.h"
 
 enum {
@@ -49,6 +48,7 @@ enum dataplane_away {
 };
 
 static struct {
+	struct vnic_ctx *ctx;
 	const struct fwd_mode *mode;
 	/*
 	 * The same without `check`, for plans: the command line must name ports in pairs for io, but while
@@ -98,7 +98,8 @@ worker_passed(unsigned int idx, uint64_t token, enum dataplane_away away)
 	/* 0: it does not run. */
 	if (count == 0 || count >= token)
 		return true;
-	return away == AWAY_AND_PASSED && quiesce_where(idx) && !quiesce_is_held(idx);
+	return away == AWAY_AND_PASSED && quiesce_where(&dp.ctx->quiesce, idx) &&
+	       !quiesce_is_held(&dp.ctx->quiesce, idx);
 }
 
 static bool
@@ -126,7 +127,7 @@ workers_fence(void)
 static void
 worker_place(unsigned int idx, char *text, size_t size)
 {
-	const struct port_queue *queue = quiesce_where(idx);
+	const struct port_queue *queue = quiesce_where(&dp.ctx->quiesce, idx);
 
 	if (queue)
 		snprintf(text, size, "in the driver of port %s, queue %u", queue->port->name, queue->idx);
@@ -143,8 +144,8 @@ worker_look(unsigned int idx, uint64_t elapsed_ms)
 
 	if (turns != watch->turns) {
 		if (watch->next_ms > WATCH_FIRST_MS)
-			log_info("worker %u (lcore %u) goes on after %.1f s", idx, dp.workers[idx].lcore,
-				 (double)watch->still_ms / 1000);
+			log_info(&dp.ctx->log, "worker %u (lcore %u) goes on after %.1f s", idx,
+				 dp.workers[idx].lcore, (double)watch->still_ms / 1000);
 		*watch = (struct worker_watch){.turns = turns, .next_ms = WATCH_FIRST_MS};
 		return;
 	}
@@ -153,9 +154,9 @@ worker_look(unsigned int idx, uint64_t elapsed_ms)
 		return;
 	watch->next_ms = watch->still_ms - watch->still_ms % WATCH_AGAIN_MS + WATCH_AGAIN_MS;
 	worker_place(idx, place, sizeof(place));
-	log_warn("worker %u (lcore %u) stands still for %.1f s, %s: %s", idx, dp.workers[idx].lcore,
-		 (double)watch->still_ms / 1000, place,
-		 quiesce_where(idx)
+	log_warn(&dp.ctx->log, "worker %u (lcore %u) stands still for %.1f s, %s: %s", idx,
+		 dp.workers[idx].lcore, (double)watch->still_ms / 1000, place,
+		 quiesce_where(&dp.ctx->quiesce, idx)
 			 ? "it waits in the kernel, for a reader, a disk or an interface; all ports that "
 			   "this worker serves wait with it"
 			 : "has its CPU been taken away, or a guest's memory?");
@@ -235,13 +236,13 @@ dataplane_quiesce(void *arg)
 
 /* quiesce_start() and quiesce_passed() */
 static uint64_t
-dataplane_quiesce_start(void)
+dataplane_quiesce_start(void *arg)
 {
 	return rte_rcu_qsbr_start(dp.shared.rcu);
 }
 
 static bool
-dataplane_quiesce_passed(uint64_t token)
+dataplane_quiesce_passed(void *arg, uint64_t token)
 {
 	/* As in dataplane_quiesce(): most need none. */
 	if (token > dp.fenced) {
@@ -282,7 +283,7 @@ dataplane_check_plans(struct diag *diag)
 		if (loop_now_ms() - start_ms < BUSY_PATIENCE_MS)
 			continue;
 		for (unsigned int i = 0; i < dp.n_workers; i++) {
-			if (worker_passed(i, token, AWAY_AND_HOLDS) || !quiesce_where(i) ||
+			if (worker_passed(i, token, AWAY_AND_HOLDS) || !quiesce_where(&dp.ctx->quiesce, i) ||
 			    !worker_is_asleep(i))
 				continue;
 			worker_place(i, place, sizeof(place));
@@ -306,7 +307,7 @@ dataplane_tick(void *arg)
 static void
 dataplane_reap(void *arg)
 {
-	pools_reap();
+	pools_reap(dp.ctx);
 }
 
 /* Workers see `plan` from here; the one before is freed once none of them does. */
@@ -350,11 +351,12 @@ dataplane_plans_make(struct dataplane_plans *plans, struct port *port, struct di
 }
 
 int
-dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loop *loop, struct diag *diag)
+dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct vnic_ctx *ctx, struct diag *diag)
 {
 	unsigned int lcore;
 	int ret;
 
+	dp.ctx = ctx;
 	dp.mode = mode;
 	dp.plan_mode = *mode;
 	dp.plan_mode.check = NULL;
@@ -362,7 +364,8 @@ dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loo
 	RTE_LCORE_FOREACH_WORKER(lcore)
 	{
 		if (dp.n_workers == FWD_WORKERS_MAX) {
-			log_warn("only the first %u worker lcores are used", (unsigned int)FWD_WORKERS_MAX);
+			log_warn(&dp.ctx->log, "only the first %u worker lcores are used",
+				 (unsigned int)FWD_WORKERS_MAX);
 			break;
 		}
 		dp.workers[dp.n_workers].lcore = lcore;
@@ -377,11 +380,11 @@ dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loo
 	if (!dp.shared.rcu || rte_rcu_qsbr_init(dp.shared.rcu, dp.n_workers) != 0)
 		return diag_set(diag, -ENOMEM, "give EAL more memory (-m)", "no memory for the workers");
 	dp.fenced = 0;
-	quiesce_set_wait(dataplane_quiesce, NULL);
-	quiesce_set_poll(dataplane_quiesce_start, dataplane_quiesce_passed);
+	quiesce_set(&ctx->quiesce, dataplane_quiesce, dataplane_quiesce_start, dataplane_quiesce_passed,
+		    NULL);
 	/* Where the kernel has none, workers that are away are waited for. */
 	syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
-	dp.watch = loop_timer_add(loop, WATCH_PERIOD_MS, WATCH_PERIOD_MS, workers_look, NULL);
+	dp.watch = loop_timer_add(ctx->loop, WATCH_PERIOD_MS, WATCH_PERIOD_MS, workers_look, NULL);
 	if (!dp.watch)
 		return diag_set(diag, -ENOMEM, "free some memory", "no memory for a timer");
 
@@ -401,11 +404,11 @@ dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loo
 			return ret;
 	}
 	dp.mode_is_open = true;
-	dp.reap = loop_timer_add(loop, POOLS_REAP_MS, POOLS_REAP_MS, dataplane_reap, NULL);
+	dp.reap = loop_timer_add(ctx->loop, POOLS_REAP_MS, POOLS_REAP_MS, dataplane_reap, NULL);
 	if (!dp.reap)
 		return diag_set(diag, -ENOMEM, "free some memory", "no memory for a timer");
 	if (mode->tick) {
-		dp.tick = loop_timer_add(loop, MODE_TICK_MS, MODE_TICK_MS, dataplane_tick, NULL);
+		dp.tick = loop_timer_add(ctx->loop, MODE_TICK_MS, MODE_TICK_MS, dataplane_tick, NULL);
 		if (!dp.tick)
 			return diag_set(diag, -ENOMEM, "free some memory", "no memory for a timer");
 	}
@@ -538,7 +541,7 @@ dataplane_close(void)
 
 	/* Nothing can be taken from under a worker that does not stop. */
 	while (dataplane_stop(&diag) < 0)
-		log_error("%s", diag.cause);
+		log_error(&dp.ctx->log, "%s", diag.cause);
 	loop_timer_remove(dp.tick);
 	loop_timer_remove(dp.reap);
 	loop_timer_remove(dp.watch);
@@ -549,11 +552,12 @@ dataplane_close(void)
 		fwd_workers_close(dp.fwd_workers, dp.n_workers);
 	while (dp.n_ports)
 		port_close(dp.ports[--dp.n_ports]);
-	pools_free();
+	if (dp.ctx)
+		pools_free(dp.ctx);
 	if (dp.mode_is_open && dp.mode->close)
 		dp.mode->close(dp.mode_state);
-	quiesce_set_wait(NULL, NULL);
-	quiesce_set_poll(NULL, NULL);
+	if (dp.ctx)
+		quiesce_set(&dp.ctx->quiesce, NULL, NULL, NULL, NULL);
 	rte_free(dp.shared.rcu);
 	dp.shared.rcu = NULL;
 	dp.mode_is_open = false;
@@ -607,7 +611,7 @@ dataplane_port_add(const struct port_config *config, struct port **ret_port, str
 			return ret;
 		}
 	}
-	log_info("port %s: %s, %u queue pair%s", port->name, port->describe, port->n_queues,
+	log_info(&dp.ctx->log, "port %s: %s, %u queue pair%s", port->name, port->describe, port->n_queues,
 		 port->n_queues == 1 ? "" : "s");
 	if (ret_port)
 		*ret_port = port;
@@ -679,7 +683,7 @@ dataplane_port_remove(const char *name, struct diag *diag)
 		dataplane_quiesce_plans();
 		dataplane_publish(plans.after);
 	}
-	log_info("port %s: removed", port->name);
+	log_info(&dp.ctx->log, "port %s: removed", port->name);
 	port_close(port);
 	return 0;
 
@@ -714,6 +718,12 @@ dataplane_pool(void)
 	return dp.pool;
 }
 
+struct vnic_ctx *
+dataplane_ctx(void)
+{
+	return dp.ctx;
+}
+
 unsigned int
 dataplane_n_workers(void)
 {
@@ -732,5 +742,5 @@ dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info)
 	ret_info->busy_turns = counter_read(&dp.counters[idx].busy_turns);
 	/* By the last look, unless it has moved since. */
 	ret_info->still_ms = ret_info->turns == dp.watches[idx].turns ? dp.watches[idx].still_ms : 0;
-	ret_info->where = ret_info->still_ms ? quiesce_where(idx) : NULL;
+	ret_info->where = ret_info->still_ms ? quiesce_where(&dp.ctx->quiesce, idx) : NULL;
 }

@@ -11,17 +11,18 @@
 #include "diag.h"
 
 struct fwd_mode;
-struct loop;
 struct port;
 struct port_config;
 struct port_queue;
 struct rte_mempool;
+struct vnic_ctx;
 
 /*
  * Workers on all worker lcores of EAL, none running yet; no ports. `pool` is for copies; it stays the
- * caller's. From here quiesce_wait() waits for the workers. 0 or -errno with diag filled.
+ * caller's. From here quiesce_wait() of `ctx`
+ * waits for the workers. 0 or -errno with diag filled.
  */
-int dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct loop *loop,
+int dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct vnic_ctx *ctx,
 		   struct diag *diag);
 /* Start the workers on the ports that are open by now. */
 int dataplane_start(struct diag *diag);
@@ -53,6 +54,7 @@ struct port *dataplane_port(unsigned int i);
 
 const struct fwd_mode *dataplane_mode(void);
 struct rte_mempool *dataplane_pool(void);
+struct vnic_ctx *dataplane_ctx(void);
 unsigned int dataplane_n_workers(void);
 
 struct dataplane_worker_info {

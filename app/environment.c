@@ -66,7 +66,7 @@ environment_run_dir(struct diag *diag)
 }
 
 int
-environment_run_dir_open(struct diag *diag)
+environment_run_dir_open(const struct log *log, struct diag *diag)
 {
 	struct stat st;
 
@@ -74,7 +74,7 @@ environment_run_dir_open(struct diag *diag)
 		run_dir_made = true;
 		/* Whatever the umask: the group may look in, to reach the sockets it may use. */
 		if (chmod(run_dir, 0750) < 0)
-			log_warn("%s: chmod: %s", run_dir, strerror(errno));
+			log_warn(log, "%s: chmod: %s", run_dir, strerror(errno));
 	} else if (errno != EEXIST) {
 		return diag_set(diag, -errno, "set RUNTIME_DIRECTORY to a directory that can be written",
 				"%s: can't make the run-time directory: %s", run_dir, strerror(errno));
@@ -711,8 +711,8 @@ eal_log_redirect(const struct options *options)
 }
 
 int
-environment_eal_open(const char *program, const struct options *options, const struct pool_size *size,
-		     struct diag *diag)
+environment_eal_open(const struct log *log, const char *program, const struct options *options,
+		     const struct pool_size *size, struct diag *diag)
 {
 	static char output[65536];
 	struct capture capture;
@@ -739,7 +739,7 @@ environment_eal_open(const char *program, const struct options *options, const s
 		eal_add("--log-level=pmd.*:warning");
 	}
 	if (eal_args.picked[0])
-		log_info("picked: %s", eal_args.picked);
+		log_info(log, "picked: %s", eal_args.picked);
 
 	eal_run_dir_look(options);
 	atexit(eal_run_dir_remove);

@@ -12,6 +12,7 @@
 
 #include "diag.h"
 
+struct log;
 struct options;
 struct pool_size;
 
@@ -19,7 +20,7 @@ struct pool_size;
  */
 const char *environment_run_dir(struct diag *diag);
 /* Make it (0750) if it is not there. 0 or -errno with diag filled. */
-int environment_run_dir_open(struct diag *diag);
+int environment_run_dir_open(const struct log *log, struct diag *diag);
 /* Remove it, if it is empty and we made it. */
 void environment_run_dir_close(void);
 
@@ -33,8 +34,8 @@ int environment_count_workers(const struct options *options, unsigned int *ret_n
 unsigned int environment_n_workers(void);
 
 /* Start EAL. 0 or -errno with diag filled. */
-int environment_eal_open(const char *program, const struct options *options, const struct pool_size *size,
-			 struct diag *diag);
+int environment_eal_open(const struct log *log, const char *program, const struct options *options,
+			 const struct pool_size *size, struct diag *diag);
 /* Stop EAL and remove what it leaves in the file system. */
 void environment_eal_close(void);
 /* Instead, when the process ends without closing anything: remove what of us is in the file system. */

@@ -16,12 +16,12 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "ctx.h"
 #include "dataplane.h"
 #include "environment.h"
 #include "fwd.h"
 #include "gmem_sigbus.h"
 #include "lend.h"
-#include "log.h"
 #include "loop.h"
 #include "options.h"
 #include "output.h"
@@ -35,13 +35,13 @@
 enum { EXIT_STOPPED = 0, EXIT_RUN_TIME = 1, EXIT_COMMAND_LINE = 2 };
 
 static struct {
-	struct loop *loop;
+	struct vnic_ctx ctx;
 	struct loop_watch *signal_watch;
 	struct loop_timer *duration;
 	struct rte_mempool *pool;
 	int signal_fd;
 	bool sigbus_installed;
-} program = {.signal_fd = -1};
+} program = {.ctx.log = {.level = LOG_LEVEL_INFO, .write = output_log}, .signal_fd = -1};
 
 static int
 fail(const struct diag *diag, int status)
@@ -85,11 +85,11 @@ on_signal(void *arg, uint32_t events)
 		if (program_signals[i].number != (int)info.ssi_signo)
 			continue;
 		if (program_signals[i].stops) {
-			log_info("stopping: %s", program_signals[i].name);
-			loop_stop(program.loop);
+			log_info(&program.ctx.log, "stopping: %s", program_signals[i].name);
+			loop_stop(program.ctx.loop);
 		} else {
-			log_limited(&limit, LOG_LEVEL_INFO, "%s is ignored: vnicctl changes what runs",
-				    program_signals[i].name);
+			log_limited(&program.ctx.log, &limit, LOG_LEVEL_INFO,
+				    "%s is ignored: vnicctl changes what runs", program_signals[i].name);
 		}
 	}
 }
@@ -97,8 +97,8 @@ on_signal(void *arg, uint32_t events)
 static void
 on_duration(void *arg)
 {
-	log_info("stopping: the --duration is over");
-	loop_stop(program.loop);
+	log_info(&program.ctx.log, "stopping: the --duration is over");
+	loop_stop(program.ctx.loop);
 }
 
 /* Before any thread is made: all of them inherit the mask, so the signals come through the descriptor only.
@@ -158,10 +158,11 @@ descriptors_raise(void)
 static int
 loop_start(const struct options *options, struct diag *diag)
 {
-	program.loop = loop_open();
-	if (!program.loop)
-		return diag_set(diag, -errno, NULL, "event loop: %s", strerror(errno));
-	program.signal_watch = loop_watch_add(program.loop, program.signal_fd, EPOLLIN, on_signal, NULL);
+	int ret = ctx_open(&program.ctx);
+
+	if (ret < 0)
+		return diag_set(diag, ret, NULL, "event loop: %s", strerror(-ret));
+	program.signal_watch = loop_watch_add(program.ctx.loop, program.signal_fd, EPOLLIN, on_signal, NULL);
 	if (!program.signal_watch)
 		return diag_set(diag, -errno, NULL, "event loop: %s", strerror(errno));
 	return 0;
@@ -176,7 +177,7 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 	ret = loop_start(options, diag);
 	if (ret < 0)
 		return ret;
-	ret = gmem_sigbus_install(program.loop);
+	ret = gmem_sigbus_install(program.ctx.loop);
 	if (ret < 0)
 		return diag_set(diag, ret, NULL, "SIGBUS guard: %s", strerror(-ret));
 	program.sigbus_installed = true;
@@ -187,15 +188,15 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 	program.pool = pool_open(size, diag);
 	if (!program.pool)
 		return -ENOMEM;
-	log_info("%s", size->line);
-	ret = dataplane_open(options->mode, program.pool, program.loop, diag);
+	log_info(&program.ctx.log, "%s", size->line);
+	ret = dataplane_open(options->mode, program.pool, &program.ctx, diag);
 	if (ret < 0)
 		return ret;
 
 	ret = service_open(diag);
 	if (ret < 0)
 		return ret;
-	port_env.loop = program.loop;
+	port_env.ctx = &program.ctx;
 	port_env.pool = program.pool;
 	port_env.n_workers = dataplane_n_workers();
 	for (unsigned int i = 0; i < options->n_ports; i++) {
@@ -203,15 +204,16 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 		if (ret < 0)
 			return ret;
 	}
-	ret = rpc_open(program.loop, options->control_socket, port_env.run_dir, diag);
+	ret = rpc_open(&program.ctx, options->control_socket, port_env.run_dir, diag);
 	if (ret < 0)
 		return ret;
-	ret = stats_output_open(program.loop, options->json ? STATS_JSON : STATS_TABLE,
+	ret = stats_output_open(program.ctx.loop, options->json ? STATS_JSON : STATS_TABLE,
 				options->stats_period_ms, diag);
 	if (ret < 0)
 		return ret;
 	if (options->duration_ms) {
-		program.duration = loop_timer_add(program.loop, options->duration_ms, 0, on_duration, NULL);
+		program.duration =
+			loop_timer_add(program.ctx.loop, options->duration_ms, 0, on_duration, NULL);
 		if (!program.duration)
 			return diag_set(diag, -ENOMEM, NULL, "out of memory");
 	}
@@ -231,7 +233,7 @@ stop(void)
 	if (program.sigbus_installed)
 		gmem_sigbus_uninstall();
 	loop_watch_remove(program.signal_watch);
-	loop_close(program.loop);
+	ctx_close(&program.ctx);
 	close(program.signal_fd);
 }
 
@@ -266,11 +268,11 @@ run(const struct options *options, const struct pool_size *size)
 		stop();
 		return fail(&diag, EXIT_RUN_TIME);
 	}
-	log_info("ready: %u port%s, mode %s, %u worker%s, control queues on %s, control %s",
+	log_info(&program.ctx.log, "ready: %u port%s, mode %s, %u worker%s, control queues on %s, control %s",
 		 dataplane_n_ports(), dataplane_n_ports() == 1 ? "" : "s", options->mode->name,
 		 dataplane_n_workers(), dataplane_n_workers() == 1 ? "" : "s", service_describe(),
 		 rpc_path());
-	ret = loop_run(program.loop);
+	ret = loop_run(program.ctx.loop);
 	if (dataplane_stop(&diag) < 0)
 		abandon(&diag);
 	stats_output_final();
@@ -326,14 +328,14 @@ vnicd(struct options *options, int argc, char **argv)
 		printf("vnicd %s\n", VNICD_VERSION);
 		return EXIT_STOPPED;
 	}
-	log_set_level(options->log_level);
+	program.ctx.log.level = options->log_level;
 	if (check(options, &size, &diag) < 0)
 		return fail(&diag, EXIT_COMMAND_LINE);
 
 	descriptors_raise();
-	if (signals_open(&diag) < 0 || environment_run_dir_open(&diag) < 0)
+	if (signals_open(&diag) < 0 || environment_run_dir_open(&program.ctx.log, &diag) < 0)
 		return fail(&diag, EXIT_RUN_TIME);
-	if (environment_eal_open(argv[0], options, &size, &diag) < 0) {
+	if (environment_eal_open(&program.ctx.log, argv[0], options, &size, &diag) < 0) {
 		environment_run_dir_close();
 		return fail(&diag, EXIT_RUN_TIME);
 	}

@@ -11,8 +11,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ctx.h"
 #include "list.h"
-#include "log.h"
 #include "loop.h"
 #include "nearest.h"
 #include "usocket.h"
@@ -57,7 +57,7 @@ struct rpc_client {
 static struct rpc_method *methods;
 
 static struct {
-	struct loop *loop;
+	struct vnic_ctx *ctx;
 	struct loop_watch *watch;
 	struct loop_timer *sweep;
 	struct rpc_client *clients;
@@ -354,8 +354,8 @@ client_reply(struct rpc_client *client, json_t *reply)
 	if (client->out.len > RPC_READ_SIZE)
 		client_flush(client);
 	if (client->out.len > RPC_REPLIES_MAX) {
-		log_limited(&log_limit, LOG_LEVEL_WARN, "%s: dropped a client that does not read its replies",
-			    server.listener.path);
+		log_limited(&server.ctx->log, &log_limit, LOG_LEVEL_WARN,
+			    "%s: dropped a client that does not read its replies", server.listener.path);
 		client->gone = true;
 	}
 }
@@ -548,7 +548,7 @@ client_accept(int fd)
 		return;
 	}
 	client->fd = fd;
-	client->watch = loop_watch_add(server.loop, fd, EPOLLIN, client_event, client);
+	client->watch = loop_watch_add(server.ctx->loop, fd, EPOLLIN, client_event, client);
 	if (!client->watch) {
 		close(fd);
 		free(client);
@@ -582,8 +582,8 @@ server_event(void *arg, uint32_t events)
 			return;
 		/* No descriptors or no memory. The connection keeps waiting, so look again later, not at
 		 * once. */
-		log_limited(&log_limit, LOG_LEVEL_WARN, "%s: accept: %s", server.listener.path,
-			    strerror(errno));
+		log_limited(&server.ctx->log, &log_limit, LOG_LEVEL_WARN, "%s: accept: %s",
+			    server.listener.path, strerror(errno));
 		loop_watch_set(server.watch, 0);
 		return;
 	}
@@ -600,8 +600,8 @@ server_sweep(void *arg)
 		next = client->next;
 		if (client->out.len == 0 || now_ms - client->out_progress_ms < RPC_STUCK_MS)
 			continue;
-		log_limited(&log_limit, LOG_LEVEL_WARN, "%s: dropped a client that does not read its replies",
-			    server.listener.path);
+		log_limited(&server.ctx->log, &log_limit, LOG_LEVEL_WARN,
+			    "%s: dropped a client that does not read its replies", server.listener.path);
 		client_close(client);
 	}
 }
@@ -619,21 +619,23 @@ server_listen(const char *path, const char *run_dir, struct diag *diag)
 	if (ret != -EADDRINUSE)
 		return ret;
 	snprintf(place, sizeof(place), "%s/vnicd-%d.ctl", run_dir, (int)getpid());
-	log_info("control: %s/vnicd.ctl belongs to another running vnicd, using %s", run_dir, place);
+	log_info(&server.ctx->log, "control: %s/vnicd.ctl belongs to another running vnicd, using %s",
+		 run_dir, place);
 	return usocket_listen(&server.listener, place, RPC_BACKLOG, diag);
 }
 
 int
-rpc_open(struct loop *loop, const char *path, const char *run_dir, struct diag *diag)
+rpc_open(struct vnic_ctx *ctx, const char *path, const char *run_dir, struct diag *diag)
 {
-	int ret = server_listen(path, run_dir, diag);
+	int ret;
 
+	server.ctx = ctx;
+	ret = server_listen(path, run_dir, diag);
 	if (ret < 0)
 		return ret;
 	server.is_open = true;
-	server.loop = loop;
-	server.watch = loop_watch_add(loop, server.listener.fd, EPOLLIN, server_event, NULL);
-	server.sweep = loop_timer_add(loop, RPC_SWEEP_MS, RPC_SWEEP_MS, server_sweep, NULL);
+	server.watch = loop_watch_add(ctx->loop, server.listener.fd, EPOLLIN, server_event, NULL);
+	server.sweep = loop_timer_add(ctx->loop, RPC_SWEEP_MS, RPC_SWEEP_MS, server_sweep, NULL);
 	if (server.watch && server.sweep)
 		return 0;
 	rpc_close();

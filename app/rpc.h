@@ -18,7 +18,7 @@
 
 #include "diag.h"
 
-struct loop;
+struct vnic_ctx;
 
 enum rpc_status {
 	RPC_OK = 0,
@@ -62,7 +62,7 @@ struct rpc_method *rpc_methods(void); /* head of the list */
  * one. A stale socket is replaced; a live one, or any other file, is left alone. 0 or -errno with diag
  * filled.
  */
-int rpc_open(struct loop *loop, const char *path, const char *run_dir, struct diag *diag);
+int rpc_open(struct vnic_ctx *ctx, const char *path, const char *run_dir, struct diag *diag);
 /* Close everything and remove the socket. Also without rpc_open(). */
 void rpc_close(void);
 const char *rpc_path(void);

@@ -69,7 +69,7 @@ pools_waiting_json(void)
 	json_t *list = json_array();
 	struct pools_waiting_info info;
 
-	for (unsigned int i = 0; pools_waiting(i, &info); i++)
+	for (unsigned int i = 0; pools_waiting(dataplane_ctx(), i, &info); i++)
 		json_array_append_new(list, json_pack("{s:s, s:i, s:i}", "port", info.owner, "size",
 						      (int)info.size, "out", (int)info.out));
 	return list;

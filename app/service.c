@@ -12,8 +12,9 @@
 #include <rte_service.h>
 #include <rte_service_component.h>
 
-#include "control.h"
 #include "controlq.h"
+#include "ctx.h"
+#include "dataplane.h"
 
 static struct {
 	uint32_t id;
@@ -30,10 +31,10 @@ service_run(void *arg)
 
 	if (rte_lcore_id() == rte_get_main_lcore())
 		return controlq_serve_all() ? 0 : -EAGAIN;
-	if (!control_trylock())
+	if (!control_trylock(&dataplane_ctx()->control))
 		return -EAGAIN;
 	n = controlq_serve_all();
-	control_unlock();
+	control_unlock(&dataplane_ctx()->control);
 	return n ? 0 : -EAGAIN;
 }
 

@@ -117,7 +117,8 @@ static int
 guest_watch_start(struct guest *guest)
 {
 	if (!guests) {
-		guest_timer = loop_timer_add(port_env.loop, GUEST_TICK_MS, GUEST_TICK_MS, guest_tick, NULL);
+		guest_timer = loop_timer_add(guest->port->ctx->loop, GUEST_TICK_MS, GUEST_TICK_MS, guest_tick,
+					     NULL);
 		if (!guest_timer)
 			return -ENOMEM;
 		gmem_sigbus_listen(guest_memory_lost, NULL);
@@ -459,12 +460,12 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 	struct transport_config transport = {.n_pairs = config->n_queues};
 	char path[sizeof(config->resource)];
 	struct vnet_config vnet = {
+		.ctx = port->ctx,
 		.name = port->name,
 		.n_pairs = config->n_queues,
 		.mtu = config->mtu,
 		.pool = port_env.pool,
 		.port = port,
-		.loop = port_env.loop,
 	};
 	struct port_link link;
 	int ret;
@@ -498,8 +499,8 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 	vnet.mac = port->mac;
 	/* VIRTIO, "Device configuration layout": it should not be less, for that is what IPv6 needs. */
 	if (config->mtu && config->mtu < GUEST_MTU_SHOULD)
-		log_warn("port %s: an MTU of %u bytes is too small for IPv6, which needs %d", port->name,
-			 config->mtu, GUEST_MTU_SHOULD);
+		log_warn(&port->ctx->log, "port %s: an MTU of %u bytes is too small for IPv6, which needs %d",
+			 port->name, config->mtu, GUEST_MTU_SHOULD);
 	if (vnet_init(&guest->vnet, &vnet) < 0) {
 		free(guest);
 		return diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
@@ -518,8 +519,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 	transport.path = path;
 	transport.mode = guest_is_client(config) ? TRANSPORT_CLIENT : TRANSPORT_SERVER;
 	guest->transport_ops = transport_by_name("vhost-user");
-	ret = guest->transport_ops->open(port_env.loop, &guest->vnet.vdev, &transport, &guest->transport,
-					 diag);
+	ret = guest->transport_ops->open(&guest->vnet.vdev, &transport, &guest->transport, diag);
 	if (ret < 0)
 		goto err;
 	snprintf(port->describe, sizeof(port->describe), "vhost-user %s %.150s",

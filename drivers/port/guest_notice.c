@@ -149,7 +149,7 @@ guest_notices_look(struct guest_notices *notices, const struct vnet_dev *dev)
 	news = notices_now(notices, dev) & ~notices->logged;
 	notices->logged |= news;
 	for (; news; news &= news - 1)
-		log_warn("port %s: %s", vdev->name, notice_texts[__builtin_ctz(news)]);
+		log_warn(&dev->ctx->log, "port %s: %s", vdev->name, notice_texts[__builtin_ctz(news)]);
 }
 
 void

@@ -19,15 +19,14 @@
 #include <rte_ethdev.h>
 
 #include "complete.h"
+#include "ctx.h"
 #include "lend.h"
-#include "log.h"
 #include "nearest.h"
 #include "nic_hash.h"
 #include "nic_lend.h"
 #include "nic_limit.h"
 #include "pools.h"
 #include "port.h"
-#include "quiesce.h"
 #include "uplink.h"
 
 enum {
@@ -51,6 +50,7 @@ static const struct port_key nic_keys[] = {
 
 struct nic {
 	/* read by workers */
+	struct vnic_ctx *ctx;
 	uint16_t eth_id;
 	uint16_t segs_max; /* segments that a frame may have on its way out */
 	/* A frame in is neither a runt nor cut when its bytes beyond RTE_ETHER_HDR_LEN are no more. */
@@ -114,9 +114,9 @@ nic_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 	bool any_odd = false;
 	uint64_t bytes = 0;
 
-	quiesce_leave(queue->worker, queue);
+	quiesce_leave(&nic->ctx->quiesce, queue->worker, queue);
 	n = rte_eth_rx_burst(nic->eth_id, queue->idx, pkts, n);
-	quiesce_return(queue->worker);
+	quiesce_return(&nic->ctx->quiesce, queue->worker);
 	for (uint16_t i = 0; i < n; i++) {
 		bytes += rte_pktmbuf_pkt_len(pkts[i]);
 		any_odd |= (uint32_t)rte_pktmbuf_data_len(pkts[i]) - RTE_ETHER_HDR_LEN > span;
@@ -226,9 +226,9 @@ nic_tx_burst(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint6
 	const struct nic *nic = queue->dev;
 	uint16_t n_sent;
 
-	quiesce_leave(queue->worker, queue);
+	quiesce_leave(&nic->ctx->quiesce, queue->worker, queue);
 	n_sent = rte_eth_tx_burst(nic->eth_id, queue->idx, pkts, n);
-	quiesce_return(queue->worker);
+	quiesce_return(&nic->ctx->quiesce, queue->worker);
 	if (unlikely(n_sent < n)) {
 		for (uint16_t i = n_sent; i < n; i++)
 			bytes -= rte_pktmbuf_pkt_len(pkts[i]);
@@ -539,14 +539,14 @@ nic_setup_queues(struct nic *nic, const struct port_config *config, uint32_t roo
 				nic->dev_name, strerror(-ret));
 	n_mbufs = config->n_queues * ((unsigned int)rx_desc + tx_desc) +
 		  RTE_MAX(port_env.n_workers, 1u) * (NIC_POOL_CACHE_FULL + 4 * PORT_BURST);
-	nic->pool = pools_create(config->name, n_mbufs, NIC_POOL_CACHE,
+	nic->pool = pools_create(nic->ctx, config->name, n_mbufs, NIC_POOL_CACHE,
 				 (uint16_t)(room + RTE_PKTMBUF_HEADROOM), (int)socket_id);
 	if (!nic->pool)
 		return diag_set(diag, -rte_errno, "give more memory (-m), or fewer queues",
 				"port %s: no memory for %u packet buffers of %u bytes: %s", config->name,
 				n_mbufs, room, rte_strerror(rte_errno));
 	if (nic->segs_max == 1 && !nic->big_pool) {
-		nic->big_pool = pools_create(config->name, NIC_BIG_BUFFERS, 0,
+		nic->big_pool = pools_create(nic->ctx, config->name, NIC_BIG_BUFFERS, 0,
 					     NIC_ROOM_BIG + RTE_PKTMBUF_HEADROOM, (int)socket_id);
 		if (!nic->big_pool)
 			return diag_set(diag, -rte_errno, "give more memory (-m)",
@@ -583,7 +583,7 @@ nic_setup(struct nic *nic, const struct port_config *config, struct diag *diag)
 	ret = nic_setup_queues(nic, config, NIC_ROOM_BIG, diag);
 	/* Only now, or after the device is closed: queues set up before know it. */
 	if (ret == 0)
-		pools_release(small);
+		pools_release(nic->ctx, small);
 	else
 		nic->pool_refused = small;
 	return ret;
@@ -627,7 +627,8 @@ nic_start(struct nic *nic, const struct port_config *config, struct diag *diag)
 	nic_hash_open(&nic->hash, nic->eth_id);
 	ret = rte_eth_promiscuous_enable(nic->eth_id);
 	if (ret < 0)
-		log_warn("port %s: device %s refuses promiscuous mode (%s): frames for other addresses may "
+		log_warn(&nic->ctx->log,
+			 "port %s: device %s refuses promiscuous mode (%s): frames for other addresses may "
 			 "not arrive",
 			 config->name, nic->dev_name, strerror(-ret));
 	return 0;
@@ -694,12 +695,12 @@ nic_free(struct nic *nic)
 		rte_eth_dev_close(nic->eth_id);
 	}
 	if (nic->plugged && rte_eal_hotplug_remove("vdev", nic->vdev_name) < 0)
-		log_warn("device %s: could not be removed", nic->vdev_name);
+		log_warn(&nic->ctx->log, "device %s: could not be removed", nic->vdev_name);
 	nic_lend_close(&nic->lend);
 	/* Frames of theirs may wait in another device, or copies refer to them. */
-	pools_release(nic->pool);
-	pools_release(nic->pool_refused);
-	pools_release(nic->big_pool);
+	pools_release(nic->ctx, nic->pool);
+	pools_release(nic->ctx, nic->pool_refused);
+	pools_release(nic->ctx, nic->big_pool);
 	free(nic);
 }
 
@@ -711,6 +712,7 @@ nic_open(struct port *port, const struct port_config *config, struct diag *diag)
 
 	if (!nic)
 		return diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
+	nic->ctx = port->ctx;
 	ret = nic_find(nic, config, diag);
 	if (ret == 0)
 		ret = nic_check_limits(nic, config, diag);

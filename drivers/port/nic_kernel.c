@@ -278,7 +278,7 @@ nic_kernel_on_news(void *arg, uint32_t events)
 
 /* Without it, whoever looks now and then still sees what becomes of our own end. */
 static void
-nic_kernel_listen(struct nic_kernel *kernel)
+nic_kernel_listen(struct nic_kernel *kernel, struct loop *loop)
 {
 	struct sockaddr_nl links = {.nl_family = AF_NETLINK, .nl_groups = RTMGRP_LINK};
 	int on = 1;
@@ -289,14 +289,14 @@ nic_kernel_listen(struct nic_kernel *kernel)
 	/* Refused to those without CAP_NET_BROADCAST: then there is no news of other namespaces. */
 	setsockopt(kernel->fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &on, sizeof(on));
 	if (bind(kernel->fd, (struct sockaddr *)&links, sizeof(links)) == 0)
-		kernel->watch =
-			loop_watch_add(port_env.loop, kernel->fd, EPOLLIN, nic_kernel_on_news, kernel);
+		kernel->watch = loop_watch_add(loop, kernel->fd, EPOLLIN, nic_kernel_on_news, kernel);
 	if (!kernel->watch)
 		close(kernel->fd);
 }
 
 void
-nic_kernel_open(struct nic_kernel *kernel, unsigned int if_index, void (*changed)(void *arg), void *arg)
+nic_kernel_open(struct nic_kernel *kernel, struct loop *loop, unsigned int if_index,
+		void (*changed)(void *arg), void *arg)
 {
 	*kernel = (struct nic_kernel){
 		.if_index = if_index,
@@ -308,8 +308,8 @@ nic_kernel_open(struct nic_kernel *kernel, unsigned int if_index, void (*changed
 	if (if_index == 0)
 		return;
 	/* First listen, then ask: nothing is missed in between. */
-	if (port_env.loop)
-		nic_kernel_listen(kernel);
+	if (loop)
+		nic_kernel_listen(kernel, loop);
 	nic_kernel_ask_both(kernel);
 	nic_kernel_look(kernel);
 }

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct loop;
 struct loop_watch;
 
 enum nic_kernel_place {
@@ -43,9 +44,11 @@ struct nic_kernel {
 
 /*
  * What is known of an interface. From then on `changed` is called when it, or its other end, may have
- * changed; what can't be asked is not known. `if_index` 0: none, and it is never called.
+ * changed; what can't be asked is not known. `if_index` 0: none, and it is never called. `loop` NULL: nobody
+ * listens.
  */
-void nic_kernel_open(struct nic_kernel *kernel, unsigned int if_index, void (*changed)(void *arg), void *arg);
+void nic_kernel_open(struct nic_kernel *kernel, struct loop *loop, unsigned int if_index,
+		     void (*changed)(void *arg), void *arg);
 /* Accepts one that is all zero. */
 void nic_kernel_close(struct nic_kernel *kernel);
 /* The MTU and the name as they are now. Does not wait. */

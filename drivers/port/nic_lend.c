@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctx.h"
 #include "lend.h"
-#include "log.h"
 #include "loop.h"
 #include "port.h"
 
@@ -139,7 +139,8 @@ nic_lend_look(void *arg)
 		return;
 	loop_timer_stop(lend->timer);
 	nic_lend_describe(lend->port, false, "its driver kept some");
-	log_error("port %s: its driver still had frames that lie in a guest's memory after it had sent them: "
+	log_error(&lend->port->ctx->log,
+		  "port %s: its driver still had frames that lie in a guest's memory after it had sent them: "
 		  "it "
 		  "gets copies from now on",
 		  lend->port->name);
@@ -173,8 +174,8 @@ nic_lend_open(struct nic_lend *lend, struct port *port, const struct rte_eth_dev
 	lend->n_queues = port->n_queues;
 	lend->frame_max = driver->frame_max;
 	lend->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
-	if (lend->queues && port_env.loop)
-		lend->timer = loop_timer_add(port_env.loop, NIC_LEND_PERIOD_MS, NIC_LEND_PERIOD_MS,
+	if (lend->queues && port->ctx->loop)
+		lend->timer = loop_timer_add(port->ctx->loop, NIC_LEND_PERIOD_MS, NIC_LEND_PERIOD_MS,
 					     nic_lend_look, lend);
 	if (!lend->timer) {
 		free(lend->queues);

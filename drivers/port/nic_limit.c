@@ -12,6 +12,7 @@
 #include <rte_ether.h>
 #include <rte_kvargs.h>
 
+#include "ctx.h"
 #include "loop.h"
 #include "nic_link.h"
 #include "port.h"
@@ -122,7 +123,8 @@ nic_limit_warn_of_ring(const struct nic_limit *limit)
 	if (need <= limit->slot)
 		return;
 	place = RTE_MAX(rte_align32pow2(need), (uint32_t)getpagesize());
-	log_warn("port %s: %s has an MTU of %u, but frames to it of more than %u bytes are dropped as "
+	log_warn(&limit->port->ctx->log,
+		 "port %s: %s has an MTU of %u, but frames to it of more than %u bytes are dropped as "
 		 "too_long, and frames from it of more than %u as truncated; for all of them: "
 		 "framesz=%u,blocksz=%u among the device's arguments",
 		 limit->port->name, limit->kernel.name, limit->kernel.mtu, limit->slot - RING_TX_HEAD,
@@ -140,15 +142,18 @@ nic_limit_warn_of_offloads(const struct nic_limit *limit)
 		return;
 	/* Elsewhere it can't be asked what it leaves. */
 	if (kernel->peer_place == NIC_KERNEL_PEER_ELSEWHERE)
-		log_warn("port %s: TCP and UDP from the other end of veth %s come with unfinished checksums, "
+		log_warn(&limit->port->ctx->log,
+			 "port %s: TCP and UDP from the other end of veth %s come with unfinished checksums, "
 			 "which receivers drop; in the other network namespace: ethtool -K %s tx off",
 			 limit->port->name, kernel->name, peer);
 	else if (kernel->peer_place == NIC_KERNEL_PEER_HERE && nic_kernel_leaves_checksums(kernel->peer_name))
-		log_warn("port %s: TCP and UDP from the other end of veth %s come with unfinished checksums, "
+		log_warn(&limit->port->ctx->log,
+			 "port %s: TCP and UDP from the other end of veth %s come with unfinished checksums, "
 			 "which receivers drop: ethtool -K %s tx off",
 			 limit->port->name, kernel->name, peer);
 	if (nic_kernel_joins_segments(kernel->name))
 		log_warn(
+			&limit->port->ctx->log,
 			"port %s: %s joins TCP segments that it receives, to frames longer than others take: "
 			"ethtool -K %s gro off",
 			limit->port->name, kernel->name, kernel->name);
@@ -175,10 +180,10 @@ nic_limit_update(struct nic_limit *limit)
 	nic_limit_publish(&limit->tagged_max, link.up ? tagged : 0);
 	nic_limit_publish(&limit->frame_max, link.up ? plain : 0);
 	if (link.up != limit->is_up)
-		log_limited(&limit->log, LOG_LEVEL_INFO, "port %s: link %s", limit->port->name,
-			    link.up ? "up" : "down");
+		log_limited(&limit->port->ctx->log, &limit->log, LOG_LEVEL_INFO, "port %s: link %s",
+			    limit->port->name, link.up ? "up" : "down");
 	if (plain != limit->longest)
-		log_limited(&limit->log, LOG_LEVEL_INFO,
+		log_limited(&limit->port->ctx->log, &limit->log, LOG_LEVEL_INFO,
 			    "port %s: takes frames of %u bytes at most, %u before", limit->port->name, plain,
 			    limit->longest);
 	limit->is_up = link.up;
@@ -254,17 +259,17 @@ nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id
 		limit->slot = nic_limit_ring_place(info);
 	/* What fills its place to the last byte may have been longer. */
 	limit->whole_max = limit->slot ? limit->slot - RING_RX_HEAD - 1 : UINT32_MAX;
-	nic_kernel_open(&limit->kernel, info->if_index, nic_limit_look, limit);
+	nic_kernel_open(&limit->kernel, port->ctx->loop, info->if_index, nic_limit_look, limit);
 	nic_limit_link(limit, &link);
 	limit->is_up = link.up;
 	nic_limit_compute(limit, &limit->longest, &tagged);
 	nic_limit_update(limit);
 	nic_limit_warn_of_ring(limit);
 	nic_limit_warn_of_offloads(limit);
-	if (!port_env.loop)
+	if (!port->ctx->loop)
 		return 0;
-	limit->timer = loop_timer_add(port_env.loop, NIC_LIMIT_PERIOD_MS, NIC_LIMIT_PERIOD_MS, nic_limit_look,
-				      limit);
+	limit->timer = loop_timer_add(port->ctx->loop, NIC_LIMIT_PERIOD_MS, NIC_LIMIT_PERIOD_MS,
+				      nic_limit_look, limit);
 	return limit->timer ? 0 : -ENOMEM;
 }
 

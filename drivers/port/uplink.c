@@ -6,10 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctx.h"
 #include "list.h"
-#include "log.h"
 #include "loop.h"
-#include "quiesce.h"
 
 enum { UPLINK_PERIOD_MS = 100 };
 
@@ -64,7 +63,7 @@ uplink_hash_unpublish(struct uplink *uplink)
 {
 	if (uplink->hash_state == UPLINK_HASH_PUBLISHED) {
 		atomic_store_explicit(&uplink->port->rx_hash, NULL, memory_order_relaxed);
-		quiesce_wait();
+		quiesce_wait(&uplink->port->ctx->quiesce);
 	}
 	uplink->hash_state = UPLINK_HASH_OFF;
 }
@@ -101,8 +100,8 @@ uplink_hash_update(struct uplink *uplink)
 	if (wish.types && ret == 0)
 		uplink->hash_state = UPLINK_HASH_NEW;
 	else if (wish.types)
-		log_debug("port %s: its guest's hashes are computed in software: %s", uplink->port->name,
-			  strerror(-ret));
+		log_debug(&uplink->port->ctx->log, "port %s: its guest's hashes are computed in software: %s",
+			  uplink->port->name, strerror(-ret));
 }
 
 void
@@ -151,9 +150,9 @@ uplink_new(const char *name)
 {
 	struct uplink *uplink;
 
-	if (!uplinks && port_env.loop) {
-		uplink_timer =
-			loop_timer_add(port_env.loop, UPLINK_PERIOD_MS, UPLINK_PERIOD_MS, uplink_turn, NULL);
+	if (!uplinks && port_env.ctx->loop) {
+		uplink_timer = loop_timer_add(port_env.ctx->loop, UPLINK_PERIOD_MS, UPLINK_PERIOD_MS,
+					      uplink_turn, NULL);
 		if (!uplink_timer)
 			return NULL;
 	}

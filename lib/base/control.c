@@ -1,31 +1,24 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "control.h"
 
-#include <pthread.h>
-#include <stdatomic.h>
-
-static pthread_mutex_t control_mutex = PTHREAD_MUTEX_INITIALIZER;
-/* Set while the control thread waits: a mutex is not fair, and a service core tries again at once. */
-static atomic_bool control_wanted;
-
 void
-control_lock(void)
+control_lock(struct control *control)
 {
-	atomic_store_explicit(&control_wanted, true, memory_order_relaxed);
-	pthread_mutex_lock(&control_mutex);
-	atomic_store_explicit(&control_wanted, false, memory_order_relaxed);
+	atomic_store_explicit(&control->wanted, true, memory_order_relaxed);
+	pthread_mutex_lock(&control->mutex);
+	atomic_store_explicit(&control->wanted, false, memory_order_relaxed);
 }
 
 void
-control_unlock(void)
+control_unlock(struct control *control)
 {
-	pthread_mutex_unlock(&control_mutex);
+	pthread_mutex_unlock(&control->mutex);
 }
 
 bool
-control_trylock(void)
+control_trylock(struct control *control)
 {
-	if (atomic_load_explicit(&control_wanted, memory_order_relaxed))
+	if (atomic_load_explicit(&control->wanted, memory_order_relaxed))
 		return false;
-	return pthread_mutex_trylock(&control_mutex) == 0;
+	return pthread_mutex_trylock(&control->mutex) == 0;
 }

@@ -1,69 +1,53 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "log.h"
 
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 #include <time.h>
 
-#include "output.h"
+enum { LOG_LIMIT_BURST = 10, LOG_LIMIT_REFILL_MS = 1000, LOG_TEXT_MAX = 1024 };
 
-enum { LOG_LIMIT_BURST = 10, LOG_LIMIT_REFILL_MS = 1000 };
-
-static enum log_level log_max = LOG_LEVEL_INFO;
-
-/* Lines that found no room because nobody read standard error, in front of the next that does. */
-static void
-log_tell_dropped(void)
+const char *
+log_level_word(enum log_level level)
 {
-	static uint64_t told;
-	uint64_t n_dropped = output_n_dropped(OUTPUT_STDERR);
-	char line[128];
+	static const char *const words[] = {
+		[LOG_LEVEL_ERROR] = "error: ",
+		[LOG_LEVEL_WARN] = "warning: ",
+		[LOG_LEVEL_INFO] = "",
+		[LOG_LEVEL_DEBUG] = "debug: ",
+	};
 
-	if (n_dropped == told)
-		return;
-	snprintf(line, sizeof(line),
-		 "vnicd: warning: %" PRIu64 " log lines are missing here: nobody read standard error\n",
-		 n_dropped - told);
-	if (output_write(OUTPUT_STDERR, OUTPUT_MAY_DROP, line, strlen(line)))
-		told = n_dropped;
-	else
-		told++; /* this one is none that is missing */
+	return words[level];
 }
 
 static void
-log_line(enum log_level level, const char *suffix, const char *fmt, va_list ap)
+log_line(const struct log *log, enum log_level level, const char *suffix, const char *fmt, va_list ap)
 {
-	static const char *const word[] = {"error: ", "warning: ", "", "debug: "};
-	char text[1024], line[sizeof(text) + 128];
+	char text[LOG_TEXT_MAX], line[LOG_TEXT_MAX + 64];
 
-	if (level > log_max)
+	if (level > log->level)
 		return;
 	vsnprintf(text, sizeof(text), fmt, ap);
-	snprintf(line, sizeof(line), "vnicd: %s%s%s\n", word[level], text, suffix);
-	log_tell_dropped();
-	output_write(OUTPUT_STDERR, OUTPUT_MAY_DROP, line, strlen(line));
+	snprintf(line, sizeof(line), "%s%s", text, suffix);
+	if (log->write)
+		log->write(log->write_arg, level, line);
+	else
+		fprintf(stderr, "%s: %s%s\n", log->prefix ? log->prefix : "vnic", log_level_word(level),
+			line);
 }
 
 void
-log_set_level(enum log_level level)
-{
-	log_max = level;
-}
-
-void
-log_write(enum log_level level, const char *fmt, ...)
+log_write(const struct log *log, enum log_level level, const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	log_line(level, "", fmt, ap);
+	log_line(log, level, "", fmt, ap);
 	va_end(ap);
 }
 
 void
-log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
+log_limited(const struct log *log, struct log_limit *limit, enum log_level level, const char *fmt, ...)
 {
 	char suffix[48] = "";
 	struct timespec ts;
@@ -86,6 +70,6 @@ log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
 		snprintf(suffix, sizeof(suffix), " (%u like it not shown)", limit->swallowed);
 	limit->swallowed = 0;
 	va_start(ap, fmt);
-	log_line(level, suffix, fmt, ap);
+	log_line(log, level, suffix, fmt, ap);
 	va_end(ap);
 }

@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * log: one line per event on standard error, for whoever holds the control lock (control.h).
- *
- * Writing one never waits for who reads them (output.h); lines that nobody made room for are counted, and
- * told.
+ * log: one line per event, for whoever holds the control lock (control.h), to where the context's log goes.
  *
  * A line names the object first, then what happened, then numbers with their units. Workers never log: they
  * count, and the control thread speaks for them. Lines that a guest or a front-end can provoke go through a
@@ -16,15 +13,29 @@
 
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARN, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
 
-/* Lines above this level are not written. Default: LOG_LEVEL_INFO. Control thread only. */
-void log_set_level(enum log_level level);
+/*
+ * Where lines go. `text` is the line without prefix, level and newline; valid during the call, which comes
+ * with the control lock held and should not wait for who reads it.
+ */
+typedef void (*log_write_fn)(void *arg, enum log_level level, const char *text);
 
-void log_write(enum log_level level, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+struct log {
+	enum log_level level; /* lines above this are not written */
+	log_write_fn write;   /* NULL: to standard error, each after the prefix */
+	void *write_arg;
+	const char *prefix; /* NULL: "vnic" */
+};
 
-#define log_error(...) log_write(LOG_LEVEL_ERROR, __VA_ARGS__)
-#define log_warn(...) log_write(LOG_LEVEL_WARN, __VA_ARGS__)
-#define log_info(...) log_write(LOG_LEVEL_INFO, __VA_ARGS__)
-#define log_debug(...) log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)
+void log_write(const struct log *log, enum log_level level, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+#define log_error(log, ...) log_write(log, LOG_LEVEL_ERROR, __VA_ARGS__)
+#define log_warn(log, ...) log_write(log, LOG_LEVEL_WARN, __VA_ARGS__)
+#define log_info(log, ...) log_write(log, LOG_LEVEL_INFO, __VA_ARGS__)
+#define log_debug(log, ...) log_write(log, LOG_LEVEL_DEBUG, __VA_ARGS__)
+
+/* "error: ", "warning: ", "", "debug: ": what a line begins with, after its prefix. */
+const char *log_level_word(enum log_level level);
 
 /* A token bucket; zero-initialised is full. */
 struct log_limit {
@@ -34,7 +45,7 @@ struct log_limit {
 };
 
 /* Like log_write(), unless `limit` has run dry. */
-void log_limited(struct log_limit *limit, enum log_level level, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+void log_limited(const struct log *log, struct log_limit *limit, enum log_level level, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
 
 #endif

@@ -33,6 +33,7 @@ struct loop_timer {
 };
 
 struct loop {
+	struct control *control;
 	int epoll_fd;
 	bool stopping;
 	struct loop_watch *dead_watches;
@@ -55,7 +56,7 @@ loop_now_ms(void)
 }
 
 struct loop *
-loop_open(void)
+loop_open(struct control *control)
 {
 	struct loop *loop = calloc(1, sizeof(*loop));
 
@@ -66,7 +67,8 @@ loop_open(void)
 		free(loop);
 		return NULL;
 	}
-	control_lock();
+	loop->control = control;
+	control_lock(control);
 	return loop;
 }
 
@@ -96,12 +98,15 @@ loop_bury(struct loop *loop)
 void
 loop_close(struct loop *loop)
 {
+	struct control *control;
+
 	if (!loop)
 		return;
+	control = loop->control;
 	loop_bury(loop);
 	close(loop->epoll_fd);
 	free(loop);
-	control_unlock();
+	control_unlock(control);
 }
 
 struct loop_watch *
@@ -206,9 +211,9 @@ loop_run_once(struct loop *loop, int timeout_ms)
 	int n;
 
 	timeout_ms = loop_timeout(loop, timeout_ms);
-	control_unlock();
+	control_unlock(loop->control);
 	n = epoll_wait(loop->epoll_fd, events, LOOP_EVENTS_MAX, timeout_ms);
-	control_lock();
+	control_lock(loop->control);
 	if (n < 0 && errno != EINTR)
 		return -errno;
 	for (int i = 0; i < n; i++) {

@@ -2,9 +2,9 @@
 /*
  * loop: the control thread's event loop, over epoll: file descriptors and timers.
  *
- * One thread uses it, the control thread: it holds the control lock (control.h) from loop_open() to
- * loop_close(), but for the time that it waits. There is one loop in a program. A callback may add and remove
- * any watch or timer, its own included.
+ * One thread uses it, the control thread of its context: it holds the control lock (control.h) from
+ * loop_open() to loop_close(), but for the time that it waits. A callback may add and remove any watch or
+ * timer, its own included.
  */
 #ifndef VNICD_LOOP_H
 #define VNICD_LOOP_H
@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct control;
 struct loop;
 struct loop_watch;
 struct loop_timer;
@@ -21,7 +22,7 @@ typedef void (*loop_fd_fn)(void *arg, uint32_t events);
 typedef void (*loop_timer_fn)(void *arg);
 
 /* NULL with errno set when the kernel gives no epoll instance or no memory. */
-struct loop *loop_open(void);
+struct loop *loop_open(struct control *control);
 void loop_close(struct loop *loop); /* accepts NULL; watches and timers must be gone */
 
 /* The descriptor stays the caller's. NULL with errno set on failure. */

@@ -1,68 +1,52 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "quiesce.h"
 
-struct quiesce_worker quiesce_workers[QUIESCE_WORKERS_MAX];
-
-static struct {
-	void (*wait)(void *arg);
-	void *wait_arg;
-	uint64_t (*start)(void);
-	bool (*passed)(uint64_t token);
-	/* Of the wait under way. */
-	quiesce_holds_fn holds;
-	const void *holds_arg;
-} quiesce;
-
 void
-quiesce_set_wait(void (*wait)(void *arg), void *arg)
+quiesce_set(struct quiesce *q, void (*wait)(void *arg), uint64_t (*start)(void *arg),
+	    bool (*passed)(void *arg, uint64_t token), void *arg)
 {
-	quiesce.wait = wait;
-	quiesce.wait_arg = arg;
+	q->wait = wait;
+	q->start = start;
+	q->passed = passed;
+	q->arg = arg;
 }
 
 void
-quiesce_set_poll(uint64_t (*start)(void), bool (*passed)(uint64_t token))
+quiesce_wait(struct quiesce *q)
 {
-	quiesce.start = start;
-	quiesce.passed = passed;
+	quiesce_wait_held(q, NULL, NULL);
 }
 
 void
-quiesce_wait(void)
+quiesce_wait_held(struct quiesce *q, quiesce_holds_fn holds, const void *arg)
 {
-	quiesce_wait_held(NULL, NULL);
-}
-
-void
-quiesce_wait_held(quiesce_holds_fn holds, const void *arg)
-{
-	quiesce.holds = holds;
-	quiesce.holds_arg = arg;
-	if (quiesce.wait)
-		quiesce.wait(quiesce.wait_arg);
-	quiesce.holds = NULL;
+	q->holds = holds;
+	q->holds_arg = arg;
+	if (q->wait)
+		q->wait(q->arg);
+	q->holds = NULL;
 }
 
 uint64_t
-quiesce_start(void)
+quiesce_start(struct quiesce *q)
 {
-	return quiesce.start ? quiesce.start() : 0;
+	return q->start ? q->start(q->arg) : 0;
 }
 
 bool
-quiesce_passed(uint64_t token, quiesce_holds_fn holds, const void *arg)
+quiesce_passed(struct quiesce *q, uint64_t token, quiesce_holds_fn holds, const void *arg)
 {
 	bool passed;
 
-	quiesce.holds = holds;
-	quiesce.holds_arg = arg;
-	passed = !quiesce.passed || quiesce.passed(token);
-	quiesce.holds = NULL;
+	q->holds = holds;
+	q->holds_arg = arg;
+	passed = !q->passed || q->passed(q->arg, token);
+	q->holds = NULL;
 	return passed;
 }
 
 bool
-quiesce_is_held(unsigned int worker)
+quiesce_is_held(const struct quiesce *q, unsigned int worker)
 {
-	return quiesce.holds && quiesce.holds(quiesce.holds_arg, worker);
+	return q->holds && q->holds(q->holds_arg, worker);
 }

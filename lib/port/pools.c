@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "pools.h"
 
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,8 +9,7 @@
 
 #include <rte_errno.h>
 
-#include "log.h"
-#include "quiesce.h"
+#include "ctx.h"
 
 enum { POOLS_TRIES = 250, POOLS_NAP_NS = 20000 };
 
@@ -19,15 +19,16 @@ struct pools_entry {
 	bool is_released;
 	bool is_looked_at;     /* it looked full: */
 	unsigned int n_common; /* with so many in no worker's cache, */
-	uint64_t token;        /* since this (quiesce_start()) */
+	uint64_t token;        /* since this (quiesce_start(&ctx->quiesce)) */
 	char owner[PORT_NAME_SIZE];
 };
 
-static struct pools_entry *pools;
-static unsigned int pools_serial;
+/* Names of pools are the process's, as DPDK has them. */
+static atomic_uint pools_serial;
 
 struct rte_mempool *
-pools_create(const char *owner, unsigned int n_mbufs, unsigned int cache, uint16_t data_room, int socket_id)
+pools_create(struct vnic_ctx *ctx, const char *owner, unsigned int n_mbufs, unsigned int cache,
+	     uint16_t data_room, int socket_id)
 {
 	struct pools_entry *entry = calloc(1, sizeof(*entry));
 	char name[RTE_MEMPOOL_NAMESIZE];
@@ -36,15 +37,16 @@ pools_create(const char *owner, unsigned int n_mbufs, unsigned int cache, uint16
 		rte_errno = ENOMEM;
 		return NULL;
 	}
-	snprintf(name, sizeof(name), "port_%u", pools_serial++);
+	snprintf(name, sizeof(name), "port_%u",
+		 atomic_fetch_add_explicit(&pools_serial, 1, memory_order_relaxed));
 	entry->pool = rte_pktmbuf_pool_create(name, n_mbufs, cache, 0, data_room, socket_id);
 	if (!entry->pool) {
 		free(entry);
 		return NULL;
 	}
 	snprintf(entry->owner, sizeof(entry->owner), "%s", owner);
-	entry->next = pools;
-	pools = entry;
+	entry->next = ctx->pools;
+	ctx->pools = entry;
 	return entry->pool;
 }
 
@@ -69,7 +71,7 @@ pools_is_held(const void *arg, unsigned int worker)
  * that state: until it has passed, the answer is no.
  */
 static bool
-pools_is_full(struct pools_entry *entry)
+pools_is_full(struct vnic_ctx *ctx, struct pools_entry *entry)
 {
 	if (!rte_mempool_full(entry->pool)) {
 		entry->is_looked_at = false;
@@ -77,11 +79,11 @@ pools_is_full(struct pools_entry *entry)
 	}
 	if (!entry->is_looked_at || pools_count_common(entry->pool) != entry->n_common) {
 		entry->n_common = pools_count_common(entry->pool);
-		entry->token = quiesce_start();
+		entry->token = quiesce_start(&ctx->quiesce);
 		entry->is_looked_at = true;
 	}
-	return quiesce_passed(entry->token, pools_is_held, NULL) && rte_mempool_full(entry->pool) &&
-	       pools_count_common(entry->pool) == entry->n_common;
+	return quiesce_passed(&ctx->quiesce, entry->token, pools_is_held, NULL) &&
+	       rte_mempool_full(entry->pool) && pools_count_common(entry->pool) == entry->n_common;
 }
 
 /* The entry that *link names is gone afterwards. */
@@ -96,10 +98,10 @@ pools_entry_free(struct pools_entry **link)
 }
 
 void
-pools_release(struct rte_mempool *pool)
+pools_release(struct vnic_ctx *ctx, struct rte_mempool *pool)
 {
 	const struct timespec nap = {.tv_nsec = POOLS_NAP_NS};
-	struct pools_entry **link = &pools, *entry;
+	struct pools_entry **link = &ctx->pools, *entry;
 
 	if (!pool)
 		return;
@@ -111,51 +113,51 @@ pools_release(struct rte_mempool *pool)
 	 * Plans have just changed, so every worker is coming by; memory for the next port may be short. Not
 	 * so one that is stuck in a driver by now: closing a device takes a while.
 	 */
-	for (unsigned int i = 0; !pools_is_full(entry) && entry->is_looked_at && i < POOLS_TRIES; i++)
+	for (unsigned int i = 0; !pools_is_full(ctx, entry) && entry->is_looked_at && i < POOLS_TRIES; i++)
 		nanosleep(&nap, NULL);
-	if (pools_is_full(entry))
+	if (pools_is_full(ctx, entry))
 		pools_entry_free(link);
 	else
-		log_debug("port %s: %u of its %u packet buffers are still under way elsewhere", entry->owner,
-			  rte_mempool_in_use_count(pool), pool->size);
+		log_debug(&ctx->log, "port %s: %u of its %u packet buffers are still under way elsewhere",
+			  entry->owner, rte_mempool_in_use_count(pool), pool->size);
 }
 
 void
-pools_reap(void)
+pools_reap(struct vnic_ctx *ctx)
 {
-	struct pools_entry **link = &pools;
+	struct pools_entry **link = &ctx->pools;
 
 	while (*link) {
-		if (!(*link)->is_released || !pools_is_full(*link)) {
+		if (!(*link)->is_released || !pools_is_full(ctx, *link)) {
 			link = &(*link)->next;
 			continue;
 		}
-		log_debug("port %s: all of its packet buffers are back", (*link)->owner);
+		log_debug(&ctx->log, "port %s: all of its packet buffers are back", (*link)->owner);
 		pools_entry_free(link);
 	}
 }
 
 void
-pools_free(void)
+pools_free(struct vnic_ctx *ctx)
 {
-	struct pools_entry **link = &pools;
+	struct pools_entry **link = &ctx->pools;
 
 	while (*link) {
 		if (!(*link)->is_released) {
 			link = &(*link)->next;
 			continue;
 		}
-		if (!pools_is_full(*link))
-			log_debug("port %s: %u of its packet buffers never came back", (*link)->owner,
-				  rte_mempool_in_use_count((*link)->pool));
+		if (!pools_is_full(ctx, *link))
+			log_debug(&ctx->log, "port %s: %u of its packet buffers never came back",
+				  (*link)->owner, rte_mempool_in_use_count((*link)->pool));
 		pools_entry_free(link);
 	}
 }
 
 bool
-pools_waiting(unsigned int i, struct pools_waiting_info *ret_info)
+pools_waiting(const struct vnic_ctx *ctx, unsigned int i, struct pools_waiting_info *ret_info)
 {
-	for (const struct pools_entry *entry = pools; entry; entry = entry->next) {
+	for (const struct pools_entry *entry = ctx->pools; entry; entry = entry->next) {
 		if (!entry->is_released || i-- > 0)
 			continue;
 		memcpy(ret_info->owner, entry->owner, sizeof(ret_info->owner));

@@ -109,6 +109,7 @@ port_open(const struct port_config *config, struct port **ret_port, struct diag 
 	memcpy(port->name, config->name, sizeof(port->name));
 	port->id = (uint16_t)id;
 	port->kind = config->kind;
+	port->ctx = port_env.ctx;
 	atomic_init(&port->n_active, 1);
 	ret = config->kind->open(port, config, diag);
 	if (ret < 0)

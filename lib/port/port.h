@@ -23,9 +23,9 @@
 #include "diag.h"
 #include "list.h"
 
-struct loop;
 struct rte_kvargs;
 struct show;
+struct vnic_ctx;
 
 enum {
 	PORT_MAX = 1024,        /* ports in one program */
@@ -158,6 +158,7 @@ struct port {
 	/* NULL: frames that come from this port have no hash. As `steer`. */
 	_Atomic(const struct port_rx_hash *) rx_hash;
 	const struct port_kind *kind;
+	struct vnic_ctx *ctx;
 	struct rte_ether_addr mac;
 	void *dev;                 /* the kind's own */
 	struct port_queue *queues; /* [n_queues] */
@@ -213,8 +214,8 @@ struct port_kind {
 	 */
 	int (*check)(struct port_config *config, struct diag *diag);
 	/*
-	 * Make the port: allocate port->queues, fill every field but name, id and kind. Returns 0 or -errno
-	 * with diag filled and nothing left behind.
+	 * Make the port: allocate port->queues, fill every field but name, id, kind and ctx. Returns 0 or
+	 * -errno with diag filled and nothing left behind.
 	 */
 	int (*open)(struct port *port, const struct port_config *config, struct diag *diag);
 	/* No worker polls the port any more. Frees everything that open made. */
@@ -273,7 +274,7 @@ int port_config_word(const struct port_config *config, const char *key, const ch
 
 /* What a kind needs of the program around it. Set once, before the first port_open(). */
 struct port_env {
-	struct loop *loop;
+	struct vnic_ctx *ctx;     /* of all ports */
 	struct rte_mempool *pool; /* for frames from guests, and for copies */
 	unsigned int n_workers;   /* 1 or more */
 	const char *run_dir;      /* where sockets go by default */

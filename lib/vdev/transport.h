@@ -10,7 +10,6 @@
 
 #include "diag.h"
 
-struct loop;
 struct transport;
 struct vdev;
 
@@ -36,10 +35,10 @@ struct transport_status {
 struct transport_ops {
 	struct transport_ops *next;
 	const char *name;
-	/* Serve `dev` from now on, on `loop`. Server: the socket exists on return. 0 or -errno with diag
-	 * filled. */
-	int (*open)(struct loop *loop, struct vdev *dev, const struct transport_config *config,
-		    struct transport **ret_transport, struct diag *diag);
+	/* Serve `dev` from now on, on its context's loop. Server: the socket exists on return. 0 or -errno
+	 * with diag filled. */
+	int (*open)(struct vdev *dev, const struct transport_config *config, struct transport **ret_transport,
+		    struct diag *diag);
 	/* Ends the connection (vdev_disconnect() has been called on return) and removes the socket. */
 	void (*close)(struct transport *transport);
 	/* End the connection for a reason that lies with the front-end; it may connect again. */

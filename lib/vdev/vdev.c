@@ -46,7 +46,7 @@ vdev_collect(struct vdev *dev)
 {
 	if (!dev->trash)
 		return;
-	quiesce_wait_held(vdev_is_held_by, dev);
+	quiesce_wait_held(&dev->ctx->quiesce, vdev_is_held_by, dev);
 	while (dev->trash) {
 		struct virtq_conf *conf = dev->trash;
 		struct vdev_queue *queue = &dev->queues[conf->control.queue_idx];
@@ -240,12 +240,12 @@ vdev_queue_say_start(struct vdev *dev, unsigned int idx, const struct virtq_conf
 	uint32_t at = virtq_base(dev->queues[idx].vq, conf->traits & TRAIT_PACKED);
 
 	if (found == VIRTQ_START_BY_RING)
-		log_limited(&dev->log_limit, LOG_LEVEL_INFO,
+		log_limited(&dev->ctx->log, &dev->log_limit, LOG_LEVEL_INFO,
 			    "port %s: queue %u: starts at 0x%x, where its ring stands, not at base 0x%x",
 			    dev->name, idx, at, base);
 	else if (found == VIRTQ_START_UNSURE)
 		log_limited(
-			&dev->log_limit, LOG_LEVEL_WARN,
+			&dev->ctx->log, &dev->log_limit, LOG_LEVEL_WARN,
 			"port %s: queue %u: its ring does not tell where it stands; starts at 0x%x on the "
 			"front-end's word (base 0x%x); if no traffic passes, reset the guest's device",
 			dev->name, idx, at, base);
@@ -356,8 +356,8 @@ vdev_refresh(struct vdev *dev, struct diag *diag)
 /* --- life --- */
 
 int
-vdev_init(struct vdev *dev, const char *name, const struct vdev_ops *ops, void *type_dev,
-	  unsigned int n_queues)
+vdev_init(struct vdev *dev, struct vnic_ctx *ctx, const char *name, const struct vdev_ops *ops,
+	  void *type_dev, unsigned int n_queues)
 {
 	memset(dev, 0, sizeof(*dev));
 	dev->queues = calloc(n_queues, sizeof(dev->queues[0]));
@@ -368,6 +368,7 @@ vdev_init(struct vdev *dev, const char *name, const struct vdev_ops *ops, void *
 		dev->queues = NULL;
 		return -ENOMEM;
 	}
+	dev->ctx = ctx;
 	dev->name = name;
 	dev->ops = ops;
 	dev->type_dev = type_dev;
@@ -492,7 +493,7 @@ static bool
 vdev_is_held(const struct vdev *dev)
 {
 	for (unsigned int worker = 0; worker < QUIESCE_WORKERS_MAX; worker++)
-		if (quiesce_where(worker) && dev->ops->is_held(dev, worker))
+		if (quiesce_where(&dev->ctx->quiesce, worker) && dev->ops->is_held(dev, worker))
 			return true;
 	return false;
 }
@@ -510,11 +511,11 @@ vdev_change_begin(struct vdev *dev)
 		/* Also when nothing is held: a worker that begins to hold it now may stay away. */
 		dev->changing = true;
 		dev->ops->lend(dev, VDEV_LEND_NOTHING);
-		dev->change_token = quiesce_start();
+		dev->change_token = quiesce_start(&dev->ctx->quiesce);
 	}
 	/* Most calls of a driver are over in microseconds. */
 	for (;;) {
-		if (quiesce_passed(dev->change_token, vdev_is_held_by, dev))
+		if (quiesce_passed(&dev->ctx->quiesce, dev->change_token, vdev_is_held_by, dev))
 			return true;
 		if (--tries == 0)
 			break;
@@ -632,8 +633,8 @@ vdev_set_mem(struct vdev *dev, struct gmem *mem, struct diag *diag)
 	gmem_free(old);
 	/* A queue whose ring is not in the new table has stopped; the table itself is taken. */
 	if (ret < 0)
-		log_limited(&dev->log_limit, LOG_LEVEL_WARN, "port %s: %s; the queue stops", dev->name,
-			    diag->cause);
+		log_limited(&dev->ctx->log, &dev->log_limit, LOG_LEVEL_WARN, "port %s: %s; the queue stops",
+			    dev->name, diag->cause);
 	return 0;
 }
 
@@ -900,7 +901,7 @@ vdev_check_faults(struct vdev *dev)
 			continue;
 		queue->reported = fault;
 		n++;
-		log_limited(&dev->log_limit, LOG_LEVEL_WARN,
+		log_limited(&dev->ctx->log, &dev->log_limit, LOG_LEVEL_WARN,
 			    "port %s: queue %u is broken by its driver and stops: %s", dev->name, i,
 			    virtq_fault_help[fault]);
 		/* Full: the front-end has been told and has not looked. */

@@ -20,6 +20,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "ctx.h"
 #include "diag.h"
 #include "gmem.h"
 #include "log.h"
@@ -109,6 +110,7 @@ struct vdev_queue {
 };
 
 struct vdev {
+	struct vnic_ctx *ctx;
 	const char *name; /* of the port, for log lines */
 	const struct vdev_ops *ops;
 	void *type_dev;            /* the type's own */
@@ -138,9 +140,12 @@ struct vdev {
 	void *config_changed_arg;
 };
 
-/* A device whose queues are all stopped; the type's `queue` and `reset` are called on it. 0 or -ENOMEM. */
-int vdev_init(struct vdev *dev, const char *name, const struct vdev_ops *ops, void *type_dev,
-	      unsigned int n_queues);
+/*
+ * A device of the context whose queues are all stopped; the type's `queue` and `reset` are called on it. 0 or
+ * -ENOMEM.
+ */
+int vdev_init(struct vdev *dev, struct vnic_ctx *ctx, const char *name, const struct vdev_ops *ops,
+	      void *type_dev, unsigned int n_queues);
 /* Stops everything first. */
 void vdev_fini(struct vdev *dev);
 

@@ -75,8 +75,8 @@ vnet_announce(struct vnet_dev *dev)
 
 	if (!dev->vdev.has_features || !dev->link_up)
 		return -ENOTCONN;
-	if (!announce->timer && dev->loop) {
-		announce->timer = loop_timer_add(dev->loop, ANNOUNCE_FIRST_MS, 0, announce_next, dev);
+	if (!announce->timer && dev->ctx->loop) {
+		announce->timer = loop_timer_add(dev->ctx->loop, ANNOUNCE_FIRST_MS, 0, announce_next, dev);
 		if (!announce->timer)
 			return -ENOMEM;
 	}

@@ -133,8 +133,9 @@ controlq_answer(struct controlq *controlq, const struct virtq_chain *chain)
 		ack = CONTROLQ_ACK_ERR;
 		request.result_len = 0;
 		controlq->n_err++;
-		log_limited(&controlq->log_limit, LOG_LEVEL_DEBUG, "port %s: control command %s: %s",
-			    dev->vdev.name, command ? command->name : "?", strerror(-ret));
+		log_limited(&dev->ctx->log, &controlq->log_limit, LOG_LEVEL_DEBUG,
+			    "port %s: control command %s: %s", dev->vdev.name, command ? command->name : "?",
+			    strerror(-ret));
 	} else {
 		controlq->n_ok++;
 	}
@@ -291,14 +292,14 @@ controlq_watch_start(struct controlq *controlq, int kick_fd)
 {
 	struct vnet_dev *dev = controlq->dev;
 
-	if (!dev->loop || controlq_mode == CONTROLQ_POLLED)
+	if (!dev->ctx->loop || controlq_mode == CONTROLQ_POLLED)
 		return;
 	controlq->watched_fd = kick_fd;
 	if (kick_fd >= 0) {
 		/* The device closes its own when it likes; a watch needs one that stays. */
 		controlq->kick_fd = dup(kick_fd);
 		if (controlq->kick_fd >= 0)
-			controlq->watch = loop_watch_add(dev->loop, controlq->kick_fd, EPOLLIN | EPOLLET,
+			controlq->watch = loop_watch_add(dev->ctx->loop, controlq->kick_fd, EPOLLIN | EPOLLET,
 							 controlq_on_kick, controlq);
 	}
 	/*
@@ -328,9 +329,9 @@ controlq_init(struct controlq *controlq, struct vnet_dev *dev)
 	memset(controlq, 0, sizeof(*controlq));
 	controlq->dev = dev;
 	controlq->kick_fd = controlq->watched_fd = -1;
-	if (!dev->loop)
+	if (!dev->ctx->loop)
 		return 0;
-	controlq->timer = loop_timer_add(dev->loop, 0, 0, controlq_on_timer, controlq);
+	controlq->timer = loop_timer_add(dev->ctx->loop, 0, 0, controlq_on_timer, controlq);
 	if (!controlq->timer)
 		return -ENOMEM;
 	loop_timer_stop(controlq->timer);

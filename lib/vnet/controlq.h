@@ -115,7 +115,7 @@ struct controlq {
 	uint64_t n_unanswered; /* chains without room for an answer */
 };
 
-/* 0 or -ENOMEM; dev->loop is set. All that is needed later is there then. */
+/* 0 or -ENOMEM; dev->ctx is set. All that is needed later is there then. */
 int controlq_init(struct controlq *controlq, struct vnet_dev *dev);
 /* The queue does not run any more. */
 void controlq_fini(struct controlq *controlq);

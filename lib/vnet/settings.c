@@ -176,9 +176,9 @@ vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings)
 	 * has arrived after the third (quiesce.h). Only then are queues closed that it may have been for.
 	 */
 	if (parts & (SETTINGS_STEER | SETTINGS_WHOSE)) {
-		quiesce_wait();
-		quiesce_wait();
-		quiesce_wait();
+		quiesce_wait(&dev->ctx->quiesce);
+		quiesce_wait(&dev->ctx->quiesce);
+		quiesce_wait(&dev->ctx->quiesce);
 	}
 	/*
 	 * All confs were in effect before, and takes no memory to publish them anew; what fails is a queue

@@ -363,6 +363,7 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	int ret;
 
 	memset(dev, 0, sizeof(*dev));
+	dev->ctx = config->ctx;
 	dev->n_pairs = config->n_pairs;
 	dev->mtu = config->mtu;
 	dev->offered_mtu = config->mtu;
@@ -373,7 +374,6 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	dev->link_up = true;
 	dev->mac = config->mac;
 	dev->port = config->port;
-	dev->loop = config->loop;
 	dev->settings_changed = config->settings_changed;
 	dev->settings_changed_arg = config->settings_changed_arg;
 	ret = controlq_init(&dev->controlq, dev);
@@ -392,7 +392,7 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 		dev->queues[i].pool = config->pool;
 		dev->queues[i].dev = dev;
 	}
-	if (vdev_init(&dev->vdev, config->name, &vnet_ops, dev, 2u * config->n_pairs + 1) < 0)
+	if (vdev_init(&dev->vdev, config->ctx, config->name, &vnet_ops, dev, 2u * config->n_pairs + 1) < 0)
 		goto err;
 	dev->vdev.mem_max = config->mem_max ? config->mem_max : GMEM_BYTES_MAX;
 	return 0;

@@ -27,7 +27,6 @@
 #include "vdev.h"
 #include "virtq.h"
 
-struct loop;
 struct vnet_dev;
 struct vnet_filter;
 struct vnet_flows;
@@ -70,6 +69,7 @@ enum { VNET_QUEUES_USED_WORDS = (2 * PORT_QUEUES_MAX + 1 + 63) / 64 };
 /* Control lock. */
 struct vnet_dev {
 	struct vdev vdev;
+	struct vnic_ctx *ctx;
 	uint16_t n_pairs;
 	/* mtu of the configuration space, which never changes; 0: MTU is not offered. */
 	uint16_t offered_mtu;
@@ -82,7 +82,6 @@ struct vnet_dev {
 	struct vnet_queue *queues; /* [n_pairs] */
 	struct controlq controlq;
 	struct announce announce;
-	struct loop *loop; /* NULL: nobody watches the controlq's kicks */
 
 	struct vnet_settings *settings; /* in effect */
 	/* What filter and steer were published for: whose word counts (vnet_controlq_is_ours()). */
@@ -119,13 +118,13 @@ struct vnet_dev {
 };
 
 struct vnet_config {
+	struct vnic_ctx *ctx; /* without a loop: nobody watches the controlq's kicks */
 	const char *name;
 	uint16_t n_pairs;
 	uint16_t mtu; /* 0: not offered */
 	struct rte_ether_addr mac;
 	struct rte_mempool *pool;
 	struct port *port; /* n_active and steer of it are written by the device */
-	struct loop *loop; /* NULL: nobody watches the controlq's kicks */
 	uint64_t mem_max;  /* bytes of the guest's memory that may be mapped; 0: GMEM_BYTES_MAX */
 	bool standby;
 	bool speed_duplex; /* offer speed and duplex */

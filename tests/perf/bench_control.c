@@ -235,8 +235,11 @@ rig_open(uint32_t traits, unsigned features)
 {
 	struct rig *rig =
 		aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(sizeof(*rig), (size_t)RTE_CACHE_LINE_SIZE));
-	struct vnet_config config = {
-		.name = "bench", .n_pairs = features & (RSS_PAIRS | FLOWS) ? PAIRS_MAX : 1, .pool = pool};
+	static struct vnic_ctx ctx;
+	struct vnet_config config = {.ctx = &ctx,
+				     .name = "bench",
+				     .n_pairs = features & (RSS_PAIRS | FLOWS) ? PAIRS_MAX : 1,
+				     .pool = pool};
 	uint64_t bits = FEATURE_MASK(VERSION_1) | FEATURE_MASK(NET_MRG_RXBUF);
 	static struct vnet_settings settings;
 	struct diag diag;

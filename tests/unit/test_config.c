@@ -15,9 +15,12 @@
 
 #include <rte_byteorder.h>
 
+#include "ctx.h"
 #include "flows.h"
 #include "loop.h"
 #include "vnet.h"
+
+static struct vnic_ctx ctx;
 
 /* Offsets of the fields; written down here so that the header is tested too. */
 enum {
@@ -69,12 +72,13 @@ rig_open(struct vnet_config config)
 	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
 
 	memset(rig, 0, sizeof(*rig));
-	rig->loop = loop_open();
+	rig->loop = loop_open(&ctx.control);
 	assert_non_null(rig->loop);
 	config.name = "vm0";
 	config.n_pairs = config.n_pairs ? config.n_pairs : 1;
 	config.mac = own_mac;
-	config.loop = rig->loop;
+	ctx.loop = rig->loop;
+	config.ctx = &ctx;
 	config.settings_changed = rig_settings_changed;
 	config.settings_changed_arg = rig;
 	assert_int_equal(vnet_init(&rig->dev, &config), 0);

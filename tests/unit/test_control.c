@@ -12,6 +12,8 @@
 
 #include "control.h"
 
+static struct control control;
+
 enum {
 	SPINNERS_MAX = 3,
 	HOLD_US = 100, /* a spinner's turn with the lock */
@@ -68,7 +70,7 @@ spin(void *arg)
 	while (!atomic_load(&stopping)) {
 		uint64_t until_us;
 
-		if (!control_trylock())
+		if (!control_trylock(&control))
 			continue;
 		until_us = now_us() + HOLD_US;
 		touch();
@@ -76,7 +78,7 @@ spin(void *arg)
 		atomic_fetch_add(&turns, 1);
 		while (now_us() < until_us)
 			;
-		control_unlock();
+		control_unlock(&control);
 	}
 	return NULL;
 }
@@ -121,21 +123,21 @@ control_thread_is_next(unsigned int n_spinners)
 	pthread_t threads[SPINNERS_MAX];
 	unsigned int n_late = 0;
 
-	control_lock();
+	control_lock(&control);
 	spinners_start(threads, n_spinners);
 	for (unsigned int i = 0; i < ROUNDS; i++) {
 		uint64_t before, start_us;
 
-		control_unlock();
+		control_unlock(&control);
 		nap(NAP_US);
 		start_us = now_us();
 		before = atomic_load(&turns);
-		control_lock();
+		control_lock(&control);
 		n_late += atomic_load(&turns) - before > TURNS_MOST;
 		assert_true(now_us() - start_us < WAIT_MOST_MS * 1000ull);
 		touch();
 	}
-	control_unlock();
+	control_unlock(&control);
 	turns_await(1);
 	spinners_stop(threads, n_spinners);
 	assert_in_range(n_late, 0, ROUNDS / 50);
@@ -161,15 +163,15 @@ static void *
 hold_and_try_again(void *arg)
 {
 	for (unsigned int i = 0; i < HOLD_ROUNDS; i++) {
-		while (!atomic_load(&asked_to_hold) || !control_trylock())
+		while (!atomic_load(&asked_to_hold) || !control_trylock(&control))
 			;
 		atomic_store(&asked_to_hold, false);
 		atomic_store(&holds, true);
 		nap(HOLD_LONG_US);
-		control_unlock();
-		if (control_trylock()) {
+		control_unlock(&control);
+		if (control_trylock(&control)) {
 			atomic_fetch_add(&n_overtook, 1);
-			control_unlock();
+			control_unlock(&control);
 		}
 	}
 	return NULL;
@@ -186,10 +188,10 @@ test_nobody_overtakes_a_waiting_control_thread(void **state)
 		atomic_store(&asked_to_hold, true);
 		while (!atomic_load(&holds))
 			;
-		control_lock();
+		control_lock(&control);
 		atomic_store(&holds, false);
 		nap(NAP_US);
-		control_unlock();
+		control_unlock(&control);
 	}
 	pthread_join(thread, NULL);
 	assert_in_range(atomic_load(&n_overtook), 0, HOLD_ROUNDS / 4);
@@ -201,34 +203,34 @@ test_service_cores_work_while_it_waits(void **state)
 {
 	pthread_t threads[SPINNERS_MAX];
 
-	control_lock();
+	control_lock(&control);
 	spinners_start(threads, SPINNERS_MAX);
 	for (unsigned int i = 0; i < 5; i++) {
 		uint64_t before = guarded.turns;
 
-		assert_false(control_trylock());
+		assert_false(control_trylock(&control));
 		nap(10 * NAP_US);
 		assert_int_equal(guarded.turns, before);
-		control_unlock();
+		control_unlock(&control);
 		turns_await(10);
-		control_lock();
+		control_lock(&control);
 		touch();
 	}
-	control_unlock();
+	control_unlock(&control);
 	spinners_stop(threads, SPINNERS_MAX);
 }
 
 static void
 test_trylock(void **state)
 {
-	assert_true(control_trylock());
-	assert_false(control_trylock());
-	control_unlock();
-	control_lock();
-	assert_false(control_trylock());
-	control_unlock();
-	assert_true(control_trylock());
-	control_unlock();
+	assert_true(control_trylock(&control));
+	assert_false(control_trylock(&control));
+	control_unlock(&control);
+	control_lock(&control);
+	assert_false(control_trylock(&control));
+	control_unlock(&control);
+	assert_true(control_trylock(&control));
+	control_unlock(&control);
 }
 
 int

@@ -22,12 +22,14 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "ctx.h"
 #include "driver.h"
 #include "filter.h"
 #include "loop.h"
-#include "quiesce.h"
 #include "ring.h"
 #include "vnet.h"
+
+static struct vnic_ctx ctx;
 
 enum {
 	N_PAIRS = 4,
@@ -174,10 +176,11 @@ rig_open(const struct rig_options *options)
 		.mac = own_mac,
 		.pool = pool,
 		.port = options->portless ? NULL : &rig->port,
-		.loop = options->loop,
+		.ctx = &ctx,
 	};
 	struct diag diag;
 
+	ctx.loop = options->loop;
 	rig->port.n_queues = options->n_pairs;
 	rig->port.queues = zalloc(options->n_pairs * sizeof(rig->port.queues[0]));
 	driver_mem_open(&rig->mem);
@@ -1005,7 +1008,7 @@ driver_has_to_kick(const struct driver_queue *queue)
 static void
 test_kicked(void **state)
 {
-	struct loop *loop = loop_open();
+	struct loop *loop = loop_open(&ctx.control);
 	struct rig *rig = rig_open(&(struct rig_options){.n_pairs = N_PAIRS, .loop = loop});
 	const uint8_t on[] = {CLASS_RX, 1, 1};
 	uint64_t one = 1, huge = UINT64_MAX - 1;
@@ -1053,7 +1056,7 @@ test_kicked(void **state)
 static void
 test_kick_descriptor_changes(void **state)
 {
-	struct loop *loop = loop_open();
+	struct loop *loop = loop_open(&ctx.control);
 	struct rig *rig = rig_open(&(struct rig_options){.n_pairs = N_PAIRS, .loop = loop});
 	const uint8_t on[] = {CLASS_RX, 1, 1};
 	int fd = eventfd(0, EFD_CLOEXEC);
@@ -1078,7 +1081,7 @@ test_kick_descriptor_changes(void **state)
 static void
 test_polled_without_kick_descriptor(void **state)
 {
-	struct loop *loop = loop_open();
+	struct loop *loop = loop_open(&ctx.control);
 	struct rig *rig = rig_open(&(struct rig_options){.n_pairs = N_PAIRS, .loop = loop, .kickless = true});
 	const uint8_t on[] = {CLASS_RX, 1, 1};
 	uint64_t tag;
@@ -1529,9 +1532,9 @@ test_C116_nothing_above_the_pairs(void **state)
 	}
 	waiting_rig = rig;
 	n_waits = 0;
-	quiesce_set_wait(on_wait, NULL);
+	quiesce_set(&ctx.quiesce, on_wait, NULL, NULL, NULL);
 	assert_true(rig_do_le16(rig, CLASS_MQ, 0, 2));
-	quiesce_set_wait(NULL, NULL);
+	quiesce_set(&ctx.quiesce, NULL, NULL, NULL, NULL);
 	assert_true(n_waits >= 4);
 	assert_false(transmitq_is_open(rig, 3));
 	rig_close(rig);
@@ -2029,7 +2032,7 @@ test_repeated_commands_cost_nothing(void **state)
 	assert_true(rig_do_le16(rig, CLASS_MQ, 0, 3));
 	conf = virtq_conf(&rig->dev->queues[0].to_guest);
 	n_waits = 0;
-	quiesce_set_wait(count_wait, NULL);
+	quiesce_set(&ctx.quiesce, count_wait, NULL, NULL, NULL);
 	for (unsigned int i = 0; i < 100; i++) {
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 		assert_true(rig_do_le16(rig, CLASS_MQ, 0, 3));
@@ -2041,7 +2044,7 @@ test_repeated_commands_cost_nothing(void **state)
 	/* And one that changes something does all of that. */
 	assert_true(rig_do_byte(rig, CLASS_RX, 0, 1));
 	assert_true(n_waits >= 1);
-	quiesce_set_wait(NULL, NULL);
+	quiesce_set(&ctx.quiesce, NULL, NULL, NULL, NULL);
 	rig_close(rig);
 }
 

@@ -20,9 +20,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "control.h"
 #include "gmem.h"
 #include "gmem_sigbus.h"
 #include "loop.h"
+
+static struct control control;
 
 enum { MIB = 1 << 20 };
 
@@ -425,7 +428,7 @@ lost(void *arg)
 static void
 check_truncated_file(const struct rlimit *data)
 {
-	struct loop *loop = loop_open();
+	struct loop *loop = loop_open(&control);
 	int fd = memfd_make(4 * MIB);
 	struct gmem_region_spec spec = {0, 4 * MIB, 0x10000000, 0, fd};
 	struct rlimit before;
@@ -524,7 +527,7 @@ child_status(const struct sigaction *old, enum child_time time, enum child_deed 
 	}
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0});
 	fd = memfd_create("hole", MFD_CLOEXEC);
-	loop = loop_open();
+	loop = loop_open(&control);
 	if (ftruncate(fd, 4096) < 0 || !loop)
 		_exit(1);
 	hole = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);

@@ -21,13 +21,15 @@
 #include <rte_eal.h>
 #include <rte_ring.h>
 
+#include "ctx.h"
 #include "dataplane.h"
 #include "fwd.h"
 #include "lend.h"
 #include "loop.h"
 #include "pools.h"
 #include "port.h"
-#include "quiesce.h"
+
+static struct vnic_ctx ctx;
 
 enum { KEEP = 64, PATIENCE_MS = 20000 };
 
@@ -80,7 +82,7 @@ static struct keeper {
 	struct rte_mempool *pools[KEEP]; /* of each, from when it was kept */
 	_Atomic unsigned int n;
 	atomic_bool keeps, lets_go;
-	atomic_bool stays; /* in its driver, until it is false again */
+	atomic_bool stays;      /* in its driver, until it is false again */
 	unsigned int n_orphans; /* whose pool was gone when they were given back */
 } keeper;
 
@@ -110,10 +112,10 @@ keeper_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 static uint16_t
 keeper_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
-	quiesce_leave(queue->worker, queue);
+	quiesce_leave(&ctx.quiesce, queue->worker, queue);
 	while (atomic_load(&keeper.stays))
 		sched_yield();
-	quiesce_return(queue->worker);
+	quiesce_return(&ctx.quiesce, queue->worker);
 	for (uint16_t i = 0; i < n; i++) {
 		unsigned int at = atomic_load(&keeper.n);
 
@@ -189,7 +191,7 @@ wait_for(bool (*is_so)(void))
 	uint64_t end = loop_now_ms() + PATIENCE_MS;
 
 	while (!is_so() && loop_now_ms() < end)
-		loop_run_once(port_env.loop, 5);
+		loop_run_once(ctx.loop, 5);
 	assert_true(is_so());
 }
 
@@ -229,7 +231,7 @@ test_remove(void **state)
 	assert_true(pool_is_alive(keeper.pools[0]));
 	assert_int_equal(add("up0=nic,vdev=net_null0"), 0);
 	for (unsigned int i = 0; i < 30; i++)
-		loop_run_once(port_env.loop, 10);
+		loop_run_once(ctx.loop, 10);
 	assert_true(pool_is_alive(keeper.pools[0]));
 	assert_int_equal(pools_alive(), 4);
 	atomic_store(&keeper.lets_go, true);
@@ -240,7 +242,7 @@ test_remove(void **state)
 static bool
 worker_is_away(void)
 {
-	return quiesce_where(0);
+	return quiesce_where(&ctx.quiesce, 0);
 }
 
 static struct rte_mempool *released;
@@ -273,9 +275,9 @@ test_release_while_a_worker_is_away(void **state)
 	atomic_store(&keeper.stays, true);
 	wait_for(worker_is_away);
 	assert_int_equal(pthread_create(&thread, NULL, end_the_stay, &was_needed), 0);
-	released = pools_create("gone", 31, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
+	released = pools_create(&ctx, "gone", 31, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	assert_non_null(released);
-	pools_release(released);
+	pools_release(&ctx, released);
 	assert_true(pool_is_alive(released));
 	atomic_store(&keeper.stays, false);
 	pthread_join(thread, NULL);
@@ -319,9 +321,9 @@ group_setup(void **state)
 	snprintf(lcores, sizeof(lcores), "0@%d,1@%d", last, first);
 	if (rte_eal_init(RTE_DIM(args), args) < 0 || lend_init() < 0)
 		return -1;
-	port_env.loop = loop_open();
+	port_env.ctx = &ctx;
 	pool = rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-	if (!port_env.loop || !pool || dataplane_open(fwd_mode_by_name("io"), pool, port_env.loop, &diag) < 0)
+	if (ctx_open(&ctx) < 0 || !pool || dataplane_open(fwd_mode_by_name("io"), pool, &ctx, &diag) < 0)
 		return -1;
 	port_env.pool = pool;
 	port_env.n_workers = dataplane_n_workers();
@@ -331,7 +333,7 @@ group_setup(void **state)
 static int
 group_teardown(void **state)
 {
-	loop_close(port_env.loop);
+	ctx_close(&ctx);
 	return rte_eal_cleanup();
 }
 

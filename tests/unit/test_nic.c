@@ -15,11 +15,13 @@
 #include <rte_eal.h>
 #include <rte_ethdev.h>
 
+#include "ctx.h"
 #include "lend.h"
 #include "loop.h"
 #include "pools.h"
 #include "port.h"
-#include "quiesce.h"
+
+static struct vnic_ctx ctx;
 
 static struct rte_mempool *pool;
 
@@ -124,7 +126,7 @@ turns(unsigned int ms)
 	uint64_t end = loop_now_ms() + ms;
 
 	while (loop_now_ms() < end)
-		loop_run_once(port_env.loop, 10);
+		loop_run_once(ctx.loop, 10);
 }
 
 static struct rte_mbuf *
@@ -316,27 +318,27 @@ test_frames_outlive(void **state)
 
 	for (int i = 0; i < 3; i++)
 		owns[i] = receive_and_close(pkts[i]);
-	pools_reap();
+	pools_reap(&ctx);
 	for (unsigned int i = 0; i < 3; i++) {
 		assert_true(pool_is_alive(owns[i]));
-		assert_true(pools_waiting(i, &info));
+		assert_true(pools_waiting(&ctx, i, &info));
 		assert_string_equal(info.owner, "up0");
 		assert_int_equal(info.out, PORT_BURST);
 		assert_true(info.size > info.out);
 	}
-	assert_false(pools_waiting(3, &info));
+	assert_false(pools_waiting(&ctx, 3, &info));
 	rte_pktmbuf_free_bulk(pkts[1], PORT_BURST);
 	rte_pktmbuf_free_bulk(pkts[2], PORT_BURST - 1);
-	pools_reap();
+	pools_reap(&ctx);
 	assert_true(pool_is_alive(owns[0]));
 	assert_false(pool_is_alive(owns[1]));
 	assert_true(pool_is_alive(owns[2]));
 	rte_pktmbuf_free_bulk(pkts[0], PORT_BURST);
 	rte_pktmbuf_free(pkts[2][PORT_BURST - 1]);
-	pools_reap();
+	pools_reap(&ctx);
 	assert_false(pool_is_alive(owns[0]));
 	assert_false(pool_is_alive(owns[2]));
-	assert_false(pools_waiting(0, &info));
+	assert_false(pools_waiting(&ctx, 0, &info));
 }
 
 /* A copy made by flooding refers to the frame. */
@@ -355,10 +357,10 @@ test_clones_outlive(void **state)
 	assert_non_null(clone);
 	rte_pktmbuf_free_bulk(pkts, PORT_BURST);
 	port_close(port);
-	pools_reap();
+	pools_reap(&ctx);
 	assert_true(pool_is_alive(own));
 	rte_pktmbuf_free(clone);
-	pools_reap();
+	pools_reap(&ctx);
 	assert_false(pool_is_alive(own));
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
 }
@@ -370,9 +372,9 @@ test_frames_never_back(void **state)
 	struct rte_mbuf *pkts[PORT_BURST];
 	struct rte_mempool *own = receive_and_close(pkts);
 
-	pools_reap();
+	pools_reap(&ctx);
 	assert_true(pool_is_alive(own));
-	pools_free();
+	pools_free(&ctx);
 	assert_false(pool_is_alive(own));
 }
 
@@ -380,7 +382,7 @@ static struct rte_mempool *moving;
 
 /* quiesce_passed() */
 static bool
-move_ends(uint64_t token)
+move_ends(void *arg, uint64_t token)
 {
 	moving->local_cache[1].len = 0;
 	return true;
@@ -396,12 +398,12 @@ test_counted_twice(void **state)
 	rte_pktmbuf_free_bulk(pkts, PORT_BURST - 1);
 	moving->local_cache[1].len = 1;
 	assert_true(rte_mempool_full(moving));
-	quiesce_set_poll(NULL, move_ends);
-	pools_reap();
-	quiesce_set_poll(NULL, NULL);
+	quiesce_set(&ctx.quiesce, NULL, NULL, move_ends, NULL);
+	pools_reap(&ctx);
+	quiesce_set(&ctx.quiesce, NULL, NULL, NULL, NULL);
 	assert_true(pool_is_alive(moving));
 	rte_pktmbuf_free(pkts[PORT_BURST - 1]);
-	pools_reap();
+	pools_reap(&ctx);
 	assert_false(pool_is_alive(moving));
 }
 
@@ -643,10 +645,10 @@ group_setup(void **state)
 	if (rte_eal_init(RTE_DIM(args), args) < 0)
 		return -1;
 	port_env.n_workers = 1;
-	port_env.loop = loop_open();
+	port_env.ctx = &ctx;
 	pool = rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	guest = mmap(NULL, LENT_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (guest == MAP_FAILED || !port_env.loop || lend_init() < 0)
+	if (guest == MAP_FAILED || ctx_open(&ctx) < 0 || lend_init() < 0)
 		return -1;
 	for (unsigned int i = 0; i < LENT_LEN; i++)
 		guest[i] = (uint8_t)(i * 7 + i / 256);
@@ -656,7 +658,7 @@ group_setup(void **state)
 static int
 group_teardown(void **state)
 {
-	loop_close(port_env.loop);
+	ctx_close(&ctx);
 	munmap(guest, LENT_LEN);
 	return rte_eal_cleanup();
 }

@@ -31,6 +31,7 @@
 #include <rte_mbuf.h>
 
 #include "alloc.h"
+#include "ctx.h"
 #include "dataplane.h"
 #include "driver.h"
 #include "filter.h"
@@ -41,6 +42,8 @@
 #include "port.h"
 #include "session.h"
 #include "vnet.h"
+
+static struct vnic_ctx ctx;
 
 enum {
 	N_PAIRS = 3,
@@ -650,7 +653,7 @@ rig_connect(struct rig *rig)
 		assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
 		rig->fd = fds[0];
 		alloc_arm();
-		rig->session = session_open(rig->loop, &rig->dev.vdev, N_PAIRS, fds[1], rig_ended, rig);
+		rig->session = session_open(&rig->dev.vdev, N_PAIRS, fds[1], rig_ended, rig);
 		alloc_disarm();
 		if (rig->session)
 			break;
@@ -672,8 +675,8 @@ rig_open(struct rig *rig, uint64_t traits)
 
 	memset(rig, 0, sizeof(*rig));
 	rig->traits = traits;
-	rig->loop = port_env.loop;
-	config.loop = rig->loop;
+	rig->loop = ctx.loop;
+	config.ctx = &ctx;
 	rig->port.n_queues = N_PAIRS;
 	rig->port.queues = rig->queues;
 	driver_mem_open(&rig->mem);
@@ -851,7 +854,7 @@ connect_to(const char *name)
 		do {
 			assert_true(loop_now_ms() < until);
 			alloc_arm();
-			loop_run_once(port_env.loop, 10);
+			loop_run_once(ctx.loop, 10);
 			alloc_disarm();
 			n = recv(fd, bytes, sizeof(bytes), MSG_DONTWAIT);
 		} while (n < 0 && errno == EAGAIN);
@@ -861,7 +864,7 @@ connect_to(const char *name)
 			refused("a connection");
 	}
 	alloc_arm();
-	loop_run_once(port_env.loop, 10);
+	loop_run_once(ctx.loop, 10);
 	alloc_disarm();
 }
 
@@ -904,7 +907,7 @@ ports_run(void *arg)
 		n_pairs -= n_its;
 		assert_int_equal(pairs_planned(), n_pairs);
 	}
-	loop_run_once(port_env.loop, 0);
+	loop_run_once(ctx.loop, 0);
 }
 
 static void
@@ -912,8 +915,7 @@ test_ports(void **state)
 {
 	struct diag diag;
 
-	if (dataplane_open(fwd_mode_by_name("switch"), pool, port_env.loop, &diag) < 0 ||
-	    dataplane_start(&diag) < 0)
+	if (dataplane_open(fwd_mode_by_name("switch"), pool, &ctx, &diag) < 0 || dataplane_start(&diag) < 0)
 		fail_msg("%s", diag.cause);
 	port_env.n_workers = dataplane_n_workers();
 	assert_true(fail_each(ports_run, NULL) >= 20);
@@ -924,7 +926,7 @@ close_ports(void **state)
 {
 	alloc_disarm();
 	dataplane_close();
-	loop_run_once(port_env.loop, 0);
+	loop_run_once(ctx.loop, 0);
 	return 0;
 }
 
@@ -1006,21 +1008,21 @@ loop_run_(void *arg)
 	struct loop_timer *timer;
 
 	alloc_arm();
-	watch = loop_watch_add(port_env.loop, fd, 1, watch_never, NULL);
+	watch = loop_watch_add(ctx.loop, fd, 1, watch_never, NULL);
 	if (!watch) {
 		refused("loop_watch_add");
-		watch = loop_watch_add(port_env.loop, fd, 1, watch_never, NULL);
+		watch = loop_watch_add(ctx.loop, fd, 1, watch_never, NULL);
 	}
-	timer = loop_timer_add(port_env.loop, 100000, 0, timer_never, NULL);
+	timer = loop_timer_add(ctx.loop, 100000, 0, timer_never, NULL);
 	if (!timer) {
 		refused("loop_timer_add");
-		timer = loop_timer_add(port_env.loop, 100000, 0, timer_never, NULL);
+		timer = loop_timer_add(ctx.loop, 100000, 0, timer_never, NULL);
 	}
 	alloc_disarm();
 	assert_true(watch && timer);
 	loop_watch_remove(watch);
 	loop_timer_remove(timer);
-	loop_run_once(port_env.loop, 0);
+	loop_run_once(ctx.loop, 0);
 	close(fd);
 }
 
@@ -1061,13 +1063,12 @@ group_setup(void **state)
 	if (!mkdtemp(run_dir) || rte_eal_init(RTE_DIM(args), args) < 0 || lend_init() < 0)
 		return -1;
 	pool = rte_pktmbuf_pool_create("test", 1023, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
-	port_env.loop = loop_open();
-	if (!pool || !port_env.loop || gmem_sigbus_install(port_env.loop) < 0)
+	port_env.ctx = &ctx;
+	if (!pool || ctx_open(&ctx) < 0 || gmem_sigbus_install(ctx.loop) < 0)
 		return -1;
 	port_env.pool = pool;
 	port_env.run_dir = run_dir;
 	/* Refusals and guests that come and go are what this is about. */
-	log_set_level(LOG_LEVEL_ERROR);
 	frames_make();
 	return 0;
 }
@@ -1076,8 +1077,8 @@ static int
 group_teardown(void **state)
 {
 	gmem_sigbus_uninstall();
-	loop_run_once(port_env.loop, 0);
-	loop_close(port_env.loop);
+	loop_run_once(ctx.loop, 0);
+	ctx_close(&ctx);
 	rmdir(run_dir);
 	return rte_eal_cleanup();
 }

@@ -13,10 +13,13 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "ctx.h"
 #include "loop.h"
-#include "quiesce.h"
 #include "session.h"
 #include "vdev.h"
+
+/* Opened anew for each test, and closed after it, whatever has become of it: it holds a lock. */
+static struct vnic_ctx ctx;
 
 enum {
 	SLOW_US = SESSION_TURN_US / 4,
@@ -92,8 +95,6 @@ rig_ended(void *arg, const char *why)
 	strcpy(rig->why, why ? why : "");
 }
 
-/* Opened anew for each test, and closed after it, whatever has become of it: the loop holds a lock. */
-static struct loop *loop;
 static struct rig rigs[2];
 
 static struct rig *
@@ -104,9 +105,9 @@ rig_open(unsigned int idx, unsigned int rarp_us)
 
 	rig->rarp_us = rarp_us;
 	assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds), 0);
-	assert_int_equal(vdev_init(&rig->vdev, "rig", &rig_ops, rig, 0), 0);
+	assert_int_equal(vdev_init(&rig->vdev, &ctx, "rig", &rig_ops, rig, 0), 0);
 	rig->fd = fds[0];
-	rig->session = session_open(loop, &rig->vdev, 1, fds[1], rig_ended, rig);
+	rig->session = session_open(&rig->vdev, 1, fds[1], rig_ended, rig);
 	assert_non_null(rig->session);
 	return rig;
 }
@@ -115,8 +116,7 @@ static int
 set_up(void **state)
 {
 	memset(rigs, 0, sizeof(rigs));
-	loop = loop_open();
-	return loop ? 0 : -1;
+	return ctx_open(&ctx);
 }
 
 static int
@@ -132,7 +132,7 @@ tear_down(void **state)
 		vdev_fini(&rigs[i].vdev);
 		close(rigs[i].fd);
 	}
-	loop_close(loop);
+	ctx_close(&ctx);
 	return ended ? -1 : 0;
 }
 
@@ -160,7 +160,7 @@ test_turn_ends_by_time(void **state)
 	while (rig->n_rarps < N) {
 		unsigned int before = rig->n_rarps;
 
-		assert_int_equal(loop_run_once(loop, 1000), 0);
+		assert_int_equal(loop_run_once(ctx.loop, 1000), 0);
 		assert_in_range(rig->n_rarps - before, 1, SLOW_TURN_MAX);
 		n_turns++;
 	}
@@ -175,7 +175,7 @@ test_one_message_at_least(void **state)
 
 	rig_send_rarps(rig, 3);
 	for (unsigned int i = 1; i <= 3; i++) {
-		assert_int_equal(loop_run_once(loop, 1000), 0);
+		assert_int_equal(loop_run_once(ctx.loop, 1000), 0);
 		assert_int_equal(rig->n_rarps, i);
 	}
 }
@@ -187,10 +187,10 @@ test_turn_ends_by_count(void **state)
 	struct rig *rig = rig_open(0, 0);
 
 	rig_send_rarps(rig, SESSION_TURN_MAX + 1);
-	assert_int_equal(loop_run_once(loop, 1000), 0);
+	assert_int_equal(loop_run_once(ctx.loop, 1000), 0);
 	assert_in_range(rig->n_rarps, 1, SESSION_TURN_MAX);
 	while (rig->n_rarps < SESSION_TURN_MAX + 1)
-		assert_int_equal(loop_run_once(loop, 1000), 0);
+		assert_int_equal(loop_run_once(ctx.loop, 1000), 0);
 }
 
 /* While one front-end floods, another is answered after one turn of it. */
@@ -205,7 +205,7 @@ test_others_get_their_turn(void **state)
 	for (unsigned int i = 1; i <= 5; i++) {
 		assert_int_equal(send(other->fd, &get_features, sizeof(get_features), 0),
 				 sizeof(get_features));
-		assert_int_equal(loop_run_once(loop, 1000), 0);
+		assert_int_equal(loop_run_once(ctx.loop, 1000), 0);
 		assert_int_equal(recv(other->fd, reply, sizeof(reply), 0), sizeof(reply));
 		assert_in_range(flood->n_rarps, i, i * SLOW_TURN_MAX);
 	}
@@ -213,7 +213,7 @@ test_others_get_their_turn(void **state)
 
 /* quiesce_passed() */
 static bool
-rig_passed(uint64_t token)
+rig_passed(void *arg, uint64_t token)
 {
 	return !rigs[0].held;
 }
@@ -226,23 +226,23 @@ test_end_waits_with_its_reason(void **state)
 	const struct message_header header = {GET_FEATURES, MESSAGE_VERSION, MESSAGE_PAYLOAD_MAX + 1};
 	struct rig *rig = rig_open(0, 0);
 
-	quiesce_set_poll(NULL, rig_passed);
-	quiesce_leave(0, rig);
+	quiesce_set(&ctx.quiesce, NULL, NULL, rig_passed, NULL);
+	quiesce_leave(&ctx.quiesce, 0, rig);
 	rig->held = true;
 	assert_int_equal(send(rig->fd, &header, sizeof(header), 0), sizeof(header));
 	for (unsigned int i = 0; i < N; i++) {
 		usleep(SESSION_RETRY_MS * 1000);
-		assert_int_equal(loop_run_once(loop, 1000), 0);
+		assert_int_equal(loop_run_once(ctx.loop, 1000), 0);
 		assert_false(rig->ended);
 	}
 	assert_true(session_is_over(rig->session));
 	session_drop(rig->session, "another one");
 	assert_false(rig->ended);
 	rig->held = false;
-	quiesce_return(0);
+	quiesce_return(&ctx.quiesce, 0);
 	while (!rig->ended)
-		assert_int_equal(loop_run_once(loop, 1000), 0);
-	quiesce_set_poll(NULL, NULL);
+		assert_int_equal(loop_run_once(ctx.loop, 1000), 0);
+	quiesce_set(&ctx.quiesce, NULL, NULL, NULL, NULL);
 	rig->ended = false; /* as was to be */
 	assert_string_equal(rig->why, "message 1 has a payload of 513 bytes");
 }

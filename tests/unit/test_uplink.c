@@ -21,9 +21,12 @@
 #include <rte_eal.h>
 #include <rte_ethdev.h>
 
+#include "ctx.h"
 #include "loop.h"
 #include "port.h"
 #include "uplink.h"
+
+static struct vnic_ctx ctx;
 
 /* VIRTIO's supported_hash_types */
 enum { IPV4 = 1, TCPV4 = 2, UDPV4 = 4, IPV6 = 8, TCPV6 = 16, UDPV6 = 32, IP_EX = 64, NINTH = 512 };
@@ -93,7 +96,7 @@ turns(void)
 	uint64_t end = loop_now_ms() + 350;
 
 	while (loop_now_ms() < end)
-		loop_run_once(port_env.loop, 10);
+		loop_run_once(ctx.loop, 10);
 }
 
 static void
@@ -307,14 +310,14 @@ group_setup(void **state)
 	if (rte_eal_init(RTE_DIM(args), args) < 0)
 		return -1;
 	port_env.n_workers = 1;
-	port_env.loop = loop_open();
-	return port_env.loop ? 0 : -1;
+	port_env.ctx = &ctx;
+	return ctx_open(&ctx);
 }
 
 static int
 group_teardown(void **state)
 {
-	loop_close(port_env.loop);
+	ctx_close(&ctx);
 	return rte_eal_cleanup();
 }
 

@@ -19,8 +19,11 @@
 
 #include <cmocka.h>
 
+#include "ctx.h"
 #include "driver.h"
 #include "vdev.h"
+
+static struct vnic_ctx ctx;
 
 enum { N_QUEUES = 4, SIZE = 16, OTHER_SIZE = 8, QUEUE = 1, BROKEN_QUEUE = 2, LOG_BYTES = 65536 };
 enum { STATUS_RUNNING = 15 };
@@ -282,7 +285,7 @@ rig_open(bool packed, enum rig_speaks speaks)
 		driver_queue_open(&rig->rings[i], &rig->mem, 2, packed ? TRAIT_PACKED : 0, SIZE, false);
 		driver_queue_open(&rig->others[i], &rig->mem, 2, packed ? TRAIT_PACKED : 0, SIZE, false);
 	}
-	assert_int_equal(vdev_init(&rig->dev, "vm0", &tiny_ops, rig, N_QUEUES), 0);
+	assert_int_equal(vdev_init(&rig->dev, &ctx, "vm0", &tiny_ops, rig, N_QUEUES), 0);
 	rig->dev.status_used = rig->status_used;
 	return rig;
 }
@@ -997,6 +1000,5 @@ main(void)
 		cmocka_unit_test(test_words_to_all_are_taken),
 	};
 
-	log_set_level(LOG_LEVEL_ERROR);
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,7 +31,6 @@ enum {
 };
 
 struct transport {
-	struct loop *loop;
 	struct vdev *vdev;
 	enum transport_mode mode;
 	unsigned int n_pairs;
@@ -77,8 +76,9 @@ endpoint_ended(void *arg, const char *why)
 {
 	struct transport *endpoint = arg;
 
-	log_limited(&endpoint->log_limit, LOG_LEVEL_INFO, "port %s: front-end disconnected%s%s",
-		    endpoint->vdev->name, why ? ": " : "", why ? why : "");
+	log_limited(&endpoint->vdev->ctx->log, &endpoint->log_limit, LOG_LEVEL_INFO,
+		    "port %s: front-end disconnected%s%s", endpoint->vdev->name, why ? ": " : "",
+		    why ? why : "");
 	session_close(endpoint->session);
 	endpoint->session = NULL;
 	endpoint_wait(endpoint);
@@ -92,16 +92,16 @@ endpoint_serve(struct transport *endpoint, int fd)
 	usocket_peer(fd, &endpoint->peer);
 	endpoint->connected_ms = loop_now_ms();
 	endpoint->failure = 0;
-	endpoint->session =
-		session_open(endpoint->loop, endpoint->vdev, endpoint->n_pairs, fd, endpoint_ended, endpoint);
+	endpoint->session = session_open(endpoint->vdev, endpoint->n_pairs, fd, endpoint_ended, endpoint);
 	if (!endpoint->session) {
-		log_limited(&endpoint->log_limit, LOG_LEVEL_ERROR, "port %s: out of memory for a connection",
-			    endpoint->vdev->name);
+		log_limited(&endpoint->vdev->ctx->log, &endpoint->log_limit, LOG_LEVEL_ERROR,
+			    "port %s: out of memory for a connection", endpoint->vdev->name);
 		endpoint_wait(endpoint);
 		return;
 	}
-	log_limited(&endpoint->log_limit, LOG_LEVEL_INFO, "port %s: front-end connected: %s",
-		    endpoint->vdev->name, endpoint_who(&endpoint->peer, who));
+	log_limited(&endpoint->vdev->ctx->log, &endpoint->log_limit, LOG_LEVEL_INFO,
+		    "port %s: front-end connected: %s", endpoint->vdev->name,
+		    endpoint_who(&endpoint->peer, who));
 }
 
 /* --- server --- */
@@ -129,7 +129,7 @@ endpoint_refuse(struct transport *endpoint, int fd)
 		return;
 	endpoint->refused_pid = peer.pid;
 	endpoint->refused_ms = now_ms;
-	log_limited(&endpoint->refused_limit, LOG_LEVEL_WARN,
+	log_limited(&endpoint->vdev->ctx->log, &endpoint->refused_limit, LOG_LEVEL_WARN,
 		    "port %s: front-end %s refused: %s is connected; stop one of them, or give each a port",
 		    endpoint->vdev->name, endpoint_who(&peer, who), endpoint_who(&endpoint->peer, holder));
 }
@@ -182,8 +182,8 @@ endpoint_accept(void *arg, uint32_t events)
 	if (fd < 0 && (errno == EAGAIN || errno == EINTR || errno == ECONNABORTED))
 		return;
 	if (fd < 0) {
-		log_limited(&endpoint->log_limit, LOG_LEVEL_WARN, "port %s: accepting a front-end: %s",
-			    endpoint->vdev->name, strerror(errno));
+		log_limited(&endpoint->vdev->ctx->log, &endpoint->log_limit, LOG_LEVEL_WARN,
+			    "port %s: accepting a front-end: %s", endpoint->vdev->name, strerror(errno));
 		endpoint_back_off(endpoint, ENDPOINT_BACK_OFF_MS);
 		return;
 	}
@@ -197,7 +197,7 @@ static void
 endpoint_listen(struct transport *endpoint)
 {
 	if (!endpoint->watch)
-		endpoint->watch = loop_watch_add(endpoint->loop, endpoint->listener.fd, EPOLLIN,
+		endpoint->watch = loop_watch_add(endpoint->vdev->ctx->loop, endpoint->listener.fd, EPOLLIN,
 						 endpoint_accept, endpoint);
 	if (!endpoint->watch)
 		loop_timer_set(endpoint->timer, ENDPOINT_BACK_OFF_MS);
@@ -218,7 +218,7 @@ endpoint_failed(struct transport *endpoint, int err)
 	endpoint->failure_ms = loop_now_ms();
 	usocket_connect_diag(endpoint->path, err, &diag);
 	/* That the front-end is started later is in the nature of things. */
-	log_limited(&endpoint->failure_limit,
+	log_limited(&endpoint->vdev->ctx->log, &endpoint->failure_limit,
 		    err == -ENOENT || err == -ECONNREFUSED ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
 		    "port %s: no front-end yet, trying on: %s; %s", endpoint->vdev->name, diag.cause,
 		    diag.hint);
@@ -285,21 +285,20 @@ endpoint_close(struct transport *endpoint)
 }
 
 static int
-endpoint_open(struct loop *loop, struct vdev *vdev, const struct transport_config *config,
-	      struct transport **ret_transport, struct diag *diag)
+endpoint_open(struct vdev *vdev, const struct transport_config *config, struct transport **ret_transport,
+	      struct diag *diag)
 {
 	struct transport *endpoint = calloc(1, sizeof(*endpoint));
 	int ret;
 
 	if (!endpoint)
 		return diag_set(diag, -ENOMEM, "", "port %s: out of memory", vdev->name);
-	endpoint->loop = loop;
 	endpoint->vdev = vdev;
 	endpoint->mode = config->mode;
 	endpoint->n_pairs = config->n_pairs;
 	endpoint->listener.fd = -1;
 	endpoint->path = strdup(config->path);
-	endpoint->timer = loop_timer_add(loop, 0, 0, endpoint_tick, endpoint);
+	endpoint->timer = loop_timer_add(vdev->ctx->loop, 0, 0, endpoint_tick, endpoint);
 	if (!endpoint->path || !endpoint->timer) {
 		ret = diag_set(diag, -ENOMEM, "", "port %s: out of memory", vdev->name);
 		goto err;

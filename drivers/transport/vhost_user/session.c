@@ -201,9 +201,9 @@ session_handle(struct session *session, struct diag *diag)
 	need_ack = message->header.flags & MESSAGE_NEED_REPLY &&
 		   session_has_protocol(session, PROTOCOL_REPLY_ACK);
 	if (ret < 0)
-		log_limited(&session->log_limit, LOG_LEVEL_WARN, "port %s: %s (%u) refused: %s",
-			    session->vdev->name, message_name(message->header.request),
-			    message->header.request, diag->cause);
+		log_limited(&session->vdev->ctx->log, &session->log_limit, LOG_LEVEL_WARN,
+			    "port %s: %s (%u) refused: %s", session->vdev->name,
+			    message_name(message->header.request), message->header.request, diag->cause);
 	switch (message_reply(session, message->header.request, need_ack)) {
 	case MESSAGE_REPLY_ACK:
 		if (!need_ack)
@@ -346,14 +346,14 @@ session_expire(void *arg)
 /* --- life --- */
 
 struct session *
-session_open(struct loop *loop, struct vdev *vdev, unsigned int n_pairs, int fd,
-	     void (*ended)(void *arg, const char *why), void *arg)
+session_open(struct vdev *vdev, unsigned int n_pairs, int fd, void (*ended)(void *arg, const char *why),
+	     void *arg)
 {
 	struct session *session = calloc(1, sizeof(*session));
+	struct loop *loop = vdev->ctx->loop;
 
 	if (!session)
 		goto err;
-	session->loop = loop;
 	session->vdev = vdev;
 	session->n_pairs = n_pairs;
 	session->fd = fd;

@@ -25,7 +25,6 @@ enum {
 };
 
 struct session {
-	struct loop *loop;
 	struct vdev *vdev;
 	unsigned int n_pairs;
 	int fd;
@@ -62,11 +61,11 @@ struct session {
 };
 
 /*
- * Serve the connection `fd`, which the session owns from now on. `ended` is called once, from the loop, when
- * the session is over (why: NULL when the front-end closed it in an orderly way); the callee closes it. NULL:
- * out of memory, fd is closed.
+ * Serve the connection `fd`, which the session owns from now on, on the device's context's loop. `ended` is
+ * called once, from the loop, when the session is over (why: NULL when the front-end closed it in an orderly
+ * way); the callee closes it. NULL: out of memory, fd is closed.
  */
-struct session *session_open(struct loop *loop, struct vdev *vdev, unsigned int n_pairs, int fd,
+struct session *session_open(struct vdev *vdev, unsigned int n_pairs, int fd,
 			     void (*ended)(void *arg, const char *why), void *arg);
 /* End it from outside: `ended` is called, now or when the device can be disconnected without waiting. */
 void session_drop(struct session *session, const char *why);

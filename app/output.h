@@ -19,6 +19,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "log.h"
+
 enum output_stream { OUTPUT_STDOUT, OUTPUT_STDERR, OUTPUT_STREAMS };
 
 enum output_need {
@@ -46,5 +48,11 @@ enum { OUTPUT_QUEUE_MAX = 64 << 10, OUTPUT_PATIENCE_MS = 1000 };
 bool output_write(enum output_stream stream, enum output_need need, const char *data, size_t len);
 /* Records of the stream that were dropped so far. */
 uint64_t output_n_dropped(enum output_stream stream);
+
+/*
+ * Where the program's log goes (log.h): to standard error, after its name. Lines that nobody made room for
+ * are counted, and told when there is room again.
+ */
+void output_log(void *arg, enum log_level level, const char *text);
 
 #endif

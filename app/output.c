@@ -2,8 +2,9 @@
 #include "output.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <limits.h>
-#include <poll.h>
+#include <sys/poll.h> /* app/ has a poll.h */
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
@@ -275,4 +276,33 @@ uint64_t
 output_n_dropped(enum output_stream stream)
 {
 	return output_streams[stream].n_dropped;
+}
+
+/* Lines that found no room because nobody read standard error, in front of the next that does. */
+static void
+output_tell_dropped(void)
+{
+	static uint64_t told;
+	uint64_t n_dropped = output_n_dropped(OUTPUT_STDERR);
+	char line[128];
+
+	if (n_dropped == told)
+		return;
+	snprintf(line, sizeof(line),
+		 "vnicd: warning: %" PRIu64 " log lines are missing here: nobody read standard error\n",
+		 n_dropped - told);
+	if (output_write(OUTPUT_STDERR, OUTPUT_MAY_DROP, line, strlen(line)))
+		told = n_dropped;
+	else
+		told++; /* this one is none that is missing */
+}
+
+void
+output_log(void *arg, enum log_level level, const char *text)
+{
+	char line[1280];
+
+	snprintf(line, sizeof(line), "vnicd: %s%s\n", log_level_word(level), text);
+	output_tell_dropped();
+	output_write(OUTPUT_STDERR, OUTPUT_MAY_DROP, line, strlen(line));
 }

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * ctx: a context: what the devices of one program, or of one part of it, share, and what would be global
+ * variables otherwise.
+ *
+ * Contexts know nothing of each other: each has its own lock, its own loop, and threads of its own to wait
+ * for. A device or port belongs to one from its start to its end. What is left as a variable of the process
+ * is there once by its nature: docs/decisions/0032-contexts.md has the list.
+ */
+#ifndef VNICD_CTX_H
+#define VNICD_CTX_H
+
+#include "control.h"
+#include "log.h"
+#include "quiesce.h"
+
+struct loop;
+struct pools_entry;
+
+/* Zero-initialised: a context without a loop and without workers, which logs errors only. */
+struct vnic_ctx {
+	struct quiesce quiesce;
+	struct control control;
+	struct log log;
+	struct loop *loop; /* NULL: nobody watches descriptors, and there are no timers */
+
+	/* Lists of the rooms above. Control lock. */
+	struct pools_entry *pools; /* pools.c */
+};
+
+/*
+ * A context with its loop; the caller holds its control lock from here on (loop.h). `ctx` is zero-initialised
+ * by then but for what has been set of its log. 0 or -errno.
+ */
+int ctx_open(struct vnic_ctx *ctx);
+/* All that belongs to it is gone. Also without ctx_open(). */
+void ctx_close(struct vnic_ctx *ctx);
+
+#endif
