@@ -44,22 +44,22 @@ vdev_is_held_by(const void *arg, unsigned int worker)
 static void
 vdev_collect(struct vdev *dev)
 {
-	if (!dev->trash)
+	if (!dev->deferred)
 		return;
 	quiesce_wait_held(vdev_is_held_by, dev);
-	while (dev->trash) {
-		struct virtq_conf *conf = dev->trash;
+	while (dev->deferred) {
+		struct virtq_conf *conf = dev->deferred;
 		struct vdev_queue *queue = &dev->queues[conf->control.queue_idx];
 
 		if (conf->control.last) {
 			queue->base = virtq_base(queue->vq, conf->traits & TRAIT_PACKED);
 			queue->base_is = VDEV_BASE_STOPPED;
 			/* No worker comes by any more to say what the driver was not told yet. */
-			virtq_notify_settle(queue->vq, conf);
+			virtq_notify_confirm(queue->vq, conf);
 			/* Whoever serves this ring next may need to be kicked. */
 			virtq_want_kicks(queue->vq, conf, VIRTQ_KICKS_WANTED);
 		}
-		dev->trash = conf->control.next;
+		dev->deferred = conf->control.next;
 		vdev_conf_put(queue, conf);
 	}
 }
@@ -202,8 +202,8 @@ vdev_conf_publish(struct vdev *dev, struct vdev_queue *queue, struct virtq_conf 
 	if (!old)
 		return;
 	old->control.last = !conf;
-	old->control.next = dev->trash;
-	dev->trash = old;
+	old->control.next = dev->deferred;
+	dev->deferred = old;
 }
 
 /* The beginning of a ring: packed: both wrap counters 1. */
@@ -243,7 +243,7 @@ vdev_queue_say_start(struct vdev *dev, unsigned int idx, const struct virtq_conf
 		log_limited(&dev->log_limit, LOG_LEVEL_INFO,
 			    "port %s: queue %u: starts at 0x%x, where its ring stands, not at base 0x%x",
 			    dev->name, idx, at, base);
-	else if (found == VIRTQ_START_UNSURE)
+	else if (found == VIRTQ_START_AMBIGUOUS)
 		log_limited(
 			&dev->log_limit, LOG_LEVEL_WARN,
 			"port %s: queue %u: its ring does not tell where it stands; starts at 0x%x on the "
@@ -509,7 +509,7 @@ vdev_change_begin(struct vdev *dev)
 			return true;
 		/* Also when nothing is held: a worker that begins to hold it now may stay away. */
 		dev->changing = true;
-		dev->ops->lend(dev, VDEV_LEND_NOTHING);
+		dev->ops->borrow(dev, VDEV_BORROW_NOTHING);
 		dev->change_token = quiesce_start();
 	}
 	/* Most calls of a driver are over in microseconds. */
@@ -530,7 +530,7 @@ vdev_change_end(struct vdev *dev)
 	if (!dev->changing)
 		return;
 	dev->changing = false;
-	dev->ops->lend(dev, VDEV_LEND_FRAMES);
+	dev->ops->borrow(dev, VDEV_BORROW_FRAMES);
 }
 
 /* --- the front-end's words --- */
@@ -752,11 +752,11 @@ enum vdev_fd_use { VDEV_FD_KICK, VDEV_FD_NOTIFY };
 /* Kicks come through an eventfd; notifications go to an eventfd or, with User-mode Linux, a socket or a pipe.
  */
 static int
-vdev_fd_check(unsigned int idx, int fd, enum vdev_fd_use use, enum bell_kind *ret_kind, struct diag *diag)
+vdev_fd_check(unsigned int idx, int fd, enum vdev_fd_use use, enum notifier_kind *ret_kind, struct diag *diag)
 {
-	enum bell_kind kind = bell_kind_of(fd);
+	enum notifier_kind kind = notifier_kind_of(fd);
 
-	if (fd < 0 || kind == BELL_EVENTFD || (use == VDEV_FD_NOTIFY && kind != BELL_NONE)) {
+	if (fd < 0 || kind == NOTIFIER_EVENTFD || (use == VDEV_FD_NOTIFY && kind != NOTIFIER_NONE)) {
 		*ret_kind = kind;
 		return 0;
 	}
@@ -771,7 +771,7 @@ vdev_queue_set_kick(struct vdev *dev, unsigned int idx, int fd, struct diag *dia
 {
 	struct vdev_queue *queue = &dev->queues[idx];
 	struct vdev_queue old = *queue;
-	enum bell_kind kind = BELL_NONE;
+	enum notifier_kind kind = NOTIFIER_NONE;
 	int ret;
 
 	ret = vdev_fd_check(idx, fd, VDEV_FD_KICK, &kind, diag);
@@ -792,7 +792,7 @@ int
 vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *diag)
 {
 	struct vdev_queue *queue = &dev->queues[idx];
-	enum bell_kind kind = BELL_NONE;
+	enum notifier_kind kind = NOTIFIER_NONE;
 	struct vdev_queue old = *queue;
 	int ret = vdev_fd_check(idx, fd, VDEV_FD_NOTIFY, &kind, diag);
 
@@ -808,7 +808,7 @@ vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *dia
 		}
 		/* What the old descriptor was told may not have been heard. */
 		if (fd >= 0)
-			bell_ring(fd, queue->call_kind);
+			notifier_signal(fd, queue->call_kind);
 	}
 	vdev_close_fd(&old.call_fd);
 	return 0;
@@ -818,7 +818,7 @@ int
 vdev_queue_set_err(struct vdev *dev, unsigned int idx, int fd, struct diag *diag)
 {
 	struct vdev_queue *queue = &dev->queues[idx];
-	enum bell_kind kind = BELL_NONE;
+	enum notifier_kind kind = NOTIFIER_NONE;
 	int ret = vdev_fd_check(idx, fd, VDEV_FD_NOTIFY, &kind, diag);
 
 	if (ret < 0)
@@ -905,7 +905,7 @@ vdev_check_faults(struct vdev *dev)
 			    virtq_fault_help[fault]);
 		/* Full: the front-end has been told and has not looked. */
 		if (queue->err_fd >= 0)
-			bell_ring(queue->err_fd, queue->err_kind);
+			notifier_signal(queue->err_fd, queue->err_kind);
 		dev->status |= VDEV_STATUS_NEEDS_RESET;
 	}
 	if (n) {

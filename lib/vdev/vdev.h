@@ -47,7 +47,7 @@ enum { VDEV_CONFIG_MAX = 256 }; /* bytes of configuration space: vhost-user, "Vi
 
 struct vdev;
 
-enum vdev_lend { VDEV_LEND_NOTHING, VDEV_LEND_FRAMES };
+enum vdev_borrow { VDEV_BORROW_NOTHING, VDEV_BORROW_FRAMES };
 
 /* What a device type is. All callbacks run on the control thread. */
 struct vdev_ops {
@@ -79,7 +79,7 @@ struct vdev_ops {
 	/* Does this worker hold some of the device's rings or memory, even while it is away (quiesce.h)? */
 	bool (*is_held)(const struct vdev *dev, unsigned int worker);
 	/* May workers hold them so from now on? */
-	void (*lend)(struct vdev *dev, enum vdev_lend lend);
+	void (*borrow)(struct vdev *dev, enum vdev_borrow borrow);
 };
 
 /* What a stopped queue knows of its position (docs/decisions/0017-what-a-message-clears.md). */
@@ -102,7 +102,7 @@ struct vdev_queue {
 	bool enabled;                 /* SET_VRING_ENABLE */
 	bool was_enabled;             /* ever since the connection, or the last reset */
 	int kick_fd, call_fd, err_fd; /* -1: none */
-	enum bell_kind call_kind, err_kind;
+	enum notifier_kind call_kind, err_kind;
 	uint64_t n_kicks;          /* vdev_queue_kicks() so far */
 	struct virtq_conf *spares; /* room for the confs to come: publishing needs no memory */
 	enum virtq_fault reported; /* last fault that was logged */
@@ -127,11 +127,11 @@ struct vdev {
 	/* PROTOCOL_F_CONFIG: the driver's configuration space is ours, not the front-end's; and there is a
 	 * channel (SET_BACKEND_REQ_FD) to tell of changes. */
 	bool config_used, config_channel;
-	uint64_t n_disconnects;   /* vdev_disconnect() so far */
-	void *confs;              /* room for those of all queues: in use, in `trash` or spare */
-	struct virtq_conf *trash; /* replaced confs that workers may still hold */
-	bool changing;            /* vdev_change_begin(): nothing is lent meanwhile, */
-	uint64_t change_token;    /* since this one (quiesce_start()) */
+	uint64_t n_disconnects;      /* vdev_disconnect() so far */
+	void *confs;                 /* room for those of all queues: in use, in `deferred` or spare */
+	struct virtq_conf *deferred; /* replaced confs that workers may still hold */
+	bool changing;               /* vdev_change_begin(): nothing is borrowed meanwhile, */
+	uint64_t change_token;       /* since this one (quiesce_start()) */
 	struct log_limit log_limit;
 	/* Tell the front-end that the configuration space changed; NULL: it has no channel for it. */
 	void (*config_changed)(void *arg);
@@ -160,9 +160,9 @@ void vdev_reset(struct vdev *dev);
 /*
  * Before anything that changes queues: false: a worker that is away (quiesce.h) holds some of the device's
  * memory, so the change would wait for it, and everybody else for the change. Ask again a little later: it
- * holds nothing for longer than it is away. True: go ahead. Nothing is lent from then on, lest a worker goes
- * away with it in the middle of the change: vdev_change_end() in either case when that is done, or given up.
- * A caller who does not ask waits.
+ * holds nothing for longer than it is away. True: go ahead. Nothing is borrowed from then on, lest a worker
+ * goes away with it in the middle of the change: vdev_change_end() in either case when that is done, or given
+ * up. A caller who does not ask waits.
  */
 bool vdev_change_begin(struct vdev *dev);
 void vdev_change_end(struct vdev *dev);

@@ -102,7 +102,7 @@ tiny_is_held(const struct vdev *dev, unsigned int worker)
 }
 
 static void
-tiny_lend(struct vdev *dev, enum vdev_lend lend)
+tiny_borrow(struct vdev *dev, enum vdev_borrow borrow)
 {
 }
 
@@ -116,7 +116,7 @@ static const struct vdev_ops tiny_ops = {
 	.ended = tiny_ended,
 	.queues_changed = tiny_queues_changed,
 	.is_held = tiny_is_held,
-	.lend = tiny_lend,
+	.borrow = tiny_borrow,
 };
 
 /* --- the front-end --- */
@@ -824,7 +824,7 @@ test_refused_words(void **state)
 	FAILS(vdev_queue_set_size(&rig->dev, QUEUE, OTHER_SIZE, &diag), -EBUSY);
 	FAILS(vdev_queue_set_base(&rig->dev, QUEUE, 1, &diag), -EBUSY);
 	FAILS(vdev_queue_set_addr(&rig->dev, QUEUE, &addr, &diag), -EBUSY);
-	if (bell_kind_of(null_fd) == BELL_NONE) {
+	if (notifier_kind_of(null_fd) == NOTIFIER_NONE) {
 		FAILS(vdev_queue_set_call(&rig->dev, QUEUE, null_fd, &diag), -EBADF);
 		FAILS(vdev_queue_set_err(&rig->dev, QUEUE, null_fd, &diag), -EBADF);
 	}

@@ -6,7 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "bell.h"
+#include "notifier.h"
 #include "session.h"
 #include "vdev.h"
 
@@ -299,10 +299,10 @@ handle_set_mtu(struct session *session, struct message *message, struct diag *di
 static int
 handle_set_backend_req_fd(struct session *session, struct message *message, struct diag *diag)
 {
-	enum bell_kind kind = bell_kind_of(message->fds[0]);
+	enum notifier_kind kind = notifier_kind_of(message->fds[0]);
 
 	/* A socket, or with User-mode Linux a pipe. */
-	if (kind != BELL_SOCKET && kind != BELL_PIPE)
+	if (kind != NOTIFIER_SOCKET && kind != NOTIFIER_PIPE)
 		return diag_set(diag, -EBADF, "", "the descriptor is neither a socket nor a pipe");
 	if (session->backend_req_fd >= 0)
 		close(session->backend_req_fd);
