@@ -21,10 +21,10 @@
 #include <rte_eal.h>
 #include <rte_ring.h>
 
+#include "borrow.h"
 #include "ctx.h"
 #include "dataplane.h"
 #include "fwd.h"
-#include "lend.h"
 #include "loop.h"
 #include "pools.h"
 #include "port.h"
@@ -319,7 +319,7 @@ group_setup(void **state)
 		if (CPU_ISSET(cpu, &cpus))
 			last = cpu;
 	snprintf(lcores, sizeof(lcores), "0@%d,1@%d", last, first);
-	if (rte_eal_init(RTE_DIM(args), args) < 0 || lend_init() < 0)
+	if (rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
 		return -1;
 	port_env.ctx = &ctx;
 	pool = rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
