@@ -70,7 +70,7 @@ rig_start(struct rig *rig, const struct rig_options *options)
 		rig->features &= ~FEATURE_MASK(IN_ORDER);
 	if (!event_idx)
 		rig->features &= ~FEATURE_MASK(EVENT_IDX);
-	vdev->status_used = options->status;
+	vdev->said.status_used = options->status;
 	assert_int_equal(vdev_set_features(vdev, rig->features, &diag), 0);
 	if (options->status)
 		assert_int_equal(vdev_set_status(vdev, VDEV_STATUS_DRIVER | VDEV_STATUS_DRIVER_OK, &diag), 0);
