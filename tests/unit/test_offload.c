@@ -24,6 +24,7 @@
 #include "borrow.h"
 #include "burst_variants.h"
 #include "checksum.h"
+#include "ctx.h"
 #include "driver.h"
 #include "header.h"
 #include "offload.h"
@@ -69,6 +70,7 @@ enum {
 };
 
 static struct rte_mempool *pool;
+static struct vnic_ctx ctx;
 static uint32_t seed = 1;
 
 static uint32_t
@@ -1638,6 +1640,7 @@ main(void)
 	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	if (!pool)
 		return 1;
+	port_env.ctx = &ctx;
 	port_env.pool = pool;
 	port_env.n_workers = 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);
