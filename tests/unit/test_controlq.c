@@ -606,7 +606,7 @@ static const struct known {
 static void
 refused(struct rig *rig, const struct known *command, const uint8_t *bytes, uint32_t len)
 {
-	const uint64_t n_err = rig->dev->controlq.n_err;
+	const uint64_t n_err = rig->dev->controlq.stats.err;
 	struct vnet_settings before;
 	struct answer answer;
 
@@ -617,7 +617,7 @@ refused(struct rig *rig, const struct known *command, const uint8_t *bytes, uint
 		fail_msg("%s, %u bytes: %u bytes written, ack %u", command->name, len, answer.len,
 			 answer.ack);
 	assert_memory_equal(&before, rig->dev->settings, sizeof(before));
-	assert_int_equal(rig->dev->controlq.n_err, n_err + 1);
+	assert_int_equal(rig->dev->controlq.stats.err, n_err + 1);
 }
 
 /* Every ring, and then every command. */
@@ -661,7 +661,7 @@ test_commands_need_their_feature(void **state)
 static void
 known_in_shape(struct rig *rig, const struct known *command, const struct shape *shape)
 {
-	const uint64_t n_ok = rig->dev->controlq.n_ok;
+	const uint64_t n_ok = rig->dev->controlq.stats.ok;
 	struct answer answer;
 
 	rig_announce(rig);
@@ -671,7 +671,7 @@ known_in_shape(struct rig *rig, const struct known *command, const struct shape 
 		fail_msg("%s in pieces of %u, cut at %u and %u, form %d: %u bytes written, ack %u",
 			 command->name, shape->piece, shape->cut, shape->wcut, (int)shape->form, answer.len,
 			 answer.ack);
-	assert_int_equal(rig->dev->controlq.n_ok, n_ok + 1);
+	assert_int_equal(rig->dev->controlq.stats.ok, n_ok + 1);
 }
 
 static void
@@ -774,7 +774,7 @@ test_C98_heads_too_short_are_refused(void **state)
 	rig_send(rig, &plain, &byte, 0, 4, 2);
 	assert_int_equal(controlq_serve(&rig->dev->controlq), 1);
 	assert_int_equal(rig_answer(rig, 4, 2).ack, 1);
-	assert_int_equal(rig->dev->controlq.n_err, 2);
+	assert_int_equal(rig->dev->controlq.stats.err, 2);
 	rig_close(rig);
 }
 
@@ -793,9 +793,9 @@ test_C98_no_room_for_an_answer(void **state)
 		assert_true(driver_get(&rig->driver, &tag, &len));
 		assert_int_equal(tag, 7);
 		assert_int_equal(len, 0);
-		assert_int_equal(rig->dev->controlq.n_unanswered, 1);
+		assert_int_equal(rig->dev->controlq.stats.unanswered, 1);
 		assert_true(rig->dev->settings->promisc);
-		assert_int_equal(rig->dev->controlq.n_ok + rig->dev->controlq.n_err, 0);
+		assert_int_equal(rig->dev->controlq.stats.ok + rig->dev->controlq.stats.err, 0);
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 		rig_close(rig);
 	}
@@ -826,7 +826,7 @@ test_useless_chains_come_back(void **state)
 	assert_int_equal(controlq_serve(&rig->dev->controlq), 1);
 	assert_true(driver_get(&rig->driver, &tag, &len));
 	assert_int_equal(len, 0);
-	assert_int_equal(rig->dev->controlq.n_unanswered, 2);
+	assert_int_equal(rig->dev->controlq.stats.unanswered, 2);
 	assert_true(rig_rss(rig, &usual_rss));
 	rig_close(rig);
 }
@@ -867,7 +867,7 @@ test_more_commands_than_the_ring(void **state)
 		}
 		for (unsigned int i = 0; i < 4096; i++)
 			assert_int_equal(rig->dev->settings->vlans[i / 64] >> i % 64 & 1, i >= 5000 - 4096);
-		assert_int_equal(rig->dev->controlq.n_ok, 5000);
+		assert_int_equal(rig->dev->controlq.stats.ok, 5000);
 		rig_close(rig);
 	}
 }
@@ -2006,7 +2006,7 @@ test_C125_one_error_spoils_all(void **state)
 	}
 	/* Nothing asked of a queue is not wrong. */
 	assert_int_equal(rig_ask(rig, &plain, CLASS_STATS, 1, data_ask(0, 0)->bytes, 16, 500).len, 1);
-	assert_int_equal(rig->dev->controlq.n_ok, 1);
+	assert_int_equal(rig->dev->controlq.stats.ok, 1);
 	rig_close(rig);
 }
 
