@@ -100,7 +100,7 @@ controlq_run(struct vnet_dev *dev, const struct controlq_command *command, struc
 
 	if (!command)
 		return -ENOSYS;
-	if (command->features & ~dev->vdev.features)
+	if (command->features & ~dev->vdev.said.features)
 		return -EOPNOTSUPP;
 	controlq_settings = *dev->settings;
 	request->settings = &controlq_settings;

@@ -91,13 +91,13 @@ vnet_has_one_pair(const struct vnet_dev *dev)
 {
 	uint64_t several = FEATURE_MASK(NET_MQ) | FEATURE_MASK(NET_RSS);
 
-	return dev->vdev.features & FEATURE_MASK(NET_CTRL_VQ) && !(dev->vdev.features & several);
+	return dev->vdev.said.features & FEATURE_MASK(NET_CTRL_VQ) && !(dev->vdev.said.features & several);
 }
 
 int
 vnet_controlq_idx(const struct vnet_dev *dev)
 {
-	if (!(dev->vdev.features & FEATURE_MASK(NET_CTRL_VQ)))
+	if (!(dev->vdev.said.features & FEATURE_MASK(NET_CTRL_VQ)))
 		return -1;
 	return vnet_has_one_pair(dev) ? 2 : 2 * dev->n_pairs;
 }
@@ -141,7 +141,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 {
 	const struct vnet_dev *dev = vnet_of(vdev);
 	const struct settings_coal *coal = &dev->settings->coal[idx];
-	bool mergeable = vdev->features & FEATURE_MASK(NET_MRG_RXBUF);
+	bool mergeable = vdev->said.features & FEATURE_MASK(NET_MRG_RXBUF);
 
 	if ((int)idx == vnet_controlq_idx(dev))
 		return;
@@ -150,8 +150,8 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 	if (mergeable)
 		conf->traits |= TRAIT_MERGEABLE;
 	conf->hdr_len =
-		mergeable || vdev->features & FEATURE_MASK(VERSION_1) ? HEADER_LEN : HEADER_LEN_LEGACY;
-	if (vdev->features & FEATURE_MASK(NET_HASH_REPORT))
+		mergeable || vdev->said.features & FEATURE_MASK(VERSION_1) ? HEADER_LEN : HEADER_LEN_LEGACY;
+	if (vdev->said.features & FEATURE_MASK(NET_HASH_REPORT))
 		conf->hdr_len = HEADER_LEN_HASH;
 	/* VIRTIO, "Notifications Coalescing": with either of them 0 (or with 1 packet), not at all. */
 	if (coal->max_usecs && coal->max_packets > 1) {
@@ -167,21 +167,21 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 		conf->enabled &= vnet_pair_is_in_use(dev, idx / 2);
 		/* Learnt only while they are steered by. */
 		conf->flows = dev->steer && !dev->settings->rss.enabled ? dev->flows : NULL;
-		conf->offloads = vdev->features & VNET_HOST_OFFLOADS;
+		conf->offloads = vdev->said.features & VNET_HOST_OFFLOADS;
 		if (conf->offloads & FEATURE_MASK(NET_CSUM))
 			conf->traits |= TRAIT_OFFLOAD;
-		conf->burst = (void (*)(void))vnet_from_guest_variant(vnet_isa_select(), conf->traits);
+		conf->burst = (void (*)(void))vnet_from_guest_variant(isa_select(), conf->traits);
 		if (conf->control.waits)
 			conf->burst = (void (*)(void))vnet_from_guest_later;
 	} else {
 		conf->filter = dev->filter;
 		/* All that the driver has, until it says otherwise. */
-		conf->offloads = dev->settings->offloads & vdev->features;
+		conf->offloads = dev->settings->offloads & vdev->said.features;
 		if (conf->offloads & FEATURE_MASK(NET_GUEST_CSUM))
 			conf->traits |= TRAIT_OFFLOAD;
-		if (vdev->features & FEATURE_MASK(NET_HASH_REPORT))
+		if (vdev->said.features & FEATURE_MASK(NET_HASH_REPORT))
 			conf->traits |= TRAIT_HASH_REPORT;
-		conf->burst = (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), conf->traits);
+		conf->burst = (void (*)(void))vnet_to_guest_variant(isa_select(), conf->traits);
 	}
 }
 
@@ -534,7 +534,7 @@ vnet_requests_unsupported(uint64_t offloads)
 	const uint64_t segments = VNET_GUEST_OFFLOADS & ~FEATURE_MASK(NET_GUEST_CSUM);
 
 	if (!(offloads & FEATURE_MASK(NET_GUEST_CSUM)))
-		return PORT_REQUESTS;
+		return FRAME_REQUESTS;
 	return ~offloads & segments ? RTE_MBUF_F_TX_TCP_SEG : 0;
 }
 
