@@ -26,7 +26,7 @@ struct uplink {
 	struct port *port;                 /* NULL: not there */
 	struct port_link link;             /* when last looked at */
 	enum uplink_hash hash_state;
-	struct port_rx_hash hash; /* last asked for; workers see it while it is published */
+	struct hash_params hash; /* last asked for; workers see it while it is published */
 	char name[PORT_NAME_SIZE];
 };
 
@@ -50,7 +50,7 @@ uplink_by_name(const char *name)
 /* --- the hash --- */
 
 static bool
-uplink_hash_is_same(const struct port_rx_hash *a, const struct port_rx_hash *b)
+uplink_hash_is_same(const struct hash_params *a, const struct hash_params *b)
 {
 	if (a->types != b->types)
 		return false;
@@ -69,25 +69,25 @@ uplink_hash_unpublish(struct uplink *uplink)
 	uplink->hash_state = UPLINK_HASH_OFF;
 }
 
-/* What the port should compute: the wish of the only one who follows it. */
-static struct port_rx_hash
-uplink_hash_wish(const struct uplink *uplink)
+/* What the port should compute: the request of the only one who follows it. */
+static struct hash_params
+uplink_hash_request(const struct uplink *uplink)
 {
 	const struct uplink_follower *only = uplink->followers;
 
-	return only->next ? (struct port_rx_hash){0} : only->hash;
+	return only->next ? (struct hash_params){0} : only->hash;
 }
 
-/* The wish is programmed in one turn and published in a later one, when older frames have gone by. */
+/* The request is programmed in one iteration and published in a later one, when older frames have gone by. */
 static void
 uplink_hash_update(struct uplink *uplink)
 {
-	const struct port_rx_hash wish = uplink_hash_wish(uplink);
+	const struct hash_params request = uplink_hash_request(uplink);
 	int ret;
 
 	if (!uplink->port || !uplink->port->kind->set_hash)
 		return;
-	if (uplink_hash_is_same(&wish, &uplink->hash)) {
+	if (uplink_hash_is_same(&request, &uplink->hash)) {
 		if (uplink->hash_state != UPLINK_HASH_NEW)
 			return;
 		/* Release: pairs with the acquire of those who steer by it. */
@@ -96,17 +96,17 @@ uplink_hash_update(struct uplink *uplink)
 		return;
 	}
 	uplink_hash_unpublish(uplink);
-	uplink->hash = wish;
-	ret = uplink->port->kind->set_hash(uplink->port, wish.types ? &uplink->hash : NULL);
-	if (wish.types && ret == 0)
+	uplink->hash = request;
+	ret = uplink->port->kind->set_hash(uplink->port, request.types ? &uplink->hash : NULL);
+	if (request.types && ret == 0)
 		uplink->hash_state = UPLINK_HASH_NEW;
-	else if (wish.types)
+	else if (request.types)
 		log_debug("port %s: its guest's hashes are computed in software: %s", uplink->port->name,
 			  strerror(-ret));
 }
 
 void
-uplink_want_hash(struct uplink_follower *follower, const struct port_rx_hash *hash)
+uplink_want_hash(struct uplink_follower *follower, const struct hash_params *hash)
 {
 	follower->hash = *hash;
 }
@@ -124,7 +124,7 @@ uplink_look(struct uplink *uplink)
 }
 
 static void
-uplink_turn(void *arg)
+uplink_iteration(void *arg)
 {
 	for (struct uplink *uplink = uplinks; uplink; uplink = uplink->next) {
 		uplink_look(uplink);
@@ -152,8 +152,8 @@ uplink_new(const char *name)
 	struct uplink *uplink;
 
 	if (!uplinks && port_env.loop) {
-		uplink_timer =
-			loop_timer_add(port_env.loop, UPLINK_PERIOD_MS, UPLINK_PERIOD_MS, uplink_turn, NULL);
+		uplink_timer = loop_timer_add(port_env.loop, UPLINK_PERIOD_MS, UPLINK_PERIOD_MS,
+					      uplink_iteration, NULL);
 		if (!uplink_timer)
 			return NULL;
 	}
@@ -252,7 +252,7 @@ uplink_port_closing(struct port *port)
 	if (!uplink || uplink->port != port)
 		return;
 	uplink_hash_unpublish(uplink);
-	uplink->hash = (struct port_rx_hash){0};
+	uplink->hash = (struct hash_params){0};
 	uplink->port = NULL;
 	uplink_look(uplink);
 }

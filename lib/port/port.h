@@ -19,8 +19,10 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "burst.h"
 #include "counter.h"
 #include "diag.h"
+#include "hash.h"
 #include "list.h"
 
 struct loop;
@@ -28,11 +30,11 @@ struct rte_kvargs;
 struct show;
 
 enum {
-	PORT_MAX = 1024,        /* ports in one program */
-	PORT_QUEUES_MAX = 128,  /* queue pairs of one port */
-	PORT_BURST = 32,        /* frames per rx or tx call, at most */
-	PORT_NAME_SIZE = 32,    /* with the terminating NUL */
-	PORT_FRAME_MAX = 65535, /* largest frame, Ethernet header included, without FCS */
+	PORT_MAX = 1024,          /* ports in one program */
+	PORT_QUEUES_MAX = 128,    /* queue pairs of one port */
+	PORT_BURST = FRAME_BURST, /* frames per rx or tx call, at most */
+	PORT_NAME_SIZE = 32,      /* with the terminating NUL */
+	PORT_FRAME_MAX = 65535,   /* largest frame, Ethernet header included, without FCS */
 };
 
 enum port_drop {
@@ -87,14 +89,14 @@ typedef uint16_t (*port_rx_fn)(struct port_queue *queue, struct rte_mbuf **pkts,
  */
 typedef uint16_t (*port_tx_fn)(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
 /*
- * The frames that the last rx took have gone where they go: what is lent of them (lend.h) is given back.
- * Called by the owner when queue->lent is set, which it clears.
+ * The frames that the last rx took have gone where they go: what is borrowed of them (borrow.h) is given
+ * back. Called by the owner when queue->borrowed is set, which it clears.
  */
 typedef void (*port_done_fn)(struct port_queue *queue);
 /*
- * Called at the end of turns of the owner's poll loop, after all rx and tx of that turn: of each turn while
- * frames come from the pair or are sent to it, and of dozens more; of every few turns otherwise, as rx is.
- * NULL when not needed.
+ * Called at the end of iterations of the owner's poll loop, after all rx and tx of that iteration: of each
+ * iteration while frames come from the pair or are sent to it, and of dozens more; of every few iterations
+ * otherwise, as rx is. NULL when not needed.
  */
 typedef void (*port_service_fn)(struct port_queue *queue);
 
@@ -103,21 +105,22 @@ struct port_queue {
 	port_rx_fn rx;
 	port_tx_fn tx;
 	port_service_fn service;
-	port_done_fn done; /* NULL: the kind never lends */
+	port_done_fn done; /* NULL: the kind never borrows */
 	void *dev;         /* the kind's own */
 	struct port *port;
-	uint16_t idx;    /* of this pair in its port */
-	uint16_t worker; /* index of the owner; set before the pair is polled, fixed while it is */
-	bool takes_lent; /* tx knows lent frames (lend.h), and is through with them when it returns */
-	/* What rx takes is not lent for longer than that: somebody waits for its memory. Written under the
-	 * control lock. */
-	_Atomic bool settles;
+	uint16_t idx;          /* of this pair in its port */
+	uint16_t worker;       /* index of the owner; set before the pair is polled, fixed while it is */
+	bool accepts_borrowed; /* tx knows borrowed frames (borrow.h), and is through with them when it
+				  returns */
+	/* What rx takes is not borrowed for longer than that: somebody waits for its memory. Written under
+	 * the control lock. */
+	_Atomic bool materialises;
 
 	/* written by the owner */
 	struct port_stats stats __rte_cache_aligned;
-	/* Some of the frames that rx took last are lent. Read under the control lock, too
-	 * (port_queue_is_lent()). */
-	bool lent;
+	/* Some of the frames that rx took last are borrowed. Read under the control lock, too
+	 * (port_queue_is_borrowed()). */
+	bool borrowed;
 } __rte_cache_aligned;
 
 /*
@@ -133,16 +136,6 @@ struct port_steer {
 		     struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[]);
 };
 
-/*
- * What a port that hashes frames itself hashes them with, so that a guest with the same wishes need not do it
- * again (a NIC with Toeplitz). Such frames have RTE_MBUF_F_RX_RSS_HASH and hash.rss set.
- */
-struct port_rx_hash {
-	uint32_t types; /* bits as in VIRTIO's supported_hash_types */
-	uint8_t key_len;
-	uint8_t key[40];
-};
-
 struct port {
 	char name[PORT_NAME_SIZE];
 	uint16_t id;       /* slot in the port table, 0 .. PORT_MAX - 1; fixed for life */
@@ -156,7 +149,12 @@ struct port {
 	 * workers. */
 	_Atomic(const struct port_steer *) steer;
 	/* NULL: frames that come from this port have no hash. As `steer`. */
-	_Atomic(const struct port_rx_hash *) rx_hash;
+	/*
+	 * What a port that hashes frames itself hashes them with, so that a guest with the same parameters
+	 * need not do it again (a NIC with Toeplitz). Such frames have RTE_MBUF_F_RX_RSS_HASH and hash.rss
+	 * set.
+	 */
+	_Atomic(const struct hash_params *) rx_hash;
 	const struct port_kind *kind;
 	struct rte_ether_addr mac;
 	void *dev;                 /* the kind's own */
@@ -201,7 +199,7 @@ struct port_key {
 	const char *help;
 };
 
-enum port_link_wish { PORT_LINK_DOWN, PORT_LINK_UP };
+enum port_link_request { PORT_LINK_DOWN, PORT_LINK_UP };
 
 struct port_kind {
 	struct port_kind *next;
@@ -228,7 +226,7 @@ struct port_kind {
 	bool (*device_stats)(const struct port *port, struct port_device_stats *ret_stats);
 	/* Someone wants it down, or up as far as nothing else keeps it down. 0; 1: done, but there is
 	 * something to know about it, which is diag's cause; or -errno with diag filled. */
-	int (*set_link)(struct port *port, enum port_link_wish wish, struct diag *diag);
+	int (*set_link)(struct port *port, enum port_link_request request, struct diag *diag);
 	/* Make the port's address known to the network behind the other ports. 0 or -errno with diag filled.
 	 */
 	int (*announce)(struct port *port, struct diag *diag);
@@ -239,7 +237,7 @@ struct port_kind {
 	 * hash), or as the port sees fit when `hash` is NULL. 0, or -errno and then as the port sees fit.
 	 * Control thread; nobody believes the port's hashes (port->rx_hash is NULL).
 	 */
-	int (*set_hash)(struct port *port, const struct port_rx_hash *hash);
+	int (*set_hash)(struct port *port, const struct hash_params *hash);
 	bool is_uplink; /* other ports may follow the link of such a port (uplink=) */
 };
 
@@ -305,12 +303,12 @@ void port_stats_add(struct port_stats *sum, const struct port_stats *stats);
 /* A locally administered address that is always the same for a name. */
 void port_mac_from_name(struct rte_ether_addr *mac, const char *name);
 
-/* Control lock: false: what was lent is given back, with all that this writes to the sender's memory. */
+/* Control lock: false: what was borrowed is given back, with all that this writes to the sender's memory. */
 static inline bool
-port_queue_is_lent(const struct port_queue *queue)
+port_queue_is_borrowed(const struct port_queue *queue)
 {
 	/* Acquire: pairs with the release of who gives it back. */
-	return __atomic_load_n(&queue->lent, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&queue->borrowed, __ATOMIC_ACQUIRE);
 }
 
 /* Owner of the queue only: count n packets under a reason, and free them. */

@@ -22,9 +22,9 @@
 #include <rte_ip.h>
 #include <rte_udp.h>
 
+#include "borrow.h"
 #include "fwd.h"
-#include "lend.h"
-#include "switch.h"
+#include "fdb.h"
 
 enum {
 	POOL_SIZE = 8191,
@@ -793,72 +793,72 @@ test_handoff(void **state)
 	teardown(plan);
 }
 
-/* --- lent frames --- */
+/* --- borrowed frames --- */
 
-enum { LENT_LEN = 1000, LENT_N = 8 };
+enum { BORROWED_LEN = 1000, BORROWED_N = 8 };
 
 /* The sender's memory, and how often it got it back. */
-static uint8_t lent_memory[LENT_N][LENT_LEN];
-static unsigned int lent_done;
+static uint8_t borrowed_memory[BORROWED_N][BORROWED_LEN];
+static unsigned int borrowed_done;
 
 static void
-lent_done_fn(struct port_queue *queue)
+borrowed_done_fn(struct port_queue *queue)
 {
-	assert_true(queue->lent);
-	queue->lent = false;
-	lent_done++;
+	assert_true(queue->borrowed);
+	queue->borrowed = false;
+	borrowed_done++;
 	/* From here on it is the guest's to use for something else. */
-	memset(lent_memory, 0xbb, sizeof(lent_memory));
+	memset(borrowed_memory, 0xbb, sizeof(borrowed_memory));
 }
 
-/* A tx that takes lent frames copies their tails at once, as vnet_tx() does. What is lent is shared with
- * nobody. */
+/* A tx that takes borrowed frames copies their tails at once, as vnet_tx() does. What is borrowed is shared
+ * with nobody. */
 static uint16_t
-lent_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+borrowed_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
 	for (uint16_t i = 0; i < n; i++)
-		assert_true(!lend_is(pkts[i]) ||
+		assert_true(!borrow_is(pkts[i]) ||
 			    (RTE_MBUF_DIRECT(pkts[i]) && rte_mbuf_refcnt_read(pkts[i]) == 1));
-	lend_settle_burst(pkts, n);
+	borrow_materialise_burst(pkts, n);
 	return fake_tx(queue, pkts, n);
 }
 
 /* One that does not must never see one. */
 static uint16_t
-unlent_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+unborrowed_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
 	for (uint16_t i = 0; i < n; i++)
-		assert_false(lend_is(pkts[i]));
+		assert_false(borrow_is(pkts[i]));
 	return fake_tx(queue, pkts, n);
 }
 
-/* Frames 0 .. n - 1, the odd ones lent, from queue q of port i; n at most LENT_N. */
+/* Frames 0 .. n - 1, the odd ones borrowed, from queue q of port i; n at most BORROWED_N. */
 static void
-lent_arrive(unsigned int i, uint16_t q, struct rte_ether_addr dst, uint16_t n)
+borrowed_arrive(unsigned int i, uint16_t q, struct rte_ether_addr dst, uint16_t n)
 {
 	struct port_queue *from = &ports[i]->queues[q];
 	struct fwd_worker *worker = &workers[from->worker];
-	struct rte_mbuf *pkts[LENT_N];
+	struct rte_mbuf *pkts[BORROWED_N];
 
-	lent_done = 0;
-	from->done = lent_done_fn;
+	borrowed_done = 0;
+	from->done = borrowed_done_fn;
 	from->stats.rx_packets += n;
 	for (uint16_t k = 0; k < n; k++) {
 		pkts[k] = frame(dst, station(2), k);
-		rte_pktmbuf_append(pkts[k], LENT_LEN - 64);
-		for (unsigned int b = 64; b < LENT_LEN; b++)
+		rte_pktmbuf_append(pkts[k], BORROWED_LEN - 64);
+		for (unsigned int b = 64; b < BORROWED_LEN; b++)
 			rte_pktmbuf_mtod(pkts[k], uint8_t *)[b] = (uint8_t)(k * 31 + b * 7 + (b >> 8));
 		if (k % 2 == 0)
 			continue;
-		memcpy(lent_memory[k], rte_pktmbuf_mtod(pkts[k], void *), LENT_LEN);
-		memset(lent_memory[k], 0xcc, LEND_HEAD);
-		memset(rte_pktmbuf_mtod(pkts[k], uint8_t *) + LEND_HEAD, 0xdd, LENT_LEN - LEND_HEAD);
-		lend_start(pkts[k], lent_memory[k]);
-		from->lent = true;
+		memcpy(borrowed_memory[k], rte_pktmbuf_mtod(pkts[k], void *), BORROWED_LEN);
+		memset(borrowed_memory[k], 0xcc, BORROW_HEAD);
+		memset(rte_pktmbuf_mtod(pkts[k], uint8_t *) + BORROW_HEAD, 0xdd, BORROWED_LEN - BORROW_HEAD);
+		borrow_start(pkts[k], borrowed_memory[k]);
+		from->borrowed = true;
 	}
 	fwd_forward(worker, worker->plan->mode, from, pkts, n);
-	assert_int_equal(lent_done, n > 1);
-	assert_false(from->lent);
+	assert_int_equal(borrowed_done, n > 1);
+	assert_false(from->borrowed);
 }
 
 /* Port i was sent frames 0 .. n - 1, whole. */
@@ -869,91 +869,92 @@ assert_sent_whole(unsigned int i, unsigned int n)
 	for (unsigned int k = 0; k < n; k++) {
 		const struct rte_mbuf *m = fakes[i]->sent[k];
 
-		assert_false(lend_is(m));
-		assert_int_equal(rte_pktmbuf_pkt_len(m), LENT_LEN);
+		assert_false(borrow_is(m));
+		assert_int_equal(rte_pktmbuf_pkt_len(m), BORROWED_LEN);
 		assert_int_equal(frame_number(m), k);
-		for (unsigned int b = 64; b < LENT_LEN; b++)
+		for (unsigned int b = 64; b < BORROWED_LEN; b++)
 			assert_int_equal(rte_pktmbuf_mtod(m, const uint8_t *)[b],
 					 (uint8_t)(k * 31 + b * 7 + (b >> 8)));
 	}
 	fake_forget(fakes[i]);
 }
 
-/* Two workers, ports of two pairs; tx says whether ports take lent frames. */
+/* Two workers, ports of two pairs; tx says whether ports take borrowed frames. */
 static struct fwd_plan *
-lent_setup(const char *mode, void *mode_state, unsigned int n_ports, bool takes)
+borrowed_setup(const char *mode, void *mode_state, unsigned int n_ports, bool takes)
 {
 	struct fwd_plan *plan = setup(mode, mode_state, n_ports, 2, 2);
 
 	for (unsigned int i = 0; i < n_ports; i++)
 		for (uint16_t q = 0; q < 2; q++) {
-			ports[i]->queues[q].takes_lent = takes;
-			ports[i]->queues[q].tx = takes ? lent_tx : unlent_tx;
+			ports[i]->queues[q].accepts_borrowed = takes;
+			ports[i]->queues[q].tx = takes ? borrowed_tx : unborrowed_tx;
 		}
 	return plan;
 }
 
-/* In pairs: to a port of this worker and of the other, to one that takes lent frames and one that does not.
+/* In pairs: to a port of this worker and of the other, to one that takes borrowed frames and one that does
+ * not.
  */
 static void
-test_lent_in_pairs(void **state)
+test_borrowed_in_pairs(void **state)
 {
 	static const char *const modes[] = {"io", "mac", "macswap"};
 
 	for (size_t i = 0; i < RTE_DIM(modes); i++)
 		for (int takes = 0; takes < 2; takes++)
 			for (uint16_t q = 0; q < 2; q++) {
-				struct fwd_plan *plan = lent_setup(modes[i], NULL, 2, takes);
+				struct fwd_plan *plan = borrowed_setup(modes[i], NULL, 2, takes);
 
 				assert_int_equal(ports[0]->queues[q].worker, q);
-				lent_arrive(0, q, station(1), LENT_N);
-				assert_sent_whole(1, LENT_N);
+				borrowed_arrive(0, q, station(1), BORROWED_N);
+				assert_sent_whole(1, BORROWED_N);
 				/* Pair 1 is the other worker's: by then the sender's memory is its own again.
 				 */
 				atomic_store(&ports[1]->n_active, 1);
-				lent_arrive(0, 1, station(1), LENT_N);
+				borrowed_arrive(0, 1, station(1), BORROWED_N);
 				ASSERT_SENT_NONE(1);
-				assert_int_equal(fwd_handoff_drain(&workers[0]), LENT_N);
-				assert_sent_whole(1, LENT_N);
+				assert_int_equal(fwd_handoff_drain(&workers[0]), BORROWED_N);
+				assert_sent_whole(1, BORROWED_N);
 				teardown(plan);
 			}
 }
 
 static uint16_t
-settled_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+confirmed_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
-	assert_false(port_queue_is_lent(&ports[0]->queues[0]));
-	return unlent_tx(queue, pkts, n);
+	assert_false(port_queue_is_borrowed(&ports[0]->queues[0]));
+	return unborrowed_tx(queue, pkts, n);
 }
 
 /* Somebody waits for the sender's memory: it is given back before anybody may be long in sending the frames.
  */
 static void
-test_lent_to_nobody_for_long(void **state)
+test_borrowed_to_nobody_for_long(void **state)
 {
-	struct fwd_plan *plan = lent_setup("io", NULL, 2, true);
+	struct fwd_plan *plan = borrowed_setup("io", NULL, 2, true);
 
-	atomic_store(&ports[0]->queues[0].settles, true);
-	ports[1]->queues[0].tx = settled_tx;
-	lent_arrive(0, 0, station(1), LENT_N);
-	assert_sent_whole(1, LENT_N);
-	atomic_store(&ports[0]->queues[0].settles, false);
-	ports[1]->queues[0].tx = lent_tx;
-	lent_arrive(0, 0, station(1), LENT_N);
-	assert_sent_whole(1, LENT_N);
+	atomic_store(&ports[0]->queues[0].materialises, true);
+	ports[1]->queues[0].tx = confirmed_tx;
+	borrowed_arrive(0, 0, station(1), BORROWED_N);
+	assert_sent_whole(1, BORROWED_N);
+	atomic_store(&ports[0]->queues[0].materialises, false);
+	ports[1]->queues[0].tx = borrowed_tx;
+	borrowed_arrive(0, 0, station(1), BORROWED_N);
+	assert_sent_whole(1, BORROWED_N);
 	teardown(plan);
 }
 
 /* Modes that do not send on what they got, and a mode that looks at whole frames. */
 static void
-test_lent_to_nobody(void **state)
+test_borrowed_to_nobody(void **state)
 {
 	static const char *const modes[] = {"rxonly", "icmpecho"};
 
 	for (size_t i = 0; i < RTE_DIM(modes); i++) {
-		struct fwd_plan *plan = lent_setup(modes[i], NULL, 1, true);
+		struct fwd_plan *plan = borrowed_setup(modes[i], NULL, 1, true);
 
-		lent_arrive(0, 0, station(1), LENT_N);
+		borrowed_arrive(0, 0, station(1), BORROWED_N);
 		ASSERT_SENT_NONE(0);
 		teardown(plan);
 	}
@@ -965,34 +966,34 @@ whole_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbu
 	fake_tx(&ports[0]->queues[0], pkts, n);
 }
 
-/* A mode that does not say that it takes lent frames sees whole ones only. */
+/* A mode that does not say that it takes borrowed frames sees whole ones only. */
 static void
-test_lent_to_a_mode_that_looks(void **state)
+test_borrowed_to_a_mode_that_looks(void **state)
 {
 	static const struct fwd_mode mode = {.name = "whole", .forward = whole_forward};
-	struct fwd_plan *plan = lent_setup("rxonly", NULL, 1, true);
+	struct fwd_plan *plan = borrowed_setup("rxonly", NULL, 1, true);
 
 	plan->mode = &mode;
-	lent_arrive(0, 0, station(1), LENT_N);
-	assert_sent_whole(0, LENT_N);
+	borrowed_arrive(0, 0, station(1), BORROWED_N);
+	assert_sent_whole(0, BORROWED_N);
 	teardown(plan);
 }
 
 /* The receiver is full: the frames are dropped there, and the sender has its memory back. */
 static void
-test_lent_to_a_full_port(void **state)
+test_borrowed_to_a_full_port(void **state)
 {
-	struct fwd_plan *plan = lent_setup("io", NULL, 2, true);
+	struct fwd_plan *plan = borrowed_setup("io", NULL, 2, true);
 
 	fakes[1]->room = 3;
-	lent_arrive(0, 0, station(1), LENT_N);
-	assert_int_equal(drops(1, DROP_TX_FULL), LENT_N - 3);
+	borrowed_arrive(0, 0, station(1), BORROWED_N);
+	assert_int_equal(drops(1, DROP_TX_FULL), BORROWED_N - 3);
 	assert_sent_whole(1, 3);
 	teardown(plan);
 }
 
 static void
-lent_drain(void)
+borrowed_drain(void)
 {
 	for (unsigned int w = 0; w < 2; w++)
 		fwd_handoff_drain(&workers[w]);
@@ -1000,35 +1001,35 @@ lent_drain(void)
 
 /* The switch: flooded to ports of both kinds, to the other worker, and to the one port that is known. */
 static void
-test_lent_switched(void **state)
+test_borrowed_switched(void **state)
 {
 	struct diag diag = {0};
 	void *bridge;
 	struct fwd_plan *plan;
 
 	assert_int_equal(fwd_mode_by_name("switch")->open(&bridge, &diag), 0);
-	plan = lent_setup("switch", bridge, 4, true);
+	plan = borrowed_setup("switch", bridge, 4, true);
 	for (uint16_t q = 0; q < 2; q++) {
-		ports[2]->queues[q].takes_lent = false;
-		ports[2]->queues[q].tx = unlent_tx;
+		ports[2]->queues[q].accepts_borrowed = false;
+		ports[2]->queues[q].tx = unborrowed_tx;
 	}
 	atomic_store(&ports[3]->n_active, 1);
 	for (uint16_t q = 0; q < 2; q++) {
-		lent_arrive(0, q, broadcast, LENT_N);
-		lent_drain();
+		borrowed_arrive(0, q, broadcast, BORROWED_N);
+		borrowed_drain();
 		for (unsigned int i = 1; i < 4; i++)
-			assert_sent_whole(i, LENT_N);
+			assert_sent_whole(i, BORROWED_N);
 	}
 	for (unsigned int to = 1; to < 4; to++) {
 		arrive_one(to, frame(station(2), station((uint8_t)(9 + to)), 0));
-		lent_drain();
+		borrowed_drain();
 		for (unsigned int i = 0; i < 4; i++)
 			fake_forget(fakes[i]);
 		fwd_mode_by_name("switch")->tick(bridge);
 		for (uint16_t q = 0; q < 2; q++) {
-			lent_arrive(0, q, station((uint8_t)(9 + to)), LENT_N);
-			lent_drain();
-			assert_sent_whole(to, LENT_N);
+			borrowed_arrive(0, q, station((uint8_t)(9 + to)), BORROWED_N);
+			borrowed_drain();
+			assert_sent_whole(to, BORROWED_N);
 			for (unsigned int i = 0; i < 4; i++)
 				ASSERT_SENT_NONE(i);
 		}
@@ -1073,9 +1074,9 @@ static void *
 switch_state(uint32_t n_entries)
 {
 	struct diag diag;
-	void *bridge;
+	struct fdb *bridge;
 
-	assert_int_equal(switch_open_sized(&bridge, n_entries, &diag), 0);
+	assert_int_equal(fdb_open(&bridge, n_entries, FWD_WORKERS_MAX, &diag), 0);
 	return bridge;
 }
 
@@ -1090,7 +1091,7 @@ find(const void *bridge, uint8_t number)
 {
 	struct rte_ether_addr mac = station(number);
 
-	return switch_find(bridge, &mac);
+	return fdb_find(bridge, &mac);
 }
 
 static void
@@ -1110,15 +1111,15 @@ test_switch_learn(void **state)
 	port_stats_read(ports[0], &stats);
 	assert_int_equal(stats.copies, 2);
 	assert_int_equal(find(bridge, 1), -1);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	assert_int_equal(find(bridge, 1), 0);
-	assert_int_equal(switch_count(bridge), 1);
+	assert_int_equal(fdb_count(bridge), 1);
 	/* The answer goes to port 0 alone, and teaches. */
 	arrive_one(2, frame(station(1), station(2), 2));
 	ASSERT_SENT(0, 2);
 	ASSERT_SENT_NONE(1);
 	ASSERT_SENT_NONE(3);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	arrive_one(0, frame(station(2), station(1), 3));
 	ASSERT_SENT(2, 3);
 	ASSERT_SENT_NONE(1);
@@ -1140,13 +1141,13 @@ test_switch_learn(void **state)
 	fake_forget(fakes[2]);
 	fake_forget(fakes[3]);
 	/* Sources that are no address of a station. */
-	switch_tick_at(bridge, 1);
-	assert_int_equal(switch_count(bridge), 3);
+	fdb_tick(bridge, 1);
+	assert_int_equal(fdb_count(bridge), 3);
 	arrive_one(0, frame(station(2), broadcast, 1));
 	arrive_one(0, frame(station(2), (struct rte_ether_addr){{1, 0, 0, 0, 0, 1}}, 1));
 	arrive_one(0, frame(station(2), (struct rte_ether_addr){{0}}, 1));
-	switch_tick_at(bridge, 1);
-	assert_int_equal(switch_count(bridge), 3);
+	fdb_tick(bridge, 1);
+	assert_int_equal(fdb_count(bridge), 3);
 	fake_forget(fakes[2]);
 
 	/* A burst for all kinds of destinations: each port gets its frames in order. */
@@ -1172,13 +1173,13 @@ test_switch_move(void **state)
 	struct fwd_plan *plan = setup("switch", bridge, 3, 1, 1);
 
 	arrive_one(0, frame(broadcast, station(1), 1));
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	arrive_one(1, frame(station(1), station(2), 2)); /* fills the cache of the worker */
 	assert_int_equal(find(bridge, 1), 0);
 	arrive_one(2, frame(broadcast, station(1), 3)); /* station 1 speaks from port 2 now */
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	assert_int_equal(find(bridge, 1), 2);
-	assert_int_equal(switch_count(bridge), 2);
+	assert_int_equal(fdb_count(bridge), 2);
 	for (unsigned int i = 0; i < 3; i++)
 		fake_forget(fakes[i]);
 	arrive_one(1, frame(station(1), station(2), 4));
@@ -1197,13 +1198,13 @@ test_switch_age(void **state)
 	workers[0].now_s = 1000;
 	arrive_one(0, frame(broadcast, station(1), 1));
 	arrive_one(0, frame(broadcast, station(2), 1));
-	switch_tick_at(bridge, 1000);
-	assert_int_equal(switch_count(bridge), 2);
+	fdb_tick(bridge, 1000);
+	assert_int_equal(fdb_count(bridge), 2);
 	workers[0].now_s = 1200;
 	arrive_one(0, frame(broadcast, station(2), 1)); /* alive */
-	switch_tick_at(bridge, 1300);
-	assert_int_equal(switch_count(bridge), 2); /* exactly the age: kept */
-	switch_tick_at(bridge, 1301);
+	fdb_tick(bridge, 1300);
+	assert_int_equal(fdb_count(bridge), 2); /* exactly the age: kept */
+	fdb_tick(bridge, 1301);
 	assert_int_equal(find(bridge, 1), -1);
 	assert_int_equal(find(bridge, 2), 0);
 	for (unsigned int i = 0; i < 3; i++)
@@ -1211,20 +1212,20 @@ test_switch_age(void **state)
 	arrive_one(1, frame(station(1), station(3), 2)); /* forgotten: flooded again */
 	ASSERT_SENT(0, 2);
 	ASSERT_SENT(2, 2);
-	switch_set_ageing_s(bridge, 5);
-	switch_tick_at(bridge, 1302); /* learns 3, forgets 2 */
+	fdb_set_ageing_s(bridge, 5);
+	fdb_tick(bridge, 1302); /* learns 3, forgets 2 */
 	assert_int_equal(find(bridge, 2), -1);
 	assert_int_equal(find(bridge, 3), 1);
-	switch_tick_at(bridge, 1308);
-	assert_int_equal(switch_count(bridge), 0);
+	fdb_tick(bridge, 1308);
+	assert_int_equal(fdb_count(bridge), 0);
 	/* The clock of a worker may be a second ahead. */
 	workers[0].now_s = 1310;
 	arrive_one(0, frame(broadcast, station(1), 1));
-	switch_tick_at(bridge, 1310);
+	fdb_tick(bridge, 1310);
 	workers[0].now_s = 1312;
 	arrive_one(0, frame(broadcast, station(1), 1));
-	switch_tick_at(bridge, 1311);
-	assert_int_equal(switch_count(bridge), 1);
+	fdb_tick(bridge, 1311);
+	assert_int_equal(fdb_count(bridge), 1);
 	teardown(plan);
 	switch_free(bridge);
 }
@@ -1237,8 +1238,8 @@ test_switch_full(void **state)
 
 	for (uint8_t i = 1; i <= 10; i++)
 		arrive_one(0, frame(broadcast, station(i), i));
-	switch_tick_at(bridge, 1);
-	assert_int_equal(switch_count(bridge), 8);
+	fdb_tick(bridge, 1);
+	assert_int_equal(fdb_count(bridge), 8);
 	for (unsigned int i = 0; i < 3; i++)
 		fake_forget(fakes[i]);
 	assert_int_equal(find(bridge, 8), 0);
@@ -1246,19 +1247,19 @@ test_switch_full(void **state)
 	arrive_one(1, frame(station(9), station(8), 1)); /* not learnt: flooded; 8 moves all the same */
 	ASSERT_SENT(0, 1);
 	ASSERT_SENT(2, 1);
-	switch_tick_at(bridge, 2);
+	fdb_tick(bridge, 2);
 	assert_int_equal(find(bridge, 8), 1);
 	/* When all have aged there is room again, and the slots of the hash are used anew, many times. */
 	for (uint32_t round = 1; round < 50; round++) {
 		uint32_t now_s = round * 1000;
 
-		switch_tick_at(bridge, now_s);
-		assert_int_equal(switch_count(bridge), 0);
+		fdb_tick(bridge, now_s);
+		assert_int_equal(fdb_count(bridge), 0);
 		workers[0].now_s = now_s;
 		for (uint8_t i = 0; i < 8; i++)
 			arrive_one(2, frame(broadcast, station((uint8_t)(round + i)), i));
-		switch_tick_at(bridge, now_s);
-		assert_int_equal(switch_count(bridge), 8);
+		fdb_tick(bridge, now_s);
+		assert_int_equal(fdb_count(bridge), 8);
 		assert_int_equal(find(bridge, (uint8_t)(round + 7)), 2);
 		for (unsigned int i = 0; i < 3; i++)
 			fake_forget(fakes[i]);
@@ -1278,7 +1279,7 @@ test_switch_remove(void **state)
 
 	arrive_one(1, frame(broadcast, station(1), 1));
 	arrive_one(2, frame(broadcast, station(2), 1));
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	arrive_one(0, frame(station(1), station(3), 2));
 	fake_forget(fakes[1]);
 	arrive_one(1, frame(broadcast, station(4), 1)); /* waits to be learnt while its port goes */
@@ -1297,7 +1298,7 @@ test_switch_remove(void **state)
 		   frame(station(1), station(3), 4)); /* not to the leaving port, flooded among the others */
 	ASSERT_SENT(2, 4);
 	ASSERT_SENT_NONE(1);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	assert_int_equal(find(bridge, 4), -1);
 	assert_int_equal(find(bridge, 5), -1);
 	assert_int_equal(find(bridge, 3), 0);
@@ -1305,7 +1306,7 @@ test_switch_remove(void **state)
 	workers[0].plan = plan;
 	arrive_one(1, frame(station(3), station(1), 5));
 	ASSERT_SENT(0, 5);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	assert_int_equal(find(bridge, 1), 1);
 	workers[0].plan = next;
 	arrive_one(0, frame(station(1), station(3), 6));
@@ -1366,7 +1367,7 @@ test_switch_many_ports(void **state)
 	arrive_one(0, frame(broadcast, station_of_port(0), 0));
 	for (unsigned int w = 0; w < 4; w++)
 		assert_int_equal(fwd_handoff_drain(&workers[w]), w ? PORT_MAX / 4 : 0);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	for (unsigned int i = 1; i < PORT_MAX; i++) {
 		assert_int_equal(fakes[i]->n_sent, 1);
 		fake_forget(fakes[i]);
@@ -1375,8 +1376,8 @@ test_switch_many_ports(void **state)
 	fwd_handoff_drain(&workers[0]);
 	assert_int_equal(fakes[0]->n_sent, PORT_MAX - 1);
 	fake_forget(fakes[0]);
-	switch_tick_at(bridge, 1);
-	assert_int_equal(switch_count(bridge), PORT_MAX);
+	fdb_tick(bridge, 1);
+	assert_int_equal(fdb_count(bridge), PORT_MAX);
 	for (unsigned int first = 1; first + PORT_BURST <= PORT_MAX; first += PORT_BURST) {
 		for (unsigned int i = 0; i < PORT_BURST; i++)
 			pkts[i] = frame(station_of_port(first + i), station_of_port(0), first + i);
@@ -1412,7 +1413,7 @@ speak(void *bridge, unsigned int i, uint32_t first, uint32_t n, uint32_t now_s)
 		for (uint16_t k = 0; k < n_burst; k++)
 			pkts[k] = frame(broadcast, station_of_many(first + k), first + k);
 		arrive(i, 0, pkts, n_burst);
-		switch_tick_at(bridge, now_s);
+		fdb_tick(bridge, now_s);
 		for (unsigned int k = 0; k < n_fakes; k++)
 			fake_forget(fakes[k]);
 	}
@@ -1425,24 +1426,24 @@ speak(void *bridge, unsigned int i, uint32_t first, uint32_t n, uint32_t now_s)
 static void
 test_switch_many_addresses(void **state)
 {
-	void *bridge = switch_state(SWITCH_ENTRIES);
+	void *bridge = switch_state(FDB_ENTRIES);
 	struct fwd_plan *plan = setup("switch", bridge, 4, 1, 1);
 	struct rte_mbuf *pkts[PORT_BURST];
 
 	workers[0].now_s = 1000;
 	for (unsigned int i = 0; i < 4; i++)
-		speak(bridge, i, i * SWITCH_ENTRIES / 4, SWITCH_ENTRIES / 4, 1000);
+		speak(bridge, i, i * FDB_ENTRIES / 4, FDB_ENTRIES / 4, 1000);
 	for (int round = 0; round < 6; round++) {
-		assert_int_equal(switch_count(bridge), SWITCH_ENTRIES);
-		for (uint32_t n = 0; n < SWITCH_ENTRIES; n++) {
+		assert_int_equal(fdb_count(bridge), FDB_ENTRIES);
+		for (uint32_t n = 0; n < FDB_ENTRIES; n++) {
 			struct rte_ether_addr mac = station_of_many(n);
 
-			assert_int_equal(switch_find(bridge, &mac), n / (SWITCH_ENTRIES / 4));
+			assert_int_equal(fdb_find(bridge, &mac), n / (FDB_ENTRIES / 4));
 		}
-		for (uint32_t n = 0; n < SWITCH_ENTRIES / 4; n += PORT_BURST) {
+		for (uint32_t n = 0; n < FDB_ENTRIES / 4; n += PORT_BURST) {
 			/* From port 0 to 1, 2, 3, 1 .. */
 			for (uint32_t k = 0; k < PORT_BURST; k++)
-				pkts[k] = frame(station_of_many(n + k + (k % 3 + 1) * SWITCH_ENTRIES / 4),
+				pkts[k] = frame(station_of_many(n + k + (k % 3 + 1) * FDB_ENTRIES / 4),
 						station_of_many(n + k), k);
 			arrive(0, 0, pkts, PORT_BURST);
 			ASSERT_SENT_NONE(0);
@@ -1450,21 +1451,21 @@ test_switch_many_addresses(void **state)
 			ASSERT_SENT(2, 1, 4, 7, 10, 13, 16, 19, 22, 25, 28, 31);
 			ASSERT_SENT(3, 2, 5, 8, 11, 14, 17, 20, 23, 26, 29);
 		}
-		assert_int_equal(switch_waiting(bridge), 0);
+		assert_int_equal(fdb_waiting(bridge), 0);
 		/* Ports 1 and 3 fall silent; strangers take their places, then leave them again. */
 		for (uint32_t half = 0; half < 2; half++) {
-			uint32_t now_s = workers[0].now_s += SWITCH_AGEING_S;
-			uint32_t strangers = SWITCH_ENTRIES * (2 + (uint32_t)round);
+			uint32_t now_s = workers[0].now_s += FDB_AGEING_S;
+			uint32_t strangers = FDB_ENTRIES * (2 + (uint32_t)round);
 
-			speak(bridge, 0, 0, SWITCH_ENTRIES / 4, now_s);
-			speak(bridge, 2, SWITCH_ENTRIES / 2, SWITCH_ENTRIES / 4, now_s);
-			switch_tick_at(bridge, now_s + 1);
-			assert_int_equal(switch_count(bridge), SWITCH_ENTRIES / 2);
+			speak(bridge, 0, 0, FDB_ENTRIES / 4, now_s);
+			speak(bridge, 2, FDB_ENTRIES / 2, FDB_ENTRIES / 4, now_s);
+			fdb_tick(bridge, now_s + 1);
+			assert_int_equal(fdb_count(bridge), FDB_ENTRIES / 2);
 			workers[0].now_s = ++now_s;
-			speak(bridge, 1, half ? SWITCH_ENTRIES / 4 : strangers, SWITCH_ENTRIES / 4, now_s);
-			speak(bridge, 3, half ? 3 * SWITCH_ENTRIES / 4 : strangers + SWITCH_ENTRIES / 2,
-			      SWITCH_ENTRIES / 4, now_s);
-			assert_int_equal(switch_count(bridge), SWITCH_ENTRIES);
+			speak(bridge, 1, half ? FDB_ENTRIES / 4 : strangers, FDB_ENTRIES / 4, now_s);
+			speak(bridge, 3, half ? 3 * FDB_ENTRIES / 4 : strangers + FDB_ENTRIES / 2,
+			      FDB_ENTRIES / 4, now_s);
+			assert_int_equal(fdb_count(bridge), FDB_ENTRIES);
 		}
 	}
 	teardown(plan);
@@ -1490,11 +1491,11 @@ test_switch_addresses_in_a_row(void **state)
 			/* 0 is the byte that says whether it is a group's */
 			mac.addr_bytes[low > 1 ? low - 1 : 2] = (uint8_t)(n >> 8);
 			arrive_one(1, frame(broadcast, mac, n));
-			switch_tick_at(bridge, 1);
+			fdb_tick(bridge, 1);
 			for (unsigned int k = 0; k < n_fakes; k++)
 				fake_forget(fakes[k]);
 		}
-		assert_int_equal(switch_count(bridge), N);
+		assert_int_equal(fdb_count(bridge), N);
 		teardown(plan);
 		switch_free(bridge);
 	}
@@ -1518,29 +1519,29 @@ test_switch_told(void **state)
 			fake_forget(fakes[i]);
 		}
 	}
-	assert_int_equal(switch_waiting(bridge), 1);
-	switch_tick_at(bridge, 1);
+	assert_int_equal(fdb_waiting(bridge), 1);
+	fdb_tick(bridge, 1);
 	arrive_one(0, frame(broadcast, station(1), 0));
 	fake_forget(fakes[1]);
 	fake_forget(fakes[2]);
-	switch_tick_at(bridge, 1);
-	assert_int_equal(switch_waiting(bridge), 0);
-	assert_int_equal(switch_count(bridge), 2);
+	fdb_tick(bridge, 1);
+	assert_int_equal(fdb_waiting(bridge), 0);
+	assert_int_equal(fdb_count(bridge), 2);
 	arrive_one(1, frame(station(2), station(3), 1));
 	fake_forget(fakes[0]);
 	arrive_one(1, frame(station(2), station(3), 2));
-	assert_int_equal(switch_waiting(bridge), 1);
-	switch_tick_at(bridge, 1);
+	assert_int_equal(fdb_waiting(bridge), 1);
+	fdb_tick(bridge, 1);
 	/* A station that moves is told of once, and again when it moves back. */
 	for (uint32_t i = 0; i < 4; i++) {
 		unsigned int port = i % 2 ? 0 : 2;
 
 		for (int k = 0; k < 3; k++)
 			arrive_one(port, frame(station(3), station(1), i));
-		assert_int_equal(switch_waiting(bridge), 1);
+		assert_int_equal(fdb_waiting(bridge), 1);
 		/* Till then, frames go where it was. */
 		assert_int_equal(find(bridge, 1), 2 - port);
-		switch_tick_at(bridge, 1);
+		fdb_tick(bridge, 1);
 		assert_int_equal(find(bridge, 1), port);
 	}
 	for (unsigned int i = 0; i < 3; i++)
@@ -1555,7 +1556,7 @@ test_switch_told(void **state)
 		pkts[k] = frame(station(1), station(3), k);
 	arrive(1, 0, pkts, 4);
 	ASSERT_SENT(0, 0, 1, 2, 3);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	for (uint8_t k = 0; k < 4; k++)
 		pkts[k] = frame(station(1), station(3), k);
 	arrive(1, 0, pkts, 4);
@@ -1584,14 +1585,14 @@ test_switch_generations(void **state)
 	assert_int_not_equal(ports[0]->queues[0].worker, ports[2]->queues[0].worker);
 	assert_int_equal(ports[2]->queues[0].worker, ports[3]->queues[0].worker);
 	arrive_one(0, frame(station(2), station(1), 0));
-	assert_int_equal(switch_waiting(bridge), 1);
+	assert_int_equal(fdb_waiting(bridge), 1);
 	mode->port_removed(bridge, ports[0]);
 	/* Passed over, for the port is gone: change 1. */
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	assert_int_equal(find(bridge, 1), -1);
 	for (uint32_t i = 1; i <= 1 << 16; i++) {
 		arrive_one(2 + i % 2, frame(station(9), station(9), 0));
-		switch_tick_at(bridge, 1);
+		fdb_tick(bridge, 1);
 		assert_int_equal(find(bridge, 9), 2 + i % 2);
 		for (unsigned int k = 0; k < 4; k++)
 			fake_forget(fakes[k]);
@@ -1600,7 +1601,7 @@ test_switch_generations(void **state)
 		if (i < (1 << 16) - 1)
 			continue;
 		arrive_one(0, frame(station(9), station(1), 0));
-		assert_int_equal(switch_waiting(bridge), i == (1 << 16) - 1 ? 1 : 0);
+		assert_int_equal(fdb_waiting(bridge), i == (1 << 16) - 1 ? 1 : 0);
 	}
 	assert_int_equal(find(bridge, 1), 0);
 	for (unsigned int w = 0; w < 2; w++)
@@ -1619,7 +1620,7 @@ test_switch_order(void **state)
 
 	for (uint8_t i = 0; i < 4; i++) {
 		arrive_one(i, frame(broadcast, station((uint8_t)(i + 1)), 0));
-		switch_tick_at(bridge, 1);
+		fdb_tick(bridge, 1);
 	}
 	for (unsigned int i = 0; i < 4; i++)
 		fake_forget(fakes[i]);
@@ -1688,7 +1689,7 @@ test_conservation(void **state)
 			if (random() % 40 == 0)
 				fwd_handoff_drain(&workers[random() % 3]);
 			if (random() % 20 == 0)
-				switch_tick_at(bridge, (uint32_t)round);
+				fdb_tick(bridge, (uint32_t)round);
 			if (random() % 10 == 0) {
 				fake_forget(fakes[port]);
 				fakes[port]->room = (unsigned int)random() % 200;
@@ -1779,12 +1780,12 @@ test_race(void **state)
 
 	for (unsigned int i = 0; i < 4; i++)
 		ports[i]->queues[0].tx = race_tx;
-	switch_set_ageing_s(bridge, 1);
+	fdb_set_ageing_s(bridge, 1);
 	memset(&race, 0, sizeof(race));
 	for (int w = 0; w < 2; w++)
 		assert_int_equal(pthread_create(&threads[w], NULL, race_worker, &workers[w]), 0);
 	for (int i = 0; i < 300; i++) {
-		switch_tick_at(bridge, (uint32_t)i * 3);
+		fdb_tick(bridge, (uint32_t)i * 3);
 		if (i % 7 == 0)
 			mode->port_removed(bridge, ports[i % 4]);
 		usleep(1000);
@@ -1810,7 +1811,7 @@ group_setup(void **state)
 
 	/* EAL binds this thread, and so those it makes, to one CPU; the race needs more. */
 	sched_getaffinity(0, sizeof(cpus), &cpus);
-	if (rte_eal_init(RTE_DIM(args), args) < 0 || lend_init() < 0)
+	if (rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
 		return -1;
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
@@ -1840,12 +1841,12 @@ main(void)
 		cmocka_unit_test(test_icmpecho_arp),
 		cmocka_unit_test(test_icmpecho_other),
 		cmocka_unit_test(test_handoff),
-		cmocka_unit_test(test_lent_in_pairs),
-		cmocka_unit_test(test_lent_to_nobody),
-		cmocka_unit_test(test_lent_to_nobody_for_long),
-		cmocka_unit_test(test_lent_to_a_mode_that_looks),
-		cmocka_unit_test(test_lent_to_a_full_port),
-		cmocka_unit_test(test_lent_switched),
+		cmocka_unit_test(test_borrowed_in_pairs),
+		cmocka_unit_test(test_borrowed_to_nobody),
+		cmocka_unit_test(test_borrowed_to_nobody_for_long),
+		cmocka_unit_test(test_borrowed_to_a_mode_that_looks),
+		cmocka_unit_test(test_borrowed_to_a_full_port),
+		cmocka_unit_test(test_borrowed_switched),
 		cmocka_unit_test(test_send_queue),
 		cmocka_unit_test(test_workers_bad),
 		cmocka_unit_test(test_switch_learn),

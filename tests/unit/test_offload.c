@@ -21,12 +21,14 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
+#include "borrow.h"
 #include "burst_variants.h"
-#include "complete.h"
+#include "checksum.h"
 #include "driver.h"
-#include "lend.h"
 #include "header.h"
 #include "offload.h"
+#include "segment.h"
+#include "software_offload.h"
 #include "vnet.h"
 
 enum {
@@ -349,10 +351,10 @@ hdr_of(const struct frame *frame, uint8_t gso_type, uint16_t gso_size)
 static bool
 asks(const struct rte_mbuf *pkt)
 {
-	return pkt->ol_flags & PORT_REQUEST_FLAGS;
+	return pkt->ol_flags & FRAME_REQUEST_FLAGS;
 }
 
-/* --- what comes out of port_complete --- */
+/* --- what comes out of port_software_offload --- */
 
 struct sink {
 	struct rte_mbuf *pkts[6000];
@@ -385,7 +387,7 @@ sink_clear(void)
 static uint16_t
 complete(unsigned int takes, struct rte_mbuf **pkts, uint16_t n)
 {
-	return port_complete(&sink_queue, pool, takes, pkts, n, sink_send, &sink);
+	return port_software_offload(&sink_queue, pool, takes, pkts, n, sink_send, &sink);
 }
 
 /* The segments are what the frame was: each a whole frame, its payload in order, its fields as they should
@@ -462,7 +464,7 @@ test_sum_over_any_cuts(void **state)
 		for (uint32_t i = 0; i < len; i++)
 			bytes[i] = fill == 0 ? 0xff : fill == 1 ? 0 : (uint8_t)random_below(256);
 		pkt = mbuf_from(bytes, len, (enum cuts)(round % 3));
-		got = port_sum(pkt, start);
+		got = checksum_sum(pkt, start);
 		memcpy(lies, &got, 2);
 		sum = oracle_add(0, bytes + start, len - start);
 		assert_int_equal(get16(lies), sum);
@@ -492,7 +494,7 @@ test_c72_sum_is_stored_and_udp_zero_is_ffff(void **state)
 			want = 0;
 		}
 		pkt = mbuf_from(bytes, len, (enum cuts)(round % 3));
-		port_sum_store(pkt, 14, offset);
+		checksum_store(pkt, 14, offset);
 		if (want == 0 && offset == OFF_UDP) {
 			want = 0xffff;
 			zeros++;
@@ -575,12 +577,12 @@ test_c66_c67_c69_what_is_not_asked_is_not_read(void **state)
 	struct virtio_net_hdr hdr = {
 		.flags = 0xfe, .csum_start = 65535, .csum_offset = 65535, .hdr_len = 9999};
 
-	assert_false(vnet_offload_asks(&hdr));
+	assert_false(vnet_offload_requested(&hdr));
 	hdr.flags = 0xff;
-	assert_true(vnet_offload_asks(&hdr));
+	assert_true(vnet_offload_requested(&hdr));
 	hdr.flags = 0;
 	hdr.gso_type = 0x40;
-	assert_true(vnet_offload_asks(&hdr));
+	assert_true(vnet_offload_requested(&hdr));
 
 	for (int i = 0; i < 128; i++) {
 		const struct frame *frame = frame_build(&specs[0], PSEUDO);
@@ -608,7 +610,7 @@ test_c68_hdr_len_is_not_believed(void **state)
 		hdr.hdr_len = lens[i];
 		assert_true(vnet_offload_from_guest(pkt, &hdr, HOST_ALL));
 		assert_int_equal(vnet_offload_to_guest(pkt).hdr_len, frame->payload_at);
-		assert_int_equal(complete(TAKES_NOTHING, &pkt, 1), 6);
+		assert_int_equal(complete(PORT_CAP_NONE, &pkt, 1), 6);
 		segments_check(frame, sink.pkts, sink.n, 1000);
 		sink_clear();
 	}
@@ -684,8 +686,8 @@ test_contradictions(void **state)
 		{&v4, {F_CSUM, G_V4 | G_ECN, 54, 1000, 34, 16}, HOST_ALL, REQUESTED},
 		{&v4, {F_CSUM, G_V4, 54, 3000, 34, 16}, HOST_ALL, REQUESTED},
 		{&v4, {F_CSUM, G_V4, 54, 65535, 34, 16}, HOST_ALL, REQUESTED},
-		{&v4, {F_CSUM, G_V4, 54, PORT_SEGMENT_MIN, 34, 16}, HOST_ALL, REQUESTED},
-		{&v4, {F_CSUM, G_V4, 54, PORT_SEGMENT_MIN - 1, 34, 16}, HOST_ALL, DROPPED},
+		{&v4, {F_CSUM, G_V4, 54, SEGMENT_PAYLOAD_MIN, 34, 16}, HOST_ALL, REQUESTED},
+		{&v4, {F_CSUM, G_V4, 54, SEGMENT_PAYLOAD_MIN - 1, 34, 16}, HOST_ALL, DROPPED},
 		{&v4, {F_CSUM, G_V4, 54, 1, 34, 16}, HOST_ALL, DROPPED},
 		{&v4, {F_CSUM, G_V4, 54, 0, 34, 16}, HOST_ALL, DROPPED},
 		{&v4, {F_NONE, G_V4, 54, 1000, 34, 16}, HOST_ALL, DROPPED},
@@ -808,7 +810,7 @@ test_checksum_in_software(void **state)
 
 			want = *frame_build(&specs[i], COMPLETE);
 			pkt = requested(frame_build(&specs[i], PSEUDO), G_NONE, 0, cuts);
-			assert_int_equal(complete(TAKES_NOTHING, &pkt, 1), 1);
+			assert_int_equal(complete(PORT_CAP_NONE, &pkt, 1), 1);
 			assert_ptr_equal(sink.pkts[0], pkt);
 			assert_false(asks(pkt));
 			assert_true(mbuf_is(pkt, want.bytes, want.len));
@@ -821,7 +823,7 @@ test_checksum_in_software(void **state)
 static void
 test_segments_in_software(void **state)
 {
-	const uint16_t sizes[] = {PORT_SEGMENT_MIN, 100, 536, 1448, 1460, 8960, 30000};
+	const uint16_t sizes[] = {SEGMENT_PAYLOAD_MIN, 100, 536, 1448, 1460, 8960, 30000};
 
 	for (size_t i = 0; i < RTE_DIM(specs); i++)
 		for (size_t k = 0; k < RTE_DIM(sizes); k++)
@@ -836,7 +838,7 @@ test_segments_in_software(void **state)
 				pkt->ol_flags |= RTE_MBUF_F_RX_RSS_HASH;
 				pkt->hash.rss = 0x12345678;
 				pkt->hash.fdir.hi = 2;
-				assert_int_equal(complete(TAKES_NOTHING, &pkt, 1), n);
+				assert_int_equal(complete(PORT_CAP_NONE, &pkt, 1), n);
 				segments_check(frame, sink.pkts, sink.n, sizes[k]);
 				/* Full bursts but for the last; the sums hold; the hash is the flow's. */
 				assert_int_equal(sink.calls, (n + PORT_BURST - 1) / PORT_BURST);
@@ -862,11 +864,11 @@ test_segments_leave_the_checksum_to_who_takes_it(void **state)
 		if (specs[i].proto != PROTO_TCP || specs[i].payload <= 900)
 			continue;
 		pkt = requested(frame, frame->v6 ? G_V6 : G_V4, 900, FEW_CUTS);
-		complete(TAKES_CHECKSUM, &pkt, 1);
+		complete(PORT_CAP_CHECKSUM, &pkt, 1);
 		for (unsigned int s = 0; s < sink.n; s++) {
 			static struct frame segment;
 
-			assert_int_equal(sink.pkts[s]->ol_flags & PORT_REQUESTS, RTE_MBUF_F_TX_TCP_CKSUM);
+			assert_int_equal(sink.pkts[s]->ol_flags & FRAME_REQUESTS, RTE_MBUF_F_TX_TCP_CKSUM);
 			mbuf_read(sink.pkts[s], &segment);
 			assert_true(oracle_parse(&segment));
 			assert_int_equal(get16(segment.bytes + segment.l4_at + OFF_TCP),
@@ -876,7 +878,7 @@ test_segments_leave_the_checksum_to_who_takes_it(void **state)
 		for (unsigned int s = 0, n = sink.n; s < n; s++) {
 			struct rte_mbuf *segment = sink.pkts[s];
 
-			complete(TAKES_NOTHING, &segment, 1);
+			complete(PORT_CAP_NONE, &segment, 1);
 			sink.pkts[s] = sink.pkts[--sink.n];
 		}
 		segments_check(frame, sink.pkts, sink.n, 900);
@@ -898,18 +900,18 @@ test_what_is_taken_is_left_alone(void **state)
 		unsigned int n; /* frames that come out */
 		bool ask;
 	} rows[] = {
-		{&udp, G_NONE, TAKES_CHECKSUM, 1, true},
-		{&udp, G_NONE, TAKES_NOTHING, 1, false},
-		{&udp, G_NONE, TAKES_TSO4 | TAKES_TSO6 | TAKES_ECN, 1, false},
-		{&spec4, G_V4, TAKES_CHECKSUM | TAKES_TSO4, 1, true},
-		{&spec4, G_V4, TAKES_CHECKSUM | TAKES_TSO6, 3, true},
-		{&spec4, G_V4, TAKES_TSO4, 3, false},
-		{&spec6, G_V6, TAKES_CHECKSUM | TAKES_TSO6, 1, true},
-		{&spec6, G_V6, TAKES_CHECKSUM | TAKES_TSO4, 3, true},
+		{&udp, G_NONE, PORT_CAP_CHECKSUM, 1, true},
+		{&udp, G_NONE, PORT_CAP_NONE, 1, false},
+		{&udp, G_NONE, PORT_CAP_TSO4 | PORT_CAP_TSO6 | PORT_CAP_ECN, 1, false},
+		{&spec4, G_V4, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 1, true},
+		{&spec4, G_V4, PORT_CAP_CHECKSUM | PORT_CAP_TSO6, 3, true},
+		{&spec4, G_V4, PORT_CAP_TSO4, 3, false},
+		{&spec6, G_V6, PORT_CAP_CHECKSUM | PORT_CAP_TSO6, 1, true},
+		{&spec6, G_V6, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 3, true},
 		/* C85 */
-		{&cwr4, G_V4, TAKES_CHECKSUM | TAKES_TSO4, 3, true},
-		{&cwr4, G_V4 | G_ECN, TAKES_CHECKSUM | TAKES_TSO4, 3, true},
-		{&cwr4, G_V4 | G_ECN, TAKES_CHECKSUM | TAKES_TSO4 | TAKES_ECN, 1, true},
+		{&cwr4, G_V4, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 3, true},
+		{&cwr4, G_V4 | G_ECN, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 3, true},
+		{&cwr4, G_V4 | G_ECN, PORT_CAP_CHECKSUM | PORT_CAP_TSO4 | PORT_CAP_ECN, 1, true},
 	};
 
 	for (size_t i = 0; i < RTE_DIM(rows); i++) {
@@ -924,9 +926,11 @@ test_what_is_taken_is_left_alone(void **state)
 		sink_clear();
 	}
 	/* All of a guest's offloads, and what they are called. */
-	assert_int_equal(vnet_offload_takes(GUEST_ALL), TAKES_CHECKSUM | TAKES_TSO4 | TAKES_TSO6 | TAKES_ECN);
-	assert_int_equal(vnet_offload_takes(GUEST_CSUM | GUEST_TSO6), TAKES_CHECKSUM | TAKES_TSO6);
-	assert_int_equal(vnet_offload_takes(HOST_ALL), TAKES_NOTHING);
+	assert_int_equal(vnet_offload_capabilities(GUEST_ALL),
+			 PORT_CAP_CHECKSUM | PORT_CAP_TSO4 | PORT_CAP_TSO6 | PORT_CAP_ECN);
+	assert_int_equal(vnet_offload_capabilities(GUEST_CSUM | GUEST_TSO6),
+			 PORT_CAP_CHECKSUM | PORT_CAP_TSO6);
+	assert_int_equal(vnet_offload_capabilities(HOST_ALL), PORT_CAP_NONE);
 }
 
 /* Whoever else holds the frame finds it as it was. */
@@ -964,7 +968,7 @@ test_shared_frames_are_not_written(void **state)
 						rte_pktmbuf_free(pkt);
 						continue;
 					}
-					complete(TAKES_NOTHING, &pkt, 1);
+					complete(PORT_CAP_NONE, &pkt, 1);
 					assert_true(asks(other));
 					assert_true(mbuf_is(other, frame->bytes, frame->len));
 					if (tso) {
@@ -998,7 +1002,7 @@ test_mixed_burst_keeps_its_order(void **state)
 		pkts[i] = i % 3 == 2 ? mbuf_from(frame->bytes, frame->len, WHOLE)
 				     : requested(frame, i % 3 ? G_NONE : G_V4, 1460, WHOLE);
 	}
-	assert_int_equal(complete(TAKES_NOTHING, pkts, PORT_BURST), 11 * 42 + 21);
+	assert_int_equal(complete(PORT_CAP_NONE, pkts, PORT_BURST), 11 * 42 + 21);
 	for (int i = 0; i < PORT_BURST; i++) {
 		if (i % 3 == 0) {
 			segments_check(frame_build(&large, PSEUDO), sink.pkts + at, 42, 1460);
@@ -1032,7 +1036,7 @@ test_no_packet_buffer(void **state)
 			;
 		for (unsigned int i = 0; i < spare; i++)
 			rte_pktmbuf_free(hoard[--n]);
-		complete(TAKES_NOTHING, pkts, 2);
+		complete(PORT_CAP_NONE, pkts, 2);
 		assert_int_equal(2 + sink_queue.stats.copies, sink.n + sink_queue.stats.drops[DROP_NO_MBUF]);
 		if (spare == 0) {
 			/* The large frame's own buffers are free again when the small one's turn comes. */
@@ -1172,8 +1176,8 @@ test_hostile_headers(void **state)
 		if (hdr.flags & F_CSUM)
 			assert_true(hdr.csum_start + hdr.csum_offset + 2u <= pkt->pkt_len);
 		assert_true(!hdr.gso_type ||
-			    (hdr.hdr_len < pkt->pkt_len && hdr.gso_size >= PORT_SEGMENT_MIN));
-		complete(TAKES_NOTHING, &pkt, 1);
+			    (hdr.hdr_len < pkt->pkt_len && hdr.gso_size >= SEGMENT_PAYLOAD_MIN));
+		complete(PORT_CAP_NONE, &pkt, 1);
 		assert_int_equal(sink_queue.stats.drops[DROP_BAD_OFFLOAD], 0);
 		assert_true(sink.n >= 1 && (segments || sink.n == 1));
 		for (unsigned int i = 0; i < sink.n; i++) {
@@ -1213,10 +1217,10 @@ end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 	end->driver.conf.offloads = offloads;
 	end->driver.conf.enabled = true;
 	end->driver.conf.burst = receives
-					 ? (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), traits)
-					 : (void (*)(void))vnet_from_guest_variant(vnet_isa_select(), traits);
+					 ? (void (*)(void))vnet_to_guest_variant(isa_select(), traits)
+					 : (void (*)(void))vnet_from_guest_variant(isa_select(), traits);
 	end->queue.pool = pool;
-	end->queue.lent_conf = &end->driver.conf;
+	end->queue.borrowed_conf = &end->driver.conf;
 	end->port_queue.dev = &end->queue;
 	vq = receives ? &end->queue.to_guest : &end->queue.from_guest;
 	assert_int_equal(virtq_start(vq, &end->driver.conf, traits & TRAIT_PACKED ? 0x80008000u : 0), 0);
@@ -1238,9 +1242,9 @@ end_take(struct end *end, struct rte_mbuf **pkts)
 	uint16_t n = ((vnet_from_guest_fn)end->driver.conf.burst)(&end->queue, &end->driver.conf,
 								  &end->port_queue, pkts, PORT_BURST);
 
-	/* What the frames are made to ask for later would be where a lent frame's tail is said to be. */
-	if (end->port_queue.lent) {
-		lend_settle_burst(pkts, n);
+	/* What the frames are made to ask for later would be where a borrowed frame's tail is said to be. */
+	if (end->port_queue.borrowed) {
+		borrow_materialise_burst(pkts, n);
 		vnet_done(&end->port_queue);
 	}
 	return n;
@@ -1477,7 +1481,7 @@ test_offloads_switched_at_run_time(void **state)
 
 	off.offloads = 0;
 	off.traits = TRAIT_MERGEABLE;
-	off.burst = (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), off.traits);
+	off.burst = (void (*)(void))vnet_to_guest_variant(isa_select(), off.traits);
 	end_post(b);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
 	assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 1);
@@ -1629,7 +1633,7 @@ main(void)
 		cmocka_unit_test(test_nic_gets_complete_frames),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || lend_init() < 0)
+	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
 		return 1;
 	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	if (!pool)
