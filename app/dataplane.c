@@ -70,9 +70,9 @@ static struct {
 	struct loop_timer *watch;
 	uint64_t looked_ms;
 	struct worker_watch {
-		uint64_t turns;    /* when last looked at */
-		uint64_t still_ms; /* for so long it is at the same one */
-		uint64_t next_ms;  /* when to say so, in terms of still_ms */
+		uint64_t iterations; /* when last looked at */
+		uint64_t still_ms;   /* for so long it is at the same one */
+		uint64_t next_ms;    /* when to say so, in terms of still_ms */
 	} watches[FWD_WORKERS_MAX];
 
 	struct port *ports[PORT_MAX]; /* [n_ports], in the order they were added */
@@ -138,14 +138,14 @@ static void
 worker_look(unsigned int idx, uint64_t elapsed_ms)
 {
 	struct worker_watch *watch = &dp.watches[idx];
-	uint64_t turns = counter_read(&dp.counters[idx].turns);
+	uint64_t iterations = counter_read(&dp.counters[idx].iterations);
 	char place[128];
 
-	if (turns != watch->turns) {
+	if (iterations != watch->iterations) {
 		if (watch->next_ms > WATCH_FIRST_MS)
 			log_info("worker %u (lcore %u) goes on after %.1f s", idx, dp.workers[idx].lcore,
 				 (double)watch->still_ms / 1000);
-		*watch = (struct worker_watch){.turns = turns, .next_ms = WATCH_FIRST_MS};
+		*watch = (struct worker_watch){.iterations = iterations, .next_ms = WATCH_FIRST_MS};
 		return;
 	}
 	watch->still_ms += elapsed_ms;
@@ -728,9 +728,10 @@ dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info)
 	ret_info->lcore = dp.workers[idx].lcore;
 	ret_info->n_queues = plan ? plan->workers[idx].n_queues : 0;
 	ret_info->lost = counter_read(&dp.fwd_workers[idx].lost_port_gone);
-	ret_info->turns = counter_read(&dp.counters[idx].turns);
-	ret_info->busy_turns = counter_read(&dp.counters[idx].busy_turns);
+	ret_info->iterations = counter_read(&dp.counters[idx].iterations);
+	ret_info->busy_iterations = counter_read(&dp.counters[idx].busy_iterations);
 	/* By the last look, unless it has moved since. */
-	ret_info->still_ms = ret_info->turns == dp.watches[idx].turns ? dp.watches[idx].still_ms : 0;
+	ret_info->still_ms =
+		ret_info->iterations == dp.watches[idx].iterations ? dp.watches[idx].still_ms : 0;
 	ret_info->where = ret_info->still_ms ? quiesce_where(idx) : NULL;
 }

@@ -58,7 +58,7 @@ unsigned int dataplane_n_workers(void);
 struct dataplane_worker_info {
 	unsigned int lcore;
 	unsigned int n_queues; /* queue pairs it serves */
-	uint64_t turns, busy_turns;
+	uint64_t iterations, busy_iterations;
 	uint64_t still_ms;              /* it stands still for so long; 0: it does not */
 	const struct port_queue *where; /* in whose driver it stands still; NULL: in none */
 	uint64_t lost; /* frames handed over for a port that was gone; anything but 0 is our mistake */

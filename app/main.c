@@ -20,7 +20,7 @@
 #include "environment.h"
 #include "fwd.h"
 #include "gmem_sigbus.h"
-#include "lend.h"
+#include "borrow.h"
 #include "log.h"
 #include "loop.h"
 #include "options.h"
@@ -181,9 +181,9 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 		return diag_set(diag, ret, NULL, "SIGBUS guard: %s", strerror(-ret));
 	program.sigbus_installed = true;
 
-	ret = lend_init();
+	ret = borrow_init();
 	if (ret < 0)
-		return diag_set(diag, ret, NULL, "lent frames: no flag in the mbuf: %s", strerror(-ret));
+		return diag_set(diag, ret, NULL, "borrowed frames: no flag in the mbuf: %s", strerror(-ret));
 	program.pool = pool_open(size, diag);
 	if (!program.pool)
 		return -ENOMEM;

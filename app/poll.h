@@ -1,22 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * poll: which queue pairs a worker visits in a turn of its loop. Visiting is all that a worker does with a
- * pair for the pair's own sake: it takes frames from it, and services it.
+ * poll: which queue pairs a worker visits in an iteration of its loop. Visiting is all that a worker does
+ * with a pair for the pair's own sake: it takes frames from it, and services it.
  *
- *          turn[]  busy | busy | busy | idle | idle       every busy pair, and a share of the idle ones
+ *          visits[]  busy | busy | busy | idle | idle       every busy pair, and a share of the idle ones
  *                                        ^
  *          idle[]  idle | idle | ... | idle               those that have waited longest come first
  *
  * A pair is busy while its counters move: frames came from it or were sent to it, by whomever, at most
- * POLL_BUSY_TURNS visits ago. What a visit costs that finds nothing is little beside what busy pairs cost,
- * but many of them are not, so idle ones take turns: each is visited at least once in POLL_IDLE_TURNS turns.
- * While no pair is busy, nobody has to wait: all are visited in every turn.
+ * POLL_BUSY_ITERATIONS visits ago. What a visit costs that finds nothing is little beside what busy pairs
+ * cost, but many of them are not, so idle ones take turns: each is visited at least once in
+ * POLL_IDLE_ITERATIONS iterations. While no pair is busy, nobody has to wait: all are visited in every iteration.
  *
- * So a pair that wakes up waits for its first frame POLL_IDLE_TURNS turns at most (those of a busy worker are
- * a microsecond or so), and so does what a pair owes its driver when frames were sent to it: from its first
- * visit on it is busy, and is visited until long after all is settled (virtq_notify_service() takes two
- * turns). Only a notification that is held back for longer than a pair stays busy (coalescing), or is owed
- * for buffers that carried no frame, may come as many turns late, at most twice.
+ * So a pair that wakes up waits for its first frame POLL_IDLE_ITERATIONS iterations at most (those of a busy
+ * worker are a microsecond or so), and so does what a pair owes its driver when frames were sent to it: from
+ * its first visit on it is busy, and is visited until long after all is settled (virtq_notify_service() takes
+ * two turns). Only a notification that is held back for longer than a pair stays busy (coalescing), or is
+ * owed for buffers that carried no frame, may come as many iterations late, at most twice.
  */
 #ifndef VNICD_POLL_H
 #define VNICD_POLL_H
@@ -28,20 +28,20 @@
 #include "fwd.h"
 
 enum {
-	POLL_BUSY_TURNS = 64, /* more than it takes to settle a queue, and than pauses between bursts */
-	POLL_IDLE_TURNS = 16,
+	POLL_BUSY_ITERATIONS = 64, /* more than it takes to settle a queue, and than pauses between bursts */
+	POLL_IDLE_ITERATIONS = 16,
 };
 
 /* A worker's own. Pairs go by their place among the queues of the worker's plan. */
 struct poll {
 	uint64_t plan_serial; /* what all this is about; 0: nothing yet */
 	uint16_t n_queues;
-	uint16_t n_share;    /* idle pairs to visit in a turn while others are busy */
-	uint16_t n_busy;     /* turn[0 .. n_busy) */
-	uint16_t n;          /* turn[n_busy .. n): idle ones that are visited in this turn */
+	uint16_t n_share;    /* idle pairs to visit in an iteration while others are busy */
+	uint16_t n_busy;     /* visits[0 .. n_busy) */
+	uint16_t n;          /* visits[n_busy .. n): idle ones that are visited in this iteration */
 	uint16_t first_idle; /* free-running; the others, n_idle of them, from idle[first_idle % size] on */
 	uint16_t n_idle;
-	uint16_t turn[FWD_WORKER_QUEUES_MAX];
+	uint16_t visits[FWD_WORKER_QUEUES_MAX];
 	uint16_t idle[FWD_WORKER_QUEUES_MAX];
 	struct {
 		uint64_t moved;   /* the counters, as they were when it was visited last */
@@ -71,24 +71,24 @@ poll_take_idle(struct poll *poll)
 	return poll->idle[poll->first_idle++ % FWD_WORKER_QUEUES_MAX];
 }
 
-/* All are idle, so that the next turn visits all, and finds out which are not. */
+/* All are idle, so that the next iteration visits all, and finds out which are not. */
 static inline void
 poll_reset(struct poll *poll, const struct fwd_plan *plan, const struct fwd_worker_plan *own)
 {
 	poll->plan_serial = plan->serial;
 	poll->n_queues = own->n_queues;
-	poll->n_share = (uint16_t)((own->n_queues + POLL_IDLE_TURNS - 1) / POLL_IDLE_TURNS);
+	poll->n_share = (uint16_t)((own->n_queues + POLL_IDLE_ITERATIONS - 1) / POLL_IDLE_ITERATIONS);
 	poll->n_busy = 0;
 	poll->n = 0;
 	poll->n_idle = 0;
 	for (uint16_t i = 0; i < own->n_queues; i++) {
 		poll->queues[i].moved = poll_moved(own->queues[i]);
-		poll->queues[i].n_still = POLL_BUSY_TURNS;
+		poll->queues[i].n_still = POLL_BUSY_ITERATIONS;
 		poll_add_idle(poll, i);
 	}
 }
 
-/* A turn begins: own->queues[poll->turn[0 .. poll->n)] are to be visited. */
+/* An iteration begins: own->queues[poll->visits[0 .. poll->n)] are to be visited. */
 static inline void
 poll_begin(struct poll *poll, const struct fwd_plan *plan, const struct fwd_worker_plan *own)
 {
@@ -100,7 +100,7 @@ poll_begin(struct poll *poll, const struct fwd_plan *plan, const struct fwd_work
 	n = poll->n_busy ? RTE_MIN(poll->n_share, poll->n_idle) : poll->n_idle;
 	poll->n = poll->n_busy;
 	for (; n; n--)
-		poll->turn[poll->n++] = poll_take_idle(poll);
+		poll->visits[poll->n++] = poll_take_idle(poll);
 }
 
 /* The turn is over: who is busy in the next one? */
@@ -110,7 +110,7 @@ poll_end(struct poll *poll, const struct fwd_worker_plan *own)
 	uint16_t n_busy = 0;
 
 	for (uint16_t k = 0; k < poll->n; k++) {
-		uint16_t i = poll->turn[k];
+		uint16_t i = poll->visits[k];
 		uint64_t moved = poll_moved(own->queues[i]);
 
 		if (moved != poll->queues[i].moved) {
@@ -119,8 +119,8 @@ poll_end(struct poll *poll, const struct fwd_worker_plan *own)
 		} else {
 			poll->queues[i].n_still++;
 		}
-		if (poll->queues[i].n_still < POLL_BUSY_TURNS)
-			poll->turn[n_busy++] = i;
+		if (poll->queues[i].n_still < POLL_BUSY_ITERATIONS)
+			poll->visits[n_busy++] = i;
 		else
 			poll_add_idle(poll, i);
 	}

@@ -116,7 +116,7 @@ port_set_call(const char *const values[], json_t **ret_result, struct diag *diag
 	for (unsigned int i = 0; i < RTE_DIM(words); i++) {
 		if (strcmp(values[1], words[i]) != 0)
 			continue;
-		ret = port->kind->set_link(port, (enum port_link_wish)i, diag);
+		ret = port->kind->set_link(port, (enum port_link_request)i, diag);
 		if (ret < 0)
 			return RPC_FAILED;
 		*ret_result = port_object(port);

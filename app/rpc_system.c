@@ -52,12 +52,12 @@ workers_json(void)
 		struct dataplane_worker_info info;
 
 		dataplane_worker_info(i, &info);
-		json_array_append_new(list,
-				      json_pack("{s:i, s:i, s:o, s:i, s:I, s:I, s:I, s:o}", "idx", (int)i,
-						"lcore", (int)info.lcore, "cpus", cpus_json(info.lcore),
-						"queues", (int)info.n_queues, "turns", (json_int_t)info.turns,
-						"busy_turns", (json_int_t)info.busy_turns, "lost",
-						(json_int_t)info.lost, "stands_still", still_json(&info)));
+		json_array_append_new(
+			list, json_pack("{s:i, s:i, s:o, s:i, s:I, s:I, s:I, s:o}", "idx", (int)i, "lcore",
+					(int)info.lcore, "cpus", cpus_json(info.lcore), "queues",
+					(int)info.n_queues, "turns", (json_int_t)info.iterations,
+					"busy_iterations", (json_int_t)info.busy_iterations, "lost",
+					(json_int_t)info.lost, "stands_still", still_json(&info)));
 	}
 	return list;
 }

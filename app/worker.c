@@ -12,10 +12,10 @@
 #include "port.h"
 
 enum {
-	WORKER_CLOCK_TURNS = 256, /* turns between two looks at the clock */
+	WORKER_CLOCK_ITERATIONS = 256, /* turns between two looks at the clock */
 	/* Idle turns before the worker slows down for its CPU's sibling: a pause costs a lone frame some 50
 	   ns. */
-	WORKER_PAUSE_TURNS = 1024,
+	WORKER_PAUSE_ITERATIONS = 1024,
 };
 
 /*
@@ -40,7 +40,7 @@ worker_take(struct fwd_worker *fwd, const struct fwd_plan *plan, const struct fw
 	unsigned int n_frames = 0;
 
 	for (unsigned int i = 0; i < poll->n; i++) {
-		struct port_queue *queue = own->queues[poll->turn[i]];
+		struct port_queue *queue = own->queues[poll->visits[i]];
 		uint16_t n = queue->rx(queue, pkts, PORT_BURST);
 
 		if (n) {
@@ -66,7 +66,7 @@ static inline void
 worker_serve(const struct fwd_worker_plan *own, const struct poll *poll)
 {
 	for (unsigned int i = 0; i < poll->n; i++)
-		worker_serve_queue(own->queues[poll->turn[i]]);
+		worker_serve_queue(own->queues[poll->visits[i]]);
 	for (unsigned int i = 0; i < own->n_leaving; i++)
 		worker_serve_queue(own->queues[own->n_queues + i]);
 }
@@ -80,7 +80,7 @@ worker_main(void *arg)
 	struct fwd_worker *fwd = worker->fwd;
 	unsigned int idx = fwd->idx;
 	struct poll poll = {0};
-	unsigned int n_idle_turns = 0;
+	unsigned int n_idle_iterations = 0;
 	int order;
 
 	/* Registered by the control thread before it launched us; online from here to the end. */
@@ -103,12 +103,12 @@ worker_main(void *arg)
 		poll_end(&poll, own);
 		rte_rcu_qsbr_quiescent(shared->rcu, idx);
 
-		counter_add(&counters->busy_turns, n_frames != 0);
-		counter_add(&counters->turns, 1);
-		if (counters->turns % WORKER_CLOCK_TURNS == 0)
+		counter_add(&counters->busy_iterations, n_frames != 0);
+		counter_add(&counters->iterations, 1);
+		if (counters->iterations % WORKER_CLOCK_ITERATIONS == 0)
 			fwd->now_s = clock_now_s();
-		n_idle_turns = n_frames ? 0 : n_idle_turns + 1;
-		if (n_idle_turns > WORKER_PAUSE_TURNS)
+		n_idle_iterations = n_frames ? 0 : n_idle_iterations + 1;
+		if (n_idle_iterations > WORKER_PAUSE_ITERATIONS)
 			rte_pause();
 	}
 	fwd->plan = NULL;

@@ -2,9 +2,9 @@
 /*
  * worker: the poll loop of one worker lcore.
  *
- * A turn takes frames from the queue pairs that the worker owns and forwards them, delivers what other
+ * An iteration takes frames from the queue pairs that the worker owns and forwards them, delivers what other
  * workers handed over, and serves the pairs. Pairs that have had nothing to do for a while are visited in
- * some turns only (poll.h). No lock, no system call, no allocation.
+ * some iterations only (poll.h). No lock, no system call, no allocation.
  */
 #ifndef VNICD_WORKER_H
 #define VNICD_WORKER_H
@@ -21,17 +21,17 @@ enum worker_order {
 	WORKER_STOP,
 };
 
-/* Shared by all workers. Written by the control thread, read by workers each turn. */
+/* Shared by all workers. Written by the control thread, read by workers each iteration. */
 struct worker_shared {
 	struct fwd_plan *_Atomic plan; /* never NULL while workers run */
 	_Atomic int order;             /* enum worker_order */
 	struct rte_rcu_qsbr *rcu;
 };
 
-/* Written by the worker, once a turn (counter.h). */
+/* Written by the worker, once an iteration (counter.h). */
 struct worker_counters {
-	uint64_t turns;
-	uint64_t busy_turns; /* in which at least one frame came */
+	uint64_t iterations;
+	uint64_t busy_iterations; /* in which at least one frame came */
 } __rte_cache_aligned;
 
 struct worker {

@@ -285,17 +285,17 @@ guest_settings_changed(void *arg)
 	struct guest *guest = arg;
 	const struct vnet_dev *vnet = &guest->vnet;
 	const struct settings_hash *hash = &vnet->settings->hash;
-	struct port_rx_hash wish = {0};
+	struct port_rx_hash request = {0};
 
 	if (!guest->uplink.uplink)
 		return;
 	if (vnet_controlq_is_ours(vnet) && vnet->steer) {
-		wish.types = hash->types;
-		wish.key_len = hash->key_len;
-		static_assert(sizeof(wish.key) == sizeof(hash->key), "the same keys");
-		memcpy(wish.key, hash->key, sizeof(wish.key));
+		request.types = hash->types;
+		request.key_len = hash->key_len;
+		static_assert(sizeof(request.key) == sizeof(hash->key), "the same keys");
+		memcpy(request.key, hash->key, sizeof(request.key));
 	}
-	uplink_want_hash(&guest->uplink, &wish);
+	uplink_want_hash(&guest->uplink, &request);
 }
 
 static void
@@ -308,14 +308,14 @@ guest_link(const struct port *port, struct port_link *ret_link)
 }
 
 static int
-guest_set_link(struct port *port, enum port_link_wish wish, struct diag *diag)
+guest_set_link(struct port *port, enum port_link_request request, struct diag *diag)
 {
 	struct guest *guest = port->dev;
 
 	const char *notice = guest_notice_of_link(&guest->vnet);
 	const bool was_up = guest->link.up;
 
-	guest->link.up = wish == PORT_LINK_UP;
+	guest->link.up = request == PORT_LINK_UP;
 	if (guest_link_update(guest) == -EBUSY) {
 		guest->link.up = was_up;
 		return diag_set(
@@ -424,7 +424,7 @@ guest_open_queues(struct port *port, struct guest *guest)
 		port->queues[i].tx = vnet_tx;
 		port->queues[i].service = vnet_service;
 		port->queues[i].done = vnet_done;
-		port->queues[i].takes_lent = true;
+		port->queues[i].accepts_borrowed = true;
 		port->queues[i].dev = &guest->vnet.queues[i];
 		port->queues[i].port = port;
 		port->queues[i].idx = i;

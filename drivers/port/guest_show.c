@@ -78,7 +78,7 @@ show_filter(const struct vnet_dev *dev, const struct show *show)
 	show->flag(show->arg, "nobcast", settings->nobcast);
 	show_macs(show, "unicast", &settings->unicast);
 	show_macs(show, "multicast", &settings->multicast);
-	if (dev->vdev.features & FEATURE_MASK(NET_CTRL_VLAN)) {
+	if (dev->vdev.said.features & FEATURE_MASK(NET_CTRL_VLAN)) {
 		show->open(show->arg, "vlans", SHOW_LIST);
 		for (unsigned int vlan = 0; vlan < SETTINGS_VLANS; vlan++)
 			if (settings->vlans[vlan / 64] >> vlan % 64 & 1)
@@ -187,11 +187,11 @@ guest_show_device(const struct vnet_dev *dev, const struct show *show)
 {
 	const struct vnet_settings *settings = dev->settings;
 
-	if (dev->vdev.status_used)
-		show_bits(show, "status", dev->vdev.status, status_names, RTE_DIM(status_names));
+	if (dev->vdev.said.status_used)
+		show_bits(show, "status", dev->vdev.said.status, status_names, RTE_DIM(status_names));
 	else
 		show->none(show->arg, "status"); /* the front-end does not tell */
-	show_bits(show, "features", dev->vdev.features, feature_names, RTE_DIM(feature_names));
+	show_bits(show, "features", dev->vdev.said.features, feature_names, RTE_DIM(feature_names));
 	show_mac(show, "mac", &settings->mac);
 	if (dev->mtu)
 		show->number(show->arg, "mtu", dev->mtu);
@@ -200,7 +200,7 @@ guest_show_device(const struct vnet_dev *dev, const struct show *show)
 	show->number(show->arg, "pairs", pairs_in_use(dev));
 	show->number(show->arg, "pairs_max", dev->n_pairs);
 	show->flag(show->arg, "announcing", settings->announce);
-	show_bits(show, "offloads", settings->offloads & dev->vdev.features, feature_names,
+	show_bits(show, "offloads", settings->offloads & dev->vdev.said.features, feature_names,
 		  RTE_DIM(feature_names));
 	show_filter(dev, show);
 	show_rss(settings, show);

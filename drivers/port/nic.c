@@ -18,12 +18,12 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 
-#include "complete.h"
-#include "lend.h"
+#include "software_offload.h"
+#include "borrow.h"
 #include "log.h"
 #include "nearest.h"
 #include "nic_hash.h"
-#include "nic_lend.h"
+#include "nic_borrow.h"
 #include "nic_limit.h"
 #include "pools.h"
 #include "port.h"
@@ -58,7 +58,7 @@ struct nic {
 	struct rte_mempool *pool;
 	struct rte_mempool
 		*big_pool; /* where frames become one piece that pool can't hold; NULL: never needed */
-	struct nic_lend lend;
+	struct nic_borrow borrow;
 	struct nic_limit limit;
 
 	/* control only */
@@ -90,7 +90,7 @@ static struct nic_device *nic_devices_closed;
 
 /* Out of line, for few bursts need it. */
 static __rte_noinline uint16_t
-nic_rx_odd(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+nic_rx_slow(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct nic *nic = queue->dev;
 	uint16_t n_kept = 0;
@@ -123,7 +123,7 @@ nic_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 	}
 	counter_add(&queue->stats.rx_packets, n);
 	counter_add(&queue->stats.rx_bytes, bytes);
-	return unlikely(any_odd) ? nic_rx_odd(queue, pkts, n) : n;
+	return unlikely(any_odd) ? nic_rx_slow(queue, pkts, n) : n;
 }
 
 /* 0: the link is down. */
@@ -179,7 +179,7 @@ nic_tx_fit(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = pkts[i];
 
-		if (rte_pktmbuf_pkt_len(m) > frame_max && !nic_limit_takes(&nic->limit, m)) {
+		if (rte_pktmbuf_pkt_len(m) > frame_max && !nic_limit_capabilities(&nic->limit, m)) {
 			port_drop(queue, DROP_TOO_LONG, &m, 1);
 			continue;
 		}
@@ -249,32 +249,32 @@ nic_send(struct port_queue *queue, const void *ctx, struct rte_mbuf **pkts, uint
 	return nic_tx_burst(queue, pkts, n, bytes);
 }
 
-/* Some of them are lent. */
+/* Some of them are borrowed. */
 static uint16_t
-nic_send_lent(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+nic_send_borrowed(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct nic *nic = queue->dev;
 	uint16_t n_tails, n_sent;
 	uint64_t bytes;
 
 	n = nic_tx_check(queue, pkts, n, &bytes);
-	n_tails = nic_lend_attach(&nic->lend, queue->idx, nic->pool, pkts, n);
+	n_tails = nic_borrow_attach(&nic->borrow, queue->idx, nic->pool, pkts, n);
 	n_sent = nic_tx_burst(queue, pkts, n, bytes);
-	nic_lend_check(&nic->lend, queue->idx, n_tails);
+	nic_borrow_check(&nic->borrow, queue->idx, n_tails);
 	return n_sent;
 }
 
 /* Out of line, so that other bursts do not save registers for it. */
 static __rte_noinline uint16_t
-nic_tx_odd(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t flags)
+nic_tx_slow(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t flags)
 {
 	const struct nic *nic = queue->dev;
 
 	if (!(flags & PORT_REQUESTS))
-		return nic_send_lent(queue, pkts, n);
-	/* The burst becomes others, in which some may be lent and some not. */
-	lend_settle_burst(pkts, n);
-	return port_complete(queue, nic->pool, TAKES_NOTHING, pkts, n, nic_send, NULL);
+		return nic_send_borrowed(queue, pkts, n);
+	/* The burst becomes others, in which some may be borrowed and some not. */
+	borrow_materialise_burst(pkts, n);
+	return port_software_offload(queue, nic->pool, PORT_CAP_NONE, pkts, n, nic_send, NULL);
 }
 
 /*
@@ -288,8 +288,8 @@ nic_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 
 	for (uint16_t i = 0; i < n; i++)
 		flags |= pkts[i]->ol_flags;
-	if (unlikely(flags & (PORT_REQUESTS | LEND_FLAG)))
-		return nic_tx_odd(queue, pkts, n, flags);
+	if (unlikely(flags & (PORT_REQUESTS | BORROW_FLAG)))
+		return nic_tx_slow(queue, pkts, n, flags);
 	return nic_send(queue, NULL, pkts, n);
 }
 
@@ -695,7 +695,7 @@ nic_free(struct nic *nic)
 	}
 	if (nic->plugged && rte_eal_hotplug_remove("vdev", nic->vdev_name) < 0)
 		log_warn("device %s: could not be removed", nic->vdev_name);
-	nic_lend_close(&nic->lend);
+	nic_borrow_close(&nic->borrow);
 	/* Frames of theirs may wait in another device, or copies refer to them. */
 	pools_release(nic->pool);
 	pools_release(nic->pool_refused);
@@ -732,7 +732,7 @@ nic_open(struct port *port, const struct port_config *config, struct diag *diag)
 	}
 	port->dev = nic;
 	nic_describe(nic, port);
-	nic_lend_open(&nic->lend, port, &nic->info, nic->segs_max);
+	nic_borrow_open(&nic->borrow, port, &nic->info, nic->segs_max);
 	uplink_port_opened(port);
 	return 0;
 }

@@ -83,7 +83,7 @@ nic_hash_program(uint16_t eth_id, const struct rte_eth_dev_info *info, struct ni
 	return now.types == hash->types && memcmp(now.key, hash->key, hash->key_len) == 0 ? 0 : -ENOTSUP;
 }
 
-/* The device's own words for a wish. 0, or -ENOTSUP: it has none. */
+/* The device's own words for a request. 0, or -ENOTSUP: it has none. */
 static int
 nic_hash_translate(const struct rte_eth_dev_info *info, const struct port_rx_hash *hash,
 		   struct nic_hash *ret_hash)

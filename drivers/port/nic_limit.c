@@ -53,7 +53,7 @@ enum {
 /* --- worker --- */
 
 bool
-nic_limit_takes(const struct nic_limit *limit, const struct rte_mbuf *pkt)
+nic_limit_capabilities(const struct nic_limit *limit, const struct rte_mbuf *pkt)
 {
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(pkt, const struct rte_ether_hdr *);
 

@@ -62,7 +62,7 @@ void nic_limit_close(struct nic_limit *limit);
 void nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link);
 
 /* Worker: a frame that is longer than frame_max. The link is up. */
-bool nic_limit_takes(const struct nic_limit *limit, const struct rte_mbuf *pkt);
+bool nic_limit_capabilities(const struct nic_limit *limit, const struct rte_mbuf *pkt);
 /* Worker: a frame from the device lacks its end. */
 bool nic_limit_is_cut(const struct nic_limit *limit, const struct rte_mbuf *pkt);
 

@@ -69,25 +69,25 @@ uplink_hash_unpublish(struct uplink *uplink)
 	uplink->hash_state = UPLINK_HASH_OFF;
 }
 
-/* What the port should compute: the wish of the only one who follows it. */
+/* What the port should compute: the request of the only one who follows it. */
 static struct port_rx_hash
-uplink_hash_wish(const struct uplink *uplink)
+uplink_hash_request(const struct uplink *uplink)
 {
 	const struct uplink_follower *only = uplink->followers;
 
 	return only->next ? (struct port_rx_hash){0} : only->hash;
 }
 
-/* The wish is programmed in one turn and published in a later one, when older frames have gone by. */
+/* The request is programmed in one iteration and published in a later one, when older frames have gone by. */
 static void
 uplink_hash_update(struct uplink *uplink)
 {
-	const struct port_rx_hash wish = uplink_hash_wish(uplink);
+	const struct port_rx_hash request = uplink_hash_request(uplink);
 	int ret;
 
 	if (!uplink->port || !uplink->port->kind->set_hash)
 		return;
-	if (uplink_hash_is_same(&wish, &uplink->hash)) {
+	if (uplink_hash_is_same(&request, &uplink->hash)) {
 		if (uplink->hash_state != UPLINK_HASH_NEW)
 			return;
 		/* Release: pairs with the acquire of those who steer by it. */
@@ -96,11 +96,11 @@ uplink_hash_update(struct uplink *uplink)
 		return;
 	}
 	uplink_hash_unpublish(uplink);
-	uplink->hash = wish;
-	ret = uplink->port->kind->set_hash(uplink->port, wish.types ? &uplink->hash : NULL);
-	if (wish.types && ret == 0)
+	uplink->hash = request;
+	ret = uplink->port->kind->set_hash(uplink->port, request.types ? &uplink->hash : NULL);
+	if (request.types && ret == 0)
 		uplink->hash_state = UPLINK_HASH_NEW;
-	else if (wish.types)
+	else if (request.types)
 		log_debug("port %s: its guest's hashes are computed in software: %s", uplink->port->name,
 			  strerror(-ret));
 }
@@ -124,7 +124,7 @@ uplink_look(struct uplink *uplink)
 }
 
 static void
-uplink_turn(void *arg)
+uplink_iteration(void *arg)
 {
 	for (struct uplink *uplink = uplinks; uplink; uplink = uplink->next) {
 		uplink_look(uplink);
@@ -152,8 +152,8 @@ uplink_new(const char *name)
 	struct uplink *uplink;
 
 	if (!uplinks && port_env.loop) {
-		uplink_timer =
-			loop_timer_add(port_env.loop, UPLINK_PERIOD_MS, UPLINK_PERIOD_MS, uplink_turn, NULL);
+		uplink_timer = loop_timer_add(port_env.loop, UPLINK_PERIOD_MS, UPLINK_PERIOD_MS,
+					      uplink_iteration, NULL);
 		if (!uplink_timer)
 			return NULL;
 	}

@@ -71,7 +71,7 @@ loop_open(void)
 }
 
 static void
-loop_bury(struct loop *loop)
+loop_free_deferred(struct loop *loop)
 {
 	struct loop_timer **link = &loop->timers;
 
@@ -98,7 +98,7 @@ loop_close(struct loop *loop)
 {
 	if (!loop)
 		return;
-	loop_bury(loop);
+	loop_free_deferred(loop);
 	close(loop->epoll_fd);
 	free(loop);
 	control_unlock();
@@ -224,7 +224,7 @@ loop_run_once(struct loop *loop, int timeout_ms)
 		timer->due_ms = timer->period_ms ? now_ms + timer->period_ms : UINT64_MAX;
 		timer->fn(timer->arg);
 	}
-	loop_bury(loop);
+	loop_free_deferred(loop);
 	return 0;
 }
 

@@ -13,7 +13,8 @@
  *     quiesce_leave(worker, where)  --->  the driver  --->  quiesce_return(worker)
  *
  * A worker that is away holds nothing of what the control thread publishes, but for its plan, and for the
- * ring and memory of a guest some of whose frames it has been lent (lend.h). So nobody else waits for it.
+ * ring and memory of a guest some of whose frames it has been borrowed (borrow.h). So nobody else waits for
+ * it.
  */
 #ifndef VNICD_QUIESCE_H
 #define VNICD_QUIESCE_H
@@ -82,8 +83,8 @@ void quiesce_set_poll(uint64_t (*start)(void), bool (*passed)(uint64_t token));
  *
  * What workers hand over to each other takes three of these to arrive after the last place that it could come
  * from was unpublished: with the first nobody sends it any more; a worker may be past the look at its rings
- * then, and ends that turn with the second; with the third it has looked once more. (Of one that is away it
- * arrives when that worker is back.)
+ * then, and ends that iteration with the second; with the third it has looked once more. (Of one that is away
+ * it arrives when that worker is back.)
  */
 void quiesce_wait(void);
 /* The same for what a worker may hold while it is away. */

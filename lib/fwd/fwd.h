@@ -15,7 +15,7 @@
 #include <rte_ring.h>
 
 #include "diag.h"
-#include "lend.h"
+#include "borrow.h"
 #include "port.h"
 
 enum {
@@ -54,7 +54,7 @@ struct fwd_plan {
 struct fwd_worker {
 	uint16_t idx;
 	uint16_t n_workers;
-	const struct fwd_plan *plan; /* the plan of this turn of the poll loop */
+	const struct fwd_plan *plan; /* the plan of this iteration of the poll loop */
 	/* [from]: frames that worker `from` has handed to us; NULL for ourselves. Single producer, single
 	 * consumer. */
 	struct rte_ring *handoff_in[FWD_WORKERS_MAX];
@@ -83,9 +83,9 @@ struct fwd_mode {
 	/* Worker: n (1 .. PORT_BURST) frames came from `from`; takes ownership of all. */
 	void (*forward)(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts,
 			uint16_t n);
-	/* forward looks at no more of a frame than its head, and neither keeps nor shares it: it may be lent
-	 * (lend.h). */
-	bool takes_lent;
+	/* forward looks at no more of a frame than its head, and neither keeps nor shares it: it may be
+	 * borrowed (borrow.h). */
+	bool accepts_borrowed;
 	/* Worker: once per turn for each owned queue pair, to make traffic. NULL: none. */
 	void (*generate)(struct fwd_worker *worker, struct port_queue *queue);
 };
@@ -103,18 +103,19 @@ struct fwd_mode *fwd_mode_by_name(const char *name); /* NULL: none */
 /* Ready-made mode->check: an even number of ports, 2 or more (io, mac, macswap: "ports in pairs"). */
 int fwd_check_pairs(unsigned int n_ports, struct diag *diag);
 
-/* Worker: n (1 .. PORT_BURST) frames that rx took from `from` go through the mode; nothing is lent any more
- * then. */
+/* Worker: n (1 .. PORT_BURST) frames that rx took from `from` go through the mode; nothing is borrowed any
+ * more then. */
 static inline void
 fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_queue *from,
 	    struct rte_mbuf **pkts, uint16_t n)
 {
-	if (from->lent && (!mode->takes_lent || atomic_load_explicit(&from->settles, memory_order_relaxed))) {
-		lend_settle_burst(pkts, n);
+	if (from->borrowed &&
+	    (!mode->accepts_borrowed || atomic_load_explicit(&from->materialises, memory_order_relaxed))) {
+		borrow_materialise_burst(pkts, n);
 		from->done(from);
 	}
 	mode->forward(worker, from, pkts, n);
-	if (from->lent)
+	if (from->borrowed)
 		from->done(from);
 }
 

@@ -54,8 +54,8 @@ static inline void
 handoff_or_tx(struct fwd_worker *worker, struct port_queue *from, struct port_queue *queue,
 	      struct rte_mbuf **pkts, uint16_t n)
 {
-	if (unlikely(from->lent) && !(queue->takes_lent && queue->worker == worker->idx))
-		lend_settle_burst(pkts, n);
+	if (unlikely(from->borrowed) && !(queue->accepts_borrowed && queue->worker == worker->idx))
+		borrow_materialise_burst(pkts, n);
 	if (likely(queue->worker == worker->idx))
 		queue->tx(queue, pkts, n);
 	else

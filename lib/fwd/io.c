@@ -18,6 +18,6 @@ static struct fwd_mode io_mode = {
 	.help = "ports in pairs: what comes from one goes to the other, unchanged",
 	.check = fwd_check_pairs,
 	.forward = io_forward,
-	.takes_lent = true,
+	.accepts_borrowed = true,
 };
 FWD_MODE_REGISTER(io_mode)

@@ -21,6 +21,6 @@ static struct fwd_mode mac_mode = {
 		"02:00:00:00:00:NN",
 	.check = fwd_check_pairs,
 	.forward = mac_forward,
-	.takes_lent = true,
+	.accepts_borrowed = true,
 };
 FWD_MODE_REGISTER(mac_mode)

@@ -22,6 +22,6 @@ static struct fwd_mode macswap_mode = {
 	.help = "ports in pairs; source and destination address are exchanged",
 	.check = fwd_check_pairs,
 	.forward = macswap_forward,
-	.takes_lent = true,
+	.accepts_borrowed = true,
 };
 FWD_MODE_REGISTER(macswap_mode)

@@ -12,6 +12,6 @@ static struct fwd_mode rxonly_mode = {
 	.name = "rxonly",
 	.help = "takes frames in and counts them",
 	.forward = rxonly_forward,
-	.takes_lent = true,
+	.accepts_borrowed = true,
 };
 FWD_MODE_REGISTER(rxonly_mode)

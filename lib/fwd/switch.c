@@ -237,8 +237,8 @@ switch_send_copies(struct fwd_worker *worker, struct port_queue *from, struct po
 	uint16_t n_copies = 0;
 
 	/* Copies share their data. */
-	if (from->lent)
-		lend_settle_burst(pkts, n);
+	if (from->borrowed)
+		borrow_materialise_burst(pkts, n);
 	for (uint16_t i = 0; i < n; i++) {
 		copies[n_copies] = rte_pktmbuf_clone(pkts[i], worker->clone_pool);
 		if (likely(copies[n_copies]))
@@ -508,9 +508,9 @@ switch_tick_at(void *arg, uint32_t now_s)
 	}
 	if (state->any_gone) {
 		/*
-		 * A port is removed within one turn of the control thread, so whatever was said of it before
-		 * has just been passed over. Its id may have a new port, of whose events some were passed
-		 * over too: a new generation makes workers tell us again.
+		 * A port is removed within one iteration of the control thread, so whatever was said of it
+		 * before has just been passed over. Its id may have a new port, of whose events some were
+		 * passed over too: a new generation makes workers tell us again.
 		 */
 		memset(state->gone, 0, sizeof(state->gone));
 		state->any_gone = false;
@@ -641,6 +641,6 @@ static struct fwd_mode switch_mode = {
 	.tick = switch_tick,
 	.port_removed = switch_port_removed,
 	.forward = switch_forward,
-	.takes_lent = true,
+	.accepts_borrowed = true,
 };
 FWD_MODE_REGISTER(switch_mode)

@@ -63,7 +63,7 @@ txonly_generate(struct fwd_worker *worker, struct port_queue *queue)
 	struct rte_mbuf *pkts[PORT_BURST];
 	struct rte_ether_addr dst;
 
-	/* All buffers are on their way: try again next turn. */
+	/* All buffers are on their way: try again next iteration. */
 	if (rte_pktmbuf_alloc_bulk(worker->clone_pool, pkts, PORT_BURST) < 0)
 		return;
 	frame_station(&dst, queue->port);

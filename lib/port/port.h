@@ -87,14 +87,14 @@ typedef uint16_t (*port_rx_fn)(struct port_queue *queue, struct rte_mbuf **pkts,
  */
 typedef uint16_t (*port_tx_fn)(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
 /*
- * The frames that the last rx took have gone where they go: what is lent of them (lend.h) is given back.
- * Called by the owner when queue->lent is set, which it clears.
+ * The frames that the last rx took have gone where they go: what is borrowed of them (borrow.h) is given
+ * back. Called by the owner when queue->borrowed is set, which it clears.
  */
 typedef void (*port_done_fn)(struct port_queue *queue);
 /*
- * Called at the end of turns of the owner's poll loop, after all rx and tx of that turn: of each turn while
- * frames come from the pair or are sent to it, and of dozens more; of every few turns otherwise, as rx is.
- * NULL when not needed.
+ * Called at the end of iterations of the owner's poll loop, after all rx and tx of that iteration: of each
+ * iteration while frames come from the pair or are sent to it, and of dozens more; of every few iterations
+ * otherwise, as rx is. NULL when not needed.
  */
 typedef void (*port_service_fn)(struct port_queue *queue);
 
@@ -103,21 +103,22 @@ struct port_queue {
 	port_rx_fn rx;
 	port_tx_fn tx;
 	port_service_fn service;
-	port_done_fn done; /* NULL: the kind never lends */
+	port_done_fn done; /* NULL: the kind never borrows */
 	void *dev;         /* the kind's own */
 	struct port *port;
-	uint16_t idx;    /* of this pair in its port */
-	uint16_t worker; /* index of the owner; set before the pair is polled, fixed while it is */
-	bool takes_lent; /* tx knows lent frames (lend.h), and is through with them when it returns */
-	/* What rx takes is not lent for longer than that: somebody waits for its memory. Written under the
-	 * control lock. */
-	_Atomic bool settles;
+	uint16_t idx;          /* of this pair in its port */
+	uint16_t worker;       /* index of the owner; set before the pair is polled, fixed while it is */
+	bool accepts_borrowed; /* tx knows borrowed frames (borrow.h), and is through with them when it
+				  returns */
+	/* What rx takes is not borrowed for longer than that: somebody waits for its memory. Written under
+	 * the control lock. */
+	_Atomic bool materialises;
 
 	/* written by the owner */
 	struct port_stats stats __rte_cache_aligned;
-	/* Some of the frames that rx took last are lent. Read under the control lock, too
-	 * (port_queue_is_lent()). */
-	bool lent;
+	/* Some of the frames that rx took last are borrowed. Read under the control lock, too
+	 * (port_queue_is_borrowed()). */
+	bool borrowed;
 } __rte_cache_aligned;
 
 /*
@@ -201,7 +202,7 @@ struct port_key {
 	const char *help;
 };
 
-enum port_link_wish { PORT_LINK_DOWN, PORT_LINK_UP };
+enum port_link_request { PORT_LINK_DOWN, PORT_LINK_UP };
 
 struct port_kind {
 	struct port_kind *next;
@@ -228,7 +229,7 @@ struct port_kind {
 	bool (*device_stats)(const struct port *port, struct port_device_stats *ret_stats);
 	/* Someone wants it down, or up as far as nothing else keeps it down. 0; 1: done, but there is
 	 * something to know about it, which is diag's cause; or -errno with diag filled. */
-	int (*set_link)(struct port *port, enum port_link_wish wish, struct diag *diag);
+	int (*set_link)(struct port *port, enum port_link_request request, struct diag *diag);
 	/* Make the port's address known to the network behind the other ports. 0 or -errno with diag filled.
 	 */
 	int (*announce)(struct port *port, struct diag *diag);
@@ -305,12 +306,12 @@ void port_stats_add(struct port_stats *sum, const struct port_stats *stats);
 /* A locally administered address that is always the same for a name. */
 void port_mac_from_name(struct rte_ether_addr *mac, const char *name);
 
-/* Control lock: false: what was lent is given back, with all that this writes to the sender's memory. */
+/* Control lock: false: what was borrowed is given back, with all that this writes to the sender's memory. */
 static inline bool
-port_queue_is_lent(const struct port_queue *queue)
+port_queue_is_borrowed(const struct port_queue *queue)
 {
 	/* Acquire: pairs with the release of who gives it back. */
-	return __atomic_load_n(&queue->lent, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&queue->borrowed, __ATOMIC_ACQUIRE);
 }
 
 /* Owner of the queue only: count n packets under a reason, and free them. */

@@ -47,7 +47,7 @@ enum { VDEV_CONFIG_MAX = 256 }; /* bytes of configuration space: vhost-user, "Vi
 
 struct vdev;
 
-enum vdev_lend { VDEV_LEND_NOTHING, VDEV_LEND_FRAMES };
+enum vdev_borrow { VDEV_BORROW_NOTHING, VDEV_BORROW_FRAMES };
 
 /* What a device type is. All callbacks run on the control thread. */
 struct vdev_ops {
@@ -79,7 +79,7 @@ struct vdev_ops {
 	/* Does this worker hold some of the device's rings or memory, even while it is away (quiesce.h)? */
 	bool (*is_held)(const struct vdev *dev, unsigned int worker);
 	/* May workers hold them so from now on? */
-	void (*lend)(struct vdev *dev, enum vdev_lend lend);
+	void (*borrow)(struct vdev *dev, enum vdev_borrow borrow);
 };
 
 /* What a stopped queue knows of its position (docs/decisions/0017-what-a-message-clears.md). */
@@ -90,19 +90,38 @@ enum vdev_base {
 	VDEV_BASE_SET,     /* where it starts, by SET_VRING_BASE */
 };
 
-struct vdev_queue {
-	struct virtq *vq; /* the running state; allocated by the device type */
-	/* As the front-end said it. */
+/*
+ * As the front-end said it, and nothing but that: plain data, neither pointers nor descriptors, so that the
+ * same words can be said to another device. What they come with (descriptors, memory, log) is beside them.
+ */
+struct vdev_queue_input {
 	uint64_t desc_uva, avail_uva, used_uva, log_gpa;
 	uint32_t base; /* in the form of SET_VRING_BASE; what it is, unless that is NONE, says */
 	enum vdev_base base_is;
 	uint32_t size;
 	bool log_used; /* SET_VRING_ADDR's log flag */
 	bool has_size, has_addr, has_kick;
-	bool enabled;                 /* SET_VRING_ENABLE */
-	bool was_enabled;             /* ever since the connection, or the last reset */
+	bool enabled;     /* SET_VRING_ENABLE */
+	bool was_enabled; /* ever since the connection, or the last reset */
+};
+
+struct vdev_input {
+	uint64_t features; /* as acknowledged by the driver, PROTOCOL_FEATURES included */
+	bool has_features;
+	uint8_t status;
+	bool status_used; /* SET_STATUS was negotiated: DRIVER_OK has to be seen */
+	/* Front-ends that start packed rings at position 0 without wrap counters mean a fresh ring (see
+	 * vdev.c). */
+	bool base_zero_is_fresh;
+	/* PROTOCOL_F_CONFIG: the driver's configuration space is ours, not the front-end's. */
+	bool config_used;
+};
+
+struct vdev_queue {
+	struct virtq *vq; /* the running state; allocated by the device type */
+	struct vdev_queue_input said;
 	int kick_fd, call_fd, err_fd; /* -1: none */
-	enum bell_kind call_kind, err_kind;
+	enum notifier_kind call_kind, err_kind;
 	uint64_t n_kicks;          /* vdev_queue_kicks() so far */
 	struct virtq_conf *spares; /* room for the confs to come: publishing needs no memory */
 	enum virtq_fault reported; /* last fault that was logged */
@@ -117,21 +136,13 @@ struct vdev {
 	struct gmem *mem;          /* NULL: no table yet */
 	struct gmem_log *log;      /* NULL: none */
 	uint64_t mem_max;          /* bytes that its regions may take; set by the device type */
-	uint64_t features;         /* as acknowledged by the driver, PROTOCOL_FEATURES included */
-	bool has_features;
-	uint8_t status;
-	bool status_used; /* SET_STATUS was negotiated: DRIVER_OK has to be seen */
-	/* Front-ends that start packed rings at position 0 without wrap counters mean a fresh ring (see
-	 * vdev.c). */
-	bool base_zero_is_fresh;
-	/* PROTOCOL_F_CONFIG: the driver's configuration space is ours, not the front-end's; and there is a
-	 * channel (SET_BACKEND_REQ_FD) to tell of changes. */
-	bool config_used, config_channel;
-	uint64_t n_disconnects;   /* vdev_disconnect() so far */
-	void *confs;              /* room for those of all queues: in use, in `trash` or spare */
-	struct virtq_conf *trash; /* replaced confs that workers may still hold */
-	bool changing;            /* vdev_change_begin(): nothing is lent meanwhile, */
-	uint64_t change_token;    /* since this one (quiesce_start()) */
+	struct vdev_input said;
+	bool config_channel;         /* SET_BACKEND_REQ_FD: there is one to tell of configuration changes */
+	uint64_t n_disconnects;      /* vdev_disconnect() so far */
+	void *confs;                 /* room for those of all queues: in use, in `deferred` or spare */
+	struct virtq_conf *deferred; /* replaced confs that workers may still hold */
+	bool changing;               /* vdev_change_begin(): nothing is borrowed meanwhile, */
+	uint64_t change_token;       /* since this one (quiesce_start()) */
 	struct log_limit log_limit;
 	/* Tell the front-end that the configuration space changed; NULL: it has no channel for it. */
 	void (*config_changed)(void *arg);
@@ -160,9 +171,9 @@ void vdev_reset(struct vdev *dev);
 /*
  * Before anything that changes queues: false: a worker that is away (quiesce.h) holds some of the device's
  * memory, so the change would wait for it, and everybody else for the change. Ask again a little later: it
- * holds nothing for longer than it is away. True: go ahead. Nothing is lent from then on, lest a worker goes
- * away with it in the middle of the change: vdev_change_end() in either case when that is done, or given up.
- * A caller who does not ask waits.
+ * holds nothing for longer than it is away. True: go ahead. Nothing is borrowed from then on, lest a worker
+ * goes away with it in the middle of the change: vdev_change_end() in either case when that is done, or given
+ * up. A caller who does not ask waits.
  */
 bool vdev_change_begin(struct vdev *dev);
 void vdev_change_end(struct vdev *dev);

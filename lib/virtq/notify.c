@@ -9,13 +9,14 @@
  *
  * So the load comes without a fence. "Wanted" is always right, at worst one notification too many. "Not
  * wanted" may be stale, so the queue stays pending: it is asked again with its next burst, and
- * virtq_notify_settle() asks with the fence as soon as a turn of the poll loop goes by without a burst, or
- * when half a ring of used buffers has gathered, which also keeps the index arithmetic below from wrapping.
+ * virtq_notify_confirm() asks with the fence as soon as an iteration of the poll loop goes by without a
+ * burst, or when half a ring of used buffers has gathered, which also keeps the index arithmetic below from
+ * wrapping.
  *
  * Coalescing (VIRTIO, "Notifications Coalescing") puts off the question, not the answer: the queue is held
  * until enough packets or time or half a ring have gathered. Then the driver is asked for sure about all that
  * was published since it was last asked for sure, so whatever it wished or took back meanwhile counts as it
- * stands then; a fence a window is cheap. A held queue is looked at in every turn under the conf of that
+ * stands then; a fence a window is cheap. A held queue is looked at in every iteration under the conf of that
  * turn, so new limits take effect at once, and none at all means: due.
  */
 #include "counter.h"
@@ -27,7 +28,7 @@ notify_send(struct virtq *vq, const struct virtq_conf *conf)
 {
 	counter_add(&vq->notified, 1);
 	/* A full pipe means that a notification is pending already. */
-	if (bell_ring(conf->call_fd, conf->call_kind) < 0)
+	if (notifier_signal(conf->call_fd, conf->call_kind) < 0)
 		counter_add(&vq->notify_refused, 1);
 }
 
@@ -78,10 +79,10 @@ notify_wanted(const struct virtq *vq, const struct virtq_conf *conf)
 }
 
 static void
-notify_settled(struct virtq *vq)
+notify_confirmed(struct virtq *vq)
 {
 	vq->unsignalled = 0;
-	vq->notify_state = NOTIFY_SETTLED;
+	vq->notify_state = NOTIFY_CONFIRMED;
 }
 
 static bool
@@ -90,18 +91,18 @@ notify_half_a_ring(const struct virtq *vq, const struct virtq_conf *conf)
 	return vq->unsignalled >= conf->size / 2;
 }
 
-/* Time is not looked at here: virtq_notify_held() does that, at the end of the same turn. */
+/* Time is not looked at here: virtq_notify_coalesced() does that, at the end of the same iteration. */
 static void
 notify_coalesce(struct virtq *vq, const struct virtq_conf *conf, uint16_t n_packets)
 {
-	if (vq->notify_state != NOTIFY_HELD)
+	if (vq->notify_state != NOTIFY_COALESCED)
 		vq->coal_packets = 0;
 	vq->coal_packets += n_packets;
 	if (vq->coal_packets >= conf->coal_max_packets || notify_half_a_ring(vq, conf)) {
-		virtq_notify_settle(vq, conf);
-	} else if (vq->notify_state != NOTIFY_HELD) {
+		virtq_notify_confirm(vq, conf);
+	} else if (vq->notify_state != NOTIFY_COALESCED) {
 		vq->coal_since = ticks_now();
-		vq->notify_state = NOTIFY_HELD;
+		vq->notify_state = NOTIFY_COALESCED;
 	}
 }
 
@@ -114,29 +115,29 @@ virtq_notify(struct virtq *vq, const struct virtq_conf *conf, uint16_t n_packets
 		notify_coalesce(vq, conf, n_packets);
 	} else if (notify_wanted(vq, conf)) {
 		notify_send(vq, conf);
-		notify_settled(vq);
+		notify_confirmed(vq);
 	} else if (notify_half_a_ring(vq, conf)) {
-		virtq_notify_settle(vq, conf);
+		virtq_notify_confirm(vq, conf);
 	} else {
 		vq->notify_state = NOTIFY_ASKED;
 	}
 }
 
 void
-virtq_notify_held(struct virtq *vq, const struct virtq_conf *conf)
+virtq_notify_coalesced(struct virtq *vq, const struct virtq_conf *conf)
 {
 	if (vq->coal_packets >= conf->coal_max_packets ||
 	    ticks_now() - vq->coal_since >= conf->coal_max_ticks)
-		virtq_notify_settle(vq, conf);
+		virtq_notify_confirm(vq, conf);
 }
 
 void
-virtq_notify_settle(struct virtq *vq, const struct virtq_conf *conf)
+virtq_notify_confirm(struct virtq *vq, const struct virtq_conf *conf)
 {
 	/* Full fence: pairs with the driver's, between enabling notifications and looking at the ring again.
 	 */
 	atomic_thread_fence(memory_order_seq_cst);
 	if (conf->call_fd >= 0 && vq->unsignalled && notify_wanted(vq, conf))
 		notify_send(vq, conf);
-	notify_settled(vq);
+	notify_confirmed(vq);
 }

@@ -4,7 +4,7 @@
 #define VNICD_RING_H
 
 #include "packed.h"
-#include "plain.h"
+#include "direct.h"
 #include "split.h"
 #include "virtq.h"
 
@@ -51,93 +51,95 @@ virtq_retire_batch(struct virtq *vq, const struct virtq_conf *conf, const struct
 	vq->batch = (uint16_t)(vq->batch + slots);
 }
 
-/* --- plain chains, by the burst --- */
+/* --- direct chains, by the burst --- */
 
 TEMPLATE int
-split_fetch_plain(struct virtq *vq, const struct virtq_conf *conf, const struct plain_wish *wish,
-		  struct virtq_plain *plain, uint16_t n)
+split_fetch_direct(struct virtq *vq, const struct virtq_conf *conf,
+		   const struct direct_constraints *constraints, struct virtq_direct *direct, uint16_t n)
 {
 	const uint16_t until_end = (uint16_t)(conf->size - (vq->avail.idx & conf->mask));
 
 	n = split_ready(vq, conf, vq->avail, n);
 	if (n == 0)
-		return virtq_is_broken(vq) ? PLAIN_ODD : PLAIN_NONE;
+		return virtq_is_broken(vq) ? DIRECT_SLOW : DIRECT_NONE;
 	if (n > until_end)
 		n = until_end;
 	/* The used elements of this burst will be written: have their lines on their way. */
 	for (uint16_t i = 0; i < n; i = (uint16_t)(i + SPLIT_USED_PER_LINE))
 		prefetch_write(&conf->used->ring[(uint16_t)(vq->used_idx + i) & conf->mask]);
-	n = split_plain_load(vq, conf, wish, plain, n);
-	return n ? n : PLAIN_ODD;
+	n = split_direct_load(vq, conf, constraints, direct, n);
+	return n ? n : DIRECT_SLOW;
 }
 
 TEMPLATE int
-packed_fetch_plain(const struct virtq *vq, const struct virtq_conf *conf, const struct plain_wish *wish,
-		   struct virtq_plain *plain, uint16_t n)
+packed_fetch_direct(const struct virtq *vq, const struct virtq_conf *conf,
+		    const struct direct_constraints *constraints, struct virtq_direct *direct, uint16_t n)
 {
 	const uint16_t slot = vq->avail.idx, until_end = (uint16_t)(conf->size - slot);
 	uint16_t n_first = n < until_end ? n : until_end, n_available, taken;
 
 	/* An empty ring's lines are the driver's to write: leave them alone. */
 	if (!packed_is_available(packed_load_word(&conf->ring[slot]).flags, vq->avail.wrap))
-		return PLAIN_NONE;
+		return DIRECT_NONE;
 	packed_prefetch(conf, slot, n);
-	taken = packed_plain_load(conf, wish, slot, vq->avail.wrap, plain, 0, n_first, &n_available);
+	taken = packed_direct_load(conf, constraints, slot, vq->avail.wrap, direct, 0, n_first, &n_available);
 	if (taken == n_first && n_first < n) {
 		/* Round the corner, but never to a slot that this burst has already. */
 		uint16_t n_rest = (uint16_t)(n - n_first);
 
 		if (n_rest > slot)
 			n_rest = slot;
-		taken = (uint16_t)(taken + packed_plain_load(conf, wish, 0, !vq->avail.wrap, plain, taken,
-							     n_rest, &n_available));
+		taken = (uint16_t)(taken + packed_direct_load(conf, constraints, 0, !vq->avail.wrap, direct,
+							      taken, n_rest, &n_available));
 	}
 	if (likely_true(taken))
 		return taken;
-	return n_available ? PLAIN_ODD : PLAIN_NONE;
+	return n_available ? DIRECT_SLOW : DIRECT_NONE;
 }
 
 /*
- * Take up to n (at most VIRTQ_FETCH_MAX) chains from the queue's position on, as long as they are plain and
- * as wished, without moving it. The count, or PLAIN_NONE or PLAIN_ODD.
+ * Take up to n (at most VIRTQ_FETCH_MAX) chains from the queue's position on, as long as they are direct and
+ * as wished, without moving it. The count, or DIRECT_NONE or DIRECT_SLOW.
  */
 TEMPLATE int
-virtq_fetch_plain(struct virtq *vq, const struct virtq_conf *conf, const struct plain_wish *wish,
-		  struct virtq_plain *plain, uint16_t n, const uint32_t traits)
+virtq_fetch_direct(struct virtq *vq, const struct virtq_conf *conf,
+		   const struct direct_constraints *constraints, struct virtq_direct *direct, uint16_t n,
+		   const uint32_t traits)
 {
 	if (traits & TRAIT_PACKED)
-		return packed_fetch_plain(vq, conf, wish, plain, n);
-	return split_fetch_plain(vq, conf, wish, plain, n);
+		return packed_fetch_direct(vq, conf, constraints, direct, n);
+	return split_fetch_direct(vq, conf, constraints, direct, n);
 }
 
 /* The same without asking the driver for more than is known already: for looking ahead. */
 TEMPLATE int
-virtq_peek_plain(struct virtq *vq, const struct virtq_conf *conf, const struct plain_wish *wish,
-		 struct virtq_plain *plain, uint16_t n, const uint32_t traits)
+virtq_peek_direct(struct virtq *vq, const struct virtq_conf *conf,
+		  const struct direct_constraints *constraints, struct virtq_direct *direct, uint16_t n,
+		  const uint32_t traits)
 {
 	if (!(traits & TRAIT_PACKED) && (uint16_t)(vq->avail_seen - vq->avail.idx) < n)
-		return PLAIN_NONE;
-	return virtq_fetch_plain(vq, conf, wish, plain, n, traits);
+		return DIRECT_NONE;
+	return virtq_fetch_direct(vq, conf, constraints, direct, n, traits);
 }
 
 TEMPLATE void
-split_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_plain *plain,
-		   const uint32_t written[], uint16_t n)
+split_retire_direct(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_direct *direct,
+		    const uint32_t written[], uint16_t n)
 {
 	const uint16_t slot = vq->used_idx & conf->mask, until_end = (uint16_t)(conf->size - slot);
 	const uint16_t n_first = n < until_end ? n : until_end;
 
-	split_plain_store(conf, slot, plain->used, written, n_first);
+	split_direct_store(conf, slot, direct->used, written, n_first);
 	if (likely_false(n_first < n))
-		split_plain_store(conf, 0, &plain->used[n_first], written ? &written[n_first] : NULL,
-				  (uint16_t)(n - n_first));
+		split_direct_store(conf, 0, &direct->used[n_first], written ? &written[n_first] : NULL,
+				   (uint16_t)(n - n_first));
 	vq->used_idx = (uint16_t)(vq->used_idx + n);
 	vq->avail.idx = (uint16_t)(vq->avail.idx + n);
 }
 
 TEMPLATE void
-packed_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_plain *plain,
-		    const uint32_t written[], uint16_t n)
+packed_retire_direct(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_direct *direct,
+		     const uint32_t written[], uint16_t n)
 {
 	const uint16_t slot = vq->used_idx, until_end = (uint16_t)(conf->size - slot);
 	const uint16_t n_first = n < until_end ? n : until_end;
@@ -147,13 +149,13 @@ packed_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struc
 		/* As in packed_retire(). */
 		vq->held = true;
 		vq->held_idx = slot;
-		vq->held_element = plain->used[0] | (written ? written[0] : 0);
+		vq->held_element = direct->used[0] | (written ? written[0] : 0);
 		skip = 1;
 	}
-	packed_plain_store(conf, slot, plain->used, written, n_first, skip);
+	packed_direct_store(conf, slot, direct->used, written, n_first, skip);
 	if (likely_false(n_first < n))
-		packed_plain_store(conf, 0, &plain->used[n_first], written ? &written[n_first] : NULL,
-				   (uint16_t)(n - n_first), 0);
+		packed_direct_store(conf, 0, &direct->used[n_first], written ? &written[n_first] : NULL,
+				    (uint16_t)(n - n_first), 0);
 	packed_advance(conf, &vq->used_idx, &vq->used_wrap, n);
 	packed_advance(conf, &vq->avail.idx, &vq->avail.wrap, n);
 }
@@ -163,20 +165,20 @@ packed_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struc
  * batch can go back as one element (packed and IN_ORDER, nothing written), it does.
  */
 TEMPLATE void
-virtq_retire_plain(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_plain *plain,
-		   const uint32_t written[], uint16_t n, const uint32_t traits)
+virtq_retire_direct(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_direct *direct,
+		    const uint32_t written[], uint16_t n, const uint32_t traits)
 {
 	if (!(traits & TRAIT_PACKED)) {
-		split_retire_plain(vq, conf, plain, written, n);
+		split_retire_direct(vq, conf, direct, written, n);
 	} else if (traits & TRAIT_IN_ORDER && !written) {
-		packed_retire(vq, conf, (uint16_t)(plain->used[n - 1] >> 32), 0, n);
+		packed_retire(vq, conf, (uint16_t)(direct->used[n - 1] >> 32), 0, n);
 	} else {
-		packed_retire_plain(vq, conf, plain, written, n);
+		packed_retire_direct(vq, conf, direct, written, n);
 	}
 	vq->batch = (uint16_t)(vq->batch + n);
 }
 
-/* The position n plain chains after the queue's. */
+/* The position n direct chains after the queue's. */
 TEMPLATE struct virtq_cursor
 virtq_cursor_after(const struct virtq *vq, const struct virtq_conf *conf, uint16_t n, const uint32_t traits)
 {

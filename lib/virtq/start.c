@@ -45,13 +45,13 @@ static enum virtq_start
 split_start(struct virtq *vq, const struct virtq_conf *conf, uint16_t base)
 {
 	uint16_t used_idx = __atomic_load_n(&conf->used->idx, __ATOMIC_ACQUIRE);
-	enum virtq_start found = VIRTQ_START_AS_TOLD;
+	enum virtq_start found = VIRTQ_START_AT_BASE;
 
 	if (!split_could_stand(conf, used_idx)) {
 		if (used_idx != base && split_could_stand(conf, base)) {
 			used_idx = base;
 		} else {
-			found = VIRTQ_START_UNSURE;
+			found = VIRTQ_START_AMBIGUOUS;
 		}
 	} else if (!split_could_stand(conf, base) || (uint16_t)(base - used_idx) > conf->size) {
 		found = VIRTQ_START_BY_RING;
@@ -301,7 +301,7 @@ scan_give(const struct packed_scan *scan, uint32_t behind, uint16_t id)
 }
 
 /*
- * All lists that look available before `latest` go back untaken. Those that are not any more, the driver
+ * All lists that look available before `latest` go back unsupported. Those that are not any more, the driver
  * does not look at. What it waits for may be the first of a batch, whose others were stored but whose first
  * was not: their frames may have begun in the first one, so they go back as empty as it does.
  */
@@ -356,21 +356,21 @@ static enum virtq_start
 packed_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
 {
 	struct virtq_cursor at = packed_base(conf, base);
-	enum virtq_start found = VIRTQ_START_AS_TOLD;
+	enum virtq_start found = VIRTQ_START_AT_BASE;
 	struct packed_scan scan;
 	uint32_t latest;
 
 	if (!packed_scan(conf, &scan)) {
-		found = VIRTQ_START_UNSURE;
+		found = VIRTQ_START_AMBIGUOUS;
 	} else if (scan_agrees(&scan, &at)) {
 		if (scan.waits)
-			found = VIRTQ_START_UNSURE;
+			found = VIRTQ_START_AMBIGUOUS;
 	} else if (scan_latest(&scan, &latest)) {
 		scan_settle(&scan, latest);
 		at = scan_position(&scan, latest);
 		found = VIRTQ_START_BY_RING;
 	} else {
-		found = VIRTQ_START_UNSURE;
+		found = VIRTQ_START_AMBIGUOUS;
 	}
 	vq->avail = at;
 	vq->used_idx = at.idx;
@@ -397,11 +397,11 @@ virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
 	vq->held = false;
 	vq->batch = 0;
 	vq->unsignalled = 0;
-	vq->notify_state = NOTIFY_SETTLED;
+	vq->notify_state = NOTIFY_CONFIRMED;
 	/* Whoever returned the last buffers may not have lived to say so. */
 	if (!start_is_fresh(vq, conf)) {
 		vq->unsignalled = conf->size;
-		vq->notify_state = NOTIFY_UNSURE;
+		vq->notify_state = NOTIFY_STALE;
 	}
 	atomic_store_explicit(&vq->fault, FAULT_NONE, memory_order_relaxed);
 	return (int)found;

@@ -22,7 +22,7 @@
 
 #include <linux/virtio_ring.h>
 
-#include "bell.h"
+#include "notifier.h"
 #include "gmem.h"
 #include "template.h"
 #include "traits.h"
@@ -76,7 +76,7 @@ struct virtq_conf {
 			   comes out, unless control.waits */
 	bool only_read; /* no buffer of this queue is ever written to; filled by the device type */
 	int call_fd;    /* -1: the driver is never notified */
-	enum bell_kind call_kind;
+	enum notifier_kind call_kind;
 	/* Notifications are held back until so many packets or ticks (ticks.h) have gathered; 0, 0: never. */
 	uint32_t coal_max_packets;
 	uint64_t coal_max_ticks;
@@ -100,10 +100,10 @@ struct virtq_conf {
 
 /* What a queue owes its driver (notify.c). */
 enum virtq_notify_state {
-	NOTIFY_SETTLED, /* nothing: it was told of all used buffers, or surely did not want to be */
-	NOTIFY_ASKED,   /* it was asked in this turn of the poll loop, and its "no" may have been stale */
-	NOTIFY_UNSURE,  /* the same, and no burst since */
-	NOTIFY_HELD,    /* it has not been asked: the notification is held back */
+	NOTIFY_CONFIRMED, /* nothing: it was told of all used buffers, or surely did not want to be */
+	NOTIFY_ASKED, /* it was asked in this iteration of the poll loop, and its "no" may have been stale */
+	NOTIFY_STALE, /* the same, and no burst since */
+	NOTIFY_COALESCED, /* it has not been asked: the notification is held back */
 };
 
 /* A position in the ring: where the next chain is looked for. */
@@ -130,7 +130,7 @@ struct virtq {
 	uint16_t unsignalled;
 	uint8_t notify_state;  /* enum virtq_notify_state */
 	atomic_uchar fault;    /* enum virtq_fault; read by the control thread */
-	uint32_t coal_packets; /* NOTIFY_HELD: packets since when it is held back, */
+	uint32_t coal_packets; /* NOTIFY_COALESCED: packets since when it is held back, */
 	uint64_t coal_since;   /* and since when that is, in ticks */
 
 	/* Counters (counter.h), written by the owner. */
@@ -181,16 +181,17 @@ enum {
 };
 
 enum virtq_start {
-	VIRTQ_START_AS_TOLD, /* at the base */
-	VIRTQ_START_BY_RING, /* the ring contradicts the base, and says where it stands */
-	VIRTQ_START_UNSURE,  /* packed: the ring does not say where it stands: at the base; split: neither the
-				used index nor the base can be true: at the used index */
+	VIRTQ_START_AT_BASE,   /* at the base */
+	VIRTQ_START_BY_RING,   /* the ring contradicts the base, and says where it stands */
+	VIRTQ_START_AMBIGUOUS, /* packed: the ring does not say where it stands: at the base; split: neither
+			       the used index nor the base can be true: at the used index */
 };
 
 /*
  * Set where the queue starts, from what the front-end says and what the ring shows (start.c). Chains which an
  * earlier back-end took but did not return are taken again; those of which the ring does not tell whether
- * they were are returned with length 0, untaken. An enum virtq_start; -EINVAL: a position outside the ring.
+ * they were are returned with length 0, unsupported. An enum virtq_start; -EINVAL: a position outside the
+ * ring.
  */
 int virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base);
 bool virtq_base_valid(uint32_t base, bool packed, uint16_t size);
@@ -226,18 +227,18 @@ enum virtq_walk virtq_walk(struct virtq *vq, const struct virtq_conf *conf, cons
 /*
  * After publish: notify the driver if it wants it, without a fence, or hold that back as the conf says.
  * n_packets: frames that went, or came, with what was published. When the answer is no, it may be stale;
- * virtq_notify_settle() has to follow once the queue pauses, or what was held back is due:
+ * virtq_notify_confirm() has to follow once the queue pauses, or what was held back is due:
  * virtq_notify_service() sees to both.
  */
 void virtq_notify(struct virtq *vq, const struct virtq_conf *conf, uint16_t n_packets);
 /* With a full fence: after this the answer was right, and nothing is held back. */
-void virtq_notify_settle(struct virtq *vq, const struct virtq_conf *conf);
-/* A notification is held back (NOTIFY_HELD): send it if it is due by now. */
-void virtq_notify_held(struct virtq *vq, const struct virtq_conf *conf);
+void virtq_notify_confirm(struct virtq *vq, const struct virtq_conf *conf);
+/* A notification is held back (NOTIFY_COALESCED): send it if it is due by now. */
+void virtq_notify_coalesced(struct virtq *vq, const struct virtq_conf *conf);
 
 /*
- * At the end of turns of the owner's poll loop, of all in which something is owed but for the few that an
- * idle pair sits out (port_service_fn): a queue that paused for a whole such turn is settled, and what is
+ * At the end of iterations of the owner's poll loop, of all in which something is owed but for the few that
+ * an idle pair sits out (port_service_fn): a queue that paused for a whole such turn is settled, and what is
  * held back goes when it is due. A queue without a conf is settled by who took it away.
  */
 static inline void
@@ -245,19 +246,19 @@ virtq_notify_service(struct virtq *vq)
 {
 	const struct virtq_conf *conf;
 
-	if (likely_true(vq->notify_state == NOTIFY_SETTLED))
+	if (likely_true(vq->notify_state == NOTIFY_CONFIRMED))
 		return;
 	if (vq->notify_state == NOTIFY_ASKED) {
-		vq->notify_state = NOTIFY_UNSURE;
+		vq->notify_state = NOTIFY_STALE;
 		return;
 	}
 	conf = virtq_conf(vq);
 	if (!conf)
 		return;
-	if (vq->notify_state == NOTIFY_HELD)
-		virtq_notify_held(vq, conf);
+	if (vq->notify_state == NOTIFY_COALESCED)
+		virtq_notify_coalesced(vq, conf);
 	else
-		virtq_notify_settle(vq, conf);
+		virtq_notify_confirm(vq, conf);
 }
 
 /* --- anyone under the control lock, while `conf` is published (look.c) --- */

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * burst: what the bodies of from_guest.h and to_guest.h hand over: every chain that is not one plain buffer,
- * every frame that is not one plain mbuf, and every error. Run-time traits; the common case never comes here.
+ * burst: what the bodies of from_guest.h and to_guest.h hand over: every chain that is not one direct buffer,
+ * every frame that is not one single-segment mbuf, and every error. Run-time traits; the common case never
+ * comes here.
  */
 #include <rte_mbuf.h>
 
@@ -120,7 +121,7 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	if (!(conf->traits & TRAIT_OFFLOAD))
 		return VNET_TOOK_FRAME;
 	hdr = header_read(header);
-	if (vnet_offload_asks(&hdr) && !vnet_from_guest_request(conf, port_queue, &hdr, *ret_pkt))
+	if (vnet_offload_requested(&hdr) && !vnet_from_guest_request(conf, port_queue, &hdr, *ret_pkt))
 		return VNET_TOOK_DROP;
 	return VNET_TOOK_FRAME;
 

@@ -81,7 +81,7 @@ vnet_config_write(struct vdev *vdev, unsigned int offset, const uint8_t *data, u
 
 	if (offset >= RTE_ETHER_ADDR_LEN || len == 0 || len > RTE_ETHER_ADDR_LEN - offset)
 		return -EROFS;
-	if (!migration && vdev->features & FEATURE_MASK(VERSION_1))
+	if (!migration && vdev->said.features & FEATURE_MASK(VERSION_1))
 		return -EROFS;
 	memcpy(settings.mac.addr_bytes + offset, data, len);
 	return vnet_apply(dev, &settings);

@@ -100,7 +100,7 @@ controlq_run(struct vnet_dev *dev, const struct controlq_command *command, struc
 
 	if (!command)
 		return -ENOSYS;
-	if (command->features & ~dev->vdev.features)
+	if (command->features & ~dev->vdev.said.features)
 		return -EOPNOTSUPP;
 	controlq_settings = *dev->settings;
 	request->settings = &controlq_settings;
@@ -186,14 +186,14 @@ controlq_serve_one(struct controlq *controlq)
 		return false;
 	virtq_retire(vq, conf, &elem, written, conf->traits);
 	virtq_publish(vq, conf, conf->traits);
-	virtq_notify_settle(vq, conf);
+	virtq_notify_confirm(vq, conf);
 	return true;
 }
 
 unsigned int
 controlq_serve(struct controlq *controlq)
 {
-	const uint64_t start = rte_rdtsc(), most = rte_get_tsc_hz() / 1000000 * CONTROLQ_TURN_US;
+	const uint64_t start = rte_rdtsc(), most = rte_get_tsc_hz() / 1000000 * CONTROLQ_ITERATION_US;
 	unsigned int n = 0;
 
 	if (controlq->serving)
@@ -203,7 +203,7 @@ controlq_serve(struct controlq *controlq)
 	do {
 		controlq->more = controlq_serve_one(controlq);
 		n += controlq->more;
-	} while (controlq->more && n < CONTROLQ_TURN_MAX && rte_rdtsc() - start <= most);
+	} while (controlq->more && n < CONTROLQ_ITERATION_MAX && rte_rdtsc() - start <= most);
 	controlq->serving = false;
 	/* A command that is late is asked for again. */
 	if (!controlq->late)
@@ -228,7 +228,7 @@ controlq_serve_all(void)
  * --- by kick ---
  *
  * The front-end holds the same eventfd as we do, and may read it, fill it, or make it block. So it is neither
- * read nor written: each kick is an edge, and what a turn leaves over is a timer's.
+ * read nor written: each kick is an edge, and what an iteration leaves over is a timer's.
  */
 
 /* Serve, and be sure that either nothing is left or we come again. */
@@ -302,8 +302,8 @@ controlq_watch_start(struct controlq *controlq, int kick_fd)
 							 controlq_on_kick, controlq);
 	}
 	/*
-	 * The first turn is the loop's too: whoever starts the queue is not done yet. Where the kick can't be
-	 * watched, there is the timer all the same.
+	 * The first iteration is the loop's too: whoever starts the queue is not done yet. Where the kick
+	 * can't be watched, there is the timer all the same.
 	 */
 	loop_timer_set(controlq->timer, controlq->watch ? 0 : CONTROLQ_POLL_MS);
 }

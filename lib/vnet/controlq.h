@@ -33,8 +33,8 @@ enum {
 	CONTROLQ_DATA_MAX = 65536,   /* bytes of command-specific-data; longer ones are refused */
 	CONTROLQ_RESULT_MAX = 65536, /* bytes of command-specific-result; longer ones are not written */
 	/* One device's turn ends after so many commands, or with the command that passes so much time. */
-	CONTROLQ_TURN_MAX = 64,
-	CONTROLQ_TURN_US = 100,
+	CONTROLQ_ITERATION_MAX = 64,
+	CONTROLQ_ITERATION_US = 100,
 };
 
 /* One command under way. */
@@ -104,12 +104,13 @@ struct controlq {
 	struct vnet_dev *dev;
 	bool listed;
 	bool serving;             /* a command may change queues, which may be a reason to serve */
-	bool more;                /* the last turn ended before the queue was empty */
+	bool more;                /* the last iteration ended before the queue was empty */
 	bool late;                /* a command waits until the device can be changed (vdev_change_begin()) */
 	int watched_fd;           /* the device's kick descriptor when the watch was made; -1: none */
 	int kick_fd;              /* our own copy of it */
 	struct loop_watch *watch; /* NULL: not by kick, or the driver gives none */
-	struct loop_timer *timer; /* for what did not fit in a turn; without a watch, polls. NULL: no loop */
+	struct loop_timer
+		*timer; /* for what did not fit in an iteration; without a watch, polls. NULL: no loop */
 	struct log_limit log_limit;
 	uint64_t n_ok, n_err;  /* answers */
 	uint64_t n_unanswered; /* chains without room for an answer */
@@ -121,7 +122,7 @@ int controlq_init(struct controlq *controlq, struct vnet_dev *dev);
 void controlq_fini(struct controlq *controlq);
 /* The device's queues have changed: start or stop watching this one. */
 void controlq_update(struct controlq *controlq);
-/* Serve one device for a turn. Returns how many chains went back; 0: none is waiting. */
+/* Serve one device for an iteration. Returns how many chains went back; 0: none is waiting. */
 unsigned int controlq_serve(struct controlq *controlq);
 
 enum controlq_mode { CONTROLQ_BY_KICK, CONTROLQ_POLLED };

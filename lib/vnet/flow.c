@@ -6,7 +6,7 @@
  */
 #include "flow.h"
 
-#include "lend.h"
+#include "borrow.h"
 
 /* IPv6 extension headers (IANA, "Protocol Numbers", those marked so). */
 enum {
@@ -36,8 +36,8 @@ flow_read(const struct rte_mbuf *pkt, uint32_t at, uint32_t len, uint32_t end, u
 		return NULL;
 	/* Long rows of headers, which plain frames have not: what lies beyond the head is to be private too.
 	 */
-	if (unlikely(at + len > LEND_HEAD))
-		lend_settle((struct rte_mbuf *)(uintptr_t)pkt);
+	if (unlikely(at + len > BORROW_HEAD))
+		borrow_materialise((struct rte_mbuf *)(uintptr_t)pkt);
 	return rte_pktmbuf_read(pkt, at, len, copy);
 }
 
@@ -246,7 +246,7 @@ flow_is_surely_no_ip(const struct rte_mbuf *pkt)
 }
 
 bool
-flow_digest_odd(const struct rte_mbuf *pkt, uint32_t *ret_digest)
+flow_digest_slow(const struct rte_mbuf *pkt, uint32_t *ret_digest)
 {
 	struct flow flow;
 	uint32_t addrs[2];

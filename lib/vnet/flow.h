@@ -61,14 +61,7 @@ void flow_parse(const struct rte_mbuf *pkt, struct flow *ret_flow);
  * Plain frames, which nearly all are: not or once tagged, IPv4 without options or IPv6 without extension
  * headers, not a fragment, headers in the first segment, TCP or UDP.
  */
-enum flow_plain {
-	FLOW_ODD,
-	FLOW_PLAIN_TCP4,
-	FLOW_PLAIN_UDP4,
-	FLOW_PLAIN_TCP6,
-	FLOW_PLAIN_UDP6,
-	FLOW_PLAIN_N
-};
+enum flow_fast { FLOW_SLOW, FLOW_FAST_TCP4, FLOW_FAST_UDP4, FLOW_FAST_TCP6, FLOW_FAST_UDP6, FLOW_FAST_N };
 
 /* rte_be_to_cpu_16() of 22.11 costs three operations more. */
 static inline uint32_t
@@ -80,22 +73,22 @@ flow_be16(uint64_t bytes)
 /*
  * Of an IP packet that has l4_len bytes behind its header. No branch on the protocol: a burst may have both.
  */
-static inline enum flow_plain
-flow_plain_l4(uint8_t proto, uint32_t l4_len, enum flow_plain tcp)
+static inline enum flow_fast
+flow_fast_l4(uint8_t proto, uint32_t l4_len, enum flow_fast tcp)
 {
 	bool is_tcp = proto == FLOW_PROTO_TCP, is_udp = proto == FLOW_PROTO_UDP;
 	uint32_t needed = is_tcp ? FLOW_TCP_LEN : FLOW_UDP_LEN;
 
 	if (unlikely(!(is_tcp | is_udp) || l4_len < needed))
-		return FLOW_ODD;
-	return (enum flow_plain)(tcp + is_udp);
+		return FLOW_SLOW;
+	return (enum flow_fast)(tcp + is_udp);
 }
 
 /*
- * Source address, destination address, ports: FLOW_TUPLE_V4 or _V6 bytes within the frame. Not for FLOW_ODD.
+ * Source address, destination address, ports: FLOW_TUPLE_V4 or _V6 bytes within the frame. Not for FLOW_SLOW.
  */
-static inline enum flow_plain
-flow_plain(const struct rte_mbuf *pkt, const uint8_t **ret_tuple)
+static inline enum flow_fast
+flow_fast(const struct rte_mbuf *pkt, const uint8_t **ret_tuple)
 {
 	const uint8_t *ip = rte_pktmbuf_mtod_offset(pkt, const uint8_t *, RTE_ETHER_HDR_LEN);
 	uint32_t len = rte_pktmbuf_data_len(pkt);
@@ -103,7 +96,7 @@ flow_plain(const struct rte_mbuf *pkt, const uint8_t **ret_tuple)
 
 	/* Before any read: the shortest plain frame, IPv4 with UDP, and what is read here of a tagged one. */
 	if (unlikely(len < RTE_ETHER_HDR_LEN + FLOW_IPV4_LEN + FLOW_UDP_LEN))
-		return FLOW_ODD;
+		return FLOW_SLOW;
 	len -= RTE_ETHER_HDR_LEN;
 	memcpy(&first, ip - 2, sizeof(first));
 	if ((uint16_t)first == RTE_BE16(RTE_ETHER_TYPE_VLAN)) {
@@ -116,25 +109,25 @@ flow_plain(const struct rte_mbuf *pkt, const uint8_t **ret_tuple)
 		/* Neither more fragments nor an offset. */
 		len = RTE_MIN(len, flow_be16(first >> 32));
 		if (unlikely((second & 0xff3f) != 0 || len < FLOW_IPV4_LEN))
-			return FLOW_ODD;
+			return FLOW_SLOW;
 		*ret_tuple = ip + 12;
-		return flow_plain_l4((uint8_t)(second >> 24), len - FLOW_IPV4_LEN, FLOW_PLAIN_TCP4);
+		return flow_fast_l4((uint8_t)(second >> 24), len - FLOW_IPV4_LEN, FLOW_FAST_TCP4);
 	}
 	if (likely((first & 0xf0ffff) == (0x60 << 16 | RTE_BE16(RTE_ETHER_TYPE_IPV6)))) {
 		if (unlikely(len < FLOW_IPV6_LEN))
-			return FLOW_ODD;
+			return FLOW_SLOW;
 		*ret_tuple = ip + 8;
-		return flow_plain_l4((uint8_t)second, RTE_MIN(len - FLOW_IPV6_LEN, flow_be16(first >> 48)),
-				     FLOW_PLAIN_TCP6);
+		return flow_fast_l4((uint8_t)second, RTE_MIN(len - FLOW_IPV6_LEN, flow_be16(first >> 48)),
+				    FLOW_FAST_TCP6);
 	}
-	return FLOW_ODD;
+	return FLOW_SLOW;
 }
 
 /*
  * A number for the flow of an IP frame, the same in both directions: its low and its high bits are equally
  * good. False: not IP.
  */
-bool flow_digest_odd(const struct rte_mbuf *pkt, uint32_t *ret_digest);
+bool flow_digest_slow(const struct rte_mbuf *pkt, uint32_t *ret_digest);
 
 #define FLOW_DIGEST_FIRST 0x9e3779b97f4a7c15ull
 #define FLOW_DIGEST_SECOND 0xd6e8feb86659fd93ull
@@ -168,24 +161,24 @@ static inline bool
 flow_digest(const struct rte_mbuf *pkt, uint32_t *ret_digest)
 {
 	const uint8_t *tuple;
-	enum flow_plain plain = flow_plain(pkt, &tuple);
+	enum flow_fast plain = flow_fast(pkt, &tuple);
 	uint32_t addrs[2];
 	uint16_t ports[2];
 
-	if (likely(plain == FLOW_PLAIN_TCP4 || plain == FLOW_PLAIN_UDP4)) {
+	if (likely(plain == FLOW_FAST_TCP4 || plain == FLOW_FAST_UDP4)) {
 		memcpy(addrs, tuple, sizeof(addrs));
 		memcpy(ports, tuple + sizeof(addrs), sizeof(ports));
 		*ret_digest = flow_digest_ends((uint64_t)ports[0] << 32 | addrs[0],
 					       (uint64_t)ports[1] << 32 | addrs[1],
-					       plain == FLOW_PLAIN_TCP4 ? FLOW_TCP : FLOW_UDP);
+					       plain == FLOW_FAST_TCP4 ? FLOW_TCP : FLOW_UDP);
 		return true;
 	}
-	if (unlikely(plain == FLOW_ODD))
-		return flow_digest_odd(pkt, ret_digest);
+	if (unlikely(plain == FLOW_SLOW))
+		return flow_digest_slow(pkt, ret_digest);
 	memcpy(ports, tuple + 32, sizeof(ports));
 	*ret_digest = flow_digest_ends(flow_digest_end_v6(tuple, ports[0]),
 				       flow_digest_end_v6(tuple + 16, ports[1]),
-				       plain == FLOW_PLAIN_TCP6 ? FLOW_TCP : FLOW_UDP);
+				       plain == FLOW_FAST_TCP6 ? FLOW_TCP : FLOW_UDP);
 	return true;
 }
 

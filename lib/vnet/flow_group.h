@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * flow: eight frames in a row looked at together; nearly always they are all plain IPv4. For files that are
- * compiled for AVX-512 only (meson.build). The same checks as flow_plain(), which it is tested against, but
+ * compiled for AVX-512 only (meson.build). The same checks as flow_fast(), which it is tested against, but
  * for what it leaves to that one: tags, IPv6, and frames too short for TCP.
  *
  *     lanes of 16 bytes:   even | frame 0 | frame 2 | frame 4 | frame 6 |     unpacked: qwords of frames 0 ..
@@ -38,7 +38,7 @@ struct flow_group {
 	const uint8_t *frames[FLOW_GROUP];
 	uint8_t plain; /* plain IPv4, with TCP or UDP */
 	uint8_t tcp;   /* of the plain ones: TCP */
-	uint8_t no_ip; /* not IP, whatever follows; neither of both: flow_plain() knows more */
+	uint8_t no_ip; /* not IP, whatever follows; neither of both: flow_fast() knows more */
 };
 
 /* False: one of them is too short to be looked at in this way. */

@@ -3,7 +3,7 @@
  * from_guest: the burst bodies that take frames from a transmitq. Twin of to_guest.h; instantiated by
  * variants.c.
  *
- * vnet_from_guest_burst() is for plain chains, and specialised; what comes before a chain that is not goes
+ * vnet_from_guest_burst() is for direct chains, and specialised; what comes before a chain that is not goes
  * by itself. vnet_from_guest_any() is for all chains, and there once.
  */
 #ifndef VNICD_FROM_GUEST_H
@@ -14,7 +14,7 @@
 
 #include "copy.h"
 #include "header.h"
-#include "lend.h"
+#include "borrow.h"
 #include "ring.h"
 #include "vnet.h"
 
@@ -50,7 +50,7 @@ from_guest_request(const struct virtq_conf *conf, struct port_queue *port_queue,
 	if (!(traits & TRAIT_OFFLOAD))
 		return true;
 	hdr = header_read(header);
-	return !vnet_offload_asks(&hdr) || vnet_from_guest_request(conf, port_queue, &hdr, pkt);
+	return !vnet_offload_requested(&hdr) || vnet_from_guest_request(conf, port_queue, &hdr, pkt);
 }
 
 TEMPLATE uint16_t
@@ -137,7 +137,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
 
 /*
  * What a frame's header asks for is looked at, and its bytes go to the mbuf: all of them, or the head of a
- * frame that is lent. False: the frame is counted as dropped and gone.
+ * frame that is borrowed. False: the frame is counted as dropped and gone.
  */
 TEMPLATE bool
 from_guest_frame(const struct virtq_conf *conf, struct port_queue *port_queue, const uint8_t *header,
@@ -149,15 +149,15 @@ from_guest_frame(const struct virtq_conf *conf, struct port_queue *port_queue, c
 	if (traits & TRAIT_OFFLOAD) {
 		struct virtio_net_hdr hdr = header_read(header);
 
-		if (likely_false(vnet_offload_asks(&hdr))) {
+		if (likely_false(vnet_offload_requested(&hdr))) {
 			copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, len);
 			return vnet_from_guest_request(conf, port_queue, &hdr, pkt);
 		}
 	}
-	if (len >= LEND_MIN) {
-		copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, LEND_HEAD);
-		lend_start(pkt, frame);
-		port_queue->lent = true;
+	if (len >= BORROW_MIN) {
+		copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, BORROW_HEAD);
+		borrow_start(pkt, frame);
+		port_queue->borrowed = true;
 	} else {
 		copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, len);
 	}
@@ -167,12 +167,12 @@ from_guest_frame(const struct virtq_conf *conf, struct port_queue *port_queue, c
 enum { FROM_GUEST_AHEAD = 16 }; /* frames */
 
 TEMPLATE void
-from_guest_prefetch(const struct virtq_plain *plain, uint16_t i, uint32_t hdr_len, const uint32_t traits)
+from_guest_prefetch(const struct virtq_direct *direct, uint16_t i, uint32_t hdr_len, const uint32_t traits)
 {
-	rte_prefetch0(plain->va[i] + hdr_len);
+	rte_prefetch0(direct->va[i] + hdr_len);
 	/* A header that is read may be in a line of its own, which is not prefetched otherwise. */
 	if (traits & TRAIT_OFFLOAD)
-		rte_prefetch0(plain->va[i]);
+		rte_prefetch0(direct->va[i]);
 }
 
 TEMPLATE uint16_t
@@ -180,26 +180,27 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 		      struct rte_mbuf **pkts, uint16_t n, const uint32_t traits)
 {
 	const uint32_t hdr_len = conf->hdr_len;
-	const struct plain_wish wish = {
+	const struct direct_constraints constraints = {
 		.len_min = hdr_len + RTE_ETHER_HDR_LEN,
 		.len_max = hdr_len + rte_pktmbuf_data_room_size(queue->pool) - RTE_PKTMBUF_HEADROOM,
 	};
 	struct virtq *vq = &queue->from_guest;
 	struct rte_mbuf *fresh[VIRTQ_FETCH_MAX];
-	struct virtq_plain plain;
-	int n_plain = virtq_fetch_plain(vq, conf, &wish, &plain, n, traits);
+	struct virtq_direct direct;
+	int n_direct = virtq_fetch_direct(vq, conf, &constraints, &direct, n, traits);
 	uint16_t n_chains, n_pkts = 0;
 	uint64_t bytes = 0;
 
-	if (n_plain <= 0)
-		return n_plain == PLAIN_NONE ? 0 : vnet_from_guest_generic(queue, conf, port_queue, pkts, n);
-	n_chains = (uint16_t)n_plain;
+	if (n_direct <= 0)
+		return n_direct == DIRECT_NONE ? 0
+					       : vnet_from_guest_generic(queue, conf, port_queue, pkts, n);
+	n_chains = (uint16_t)n_direct;
 
 	/* Have as many frames on their way as a CPU can wait for at a time; the others follow while these are
 	 * copied.
 	 */
 	for (uint16_t i = 0; i < n_chains && i < FROM_GUEST_AHEAD; i++)
-		from_guest_prefetch(&plain, i, hdr_len, traits);
+		from_guest_prefetch(&direct, i, hdr_len, traits);
 	if (unlikely(rte_mempool_get_bulk(queue->pool, (void **)fresh, n_chains) < 0)) {
 		counter_add(&vq->no_mbuf, 1);
 		return 0;
@@ -207,20 +208,20 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	if (n_chains == VIRTQ_FETCH_MAX)
 		virtq_prefetch_next(vq, conf, virtq_cursor_after(vq, conf, n_chains, traits), traits);
 	for (uint16_t i = 0; i < n_chains; i++) {
-		uint32_t len = plain.len[i] - hdr_len;
+		uint32_t len = direct.len[i] - hdr_len;
 
 		if (i + FROM_GUEST_AHEAD < n_chains)
-			from_guest_prefetch(&plain, (uint16_t)(i + FROM_GUEST_AHEAD), hdr_len, traits);
-		if (likely_true(from_guest_frame(conf, port_queue, plain.va[i], len, fresh[i], traits))) {
+			from_guest_prefetch(&direct, (uint16_t)(i + FROM_GUEST_AHEAD), hdr_len, traits);
+		if (likely_true(from_guest_frame(conf, port_queue, direct.va[i], len, fresh[i], traits))) {
 			bytes += len;
 			pkts[n_pkts++] = fresh[i];
 		}
 	}
-	virtq_retire_plain(vq, conf, &plain, NULL, n_chains, traits);
+	virtq_retire_direct(vq, conf, &direct, NULL, n_chains, traits);
 	counter_add(&port_queue->stats.rx_packets, n_chains);
 	counter_add(&port_queue->stats.rx_bytes, bytes);
-	/* What is lent stays the device's until vnet_done(). */
-	if (likely_true(!port_queue->lent)) {
+	/* What is borrowed stays the device's until vnet_done(). */
+	if (likely_true(!port_queue->borrowed)) {
 		virtq_publish(vq, conf, traits);
 		virtq_notify(vq, conf, n_chains);
 	}

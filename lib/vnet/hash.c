@@ -8,7 +8,7 @@
 
 static_assert(PORT_BURST <= 32, "a bit for each frame");
 static_assert((int)HASH_KEY_LEN == (int)SETTINGS_RSS_KEY_LEN, "all of the longest tuple is hashed, no more");
-static_assert(FLOW_PLAIN_UDP4 == FLOW_PLAIN_TCP4 + 1 && FLOW_PLAIN_UDP6 == FLOW_PLAIN_TCP6 + 1,
+static_assert(FLOW_FAST_UDP4 == FLOW_FAST_TCP4 + 1 && FLOW_FAST_UDP6 == FLOW_FAST_TCP6 + 1,
 	      "TCP and UDP side by side");
 
 /* VIRTIO, "Hash reporting for incoming packets": bit of the type + 1. */
@@ -151,10 +151,10 @@ vnet_hash_new(const struct settings_hash *settings, enum vnet_isa isa)
 	hash->types = settings->types & HASH_TYPES_ALL;
 	hash->key_len = (uint8_t)RTE_MIN((unsigned int)settings->key_len, (unsigned int)HASH_KEY_LEN);
 	memcpy(hash->key, settings->key, hash->key_len);
-	for (enum flow_plain plain = FLOW_PLAIN_TCP4; plain < FLOW_PLAIN_N; plain++)
-		hash->plain_report[plain] = (uint8_t)hash_report(
-			hash->types, plain < FLOW_PLAIN_TCP6 ? FLOW_IPV4 : FLOW_IPV6,
-			plain == FLOW_PLAIN_TCP4 || plain == FLOW_PLAIN_TCP6 ? FLOW_TCP : FLOW_UDP, false);
+	for (enum flow_fast plain = FLOW_FAST_TCP4; plain < FLOW_FAST_N; plain++)
+		hash->fast_report[plain] = (uint8_t)hash_report(
+			hash->types, plain < FLOW_FAST_TCP6 ? FLOW_IPV4 : FLOW_IPV6,
+			plain == FLOW_FAST_TCP4 || plain == FLOW_FAST_TCP6 ? FLOW_TCP : FLOW_UDP, false);
 	if (by_tables) {
 		hash_tables_make(hash);
 		hash->v4 = hash_portable_v4;
@@ -163,8 +163,8 @@ vnet_hash_new(const struct settings_hash *settings, enum vnet_isa isa)
 		hash_matrices_make(hash);
 		hash->v4 = hash_gfni_v4;
 		hash->v6 = hash_gfni_v6;
-		if (hash_report_has_ports(hash->plain_report[FLOW_PLAIN_TCP4]) &&
-		    hash_report_has_ports(hash->plain_report[FLOW_PLAIN_UDP4]))
+		if (hash_report_has_ports(hash->fast_report[FLOW_FAST_TCP4]) &&
+		    hash_report_has_ports(hash->fast_report[FLOW_FAST_UDP4]))
 			hash->groups = hash_gfni_groups;
 	}
 	return hash;
@@ -227,8 +227,8 @@ hash_list_run(const struct vnet_hash *hash, hash_tuples_fn run, const struct has
 
 /* Returns the report code; where it is not 0, the tuple is written. */
 static __attribute__((noinline)) uint8_t
-hash_odd(const struct vnet_hash *hash, const struct rte_mbuf *pkt, uint8_t tuple[FLOW_TUPLE_V6],
-	 enum flow_ip *ret_ip)
+hash_slow(const struct vnet_hash *hash, const struct rte_mbuf *pkt, uint8_t tuple[FLOW_TUPLE_V6],
+	  enum flow_ip *ret_ip)
 {
 	struct flow flow;
 	enum hash_report report;
@@ -266,31 +266,31 @@ vnet_hash_burst(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint
 	for (uint16_t i = 0; i < n; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
 		const uint8_t *tuple;
-		enum flow_plain plain;
+		enum flow_fast plain;
 		enum flow_ip ip;
 		uint8_t report;
 
 		if (done >> i & 1)
 			continue;
-		plain = flow_plain(pkt, &tuple);
-		if (unlikely(plain == FLOW_ODD)) {
+		plain = flow_fast(pkt, &tuple);
+		if (unlikely(plain == FLOW_SLOW)) {
 			tuple = scratch.tuples[i];
-			report = hash_odd(hash, pkt, scratch.tuples[i], &ip);
+			report = hash_slow(hash, pkt, scratch.tuples[i], &ip);
 		} else {
-			report = hash->plain_report[plain];
-			ip = plain < FLOW_PLAIN_TCP6 ? FLOW_IPV4 : FLOW_IPV6;
+			report = hash->fast_report[plain];
+			ip = plain < FLOW_FAST_TCP6 ? FLOW_IPV4 : FLOW_IPV6;
 		}
 		ret_reports[i] = report;
 		if (unlikely(report == HASH_REPORT_NONE)) {
 			ret_values[i] = 0;
 			continue;
 		}
-		if (unlikely(source == HASH_IN_MBUF) && plain != FLOW_ODD &&
+		if (unlikely(source == HASH_IN_MBUF) && plain != FLOW_SLOW &&
 		    pkt->ol_flags & RTE_MBUF_F_RX_RSS_HASH) {
 			ret_values[i] = pkt->hash.rss;
 			continue;
 		}
-		if (unlikely(!hash_report_has_ports(report)) && plain != FLOW_ODD) {
+		if (unlikely(!hash_report_has_ports(report)) && plain != FLOW_SLOW) {
 			unsigned int len = ip == FLOW_IPV4 ? FLOW_TUPLE_V4 : FLOW_TUPLE_V6;
 
 			memcpy(scratch.tuples[i], tuple, len - 4);

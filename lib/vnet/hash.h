@@ -44,9 +44,9 @@ struct vnet_hash {
 	hash_tuples_fn v4, v6;
 	hash_groups_fn groups; /* NULL: no short cut, or not with these types */
 	uint32_t types;
-	uint8_t plain_report[FLOW_PLAIN_N]; /* report code of plain frames; 0: no hash */
-	uint8_t key_len;                    /* as the driver gave it */
-	uint8_t key[HASH_KEY_LEN];          /* padded with 0 */
+	uint8_t fast_report[FLOW_FAST_N]; /* report code of plain frames; 0: no hash */
+	uint8_t key_len;                  /* as the driver gave it */
+	uint8_t key[HASH_KEY_LEN];        /* padded with 0 */
 	/* With GFNI: what byte i of a tuple adds to byte k of the hash is matrix i + k times it. */
 	uint64_t matrices[HASH_KEY_LEN];
 	uint32_t tables[][256]; /* portable; [FLOW_TUPLE_V6]: what a byte adds to the hash */

@@ -82,8 +82,8 @@ hash_group(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint32_t 
 					   flow_group_lanes(group.frames + 4, 1, FLOW_GROUP_TUPLE_AT)));
 	_mm_storel_epi64((void *)ret_reports,
 			 _mm_mask_blend_epi8(group.tcp,
-					     _mm_set1_epi8((char)hash->plain_report[FLOW_PLAIN_UDP4]),
-					     _mm_set1_epi8((char)hash->plain_report[FLOW_PLAIN_TCP4])));
+					     _mm_set1_epi8((char)hash->fast_report[FLOW_FAST_UDP4]),
+					     _mm_set1_epi8((char)hash->fast_report[FLOW_FAST_TCP4])));
 	return true;
 }
 

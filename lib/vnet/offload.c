@@ -243,17 +243,17 @@ vnet_offload_to_guest(const struct rte_mbuf *frame)
 }
 
 unsigned int
-vnet_offload_takes(uint64_t offloads)
+vnet_offload_capabilities(uint64_t offloads)
 {
-	unsigned int takes = TAKES_NOTHING;
+	unsigned int takes = PORT_CAP_NONE;
 
 	if (offloads & FEATURE_MASK(NET_GUEST_CSUM))
-		takes |= TAKES_CHECKSUM;
+		takes |= PORT_CAP_CHECKSUM;
 	if (offloads & FEATURE_MASK(NET_GUEST_TSO4))
-		takes |= TAKES_TSO4;
+		takes |= PORT_CAP_TSO4;
 	if (offloads & FEATURE_MASK(NET_GUEST_TSO6))
-		takes |= TAKES_TSO6;
+		takes |= PORT_CAP_TSO6;
 	if (offloads & FEATURE_MASK(NET_GUEST_ECN))
-		takes |= TAKES_ECN;
+		takes |= PORT_CAP_ECN;
 	return takes;
 }

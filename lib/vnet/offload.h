@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * offload: what the virtio-net header asks for, as a request in the mbuf, and the other way round (VIRTIO,
- * "Packet Transmission", "Processing of Incoming Packets"). How a request looks in an mbuf is in complete.h.
+ * "Packet Transmission", "Processing of Incoming Packets"). How a request looks in an mbuf is in
+ * software_offload.h.
  */
 #ifndef VNICD_OFFLOAD_H
 #define VNICD_OFFLOAD_H
@@ -12,14 +13,14 @@
 #include <linux/virtio_net.h>
 #include <rte_mbuf.h>
 
-#include "complete.h"
+#include "software_offload.h"
 
 /* ol_flags that make a header to the guest say anything. */
 #define OFFLOAD_TO_GUEST_FLAGS (PORT_REQUESTS | RTE_MBUF_F_RX_L4_CKSUM_MASK)
 
 /* The header asks for something. Unknown flags, and all fields besides, mean nothing then. */
 static inline bool
-vnet_offload_asks(const struct virtio_net_hdr *hdr)
+vnet_offload_requested(const struct virtio_net_hdr *hdr)
 {
 	return (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) | hdr->gso_type;
 }
@@ -35,7 +36,7 @@ bool vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr
 /* The header for a frame whose request, if any, the guest takes. */
 struct virtio_net_hdr vnet_offload_to_guest(const struct rte_mbuf *frame);
 
-/* enum port_takes of a guest that has the offloads `offloads` (feature bits) switched on. */
-unsigned int vnet_offload_takes(uint64_t offloads);
+/* enum port_capabilities of a guest that has the offloads `offloads` (feature bits) switched on. */
+unsigned int vnet_offload_capabilities(uint64_t offloads);
 
 #endif

@@ -25,7 +25,7 @@ void
 vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings)
 {
 	memset(settings, 0, sizeof(*settings));
-	settings->features = dev->vdev.features;
+	settings->features = dev->vdev.said.features;
 	settings->mac = dev->mac;
 	settings->promisc = true;
 	settings->n_pairs = 1;
@@ -259,7 +259,7 @@ settings_coal_restart(struct vnet_dev *dev)
 void
 vnet_settings_follow(struct vnet_dev *dev)
 {
-	if ((dev->settings->features ^ dev->vdev.features) & SETTINGS_FEATURES)
+	if ((dev->settings->features ^ dev->vdev.said.features) & SETTINGS_FEATURES)
 		dev->vdev.ops->reset(&dev->vdev);
 	settings_coal_restart(dev);
 }

@@ -3,7 +3,7 @@
  * to_guest: the burst bodies that give frames to a receiveq. Twin of from_guest.h; instantiated by
  * variants.c.
  *
- * vnet_to_guest_burst() is for frames of one piece and plain buffers that hold them, and specialised; it
+ * vnet_to_guest_burst() is for frames of one segment and direct buffers that hold them, and specialised; it
  * stops at the first that is not. vnet_to_guest_any() is for all frames and buffers, and there once.
  */
 #ifndef VNICD_TO_GUEST_H
@@ -14,7 +14,7 @@
 
 #include "copy.h"
 #include "header.h"
-#include "lend.h"
+#include "borrow.h"
 #include "prefetch.h"
 #include "ring.h"
 #include "vnet.h"
@@ -51,9 +51,9 @@ to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_
 		header_refresh(buffer, conf->hdr_len, &header, traits);
 	else
 		header_write(buffer, conf->hdr_len, &header, traits);
-	if (lend_is(pkt)) {
-		copy_frame(frame, head, LEND_HEAD);
-		copy_frame(frame + LEND_HEAD, lend_tail(pkt), pkt->data_len - LEND_HEAD);
+	if (borrow_is(pkt)) {
+		copy_frame(frame, head, BORROW_HEAD);
+		copy_frame(frame + BORROW_HEAD, borrow_payload(pkt), pkt->data_len - BORROW_HEAD);
 	} else {
 		copy_frame(frame, head, pkt->pkt_len);
 	}
@@ -72,7 +72,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 	uint16_t n_sent = 0;
 	uint64_t bytes = 0;
 
-	lend_settle_burst(pkts, n);
+	borrow_materialise_burst(pkts, n);
 	buffers.at = vq->avail;
 	buffers.next = 0;
 	buffers.n = virtq_fetch(vq, conf, &buffers.at, buffers.elems, n, traits);
@@ -133,15 +133,15 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
  * have to wait for all stores that are older than theirs.
  */
 static inline uint16_t
-to_guest_fitting(struct rte_mbuf *const *pkts, const struct virtq_plain *plain, const struct virtq_conf *conf,
-		 uint16_t n, uint32_t ret_written[])
+to_guest_fitting(struct rte_mbuf *const *pkts, const struct virtq_direct *direct,
+		 const struct virtq_conf *conf, uint16_t n, uint32_t ret_written[])
 {
 	for (uint16_t i = 0; i < n; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
 
 		ret_written[i] = conf->hdr_len + pkt->pkt_len;
 		if (unlikely(pkt->nb_segs != 1 || pkt->pkt_len > conf->frame_max ||
-			     ret_written[i] > plain->len[i]))
+			     ret_written[i] > direct->len[i]))
 			return i;
 	}
 	return n;
@@ -153,47 +153,47 @@ enum {
 };
 
 /*
- * As many of n frames as there are plain buffers for, in order. *ret_odd: the next frame or buffer is not for
- * us; without that, and with less than n sent, there are no more buffers.
+ * As many of n frames as there are direct buffers for, in order. *ret_odd: the next frame or buffer is not
+ * for us; without that, and with less than n sent, there are no more buffers.
  */
 TEMPLATE uint16_t
-to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
-	       struct rte_mbuf *const *pkts, uint16_t n, bool *ret_odd, const uint32_t traits)
+to_guest_direct(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+		struct rte_mbuf *const *pkts, uint16_t n, bool *ret_odd, const uint32_t traits)
 {
-	const struct plain_wish wish = {
+	const struct direct_constraints constraints = {
 		.flags = VRING_DESC_F_WRITE, .len_min = conf->hdr_len, .len_max = UINT32_MAX};
 	const uint32_t hdr_len = conf->hdr_len;
 	struct virtq *vq = &queue->to_guest;
 	uint32_t written[VIRTQ_FETCH_MAX] __rte_aligned(64);
-	struct virtq_plain plain;
-	int n_plain = virtq_fetch_plain(vq, conf, &wish, &plain, n, traits);
+	struct virtq_direct direct;
+	int n_direct = virtq_fetch_direct(vq, conf, &constraints, &direct, n, traits);
 	uint16_t n_sent;
 	uint64_t bytes = 0;
 
-	*ret_odd = n_plain == PLAIN_ODD;
-	if (unlikely(n_plain <= 0))
+	*ret_odd = n_direct == DIRECT_SLOW;
+	if (unlikely(n_direct <= 0))
 		return 0;
 	/* As in vnet_from_guest_burst(). */
-	for (uint16_t i = 0; i < n_plain && i < TO_GUEST_AHEAD; i++)
-		to_guest_prefetch(plain.va[i], hdr_len);
-	if (n_plain == VIRTQ_FETCH_MAX)
+	for (uint16_t i = 0; i < n_direct && i < TO_GUEST_AHEAD; i++)
+		to_guest_prefetch(direct.va[i], hdr_len);
+	if (n_direct == VIRTQ_FETCH_MAX)
 		virtq_prefetch_next(vq, conf, virtq_cursor_after(vq, conf, VIRTQ_FETCH_MAX, traits), traits);
-	n_sent = to_guest_fitting(pkts, &plain, conf, (uint16_t)n_plain, written);
-	*ret_odd = n_sent < n_plain;
+	n_sent = to_guest_fitting(pkts, &direct, conf, (uint16_t)n_direct, written);
+	*ret_odd = n_sent < n_direct;
 	if (unlikely(n_sent == 0))
 		return 0;
 	for (uint16_t i = 0; i < n_sent; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
 
 		if (i + TO_GUEST_AHEAD < n_sent)
-			to_guest_prefetch(plain.va[i + TO_GUEST_AHEAD], hdr_len);
-		to_guest_frame(conf, pkt, plain.va[i], traits);
+			to_guest_prefetch(direct.va[i + TO_GUEST_AHEAD], hdr_len);
+		to_guest_frame(conf, pkt, direct.va[i], traits);
 		bytes += pkt->pkt_len;
 	}
-	virtq_retire_plain(vq, conf, &plain, written, n_sent, traits);
+	virtq_retire_direct(vq, conf, &direct, written, n_sent, traits);
 	virtq_publish(vq, conf, traits);
 	for (uint16_t i = 0; traits & TRAIT_LOG && i < n_sent; i++)
-		gmem_log_mark(conf->log, gmem_cache_gpa(&conf->hot, plain.va[i]), written[i]);
+		gmem_log_mark(conf->log, gmem_cache_gpa(&conf->hot, direct.va[i]), written[i]);
 	virtq_notify(vq, conf, n_sent);
 	counter_add(&port_queue->stats.tx_packets, n_sent);
 	counter_add(&port_queue->stats.tx_bytes, bytes);
@@ -202,9 +202,9 @@ to_guest_plain(struct vnet_queue *queue, const struct virtq_conf *conf, struct p
 	 * can be here before its frames are.
 	 */
 	if (n_sent <= TO_GUEST_SHORT) {
-		n_plain = virtq_peek_plain(vq, conf, &wish, &plain, n_sent, traits);
-		for (uint16_t i = 0; i < n_plain; i++)
-			to_guest_prefetch(plain.va[i], hdr_len);
+		n_direct = virtq_peek_direct(vq, conf, &constraints, &direct, n_sent, traits);
+		for (uint16_t i = 0; i < n_direct; i++)
+			to_guest_prefetch(direct.va[i], hdr_len);
 	}
 	return n_sent;
 }
@@ -214,12 +214,12 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		    struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
 {
 	bool odd;
-	uint16_t n_sent = to_guest_plain(queue, conf, port_queue, pkts, n, &odd, traits), more = n_sent;
+	uint16_t n_sent = to_guest_direct(queue, conf, port_queue, pkts, n, &odd, traits), more = n_sent;
 
 	/* The ring's end was in the way, or an odd buffer, or the driver made more available meanwhile. */
 	while (unlikely(more && n_sent < n && !odd)) {
-		more = to_guest_plain(queue, conf, port_queue, pkts + n_sent, (uint16_t)(n - n_sent), &odd,
-				      traits);
+		more = to_guest_direct(queue, conf, port_queue, pkts + n_sent, (uint16_t)(n - n_sent), &odd,
+				       traits);
 		n_sent = (uint16_t)(n_sent + more);
 	}
 	if (likely(n_sent == n))

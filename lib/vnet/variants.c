@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * variants: the burst bodies for plain chains, once for each traits word of variants.def and once for all
+ * variants: the burst bodies for direct chains, once for each traits word of variants.def and once for all
  * others.
  *
  * Compiled once for each ISA variant that has burst bodies (isa.h), with VARIANTS set to the name of the

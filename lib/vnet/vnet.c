@@ -91,13 +91,13 @@ vnet_has_one_pair(const struct vnet_dev *dev)
 {
 	uint64_t several = FEATURE_MASK(NET_MQ) | FEATURE_MASK(NET_RSS);
 
-	return dev->vdev.features & FEATURE_MASK(NET_CTRL_VQ) && !(dev->vdev.features & several);
+	return dev->vdev.said.features & FEATURE_MASK(NET_CTRL_VQ) && !(dev->vdev.said.features & several);
 }
 
 int
 vnet_controlq_idx(const struct vnet_dev *dev)
 {
-	if (!(dev->vdev.features & FEATURE_MASK(NET_CTRL_VQ)))
+	if (!(dev->vdev.said.features & FEATURE_MASK(NET_CTRL_VQ)))
 		return -1;
 	return vnet_has_one_pair(dev) ? 2 : 2 * dev->n_pairs;
 }
@@ -141,7 +141,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 {
 	const struct vnet_dev *dev = vnet_of(vdev);
 	const struct settings_coal *coal = &dev->settings->coal[idx];
-	bool mergeable = vdev->features & FEATURE_MASK(NET_MRG_RXBUF);
+	bool mergeable = vdev->said.features & FEATURE_MASK(NET_MRG_RXBUF);
 
 	if ((int)idx == vnet_controlq_idx(dev))
 		return;
@@ -150,8 +150,8 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 	if (mergeable)
 		conf->traits |= TRAIT_MERGEABLE;
 	conf->hdr_len =
-		mergeable || vdev->features & FEATURE_MASK(VERSION_1) ? HEADER_LEN : HEADER_LEN_LEGACY;
-	if (vdev->features & FEATURE_MASK(NET_HASH_REPORT))
+		mergeable || vdev->said.features & FEATURE_MASK(VERSION_1) ? HEADER_LEN : HEADER_LEN_LEGACY;
+	if (vdev->said.features & FEATURE_MASK(NET_HASH_REPORT))
 		conf->hdr_len = HEADER_LEN_HASH;
 	/* VIRTIO, "Notifications Coalescing": with either of them 0 (or with 1 packet), not at all. */
 	if (coal->max_usecs && coal->max_packets > 1) {
@@ -167,7 +167,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 		conf->enabled &= vnet_pair_is_in_use(dev, idx / 2);
 		/* Learnt only while they are steered by. */
 		conf->flows = dev->steer && !dev->settings->rss.enabled ? dev->flows : NULL;
-		conf->offloads = vdev->features & VNET_HOST_OFFLOADS;
+		conf->offloads = vdev->said.features & VNET_HOST_OFFLOADS;
 		if (conf->offloads & FEATURE_MASK(NET_CSUM))
 			conf->traits |= TRAIT_OFFLOAD;
 		conf->burst = (void (*)(void))vnet_from_guest_variant(vnet_isa_select(), conf->traits);
@@ -176,10 +176,10 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 	} else {
 		conf->filter = dev->filter;
 		/* All that the driver has, until it says otherwise. */
-		conf->offloads = dev->settings->offloads & vdev->features;
+		conf->offloads = dev->settings->offloads & vdev->said.features;
 		if (conf->offloads & FEATURE_MASK(NET_GUEST_CSUM))
 			conf->traits |= TRAIT_OFFLOAD;
-		if (vdev->features & FEATURE_MASK(NET_HASH_REPORT))
+		if (vdev->said.features & FEATURE_MASK(NET_HASH_REPORT))
 			conf->traits |= TRAIT_HASH_REPORT;
 		conf->burst = (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), conf->traits);
 	}
@@ -314,7 +314,7 @@ vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6])
 	return 0;
 }
 
-/* Its ring and memory, for frames that are lent. */
+/* Its ring and memory, for frames that are borrowed. */
 static bool
 vnet_is_held(const struct vdev *vdev, unsigned int worker)
 {
@@ -323,20 +323,20 @@ vnet_is_held(const struct vdev *vdev, unsigned int worker)
 	if (!port || !port->queues)
 		return false;
 	for (uint16_t i = 0; i < port->n_queues; i++)
-		if (port->queues[i].worker == worker && port_queue_is_lent(&port->queues[i]))
+		if (port->queues[i].worker == worker && port_queue_is_borrowed(&port->queues[i]))
 			return true;
 	return false;
 }
 
 static void
-vnet_lend(struct vdev *vdev, enum vdev_lend lend)
+vnet_borrow(struct vdev *vdev, enum vdev_borrow borrow)
 {
 	struct port *port = vnet_of(vdev)->port;
 
 	if (!port || !port->queues)
 		return;
 	for (uint16_t i = 0; i < port->n_queues; i++)
-		atomic_store_explicit(&port->queues[i].settles, lend == VDEV_LEND_NOTHING,
+		atomic_store_explicit(&port->queues[i].materialises, borrow == VDEV_BORROW_NOTHING,
 				      memory_order_relaxed);
 }
 
@@ -354,7 +354,7 @@ static const struct vdev_ops vnet_ops = {
 	.set_mtu = vnet_set_mtu,
 	.send_rarp = vnet_send_rarp,
 	.is_held = vnet_is_held,
-	.lend = vnet_lend,
+	.borrow = vnet_borrow,
 };
 
 int
@@ -456,10 +456,10 @@ vnet_done(struct port_queue *port_queue)
 	struct vnet_queue *queue = port_queue->dev;
 	uint16_t n = queue->from_guest.batch;
 
-	virtq_publish(&queue->from_guest, queue->lent_conf, queue->lent_conf->traits);
-	virtq_notify(&queue->from_guest, queue->lent_conf, n);
-	/* Release: pairs with port_queue_is_lent(). */
-	__atomic_store_n(&port_queue->lent, false, __ATOMIC_RELEASE);
+	virtq_publish(&queue->from_guest, queue->borrowed_conf, queue->borrowed_conf->traits);
+	virtq_notify(&queue->from_guest, queue->borrowed_conf, n);
+	/* Release: pairs with port_queue_is_borrowed(). */
+	__atomic_store_n(&port_queue->borrowed, false, __ATOMIC_RELEASE);
 }
 
 uint16_t
@@ -480,14 +480,14 @@ vnet_rx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 	if (!conf || unlikely(virtq_is_broken(&queue->from_guest)))
 		return 0;
 	n = ((vnet_from_guest_fn)conf->burst)(queue, conf, port_queue, pkts, n);
-	queue->lent_conf = conf;
+	queue->borrowed_conf = conf;
 	if (unlikely(n && !conf->enabled)) {
 		/* Started but disabled: drained and discarded (vhost-user, "Ring states"). */
 		for (uint16_t i = 0; i < n; i++)
 			counter_add(&queue->discarded_bytes, pkts[i]->pkt_len);
 		port_drop(port_queue, vnet_closed(queue, DROP_DISABLED), pkts, n);
 		counter_add(&queue->discarded_packets, n);
-		if (port_queue->lent)
+		if (port_queue->borrowed)
 			vnet_done(port_queue);
 		return 0;
 	}
@@ -504,12 +504,12 @@ static inline void
 vnet_free(struct rte_mbuf **pkts, uint16_t n)
 {
 	struct rte_mempool *pool = pkts[0]->pool;
-	bool plain = true;
+	bool unshared = true;
 
 	for (uint16_t i = 0; i < n; i++)
-		plain &= pkts[i]->pool == pool && pkts[i]->nb_segs == 1 &&
-			 rte_mbuf_refcnt_read(pkts[i]) == 1 && RTE_MBUF_DIRECT(pkts[i]);
-	if (likely(plain))
+		unshared &= pkts[i]->pool == pool && pkts[i]->nb_segs == 1 &&
+			    rte_mbuf_refcnt_read(pkts[i]) == 1 && RTE_MBUF_DIRECT(pkts[i]);
+	if (likely(unshared))
 		rte_mempool_put_bulk(pool, (void **)pkts, n);
 	else
 		rte_pktmbuf_free_bulk(pkts, n);
@@ -529,7 +529,7 @@ vnet_send(struct port_queue *port_queue, const void *ctx, struct rte_mbuf **pkts
 
 /* The requests among ol_flags that the guest does not take, or not always. */
 static inline uint64_t
-vnet_requests_untaken(uint64_t offloads)
+vnet_requests_unsupported(uint64_t offloads)
 {
 	const uint64_t segments = VNET_GUEST_OFFLOADS & ~FEATURE_MASK(NET_GUEST_CSUM);
 
@@ -565,9 +565,10 @@ vnet_tx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 	for (uint16_t i = 0; i < n; i++)
 		flags |= pkts[i]->ol_flags;
 	/* The conf stays the same for all of them: what is completed depends on it. */
-	if (unlikely(flags & vnet_requests_untaken(conf->offloads)))
-		return port_complete(port_queue, queue->pool, vnet_offload_takes(conf->offloads), pkts, n,
-				     vnet_send, conf);
+	if (unlikely(flags & vnet_requests_unsupported(conf->offloads)))
+		return port_software_offload(port_queue, queue->pool,
+					     vnet_offload_capabilities(conf->offloads), pkts, n, vnet_send,
+					     conf);
 	return vnet_send(port_queue, conf, pkts, n);
 }
 

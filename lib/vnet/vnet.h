@@ -39,7 +39,8 @@ struct vnet_queue {
 	struct virtq to_guest;    /* receiveq */
 	struct rte_mempool *pool; /* for frames from the guest */
 	struct vnet_dev *dev;
-	const struct virtq_conf *lent_conf; /* of the last vnet_rx(): what lent frames were taken under */
+	const struct virtq_conf
+		*borrowed_conf; /* of the last vnet_rx(): what borrowed frames were taken under */
 	/* Counters (counter.h): what the port's do not tell apart (controlq_stats.c). */
 	uint64_t discarded_packets, discarded_bytes; /* from the guest, on a queue that is not enabled */
 	uint64_t unusable_buffers; /* those of drops[DROP_MALFORMED, DROP_CHAIN_LONG] that were frames to the

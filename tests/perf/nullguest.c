@@ -618,7 +618,7 @@ struct sums {
 	double mpps;
 	double gbps;
 	double guest_tsc_per_frame;
-	double frames_per_turn; /* of those that moved something */
+	double frames_per_iteration; /* of those that moved something */
 	double idle_share;
 	double stalled_share;
 };
@@ -651,9 +651,9 @@ sum_up(const struct traffic *traffic, const struct period *period)
 	sums.gbps = bytes * 8 / period->seconds / 1e9;
 	if (sums.n_frames)
 		sums.guest_tsc_per_frame = (double)traffic->tsc_busy / (double)sums.n_frames;
-	if (traffic->n_turns > traffic->n_turns_idle)
-		sums.frames_per_turn =
-			(double)sums.n_frames / (double)(traffic->n_turns - traffic->n_turns_idle);
+	if (traffic->n_iterations > traffic->n_iterations_idle)
+		sums.frames_per_iteration =
+			(double)sums.n_frames / (double)(traffic->n_iterations - traffic->n_iterations_idle);
 	if (tsc > 0) {
 		sums.idle_share = (double)traffic->tsc_idle / tsc;
 		sums.stalled_share = (double)traffic->tsc_stalled / tsc;
@@ -706,9 +706,11 @@ report_json(const struct options *options, const struct guest *guests, const str
 	       options->burst, guests[0].mem.page_kib, traffic->tsc_hz, period->seconds, sums.mpps,
 	       sums.gbps);
 	if (traffic->mode != TRAFFIC_LATENCY)
-		printf("\"guest_tsc_per_frame\":%.1f,\"guest_frames_per_turn\":%.1f,\"guest_idle_share\":%."
+		printf("\"guest_tsc_per_frame\":%.1f,\"guest_frames_per_iteration\":%.1f,\"guest_idle_"
+		       "share\":%."
 		       "4f,\"guest_stalled_share\":%.4f,",
-		       sums.guest_tsc_per_frame, sums.frames_per_turn, sums.idle_share, sums.stalled_share);
+		       sums.guest_tsc_per_frame, sums.frames_per_iteration, sums.idle_share,
+		       sums.stalled_share);
 	else
 		printf("\"latency_ns\":{\"n\":%lu,\"timeouts\":%lu,\"min\":%.0f,\"p50\":%.0f,\"p99\":%.0f,"
 		       "\"p99.9\":%.0f,"
@@ -785,7 +787,7 @@ report_text(const struct options *options, const struct guest *guests, const str
 	printf("guests: %.1f tsc per frame (both ends), %.1f frames per turn, idle %.1f %% of the time, off "
 	       "the CPU %.1f %%, "
 	       "%ld involuntary switches\n",
-	       sums.guest_tsc_per_frame, sums.frames_per_turn, sums.idle_share * 100,
+	       sums.guest_tsc_per_frame, sums.frames_per_iteration, sums.idle_share * 100,
 	       sums.stalled_share * 100, period->n_involuntary_switches);
 	if (traffic->mode == TRAFFIC_SATURATED)
 		printf("limit: the %s\n",

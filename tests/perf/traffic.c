@@ -18,7 +18,7 @@ enum {
 	STAMP_LEN = 8, /* behind the word, which is as long */
 	KICK_PERIOD_US = 20,
 	SMALL_BURST = 8, /* frames */
-	STALL_US = 1000, /* a turn of 512 frames of 9000 bytes takes less */
+	STALL_US = 1000, /* an iteration of 512 frames of 9000 bytes takes less */
 	STEP_MS = 10,
 	PROBE_WAIT_MS = 50,
 	DRAIN_QUIET_MS = 100, /* the back-end may be preempted with frames in its hands */
@@ -306,10 +306,10 @@ flow_send_due(struct traffic *traffic, struct flow *flow, const enum traffic_tou
 }
 
 /*
- * Whether a turn goes step by step over all rings, so that the lines of one travel while another is looked
- * at, or through one ring after the other. Measured: the first is better where there is much to wait for one
- * after the other, in small bursts and in split rings (index, elements, frames); where a burst's lines keep
- * the CPU busy by themselves, it only lets them be taken away again.
+ * Whether an iteration goes step by step over all rings, so that the lines of one travel while another is
+ * looked at, or through one ring after the other. Measured: the first is better where there is much to wait
+ * for one after the other, in small bursts and in split rings (index, elements, frames); where a burst's
+ * lines keep the CPU busy by themselves, it only lets them be taken away again.
  */
 static bool
 steps_abreast(const struct traffic *traffic, enum traffic_touch touch)
@@ -324,7 +324,7 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 	bool paced = traffic->mode == TRAFFIC_PACED;
 	uint64_t stall = (uint64_t)(traffic->tsc_hz / 1e6 * STALL_US);
 	uint64_t before = tsc_now(), kick_due = before;
-	const bool abreast = steps_abreast(traffic, touch);
+	const bool interleaved = steps_abreast(traffic, touch);
 
 	if (paced && traffic->next_due + kick_period < before)
 		traffic->next_due = before;
@@ -334,7 +334,7 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 
 		if (paced)
 			traffic_allow(traffic, before);
-		if (abreast) {
+		if (interleaved) {
 			for (unsigned i = 0; i < traffic->n_rings; i++)
 				traffic->rings[i]->ops->prefetch(traffic->rings[i]);
 			for (unsigned i = 0; i < traffic->n_flows; i++)
@@ -356,13 +356,13 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 			}
 		}
 		now = tsc_now();
-		traffic->n_turns++;
+		traffic->n_iterations++;
 		if (now - before > stall) {
 			traffic->tsc_stalled += now - before;
 		} else if (n_moved) {
 			traffic->tsc_busy += now - before;
 		} else {
-			traffic->n_turns_idle++;
+			traffic->n_iterations_idle++;
 			traffic->tsc_idle += now - before;
 		}
 		if (now >= kick_due) {
@@ -540,7 +540,7 @@ void
 traffic_times_reset(struct traffic *traffic)
 {
 	traffic->tsc_busy = traffic->tsc_idle = traffic->tsc_stalled = 0;
-	traffic->n_turns = traffic->n_turns_idle = 0;
+	traffic->n_iterations = traffic->n_iterations_idle = 0;
 	traffic->n_timeouts = 0;
 	memset(&traffic->latency, 0, sizeof(traffic->latency));
 }

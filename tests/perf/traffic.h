@@ -72,8 +72,8 @@ struct traffic {
 	uint64_t tsc_busy; /* in turns that moved something */
 	uint64_t tsc_idle;
 	uint64_t tsc_stalled; /* in turns so long that something else must have had our CPU */
-	uint64_t n_turns;
-	uint64_t n_turns_idle;
+	uint64_t n_iterations;
+	uint64_t n_iterations_idle;
 	uint64_t n_timeouts; /* latency: probes that did not arrive in time */
 	struct histogram latency;
 	uint64_t next_due;    /* paced: TSC */

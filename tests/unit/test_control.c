@@ -25,7 +25,7 @@ enum {
 
 /* Written under the lock only. */
 static struct {
-	uint64_t turns, sum, copy;
+	uint64_t iterations, sum, copy;
 	int inside;
 } guarded;
 
@@ -72,7 +72,7 @@ spin(void *arg)
 			continue;
 		until_us = now_us() + HOLD_US;
 		touch();
-		guarded.turns++;
+		guarded.iterations++;
 		atomic_fetch_add(&turns, 1);
 		while (now_us() < until_us)
 			;
@@ -98,9 +98,9 @@ spinners_stop(const pthread_t threads[], unsigned int n)
 		pthread_join(threads[i], NULL);
 }
 
-/* Until the spinners have had n more turns. */
+/* Until the spinners have had n more iterations. */
 static void
-turns_await(uint64_t n)
+iterations_await(uint64_t n)
 {
 	uint64_t from = atomic_load(&turns), start_us = now_us();
 
@@ -136,7 +136,7 @@ control_thread_is_next(unsigned int n_spinners)
 		touch();
 	}
 	control_unlock();
-	turns_await(1);
+	iterations_await(1);
 	spinners_stop(threads, n_spinners);
 	assert_in_range(n_late, 0, ROUNDS / 50);
 }
@@ -156,7 +156,7 @@ test_control_thread_is_next_of_many(void **state)
 static atomic_bool asked_to_hold, holds;
 static atomic_uint n_overtook;
 
-/* A service core that is in its turn until the control thread surely waits, and tries again at once. */
+/* A service core that is in its iteration until the control thread surely waits, and tries again at once. */
 static void *
 hold_and_try_again(void *arg)
 {
@@ -204,13 +204,13 @@ test_service_cores_work_while_it_waits(void **state)
 	control_lock();
 	spinners_start(threads, SPINNERS_MAX);
 	for (unsigned int i = 0; i < 5; i++) {
-		uint64_t before = guarded.turns;
+		uint64_t before = guarded.iterations;
 
 		assert_false(control_trylock());
 		nap(10 * NAP_US);
-		assert_int_equal(guarded.turns, before);
+		assert_int_equal(guarded.iterations, before);
 		control_unlock();
-		turns_await(10);
+		iterations_await(10);
 		control_lock();
 		touch();
 	}

@@ -145,7 +145,7 @@ rig_start(struct rig *rig, const struct rig_options *options)
 		rig->features &= ~FEATURE_MASK(IN_ORDER);
 	if (!event_idx)
 		rig->features &= ~FEATURE_MASK(EVENT_IDX);
-	vdev->status_used = options->status;
+	vdev->said.status_used = options->status;
 	assert_int_equal(vdev_set_features(vdev, rig->features, &diag), 0);
 	if (options->status)
 		assert_int_equal(vdev_set_status(vdev, VDEV_STATUS_DRIVER | VDEV_STATUS_DRIVER_OK, &diag), 0);
@@ -873,7 +873,7 @@ test_more_commands_than_the_ring(void **state)
 }
 
 static void
-test_a_turn_is_bounded(void **state)
+test_a_iteration_is_bounded(void **state)
 {
 	struct rig *rig = rig_usual();
 	const uint8_t bytes[] = {CLASS_RX, 0, 0};
@@ -884,7 +884,7 @@ test_a_turn_is_bounded(void **state)
 	for (unsigned int i = 0; i < 200; i++)
 		rig_send(rig, &plain, bytes, sizeof(bytes), 1, i);
 	while ((n = controlq_serve(&rig->dev->controlq)) != 0) {
-		assert_true(n <= CONTROLQ_TURN_MAX);
+		assert_true(n <= CONTROLQ_ITERATION_MAX);
 		total += n;
 		turns++;
 	}
@@ -977,7 +977,7 @@ test_a_command_that_fails_changes_nothing(void **state)
 /* --- by kick, in a loop --- */
 
 static void
-loop_turn(struct loop *loop)
+loop_iteration(struct loop *loop)
 {
 	for (unsigned int i = 0; i < 20; i++)
 		assert_int_equal(loop_run_once(loop, 0), 0);
@@ -1013,13 +1013,13 @@ test_kicked(void **state)
 	uint64_t tag;
 	uint32_t len;
 
-	loop_turn(loop);
+	loop_iteration(loop);
 	for (uint64_t i = 0; i < 100; i++) {
 		rig_send(rig, &plain, on, sizeof(on), 1, i);
 		assert_true(driver_has_to_kick(&rig->driver));
 		assert_false(driver_get(&rig->driver, &tag, &len));
 		kick(fd);
-		loop_turn(loop);
+		loop_iteration(loop);
 		assert_true(driver_get(&rig->driver, &tag, &len));
 		assert_int_equal(tag, i);
 	}
@@ -1027,25 +1027,25 @@ test_kicked(void **state)
 	for (uint64_t i = 0; i < 200; i++)
 		rig_send(rig, &plain, on, sizeof(on), 1, i);
 	kick(fd);
-	loop_turn(loop);
+	loop_iteration(loop);
 	for (uint64_t i = 0; i < 200; i++)
 		assert_true(driver_get(&rig->driver, &tag, &len));
 	/* A front-end that takes kicks away, or makes the descriptor block and fills it, holds nobody up. */
 	assert_int_equal(fcntl(fd, F_SETFL, 0), 0);
 	kick(fd);
 	assert_int_equal(read(fd, &one, sizeof(one)), sizeof(one));
-	loop_turn(loop);
+	loop_iteration(loop);
 	assert_int_equal(write(fd, &huge, sizeof(huge)), sizeof(huge));
 	for (uint64_t i = 0; i < 200; i++)
 		rig_send(rig, &plain, on, sizeof(on), 1, i);
-	loop_turn(loop);
+	loop_iteration(loop);
 	assert_int_equal(read(fd, &one, sizeof(one)), sizeof(one));
 	kick(fd);
-	loop_turn(loop);
+	loop_iteration(loop);
 	for (uint64_t i = 0; i < 200; i++)
 		assert_true(driver_get(&rig->driver, &tag, &len));
 	rig_close(rig);
-	loop_turn(loop);
+	loop_iteration(loop);
 	loop_close(loop);
 }
 
@@ -1062,16 +1062,16 @@ test_kick_descriptor_changes(void **state)
 	uint32_t len;
 
 	rig_send(rig, &plain, on, sizeof(on), 1, 1);
-	loop_turn(loop);
+	loop_iteration(loop);
 	assert_true(driver_get(&rig->driver, &tag, &len));
 	assert_int_equal(vdev_queue_set_kick(&rig->dev->vdev, rig->controlq, fd, &diag), 0);
-	loop_turn(loop);
+	loop_iteration(loop);
 	rig_send(rig, &plain, on, sizeof(on), 1, 2);
 	kick(fd);
-	loop_turn(loop);
+	loop_iteration(loop);
 	assert_true(driver_get(&rig->driver, &tag, &len));
 	rig_close(rig);
-	loop_turn(loop);
+	loop_iteration(loop);
 	loop_close(loop);
 }
 
@@ -1095,7 +1095,7 @@ test_polled_without_kick_descriptor(void **state)
 		assert_true(back);
 	}
 	rig_close(rig);
-	loop_turn(loop);
+	loop_iteration(loop);
 	loop_close(loop);
 }
 
@@ -2127,7 +2127,7 @@ test_without_a_controlq_of_ours(void **state)
 	rig_close(rig);
 }
 
-/* Until nothing is left: a turn is bounded in time too, and this process may be interrupted in one. */
+/* Until nothing is left: an iteration is bounded in time too, and this process may be interrupted in one. */
 static unsigned int
 serve_all_of_it(void)
 {
@@ -2193,7 +2193,7 @@ main(void)
 		cmocka_unit_test(test_useless_chains_come_back),
 		cmocka_unit_test(test_data_longer_than_64_KiB),
 		cmocka_unit_test(test_more_commands_than_the_ring),
-		cmocka_unit_test(test_a_turn_is_bounded),
+		cmocka_unit_test(test_a_iteration_is_bounded),
 		cmocka_unit_test(test_controlq_index),
 		cmocka_unit_test(test_a_command_that_fails_changes_nothing),
 		cmocka_unit_test(test_kicked),

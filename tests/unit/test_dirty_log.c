@@ -19,7 +19,7 @@
 #include "burst_variants.h"
 #include "driver.h"
 #include "harvest.h"
-#include "lend.h"
+#include "borrow.h"
 #include "vnet.h"
 
 enum {
@@ -37,7 +37,7 @@ enum shape {
 	SHAPE_ONE,      /* a buffer a frame */
 	SHAPE_CHAIN,    /* two descriptors */
 	SHAPE_INDIRECT, /* a table */
-	SHAPE_LONG,     /* long enough to be lent; to the guest: in several mbufs, and buffers if mergeable */
+	SHAPE_LONG, /* long enough to be borrowed; to the guest: in several mbufs, and buffers if mergeable */
 	SHAPE_N,
 };
 
@@ -67,7 +67,7 @@ rig_open(uint32_t traits, bool to_guest, bool generic)
 	rig->driver.conf.frame_max = PORT_FRAME_MAX;
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
-	rig->queue.lent_conf = &rig->driver.conf;
+	rig->queue.borrowed_conf = &rig->driver.conf;
 	rig->port_queue.dev = &rig->queue;
 	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
 	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
@@ -131,7 +131,7 @@ rig_burst(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 	do {
 		taken = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts + n_taken,
 					(uint16_t)(n - n_taken));
-		if (rig->port_queue.lent)
+		if (rig->port_queue.borrowed)
 			vnet_done(&rig->port_queue);
 		n_taken = (uint16_t)(n_taken + taken);
 	} while (taken && n_taken < n);
@@ -318,7 +318,7 @@ main(void)
 		cmocka_unit_test(test_harvest_all_the_time),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || lend_init() < 0)
+	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
 		return 1;
 	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	if (!pool)

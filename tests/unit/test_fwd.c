@@ -23,7 +23,7 @@
 #include <rte_udp.h>
 
 #include "fwd.h"
-#include "lend.h"
+#include "borrow.h"
 #include "switch.h"
 
 enum {
@@ -793,72 +793,72 @@ test_handoff(void **state)
 	teardown(plan);
 }
 
-/* --- lent frames --- */
+/* --- borrowed frames --- */
 
-enum { LENT_LEN = 1000, LENT_N = 8 };
+enum { BORROWED_LEN = 1000, BORROWED_N = 8 };
 
 /* The sender's memory, and how often it got it back. */
-static uint8_t lent_memory[LENT_N][LENT_LEN];
-static unsigned int lent_done;
+static uint8_t borrowed_memory[BORROWED_N][BORROWED_LEN];
+static unsigned int borrowed_done;
 
 static void
-lent_done_fn(struct port_queue *queue)
+borrowed_done_fn(struct port_queue *queue)
 {
-	assert_true(queue->lent);
-	queue->lent = false;
-	lent_done++;
+	assert_true(queue->borrowed);
+	queue->borrowed = false;
+	borrowed_done++;
 	/* From here on it is the guest's to use for something else. */
-	memset(lent_memory, 0xbb, sizeof(lent_memory));
+	memset(borrowed_memory, 0xbb, sizeof(borrowed_memory));
 }
 
-/* A tx that takes lent frames copies their tails at once, as vnet_tx() does. What is lent is shared with
- * nobody. */
+/* A tx that takes borrowed frames copies their tails at once, as vnet_tx() does. What is borrowed is shared
+ * with nobody. */
 static uint16_t
-lent_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+borrowed_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
 	for (uint16_t i = 0; i < n; i++)
-		assert_true(!lend_is(pkts[i]) ||
+		assert_true(!borrow_is(pkts[i]) ||
 			    (RTE_MBUF_DIRECT(pkts[i]) && rte_mbuf_refcnt_read(pkts[i]) == 1));
-	lend_settle_burst(pkts, n);
+	borrow_materialise_burst(pkts, n);
 	return fake_tx(queue, pkts, n);
 }
 
 /* One that does not must never see one. */
 static uint16_t
-unlent_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+unborrowed_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
 	for (uint16_t i = 0; i < n; i++)
-		assert_false(lend_is(pkts[i]));
+		assert_false(borrow_is(pkts[i]));
 	return fake_tx(queue, pkts, n);
 }
 
-/* Frames 0 .. n - 1, the odd ones lent, from queue q of port i; n at most LENT_N. */
+/* Frames 0 .. n - 1, the odd ones borrowed, from queue q of port i; n at most BORROWED_N. */
 static void
-lent_arrive(unsigned int i, uint16_t q, struct rte_ether_addr dst, uint16_t n)
+borrowed_arrive(unsigned int i, uint16_t q, struct rte_ether_addr dst, uint16_t n)
 {
 	struct port_queue *from = &ports[i]->queues[q];
 	struct fwd_worker *worker = &workers[from->worker];
-	struct rte_mbuf *pkts[LENT_N];
+	struct rte_mbuf *pkts[BORROWED_N];
 
-	lent_done = 0;
-	from->done = lent_done_fn;
+	borrowed_done = 0;
+	from->done = borrowed_done_fn;
 	from->stats.rx_packets += n;
 	for (uint16_t k = 0; k < n; k++) {
 		pkts[k] = frame(dst, station(2), k);
-		rte_pktmbuf_append(pkts[k], LENT_LEN - 64);
-		for (unsigned int b = 64; b < LENT_LEN; b++)
+		rte_pktmbuf_append(pkts[k], BORROWED_LEN - 64);
+		for (unsigned int b = 64; b < BORROWED_LEN; b++)
 			rte_pktmbuf_mtod(pkts[k], uint8_t *)[b] = (uint8_t)(k * 31 + b * 7 + (b >> 8));
 		if (k % 2 == 0)
 			continue;
-		memcpy(lent_memory[k], rte_pktmbuf_mtod(pkts[k], void *), LENT_LEN);
-		memset(lent_memory[k], 0xcc, LEND_HEAD);
-		memset(rte_pktmbuf_mtod(pkts[k], uint8_t *) + LEND_HEAD, 0xdd, LENT_LEN - LEND_HEAD);
-		lend_start(pkts[k], lent_memory[k]);
-		from->lent = true;
+		memcpy(borrowed_memory[k], rte_pktmbuf_mtod(pkts[k], void *), BORROWED_LEN);
+		memset(borrowed_memory[k], 0xcc, BORROW_HEAD);
+		memset(rte_pktmbuf_mtod(pkts[k], uint8_t *) + BORROW_HEAD, 0xdd, BORROWED_LEN - BORROW_HEAD);
+		borrow_start(pkts[k], borrowed_memory[k]);
+		from->borrowed = true;
 	}
 	fwd_forward(worker, worker->plan->mode, from, pkts, n);
-	assert_int_equal(lent_done, n > 1);
-	assert_false(from->lent);
+	assert_int_equal(borrowed_done, n > 1);
+	assert_false(from->borrowed);
 }
 
 /* Port i was sent frames 0 .. n - 1, whole. */
@@ -869,91 +869,92 @@ assert_sent_whole(unsigned int i, unsigned int n)
 	for (unsigned int k = 0; k < n; k++) {
 		const struct rte_mbuf *m = fakes[i]->sent[k];
 
-		assert_false(lend_is(m));
-		assert_int_equal(rte_pktmbuf_pkt_len(m), LENT_LEN);
+		assert_false(borrow_is(m));
+		assert_int_equal(rte_pktmbuf_pkt_len(m), BORROWED_LEN);
 		assert_int_equal(frame_number(m), k);
-		for (unsigned int b = 64; b < LENT_LEN; b++)
+		for (unsigned int b = 64; b < BORROWED_LEN; b++)
 			assert_int_equal(rte_pktmbuf_mtod(m, const uint8_t *)[b],
 					 (uint8_t)(k * 31 + b * 7 + (b >> 8)));
 	}
 	fake_forget(fakes[i]);
 }
 
-/* Two workers, ports of two pairs; tx says whether ports take lent frames. */
+/* Two workers, ports of two pairs; tx says whether ports take borrowed frames. */
 static struct fwd_plan *
-lent_setup(const char *mode, void *mode_state, unsigned int n_ports, bool takes)
+borrowed_setup(const char *mode, void *mode_state, unsigned int n_ports, bool takes)
 {
 	struct fwd_plan *plan = setup(mode, mode_state, n_ports, 2, 2);
 
 	for (unsigned int i = 0; i < n_ports; i++)
 		for (uint16_t q = 0; q < 2; q++) {
-			ports[i]->queues[q].takes_lent = takes;
-			ports[i]->queues[q].tx = takes ? lent_tx : unlent_tx;
+			ports[i]->queues[q].accepts_borrowed = takes;
+			ports[i]->queues[q].tx = takes ? borrowed_tx : unborrowed_tx;
 		}
 	return plan;
 }
 
-/* In pairs: to a port of this worker and of the other, to one that takes lent frames and one that does not.
+/* In pairs: to a port of this worker and of the other, to one that takes borrowed frames and one that does
+ * not.
  */
 static void
-test_lent_in_pairs(void **state)
+test_borrowed_in_pairs(void **state)
 {
 	static const char *const modes[] = {"io", "mac", "macswap"};
 
 	for (size_t i = 0; i < RTE_DIM(modes); i++)
 		for (int takes = 0; takes < 2; takes++)
 			for (uint16_t q = 0; q < 2; q++) {
-				struct fwd_plan *plan = lent_setup(modes[i], NULL, 2, takes);
+				struct fwd_plan *plan = borrowed_setup(modes[i], NULL, 2, takes);
 
 				assert_int_equal(ports[0]->queues[q].worker, q);
-				lent_arrive(0, q, station(1), LENT_N);
-				assert_sent_whole(1, LENT_N);
+				borrowed_arrive(0, q, station(1), BORROWED_N);
+				assert_sent_whole(1, BORROWED_N);
 				/* Pair 1 is the other worker's: by then the sender's memory is its own again.
 				 */
 				atomic_store(&ports[1]->n_active, 1);
-				lent_arrive(0, 1, station(1), LENT_N);
+				borrowed_arrive(0, 1, station(1), BORROWED_N);
 				ASSERT_SENT_NONE(1);
-				assert_int_equal(fwd_handoff_drain(&workers[0]), LENT_N);
-				assert_sent_whole(1, LENT_N);
+				assert_int_equal(fwd_handoff_drain(&workers[0]), BORROWED_N);
+				assert_sent_whole(1, BORROWED_N);
 				teardown(plan);
 			}
 }
 
 static uint16_t
-settled_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+confirmed_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
-	assert_false(port_queue_is_lent(&ports[0]->queues[0]));
-	return unlent_tx(queue, pkts, n);
+	assert_false(port_queue_is_borrowed(&ports[0]->queues[0]));
+	return unborrowed_tx(queue, pkts, n);
 }
 
 /* Somebody waits for the sender's memory: it is given back before anybody may be long in sending the frames.
  */
 static void
-test_lent_to_nobody_for_long(void **state)
+test_borrowed_to_nobody_for_long(void **state)
 {
-	struct fwd_plan *plan = lent_setup("io", NULL, 2, true);
+	struct fwd_plan *plan = borrowed_setup("io", NULL, 2, true);
 
-	atomic_store(&ports[0]->queues[0].settles, true);
-	ports[1]->queues[0].tx = settled_tx;
-	lent_arrive(0, 0, station(1), LENT_N);
-	assert_sent_whole(1, LENT_N);
-	atomic_store(&ports[0]->queues[0].settles, false);
-	ports[1]->queues[0].tx = lent_tx;
-	lent_arrive(0, 0, station(1), LENT_N);
-	assert_sent_whole(1, LENT_N);
+	atomic_store(&ports[0]->queues[0].materialises, true);
+	ports[1]->queues[0].tx = confirmed_tx;
+	borrowed_arrive(0, 0, station(1), BORROWED_N);
+	assert_sent_whole(1, BORROWED_N);
+	atomic_store(&ports[0]->queues[0].materialises, false);
+	ports[1]->queues[0].tx = borrowed_tx;
+	borrowed_arrive(0, 0, station(1), BORROWED_N);
+	assert_sent_whole(1, BORROWED_N);
 	teardown(plan);
 }
 
 /* Modes that do not send on what they got, and a mode that looks at whole frames. */
 static void
-test_lent_to_nobody(void **state)
+test_borrowed_to_nobody(void **state)
 {
 	static const char *const modes[] = {"rxonly", "icmpecho"};
 
 	for (size_t i = 0; i < RTE_DIM(modes); i++) {
-		struct fwd_plan *plan = lent_setup(modes[i], NULL, 1, true);
+		struct fwd_plan *plan = borrowed_setup(modes[i], NULL, 1, true);
 
-		lent_arrive(0, 0, station(1), LENT_N);
+		borrowed_arrive(0, 0, station(1), BORROWED_N);
 		ASSERT_SENT_NONE(0);
 		teardown(plan);
 	}
@@ -965,34 +966,34 @@ whole_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbu
 	fake_tx(&ports[0]->queues[0], pkts, n);
 }
 
-/* A mode that does not say that it takes lent frames sees whole ones only. */
+/* A mode that does not say that it takes borrowed frames sees whole ones only. */
 static void
-test_lent_to_a_mode_that_looks(void **state)
+test_borrowed_to_a_mode_that_looks(void **state)
 {
 	static const struct fwd_mode mode = {.name = "whole", .forward = whole_forward};
-	struct fwd_plan *plan = lent_setup("rxonly", NULL, 1, true);
+	struct fwd_plan *plan = borrowed_setup("rxonly", NULL, 1, true);
 
 	plan->mode = &mode;
-	lent_arrive(0, 0, station(1), LENT_N);
-	assert_sent_whole(0, LENT_N);
+	borrowed_arrive(0, 0, station(1), BORROWED_N);
+	assert_sent_whole(0, BORROWED_N);
 	teardown(plan);
 }
 
 /* The receiver is full: the frames are dropped there, and the sender has its memory back. */
 static void
-test_lent_to_a_full_port(void **state)
+test_borrowed_to_a_full_port(void **state)
 {
-	struct fwd_plan *plan = lent_setup("io", NULL, 2, true);
+	struct fwd_plan *plan = borrowed_setup("io", NULL, 2, true);
 
 	fakes[1]->room = 3;
-	lent_arrive(0, 0, station(1), LENT_N);
-	assert_int_equal(drops(1, DROP_TX_FULL), LENT_N - 3);
+	borrowed_arrive(0, 0, station(1), BORROWED_N);
+	assert_int_equal(drops(1, DROP_TX_FULL), BORROWED_N - 3);
 	assert_sent_whole(1, 3);
 	teardown(plan);
 }
 
 static void
-lent_drain(void)
+borrowed_drain(void)
 {
 	for (unsigned int w = 0; w < 2; w++)
 		fwd_handoff_drain(&workers[w]);
@@ -1000,35 +1001,35 @@ lent_drain(void)
 
 /* The switch: flooded to ports of both kinds, to the other worker, and to the one port that is known. */
 static void
-test_lent_switched(void **state)
+test_borrowed_switched(void **state)
 {
 	struct diag diag = {0};
 	void *bridge;
 	struct fwd_plan *plan;
 
 	assert_int_equal(fwd_mode_by_name("switch")->open(&bridge, &diag), 0);
-	plan = lent_setup("switch", bridge, 4, true);
+	plan = borrowed_setup("switch", bridge, 4, true);
 	for (uint16_t q = 0; q < 2; q++) {
-		ports[2]->queues[q].takes_lent = false;
-		ports[2]->queues[q].tx = unlent_tx;
+		ports[2]->queues[q].accepts_borrowed = false;
+		ports[2]->queues[q].tx = unborrowed_tx;
 	}
 	atomic_store(&ports[3]->n_active, 1);
 	for (uint16_t q = 0; q < 2; q++) {
-		lent_arrive(0, q, broadcast, LENT_N);
-		lent_drain();
+		borrowed_arrive(0, q, broadcast, BORROWED_N);
+		borrowed_drain();
 		for (unsigned int i = 1; i < 4; i++)
-			assert_sent_whole(i, LENT_N);
+			assert_sent_whole(i, BORROWED_N);
 	}
 	for (unsigned int to = 1; to < 4; to++) {
 		arrive_one(to, frame(station(2), station((uint8_t)(9 + to)), 0));
-		lent_drain();
+		borrowed_drain();
 		for (unsigned int i = 0; i < 4; i++)
 			fake_forget(fakes[i]);
 		fwd_mode_by_name("switch")->tick(bridge);
 		for (uint16_t q = 0; q < 2; q++) {
-			lent_arrive(0, q, station((uint8_t)(9 + to)), LENT_N);
-			lent_drain();
-			assert_sent_whole(to, LENT_N);
+			borrowed_arrive(0, q, station((uint8_t)(9 + to)), BORROWED_N);
+			borrowed_drain();
+			assert_sent_whole(to, BORROWED_N);
 			for (unsigned int i = 0; i < 4; i++)
 				ASSERT_SENT_NONE(i);
 		}
@@ -1810,7 +1811,7 @@ group_setup(void **state)
 
 	/* EAL binds this thread, and so those it makes, to one CPU; the race needs more. */
 	sched_getaffinity(0, sizeof(cpus), &cpus);
-	if (rte_eal_init(RTE_DIM(args), args) < 0 || lend_init() < 0)
+	if (rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
 		return -1;
 	sched_setaffinity(0, sizeof(cpus), &cpus);
 	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
@@ -1840,12 +1841,12 @@ main(void)
 		cmocka_unit_test(test_icmpecho_arp),
 		cmocka_unit_test(test_icmpecho_other),
 		cmocka_unit_test(test_handoff),
-		cmocka_unit_test(test_lent_in_pairs),
-		cmocka_unit_test(test_lent_to_nobody),
-		cmocka_unit_test(test_lent_to_nobody_for_long),
-		cmocka_unit_test(test_lent_to_a_mode_that_looks),
-		cmocka_unit_test(test_lent_to_a_full_port),
-		cmocka_unit_test(test_lent_switched),
+		cmocka_unit_test(test_borrowed_in_pairs),
+		cmocka_unit_test(test_borrowed_to_nobody),
+		cmocka_unit_test(test_borrowed_to_nobody_for_long),
+		cmocka_unit_test(test_borrowed_to_a_mode_that_looks),
+		cmocka_unit_test(test_borrowed_to_a_full_port),
+		cmocka_unit_test(test_borrowed_switched),
 		cmocka_unit_test(test_send_queue),
 		cmocka_unit_test(test_workers_bad),
 		cmocka_unit_test(test_switch_learn),

@@ -23,7 +23,7 @@
 
 #include "dataplane.h"
 #include "fwd.h"
-#include "lend.h"
+#include "borrow.h"
 #include "loop.h"
 #include "pools.h"
 #include "port.h"
@@ -80,7 +80,7 @@ static struct keeper {
 	struct rte_mempool *pools[KEEP]; /* of each, from when it was kept */
 	_Atomic unsigned int n;
 	atomic_bool keeps, lets_go;
-	atomic_bool stays; /* in its driver, until it is false again */
+	atomic_bool stays;      /* in its driver, until it is false again */
 	unsigned int n_orphans; /* whose pool was gone when they were given back */
 } keeper;
 
@@ -317,7 +317,7 @@ group_setup(void **state)
 		if (CPU_ISSET(cpu, &cpus))
 			last = cpu;
 	snprintf(lcores, sizeof(lcores), "0@%d,1@%d", last, first);
-	if (rte_eal_init(RTE_DIM(args), args) < 0 || lend_init() < 0)
+	if (rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
 		return -1;
 	port_env.loop = loop_open();
 	pool = rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);

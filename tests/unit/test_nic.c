@@ -15,7 +15,7 @@
 #include <rte_eal.h>
 #include <rte_ethdev.h>
 
-#include "lend.h"
+#include "borrow.h"
 #include "loop.h"
 #include "pools.h"
 #include "port.h"
@@ -405,9 +405,9 @@ test_counted_twice(void **state)
 	assert_false(pool_is_alive(moving));
 }
 
-/* --- frames that are lent --- */
+/* --- frames that are borrowed --- */
 
-enum { LENT_LEN = 1518 };
+enum { BORROWED_LEN = 1518 };
 
 /* What stands between a port and its driver. */
 static struct driver {
@@ -427,17 +427,17 @@ static uint8_t *guest; /* memory of a guest: a frame */
 static uint16_t
 driver_sends(uint16_t eth_id, uint16_t queue, struct rte_mbuf *pkts[], uint16_t n, void *arg)
 {
-	uint8_t room[LENT_LEN];
+	uint8_t room[BORROWED_LEN];
 
 	for (uint16_t i = 0; i < n && i < driver.takes; i++) {
 		struct rte_mbuf *pkt = pkts[i];
 
 		rte_mbuf_sanity_check(pkt, 1);
-		assert_false(lend_is(pkt));
+		assert_false(borrow_is(pkt));
 		driver.n_frames++;
 		driver.n_pieces += pkt->nb_segs > 1;
 		if (pkt->nb_segs > 1 && !driver.keeps)
-			assert_ptr_equal(rte_pktmbuf_mtod(pkt->next, uint8_t *), guest + LEND_HEAD);
+			assert_ptr_equal(rte_pktmbuf_mtod(pkt->next, uint8_t *), guest + BORROW_HEAD);
 		if (driver.reads)
 			assert_memory_equal(rte_pktmbuf_read(pkt, 0, pkt->pkt_len, room), guest,
 					    pkt->pkt_len);
@@ -450,7 +450,7 @@ driver_sends(uint16_t eth_id, uint16_t queue, struct rte_mbuf *pkts[], uint16_t 
 }
 
 static struct port *
-lend_open(const char *line)
+borrow_open(const char *line)
 {
 	struct port *port;
 	struct diag diag;
@@ -464,7 +464,7 @@ lend_open(const char *line)
 }
 
 static void
-lend_close(struct port *port)
+borrow_close(struct port *port)
 {
 	assert_int_equal(rte_eth_remove_tx_callback(driver.eth_id, 0, driver.callback), 0);
 	port_close(port);
@@ -472,13 +472,13 @@ lend_close(struct port *port)
 }
 
 static struct rte_mbuf *
-lent_frame(uint16_t len)
+borrowed_frame(uint16_t len)
 {
 	struct rte_mbuf *pkt = rte_pktmbuf_alloc(pool);
 
 	rte_pktmbuf_append(pkt, len);
-	memcpy(rte_pktmbuf_mtod(pkt, void *), guest, LEND_HEAD);
-	lend_start(pkt, guest);
+	memcpy(rte_pktmbuf_mtod(pkt, void *), guest, BORROW_HEAD);
+	borrow_start(pkt, guest);
 	return pkt;
 }
 
@@ -491,32 +491,32 @@ whole_frame(uint16_t len)
 	return pkt;
 }
 
-/* n frames, every third of them not lent. */
+/* n frames, every third of them not borrowed. */
 static uint16_t
-send_lent(struct port *port, uint16_t n)
+send_borrowed(struct port *port, uint16_t n)
 {
 	struct rte_mbuf *pkts[PORT_BURST];
 
 	for (uint16_t i = 0; i < n; i++)
-		pkts[i] = i % 3 == 2 ? whole_frame(64) : lent_frame((uint16_t)(LENT_LEN - i));
+		pkts[i] = i % 3 == 2 ? whole_frame(64) : borrowed_frame((uint16_t)(BORROWED_LEN - i));
 	return port->queues[0].tx(&port->queues[0], pkts, n);
 }
 
 static void
-test_lent(void **state)
+test_borrowed(void **state)
 {
-	struct port *port = lend_open("up0=nic,vdev=net_null7,queues=1");
+	struct port *port = borrow_open("up0=nic,vdev=net_null7,queues=1");
 	struct port_stats stats;
 
-	assert_true(port->queues[0].takes_lent);
-	assert_non_null(strstr(port->describe, ", lent frames: yes ("));
+	assert_true(port->queues[0].accepts_borrowed);
+	assert_non_null(strstr(port->describe, ", borrowed frames: yes ("));
 	for (int i = 0; i < 100; i++)
-		assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+		assert_int_equal(send_borrowed(port, PORT_BURST), PORT_BURST);
 	assert_int_equal(driver.n_frames, 100 * PORT_BURST);
 	assert_int_equal(driver.n_pieces, 100 * 22);
 	/* In a burst with a request there are only whole frames. */
 	{
-		struct rte_mbuf *pkts[] = {lent_frame(LENT_LEN), frame(60, 60)};
+		struct rte_mbuf *pkts[] = {borrowed_frame(BORROWED_LEN), frame(60, 60)};
 
 		driver.reads = false;
 		pkts[1]->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM | RTE_MBUF_F_TX_IPV4;
@@ -527,32 +527,33 @@ test_lent(void **state)
 	}
 	port_stats_read(port, &stats);
 	assert_int_equal(stats.tx_packets, 100 * PORT_BURST + 2);
-	lend_close(port);
+	borrow_close(port);
 }
 
 /* Nobody reads the tails on the way to a driver that does not. */
 static void
-test_lent_untouched(void **state)
+test_borrowed_untouched(void **state)
 {
-	struct port *port = lend_open("up0=nic,vdev=net_null7");
+	struct port *port = borrow_open("up0=nic,vdev=net_null7");
 	struct rte_mbuf *pkts[PORT_BURST];
 
 	driver.reads = false;
 	for (uint16_t i = 0; i < PORT_BURST; i++)
-		pkts[i] = lent_frame(LENT_LEN);
-	assert_int_equal(mprotect(guest, LENT_LEN, PROT_NONE), 0);
+		pkts[i] = borrowed_frame(BORROWED_LEN);
+	assert_int_equal(mprotect(guest, BORROWED_LEN, PROT_NONE), 0);
 	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
 	assert_int_equal(driver.n_pieces, PORT_BURST);
-	assert_int_equal(mprotect(guest, LENT_LEN, PROT_READ | PROT_WRITE), 0);
-	lend_close(port);
+	assert_int_equal(mprotect(guest, BORROWED_LEN, PROT_READ | PROT_WRITE), 0);
+	borrow_close(port);
 }
 
-/* Frames that are not sent, or too long, are counted, and what was lent of them comes back. */
+/* Frames that are not sent, or too long, are counted, and what was borrowed of them comes back. */
 static void
-test_lent_not_sent(void **state)
+test_borrowed_not_sent(void **state)
 {
-	struct port *port = lend_open("up0=nic,vdev=net_null7,mtu=1000");
-	struct rte_mbuf *pkts[] = {lent_frame(1000), lent_frame(1500), lent_frame(1000), lent_frame(1000)};
+	struct port *port = borrow_open("up0=nic,vdev=net_null7,mtu=1000");
+	struct rte_mbuf *pkts[] = {borrowed_frame(1000), borrowed_frame(1500), borrowed_frame(1000),
+				   borrowed_frame(1000)};
 	struct port_stats stats;
 
 	driver.takes = 1;
@@ -564,15 +565,15 @@ test_lent_not_sent(void **state)
 	assert_int_equal(stats.drops[DROP_TOO_LONG], 1);
 	assert_int_equal(stats.drops[DROP_TX_FULL], 2);
 	turns(150);
-	assert_non_null(strstr(port->describe, ", lent frames: yes ("));
-	lend_close(port);
+	assert_non_null(strstr(port->describe, ", borrowed frames: yes ("));
+	borrow_close(port);
 }
 
 /* Without mbufs to hang tails on, frames are copied. */
 static void
-test_lent_no_mbuf(void **state)
+test_borrowed_no_mbuf(void **state)
 {
-	struct port *port = lend_open("up0=nic,vdev=net_null7");
+	struct port *port = borrow_open("up0=nic,vdev=net_null7");
 	struct rte_mempool *own;
 	struct rte_mbuf *pkt, **all;
 	unsigned int n = 0;
@@ -584,52 +585,52 @@ test_lent_no_mbuf(void **state)
 	all = calloc(own->size, sizeof(*all));
 	while (n < own->size && (all[n] = rte_pktmbuf_alloc(own)))
 		n++;
-	assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+	assert_int_equal(send_borrowed(port, PORT_BURST), PORT_BURST);
 	assert_int_equal(driver.n_frames, PORT_BURST);
 	assert_int_equal(driver.n_pieces, 0);
 	rte_pktmbuf_free_bulk(all, n);
 	free(all);
-	assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+	assert_int_equal(send_borrowed(port, PORT_BURST), PORT_BURST);
 	assert_int_equal(driver.n_pieces, 22);
-	lend_close(port);
+	borrow_close(port);
 }
 
 /* A driver that is not through with a frame gets copies from then on, and the port says so. */
 static void
-test_lent_kept(void **state)
+test_borrowed_kept(void **state)
 {
-	struct port *port = lend_open("up0=nic,vdev=net_null7");
+	struct port *port = borrow_open("up0=nic,vdev=net_null7");
 
-	assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+	assert_int_equal(send_borrowed(port, PORT_BURST), PORT_BURST);
 	assert_int_equal(driver.n_pieces, 22);
 	driver.keeps = true;
-	assert_int_equal(send_lent(port, 1), 1);
+	assert_int_equal(send_borrowed(port, 1), 1);
 	assert_int_equal(driver.n_kept, 1);
-	assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+	assert_int_equal(send_borrowed(port, PORT_BURST), PORT_BURST);
 	assert_int_equal(driver.n_frames, PORT_BURST + 1 + PORT_BURST);
 	assert_int_equal(driver.n_pieces, 22 + 1);
 	assert_int_equal(driver.n_kept, 1);
 	turns(150);
-	assert_non_null(strstr(port->describe, ", lent frames: no (its driver kept some)"));
+	assert_non_null(strstr(port->describe, ", borrowed frames: no (its driver kept some)"));
 	assert_null(strstr(port->describe, "yes"));
 	for (unsigned int i = 0; i < driver.n_kept; i++)
 		rte_pktmbuf_free(driver.kept[i]);
-	assert_int_equal(send_lent(port, PORT_BURST), PORT_BURST);
+	assert_int_equal(send_borrowed(port, PORT_BURST), PORT_BURST);
 	assert_int_equal(driver.n_pieces, 22 + 1);
-	lend_close(port);
+	borrow_close(port);
 }
 
-/* Drivers that are not known are lent nothing. */
+/* Drivers that are not known are borrowed nothing. */
 static void
-test_lent_unknown(void **state)
+test_borrowed_unknown(void **state)
 {
 	struct port *port;
 	struct diag diag;
 
 	assert_int_equal(open_line("up0=nic,vdev=net_ring7", &port, &diag), 0);
 	for (uint16_t q = 0; q < port->n_queues; q++)
-		assert_false(port->queues[q].takes_lent);
-	assert_non_null(strstr(port->describe, ", lent frames: no ("));
+		assert_false(port->queues[q].accepts_borrowed);
+	assert_non_null(strstr(port->describe, ", borrowed frames: no ("));
 	port_close(port);
 }
 
@@ -645,10 +646,10 @@ group_setup(void **state)
 	port_env.n_workers = 1;
 	port_env.loop = loop_open();
 	pool = rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-	guest = mmap(NULL, LENT_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (guest == MAP_FAILED || !port_env.loop || lend_init() < 0)
+	guest = mmap(NULL, BORROWED_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (guest == MAP_FAILED || !port_env.loop || borrow_init() < 0)
 		return -1;
-	for (unsigned int i = 0; i < LENT_LEN; i++)
+	for (unsigned int i = 0; i < BORROWED_LEN; i++)
 		guest[i] = (uint8_t)(i * 7 + i / 256);
 	return pool ? 0 : -1;
 }
@@ -657,7 +658,7 @@ static int
 group_teardown(void **state)
 {
 	loop_close(port_env.loop);
-	munmap(guest, LENT_LEN);
+	munmap(guest, BORROWED_LEN);
 	return rte_eal_cleanup();
 }
 
@@ -665,15 +666,23 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_check),          cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_null),           cmocka_unit_test(test_ring),
-		cmocka_unit_test(test_link_down),      cmocka_unit_test(test_linearise),
-		cmocka_unit_test(test_plug),           cmocka_unit_test(test_frames_outlive),
-		cmocka_unit_test(test_clones_outlive), cmocka_unit_test(test_frames_never_back),
-		cmocka_unit_test(test_counted_twice),  cmocka_unit_test(test_lent),
-		cmocka_unit_test(test_lent_untouched), cmocka_unit_test(test_lent_not_sent),
-		cmocka_unit_test(test_lent_no_mbuf),   cmocka_unit_test(test_lent_kept),
-		cmocka_unit_test(test_lent_unknown),
+		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_null),
+		cmocka_unit_test(test_ring),
+		cmocka_unit_test(test_link_down),
+		cmocka_unit_test(test_linearise),
+		cmocka_unit_test(test_plug),
+		cmocka_unit_test(test_frames_outlive),
+		cmocka_unit_test(test_clones_outlive),
+		cmocka_unit_test(test_frames_never_back),
+		cmocka_unit_test(test_counted_twice),
+		cmocka_unit_test(test_borrowed),
+		cmocka_unit_test(test_borrowed_untouched),
+		cmocka_unit_test(test_borrowed_not_sent),
+		cmocka_unit_test(test_borrowed_no_mbuf),
+		cmocka_unit_test(test_borrowed_kept),
+		cmocka_unit_test(test_borrowed_unknown),
 	};
 
 	return cmocka_run_group_tests(tests, group_setup, group_teardown);

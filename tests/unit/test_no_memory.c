@@ -208,9 +208,9 @@ snapshot_take(struct rig *rig, struct snapshot *shot)
 	memcpy(&shot->settings, rig->dev.settings, sizeof(shot->settings));
 	/* Those of the last driver, until there is another one. */
 	shot->settings.features = 0;
-	shot->features = vdev->features;
-	shot->has_features = vdev->has_features;
-	shot->status = vdev->status;
+	shot->features = vdev->said.features;
+	shot->has_features = vdev->said.has_features;
+	shot->status = vdev->said.status;
 	shot->link_up = rig->dev.link_up;
 	shot->ours = vnet_controlq_is_ours(&rig->dev);
 	shot->n_active = atomic_load(&rig->port.n_active);
@@ -241,7 +241,7 @@ bytes_of(const void *data, size_t len)
 }
 
 static void
-rig_turn(struct rig *rig)
+rig_iteration(struct rig *rig)
 {
 	alloc_arm();
 	loop_run_once(rig->loop, 1);
@@ -281,7 +281,7 @@ rig_hear(struct rig *rig, void *payload, size_t len)
 	ssize_t n = -1;
 
 	while (n < 0 && loop_now_ms() < until) {
-		rig_turn(rig);
+		rig_iteration(rig);
 		n = recv(rig->fd, bytes, want, MSG_DONTWAIT);
 	}
 	assert_false(rig->ended);
@@ -497,7 +497,7 @@ step_command(struct rig *rig, const struct step *step)
 	assert_int_equal(eventfd_write(rig->kicks[CONTROLQ], 1), 0);
 	while (!driver_get(ring, &tag, &len)) {
 		assert_true(loop_now_ms() < until);
-		rig_turn(rig);
+		rig_iteration(rig);
 	}
 	driver_read(&rig->mem, ack, &byte, 1);
 	assert_true(byte <= 1);
@@ -704,7 +704,7 @@ rig_close(struct rig *rig)
 		close(rig->kicks[i]);
 	}
 	driver_mem_close(&rig->mem);
-	/* What was removed from the loop goes with a turn of it. */
+	/* What was removed from the loop goes with an iteration of it. */
 	loop_run_once(rig->loop, 0);
 }
 
@@ -1058,7 +1058,7 @@ group_setup(void **state)
 	char *args[] = {"test_no_memory", "--no-huge",      "--no-pci",      "-m",       "64",
 			"--no-shconf",    "--no-telemetry", "--log-level=4", "--lcores", "0@0,1@0"};
 
-	if (!mkdtemp(run_dir) || rte_eal_init(RTE_DIM(args), args) < 0 || lend_init() < 0)
+	if (!mkdtemp(run_dir) || rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
 		return -1;
 	pool = rte_pktmbuf_pool_create("test", 1023, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	port_env.loop = loop_open();

@@ -22,9 +22,9 @@
 #include <rte_mbuf.h>
 
 #include "burst_variants.h"
-#include "complete.h"
+#include "software_offload.h"
 #include "driver.h"
-#include "lend.h"
+#include "borrow.h"
 #include "header.h"
 #include "offload.h"
 #include "vnet.h"
@@ -352,7 +352,7 @@ asks(const struct rte_mbuf *pkt)
 	return pkt->ol_flags & PORT_REQUEST_FLAGS;
 }
 
-/* --- what comes out of port_complete --- */
+/* --- what comes out of port_software_offload --- */
 
 struct sink {
 	struct rte_mbuf *pkts[6000];
@@ -385,7 +385,7 @@ sink_clear(void)
 static uint16_t
 complete(unsigned int takes, struct rte_mbuf **pkts, uint16_t n)
 {
-	return port_complete(&sink_queue, pool, takes, pkts, n, sink_send, &sink);
+	return port_software_offload(&sink_queue, pool, takes, pkts, n, sink_send, &sink);
 }
 
 /* The segments are what the frame was: each a whole frame, its payload in order, its fields as they should
@@ -575,12 +575,12 @@ test_c66_c67_c69_what_is_not_asked_is_not_read(void **state)
 	struct virtio_net_hdr hdr = {
 		.flags = 0xfe, .csum_start = 65535, .csum_offset = 65535, .hdr_len = 9999};
 
-	assert_false(vnet_offload_asks(&hdr));
+	assert_false(vnet_offload_requested(&hdr));
 	hdr.flags = 0xff;
-	assert_true(vnet_offload_asks(&hdr));
+	assert_true(vnet_offload_requested(&hdr));
 	hdr.flags = 0;
 	hdr.gso_type = 0x40;
-	assert_true(vnet_offload_asks(&hdr));
+	assert_true(vnet_offload_requested(&hdr));
 
 	for (int i = 0; i < 128; i++) {
 		const struct frame *frame = frame_build(&specs[0], PSEUDO);
@@ -608,7 +608,7 @@ test_c68_hdr_len_is_not_believed(void **state)
 		hdr.hdr_len = lens[i];
 		assert_true(vnet_offload_from_guest(pkt, &hdr, HOST_ALL));
 		assert_int_equal(vnet_offload_to_guest(pkt).hdr_len, frame->payload_at);
-		assert_int_equal(complete(TAKES_NOTHING, &pkt, 1), 6);
+		assert_int_equal(complete(PORT_CAP_NONE, &pkt, 1), 6);
 		segments_check(frame, sink.pkts, sink.n, 1000);
 		sink_clear();
 	}
@@ -808,7 +808,7 @@ test_checksum_in_software(void **state)
 
 			want = *frame_build(&specs[i], COMPLETE);
 			pkt = requested(frame_build(&specs[i], PSEUDO), G_NONE, 0, cuts);
-			assert_int_equal(complete(TAKES_NOTHING, &pkt, 1), 1);
+			assert_int_equal(complete(PORT_CAP_NONE, &pkt, 1), 1);
 			assert_ptr_equal(sink.pkts[0], pkt);
 			assert_false(asks(pkt));
 			assert_true(mbuf_is(pkt, want.bytes, want.len));
@@ -836,7 +836,7 @@ test_segments_in_software(void **state)
 				pkt->ol_flags |= RTE_MBUF_F_RX_RSS_HASH;
 				pkt->hash.rss = 0x12345678;
 				pkt->hash.fdir.hi = 2;
-				assert_int_equal(complete(TAKES_NOTHING, &pkt, 1), n);
+				assert_int_equal(complete(PORT_CAP_NONE, &pkt, 1), n);
 				segments_check(frame, sink.pkts, sink.n, sizes[k]);
 				/* Full bursts but for the last; the sums hold; the hash is the flow's. */
 				assert_int_equal(sink.calls, (n + PORT_BURST - 1) / PORT_BURST);
@@ -862,7 +862,7 @@ test_segments_leave_the_checksum_to_who_takes_it(void **state)
 		if (specs[i].proto != PROTO_TCP || specs[i].payload <= 900)
 			continue;
 		pkt = requested(frame, frame->v6 ? G_V6 : G_V4, 900, FEW_CUTS);
-		complete(TAKES_CHECKSUM, &pkt, 1);
+		complete(PORT_CAP_CHECKSUM, &pkt, 1);
 		for (unsigned int s = 0; s < sink.n; s++) {
 			static struct frame segment;
 
@@ -876,7 +876,7 @@ test_segments_leave_the_checksum_to_who_takes_it(void **state)
 		for (unsigned int s = 0, n = sink.n; s < n; s++) {
 			struct rte_mbuf *segment = sink.pkts[s];
 
-			complete(TAKES_NOTHING, &segment, 1);
+			complete(PORT_CAP_NONE, &segment, 1);
 			sink.pkts[s] = sink.pkts[--sink.n];
 		}
 		segments_check(frame, sink.pkts, sink.n, 900);
@@ -898,18 +898,18 @@ test_what_is_taken_is_left_alone(void **state)
 		unsigned int n; /* frames that come out */
 		bool ask;
 	} rows[] = {
-		{&udp, G_NONE, TAKES_CHECKSUM, 1, true},
-		{&udp, G_NONE, TAKES_NOTHING, 1, false},
-		{&udp, G_NONE, TAKES_TSO4 | TAKES_TSO6 | TAKES_ECN, 1, false},
-		{&spec4, G_V4, TAKES_CHECKSUM | TAKES_TSO4, 1, true},
-		{&spec4, G_V4, TAKES_CHECKSUM | TAKES_TSO6, 3, true},
-		{&spec4, G_V4, TAKES_TSO4, 3, false},
-		{&spec6, G_V6, TAKES_CHECKSUM | TAKES_TSO6, 1, true},
-		{&spec6, G_V6, TAKES_CHECKSUM | TAKES_TSO4, 3, true},
+		{&udp, G_NONE, PORT_CAP_CHECKSUM, 1, true},
+		{&udp, G_NONE, PORT_CAP_NONE, 1, false},
+		{&udp, G_NONE, PORT_CAP_TSO4 | PORT_CAP_TSO6 | PORT_CAP_ECN, 1, false},
+		{&spec4, G_V4, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 1, true},
+		{&spec4, G_V4, PORT_CAP_CHECKSUM | PORT_CAP_TSO6, 3, true},
+		{&spec4, G_V4, PORT_CAP_TSO4, 3, false},
+		{&spec6, G_V6, PORT_CAP_CHECKSUM | PORT_CAP_TSO6, 1, true},
+		{&spec6, G_V6, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 3, true},
 		/* C85 */
-		{&cwr4, G_V4, TAKES_CHECKSUM | TAKES_TSO4, 3, true},
-		{&cwr4, G_V4 | G_ECN, TAKES_CHECKSUM | TAKES_TSO4, 3, true},
-		{&cwr4, G_V4 | G_ECN, TAKES_CHECKSUM | TAKES_TSO4 | TAKES_ECN, 1, true},
+		{&cwr4, G_V4, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 3, true},
+		{&cwr4, G_V4 | G_ECN, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 3, true},
+		{&cwr4, G_V4 | G_ECN, PORT_CAP_CHECKSUM | PORT_CAP_TSO4 | PORT_CAP_ECN, 1, true},
 	};
 
 	for (size_t i = 0; i < RTE_DIM(rows); i++) {
@@ -924,9 +924,11 @@ test_what_is_taken_is_left_alone(void **state)
 		sink_clear();
 	}
 	/* All of a guest's offloads, and what they are called. */
-	assert_int_equal(vnet_offload_takes(GUEST_ALL), TAKES_CHECKSUM | TAKES_TSO4 | TAKES_TSO6 | TAKES_ECN);
-	assert_int_equal(vnet_offload_takes(GUEST_CSUM | GUEST_TSO6), TAKES_CHECKSUM | TAKES_TSO6);
-	assert_int_equal(vnet_offload_takes(HOST_ALL), TAKES_NOTHING);
+	assert_int_equal(vnet_offload_capabilities(GUEST_ALL),
+			 PORT_CAP_CHECKSUM | PORT_CAP_TSO4 | PORT_CAP_TSO6 | PORT_CAP_ECN);
+	assert_int_equal(vnet_offload_capabilities(GUEST_CSUM | GUEST_TSO6),
+			 PORT_CAP_CHECKSUM | PORT_CAP_TSO6);
+	assert_int_equal(vnet_offload_capabilities(HOST_ALL), PORT_CAP_NONE);
 }
 
 /* Whoever else holds the frame finds it as it was. */
@@ -964,7 +966,7 @@ test_shared_frames_are_not_written(void **state)
 						rte_pktmbuf_free(pkt);
 						continue;
 					}
-					complete(TAKES_NOTHING, &pkt, 1);
+					complete(PORT_CAP_NONE, &pkt, 1);
 					assert_true(asks(other));
 					assert_true(mbuf_is(other, frame->bytes, frame->len));
 					if (tso) {
@@ -998,7 +1000,7 @@ test_mixed_burst_keeps_its_order(void **state)
 		pkts[i] = i % 3 == 2 ? mbuf_from(frame->bytes, frame->len, WHOLE)
 				     : requested(frame, i % 3 ? G_NONE : G_V4, 1460, WHOLE);
 	}
-	assert_int_equal(complete(TAKES_NOTHING, pkts, PORT_BURST), 11 * 42 + 21);
+	assert_int_equal(complete(PORT_CAP_NONE, pkts, PORT_BURST), 11 * 42 + 21);
 	for (int i = 0; i < PORT_BURST; i++) {
 		if (i % 3 == 0) {
 			segments_check(frame_build(&large, PSEUDO), sink.pkts + at, 42, 1460);
@@ -1032,7 +1034,7 @@ test_no_packet_buffer(void **state)
 			;
 		for (unsigned int i = 0; i < spare; i++)
 			rte_pktmbuf_free(hoard[--n]);
-		complete(TAKES_NOTHING, pkts, 2);
+		complete(PORT_CAP_NONE, pkts, 2);
 		assert_int_equal(2 + sink_queue.stats.copies, sink.n + sink_queue.stats.drops[DROP_NO_MBUF]);
 		if (spare == 0) {
 			/* The large frame's own buffers are free again when the small one's turn comes. */
@@ -1173,7 +1175,7 @@ test_hostile_headers(void **state)
 			assert_true(hdr.csum_start + hdr.csum_offset + 2u <= pkt->pkt_len);
 		assert_true(!hdr.gso_type ||
 			    (hdr.hdr_len < pkt->pkt_len && hdr.gso_size >= PORT_SEGMENT_MIN));
-		complete(TAKES_NOTHING, &pkt, 1);
+		complete(PORT_CAP_NONE, &pkt, 1);
 		assert_int_equal(sink_queue.stats.drops[DROP_BAD_OFFLOAD], 0);
 		assert_true(sink.n >= 1 && (segments || sink.n == 1));
 		for (unsigned int i = 0; i < sink.n; i++) {
@@ -1216,7 +1218,7 @@ end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 					 ? (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), traits)
 					 : (void (*)(void))vnet_from_guest_variant(vnet_isa_select(), traits);
 	end->queue.pool = pool;
-	end->queue.lent_conf = &end->driver.conf;
+	end->queue.borrowed_conf = &end->driver.conf;
 	end->port_queue.dev = &end->queue;
 	vq = receives ? &end->queue.to_guest : &end->queue.from_guest;
 	assert_int_equal(virtq_start(vq, &end->driver.conf, traits & TRAIT_PACKED ? 0x80008000u : 0), 0);
@@ -1238,9 +1240,9 @@ end_take(struct end *end, struct rte_mbuf **pkts)
 	uint16_t n = ((vnet_from_guest_fn)end->driver.conf.burst)(&end->queue, &end->driver.conf,
 								  &end->port_queue, pkts, PORT_BURST);
 
-	/* What the frames are made to ask for later would be where a lent frame's tail is said to be. */
-	if (end->port_queue.lent) {
-		lend_settle_burst(pkts, n);
+	/* What the frames are made to ask for later would be where a borrowed frame's tail is said to be. */
+	if (end->port_queue.borrowed) {
+		borrow_materialise_burst(pkts, n);
 		vnet_done(&end->port_queue);
 	}
 	return n;
@@ -1629,7 +1631,7 @@ main(void)
 		cmocka_unit_test(test_nic_gets_complete_frames),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || lend_init() < 0)
+	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
 		return 1;
 	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	if (!pool)

@@ -22,7 +22,7 @@
 enum {
 	NEVER = UINT32_MAX,
 	RCU_THREADS = 1,
-	EDGE = POLL_IDLE_TURNS, /* numbers of pairs around which the share of idle ones changes */
+	EDGE = POLL_IDLE_ITERATIONS, /* numbers of pairs around which the share of idle ones changes */
 };
 
 /* What befalls the pairs: called before a pair is asked for frames. */
@@ -49,13 +49,13 @@ static script_fn script;
 static unsigned int
 turn_now(void)
 {
-	return (unsigned int)counters.turns;
+	return (unsigned int)counters.iterations;
 }
 
 static void
 gap_add(uint64_t *gap, uint64_t *last)
 {
-	uint64_t turn = counters.turns;
+	uint64_t turn = counters.iterations;
 
 	if (turn - *last > *gap)
 		*gap = turn - *last;
@@ -156,9 +156,9 @@ plan_make(const struct fwd_mode *plan_mode, unsigned int n)
 	return plan;
 }
 
-/* n_turns turns over n pairs, from the first turn of a worker on. */
+/* n_iterations turns over n pairs, from the first iteration of a worker on. */
 static void
-run(const struct fwd_mode *plan_mode, unsigned int n, unsigned int n_turns, script_fn what_befalls)
+run(const struct fwd_mode *plan_mode, unsigned int n, unsigned int n_iterations, script_fn what_befalls)
 {
 	struct worker worker = {.fwd = &fwd_worker, .shared = &shared, .counters = &counters};
 
@@ -166,13 +166,13 @@ run(const struct fwd_mode *plan_mode, unsigned int n, unsigned int n_turns, scri
 	counters = (struct worker_counters){0};
 	forwarded = 0;
 	script = what_befalls;
-	turn_last = n_turns - 1;
+	turn_last = n_iterations - 1;
 	atomic_store(&shared.plan, plan_make(plan_mode, n));
 	atomic_store(&shared.order, WORKER_RUN);
 	rte_rcu_qsbr_thread_register(shared.rcu, 0);
 	assert_int_equal(worker_main(&worker), 0);
 	rte_rcu_qsbr_thread_unregister(shared.rcu, 0);
-	assert_int_equal(counters.turns, n_turns);
+	assert_int_equal(counters.iterations, n_iterations);
 	/* The time from the last visit to the end counts, too. */
 	for (unsigned int i = 0; i < n; i++) {
 		gap_add(&fakes[i].gap_poll, &fakes[i].last_poll);
@@ -188,13 +188,14 @@ run_end(void)
 	fakes = NULL;
 }
 
-/* Visits that one of n pairs gets at most in that many turns, when it is idle and another one is busy. */
+/* Visits that one of n pairs gets at most in that many iterations, when it is idle and another one is busy.
+ */
 static unsigned int
-idle_visits(unsigned int n, unsigned int n_turns)
+idle_visits(unsigned int n, unsigned int n_iterations)
 {
-	unsigned int share = (n + POLL_IDLE_TURNS - 1) / POLL_IDLE_TURNS;
+	unsigned int share = (n + POLL_IDLE_ITERATIONS - 1) / POLL_IDLE_ITERATIONS;
 
-	return n_turns * share / (n - 2) + 1;
+	return n_iterations * share / (n - 2) + 1;
 }
 
 /* Numbers of pairs for which the schedule could go wrong by one. */
@@ -212,7 +213,7 @@ test_quiet_worker_polls_all(void **state)
 			assert_int_equal(fakes[i].n_polls, 300);
 			assert_int_equal(fakes[i].n_services, 300);
 		}
-		assert_int_equal(counters.busy_turns, 0);
+		assert_int_equal(counters.busy_iterations, 0);
 		run_end();
 	}
 }
@@ -227,7 +228,7 @@ script_first_two_busy(unsigned int turn, unsigned int i)
 static void
 test_busy_pairs_first(void **state)
 {
-	enum { TURNS = 10 * POLL_IDLE_TURNS };
+	enum { TURNS = 10 * POLL_IDLE_ITERATIONS };
 
 	for (unsigned int k = 2; k < RTE_DIM(sizes); k++) {
 		unsigned int n = sizes[k], n_idle_polls = 0;
@@ -239,12 +240,13 @@ test_busy_pairs_first(void **state)
 				assert_int_equal(fakes[i].n_polls, TURNS);
 				continue;
 			}
-			assert_in_range(fakes[i].gap_poll, 1, POLL_IDLE_TURNS);
+			assert_in_range(fakes[i].gap_poll, 1, POLL_IDLE_ITERATIONS);
 			n_idle_polls += fakes[i].n_polls;
 		}
-		/* In the first turn all; then a share, rounded up. */
-		assert_in_range(n_idle_polls, n - 2,
-				n - 2 + (TURNS - 1) * ((n + POLL_IDLE_TURNS - 1) / POLL_IDLE_TURNS));
+		/* In the first iteration all; then a share, rounded up. */
+		assert_in_range(
+			n_idle_polls, n - 2,
+			n - 2 + (TURNS - 1) * ((n + POLL_IDLE_ITERATIONS - 1) / POLL_IDLE_ITERATIONS));
 		assert_int_equal(forwarded, 2 * 32 * TURNS);
 		run_end();
 	}
@@ -264,7 +266,7 @@ script_wake(unsigned int turn, unsigned int i)
 		fakes[i].n_polls = 0;
 		woke_at = turn;
 	}
-	if (i == 0 && woke_at != NEVER && turn == woke_at + POLL_BUSY_TURNS)
+	if (i == 0 && woke_at != NEVER && turn == woke_at + POLL_BUSY_ITERATIONS)
 		visits_when_awake = fakes[WAKES].n_polls;
 }
 
@@ -272,22 +274,22 @@ script_wake(unsigned int turn, unsigned int i)
 static void
 test_woken_pair_is_busy(void **state)
 {
-	const unsigned int turns_after = 50 * POLL_IDLE_TURNS;
+	const unsigned int iterations_after = 50 * POLL_IDLE_ITERATIONS;
 	unsigned int longest = 0;
 
-	for (wakes_at = 1000; wakes_at < 1000 + 2 * POLL_IDLE_TURNS; wakes_at++) {
+	for (wakes_at = 1000; wakes_at < 1000 + 2 * POLL_IDLE_ITERATIONS; wakes_at++) {
 		woke_at = NEVER;
-		run(&mode, 66, wakes_at + turns_after, script_wake);
+		run(&mode, 66, wakes_at + iterations_after, script_wake);
 		assert_int_not_equal(woke_at, NEVER);
-		assert_in_range(woke_at - wakes_at, 0, POLL_IDLE_TURNS - 1);
+		assert_in_range(woke_at - wakes_at, 0, POLL_IDLE_ITERATIONS - 1);
 		longest = RTE_MAX(longest, woke_at - wakes_at);
-		assert_int_equal(visits_when_awake, POLL_BUSY_TURNS);
-		assert_in_range(fakes[WAKES].n_polls, POLL_BUSY_TURNS + 1,
-				POLL_BUSY_TURNS + 1 + idle_visits(66, turns_after));
+		assert_int_equal(visits_when_awake, POLL_BUSY_ITERATIONS);
+		assert_in_range(fakes[WAKES].n_polls, POLL_BUSY_ITERATIONS + 1,
+				POLL_BUSY_ITERATIONS + 1 + idle_visits(66, iterations_after));
 		run_end();
 	}
 	/* Some did wait. */
-	assert_in_range(longest, POLL_IDLE_TURNS / 2, POLL_IDLE_TURNS - 1);
+	assert_in_range(longest, POLL_IDLE_ITERATIONS / 2, POLL_IDLE_ITERATIONS - 1);
 }
 
 static uint32_t
@@ -319,8 +321,8 @@ test_nobody_starves(void **state)
 	for (unsigned int k = 0; k < RTE_DIM(sizes); k++) {
 		run(&mode, sizes[k], 5000, script_random);
 		for (unsigned int i = 0; i < sizes[k]; i++) {
-			assert_in_range(fakes[i].gap_poll, 1, POLL_IDLE_TURNS);
-			assert_in_range(fakes[i].gap_service, 1, POLL_IDLE_TURNS);
+			assert_in_range(fakes[i].gap_poll, 1, POLL_IDLE_ITERATIONS);
+			assert_in_range(fakes[i].gap_service, 1, POLL_IDLE_ITERATIONS);
 		}
 		run_end();
 	}
@@ -339,7 +341,7 @@ script_send(unsigned int turn, unsigned int i)
 		services_before = fakes[WAKES].n_services;
 	if (i == 0 && turn >= 1000 && turn < 2000)
 		fakes[WAKES].queue.tx(&fakes[WAKES].queue, pkts, 2);
-	if (i == 0 && turn == 2000 + POLL_BUSY_TURNS)
+	if (i == 0 && turn == 2000 + POLL_BUSY_ITERATIONS)
 		services_until = fakes[WAKES].n_services;
 }
 
@@ -347,11 +349,11 @@ script_send(unsigned int turn, unsigned int i)
 static void
 test_pair_that_is_sent_to_is_serviced(void **state)
 {
-	run(&mode, 66, 2000 + POLL_BUSY_TURNS + 1, script_send);
-	assert_in_range(services_until - services_before, 1000 - POLL_IDLE_TURNS + POLL_BUSY_TURNS - 1,
-			1000 + POLL_BUSY_TURNS);
+	run(&mode, 66, 2000 + POLL_BUSY_ITERATIONS + 1, script_send);
+	assert_in_range(services_until - services_before,
+			1000 - POLL_IDLE_ITERATIONS + POLL_BUSY_ITERATIONS - 1, 1000 + POLL_BUSY_ITERATIONS);
 	for (unsigned int i = 0; i < 66; i++)
-		assert_in_range(fakes[i].gap_service, 1, POLL_IDLE_TURNS);
+		assert_in_range(fakes[i].gap_service, 1, POLL_IDLE_ITERATIONS);
 	run_end();
 }
 
@@ -368,8 +370,8 @@ static void
 test_dropped_frames_count(void **state)
 {
 	run(&mode, 66, 2000, script_drop);
-	assert_in_range(fakes[WAKES].n_polls, 1000 - POLL_IDLE_TURNS,
-			1000 + POLL_BUSY_TURNS + idle_visits(66, 1000));
+	assert_in_range(fakes[WAKES].n_polls, 1000 - POLL_IDLE_ITERATIONS,
+			1000 + POLL_BUSY_ITERATIONS + idle_visits(66, 1000));
 	run_end();
 }
 
@@ -439,11 +441,11 @@ test_new_plan(void **state)
 				gap_add(&fakes[i].gap_poll, &fakes[i].last_poll);
 			else
 				assert_in_range(fakes[i].last_poll, 0, 100);
-			/* In the first turn of the new plan all were visited: here, those new to it. */
+			/* In the first iteration of the new plan all were visited: here, those new to it. */
 			if (i >= n_before)
 				assert_int_equal(fakes[i].gap_poll, 101);
 			else if (i < n_after)
-				assert_in_range(fakes[i].gap_poll, 1, POLL_IDLE_TURNS);
+				assert_in_range(fakes[i].gap_poll, 1, POLL_IDLE_ITERATIONS);
 		}
 		assert_null(plan_next);
 		run_end();
@@ -469,7 +471,7 @@ test_new_plan_in_the_same_place(void **state)
 		poll_begin(&poll, plan, &plan->workers[0]);
 		assert_int_equal(poll.n, 5);
 		for (unsigned int i = 0; i < poll.n; i++)
-			assert_in_range(poll.turn[i], 0, 4);
+			assert_in_range(poll.visits[i], 0, 4);
 		poll_end(&poll, &plan->workers[0]);
 	}
 	fwd_plan_free(plan);

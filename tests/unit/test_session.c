@@ -19,8 +19,8 @@
 #include "vdev.h"
 
 enum {
-	SLOW_US = SESSION_TURN_US / 4,
-	SLOW_TURN_MAX = SESSION_TURN_US / SLOW_US,
+	SLOW_US = SESSION_ITERATION_US / 4,
+	SLOW_ITERATION_MAX = SESSION_ITERATION_US / SLOW_US,
 	GET_FEATURES = 1,
 	SEND_RARP = 19
 };
@@ -68,7 +68,7 @@ rig_is_held(const struct vdev *dev, unsigned int worker)
 }
 
 static void
-rig_lend(struct vdev *dev, enum vdev_lend lend)
+rig_borrow(struct vdev *dev, enum vdev_borrow borrow)
 {
 }
 
@@ -78,7 +78,7 @@ static const struct vdev_ops rig_ops = {
 	.reset = rig_nothing,
 	.ended = rig_nothing,
 	.is_held = rig_is_held,
-	.lend = rig_lend,
+	.borrow = rig_borrow,
 	.queues_changed = rig_nothing,
 	.send_rarp = rig_send_rarp,
 };
@@ -148,30 +148,30 @@ rig_send_rarps(struct rig *rig, unsigned int n)
 		assert_int_equal(send(rig->fd, &message, sizeof(message), 0), sizeof(message));
 }
 
-/* Slow messages: a turn ends by the clock; what is left is handled in the next ones, all of it. */
+/* Slow messages: an iteration ends by the clock; what is left is handled in the next ones, all of it. */
 static void
-test_turn_ends_by_time(void **state)
+test_iteration_ends_by_time(void **state)
 {
 	enum { N = 50 };
 	struct rig *rig = rig_open(0, SLOW_US);
-	unsigned int n_turns = 0;
+	unsigned int n_iterations = 0;
 
 	rig_send_rarps(rig, N);
 	while (rig->n_rarps < N) {
 		unsigned int before = rig->n_rarps;
 
 		assert_int_equal(loop_run_once(loop, 1000), 0);
-		assert_in_range(rig->n_rarps - before, 1, SLOW_TURN_MAX);
-		n_turns++;
+		assert_in_range(rig->n_rarps - before, 1, SLOW_ITERATION_MAX);
+		n_iterations++;
 	}
-	assert_true(n_turns >= N / SLOW_TURN_MAX);
+	assert_true(n_iterations >= N / SLOW_ITERATION_MAX);
 }
 
-/* A message that takes longer than a turn is a turn of its own. */
+/* A message that takes longer than an iteration is an iteration of its own. */
 static void
 test_one_message_at_least(void **state)
 {
-	struct rig *rig = rig_open(0, 2 * SESSION_TURN_US);
+	struct rig *rig = rig_open(0, 2 * SESSION_ITERATION_US);
 
 	rig_send_rarps(rig, 3);
 	for (unsigned int i = 1; i <= 3; i++) {
@@ -182,20 +182,20 @@ test_one_message_at_least(void **state)
 
 /* Fast ones: by their number. */
 static void
-test_turn_ends_by_count(void **state)
+test_iteration_ends_by_count(void **state)
 {
 	struct rig *rig = rig_open(0, 0);
 
-	rig_send_rarps(rig, SESSION_TURN_MAX + 1);
+	rig_send_rarps(rig, SESSION_ITERATION_MAX + 1);
 	assert_int_equal(loop_run_once(loop, 1000), 0);
-	assert_in_range(rig->n_rarps, 1, SESSION_TURN_MAX);
-	while (rig->n_rarps < SESSION_TURN_MAX + 1)
+	assert_in_range(rig->n_rarps, 1, SESSION_ITERATION_MAX);
+	while (rig->n_rarps < SESSION_ITERATION_MAX + 1)
 		assert_int_equal(loop_run_once(loop, 1000), 0);
 }
 
-/* While one front-end floods, another is answered after one turn of it. */
+/* While one front-end floods, another is answered after one iteration of it. */
 static void
-test_others_get_their_turn(void **state)
+test_others_get_their_iteration(void **state)
 {
 	const struct message_header get_features = {GET_FEATURES, MESSAGE_VERSION, 0};
 	struct rig *flood = rig_open(0, SLOW_US), *other = rig_open(1, 0);
@@ -207,7 +207,7 @@ test_others_get_their_turn(void **state)
 				 sizeof(get_features));
 		assert_int_equal(loop_run_once(loop, 1000), 0);
 		assert_int_equal(recv(other->fd, reply, sizeof(reply), 0), sizeof(reply));
-		assert_in_range(flood->n_rarps, i, i * SLOW_TURN_MAX);
+		assert_in_range(flood->n_rarps, i, i * SLOW_ITERATION_MAX);
 	}
 }
 
@@ -251,10 +251,10 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test_setup_teardown(test_turn_ends_by_time, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_iteration_ends_by_time, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_one_message_at_least, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_turn_ends_by_count, set_up, tear_down),
-		cmocka_unit_test_setup_teardown(test_others_get_their_turn, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_iteration_ends_by_count, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(test_others_get_their_iteration, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(test_end_waits_with_its_reason, set_up, tear_down),
 	};
 

@@ -109,7 +109,7 @@ rig_open(uint32_t traits, uint16_t size)
 	driver_mem_open(&rig->mem);
 	driver_queue_open(&rig->driver, &rig->mem, 0, traits, size, false);
 	assert_int_equal(virtq_start(&rig->vq, &rig->driver.conf, traits & TRAIT_PACKED ? FRESH : 0),
-			 VIRTQ_START_AS_TOLD);
+			 VIRTQ_START_AT_BASE);
 	return rig;
 }
 
@@ -308,7 +308,7 @@ check_start(struct rig *rig, const struct state *was, uint32_t base, unsigned in
 	const uint32_t truths = *image_truths(hash_image(rig));
 	const struct virtq_cursor truth = was->vq.avail;
 	const bool is_truth = !in_hand && base == virtq_base(&was->vq, true);
-	unsigned int untaken;
+	unsigned int unsupported;
 	bool only;
 	int found;
 
@@ -317,13 +317,13 @@ check_start(struct rig *rig, const struct state *was, uint32_t base, unsigned in
 	assert_int_equal(rig->vq.used_idx, rig->vq.avail.idx);
 	assert_int_equal(rig->vq.used_wrap, rig->vq.avail.wrap);
 	if (is_truth) {
-		assert_int_equal(found, VIRTQ_START_AS_TOLD);
+		assert_int_equal(found, VIRTQ_START_AT_BASE);
 		assert_int_equal(rig->vq.avail.idx, truth.idx);
 		assert_int_equal(rig->vq.avail.wrap, truth.wrap);
 		assert_memory_equal(rig->driver.ring, was->ring, rig->driver.size * sizeof(was->ring[0]));
 	}
 	switch ((enum virtq_start)found) {
-	case VIRTQ_START_AS_TOLD:
+	case VIRTQ_START_AT_BASE:
 		/* Believed: right, or nobody could know better, for a ring that stands there looks the same.
 		 */
 		assert_true(truths & position_bit(rig, rig->vq.avail.idx, rig->vq.avail.wrap));
@@ -338,12 +338,12 @@ check_start(struct rig *rig, const struct state *was, uint32_t base, unsigned in
 		only = !in_hand && (truths & (truths - 1)) == 0;
 		if (only)
 			assert_int_equal(truths, position_bit(rig, rig->vq.avail.idx, rig->vq.avail.wrap));
-		untaken = live_on(rig);
-		assert_true(!only || untaken == n_used);
+		unsupported = live_on(rig);
+		assert_true(!only || unsupported == n_used);
 		outcome->n_by_ring++;
 		outcome->n_decided += only;
 		break;
-	case VIRTQ_START_UNSURE:
+	case VIRTQ_START_AMBIGUOUS:
 		assert_true(in_hand > 1);
 		outcome->n_unsure++;
 		break;
@@ -459,13 +459,13 @@ test_driver_is_told_again(void **state)
 		struct rig *rig = rig_open(packed ? TRAIT_PACKED : 0, 8);
 		uint32_t base;
 
-		assert_int_equal(rig->vq.notify_state, NOTIFY_SETTLED);
+		assert_int_equal(rig->vq.notify_state, NOTIFY_CONFIRMED);
 		assert_true(driver_add(&rig->driver, bufs, 1, DRIVER_DIRECT, 0));
 		assert_int_equal(rig_retire(rig, 1, false), 1);
 		virtq_publish(&rig->vq, &rig->driver.conf, rig->driver.conf.traits);
 		base = virtq_base(&rig->vq, packed);
-		assert_int_equal(virtq_start(&rig->vq, &rig->driver.conf, base), VIRTQ_START_AS_TOLD);
-		assert_int_equal(rig->vq.notify_state, NOTIFY_UNSURE);
+		assert_int_equal(virtq_start(&rig->vq, &rig->driver.conf, base), VIRTQ_START_AT_BASE);
+		assert_int_equal(rig->vq.notify_state, NOTIFY_STALE);
 		assert_true(rig->vq.unsignalled > 0);
 		rig_close(rig);
 	}
@@ -509,31 +509,31 @@ test_split_who_lies(void **state)
 		bool runs;
 	} rows[] = {
 		/* all of one mind: fresh, in the middle, round the corner, full */
-		{0, 0, 0, 0, VIRTQ_START_AS_TOLD, true},
-		{0, 256, 0, 0, VIRTQ_START_AS_TOLD, true},
-		{700, 700, 700, 700, VIRTQ_START_AS_TOLD, true},
-		{65500, 20, 65500, 65500, VIRTQ_START_AS_TOLD, true},
+		{0, 0, 0, 0, VIRTQ_START_AT_BASE, true},
+		{0, 256, 0, 0, VIRTQ_START_AT_BASE, true},
+		{700, 700, 700, 700, VIRTQ_START_AT_BASE, true},
+		{65500, 20, 65500, 65500, VIRTQ_START_AT_BASE, true},
 		/* taken and not returned: again */
-		{700, 710, 705, 700, VIRTQ_START_AS_TOLD, true},
-		{65500, 20, 10, 65500, VIRTQ_START_AS_TOLD, true},
+		{700, 710, 705, 700, VIRTQ_START_AT_BASE, true},
+		{65500, 20, 10, 65500, VIRTQ_START_AT_BASE, true},
 		/* a front-end that guesses: the used index knows */
 		{700, 710, 0, 700, VIRTQ_START_BY_RING, true},
 		{700, 700, 3, 700, VIRTQ_START_BY_RING, true},
 		{700, 710, 60000, 700, VIRTQ_START_BY_RING, true},
 		/* a used index that can't be: the base can */
-		{43981, 3, 0, 0, VIRTQ_START_AS_TOLD, true},
-		{5, 3, 0, 0, VIRTQ_START_AS_TOLD, true},
-		{300, 3, 0, 0, VIRTQ_START_AS_TOLD, true},
-		{65000, 256, 0, 0, VIRTQ_START_AS_TOLD, true},
-		{43981, 0, 0, 0, VIRTQ_START_AS_TOLD, true},
-		{1, 0, 0, 0, VIRTQ_START_AS_TOLD, true},
+		{43981, 3, 0, 0, VIRTQ_START_AT_BASE, true},
+		{5, 3, 0, 0, VIRTQ_START_AT_BASE, true},
+		{300, 3, 0, 0, VIRTQ_START_AT_BASE, true},
+		{65000, 256, 0, 0, VIRTQ_START_AT_BASE, true},
+		{43981, 0, 0, 0, VIRTQ_START_AT_BASE, true},
+		{1, 0, 0, 0, VIRTQ_START_AT_BASE, true},
 		/* near enough, but the ring has the same head many times there, for it was never written */
-		{65530, 3, 0, 0, VIRTQ_START_AS_TOLD, true},
-		{65300, 3, 0, 0, VIRTQ_START_AS_TOLD, true},
+		{65530, 3, 0, 0, VIRTQ_START_AT_BASE, true},
+		{65300, 3, 0, 0, VIRTQ_START_AT_BASE, true},
 		/* neither can be: the available index is the liar, and the queue breaks */
-		{700, 5000, 700, 700, VIRTQ_START_UNSURE, false},
-		{0, 300, 0, 0, VIRTQ_START_UNSURE, false},
-		{43981, 1000, 0, 43981, VIRTQ_START_UNSURE, false},
+		{700, 5000, 700, 700, VIRTQ_START_AMBIGUOUS, false},
+		{0, 300, 0, 0, VIRTQ_START_AMBIGUOUS, false},
+		{43981, 1000, 0, 43981, VIRTQ_START_AMBIGUOUS, false},
 	};
 
 	(void)state;

@@ -23,7 +23,7 @@
 
 #include "flow.h"
 #include "hash.h"
-#include "lend.h"
+#include "borrow.h"
 #include "port.h"
 #include "steer.h"
 
@@ -1625,36 +1625,36 @@ test_c117_bursts(void **state)
 	learn_and_pick(flows_variant_of(vnet_isa_select()));
 }
 
-/* --- lent frames --- */
+/* --- borrowed frames --- */
 
 /*
- * The frame as vnet_rx() lends it: the head is here, of the rest only the room; the tail ends where the
+ * The frame as vnet_rx() borrows it: the head is here, of the rest only the room; the tail ends where the
  * sender's memory ends, and the head is not looked at there.
  */
 static struct rte_mbuf *
-lent_new(const struct frame *frame)
+borrowed_new(const struct frame *frame)
 {
 	struct rte_mbuf *pkt = segment_new(frame->bytes, frame->len);
 	struct rte_mbuf *sender = segment_new(frame->bytes, frame->len);
 
-	assert_true(frame->len >= LEND_MIN);
-	memset((uint8_t *)pkt->buf_addr + LEND_HEAD, 0xa5, frame->len - LEND_HEAD);
-	memset(sender->buf_addr, 0xc3, LEND_HEAD);
-	lend_start(pkt, sender->buf_addr);
+	assert_true(frame->len >= BORROW_MIN);
+	memset((uint8_t *)pkt->buf_addr + BORROW_HEAD, 0xa5, frame->len - BORROW_HEAD);
+	memset(sender->buf_addr, 0xc3, BORROW_HEAD);
+	borrow_start(pkt, sender->buf_addr);
 	return pkt;
 }
 
-/* Long enough to be lent, with more behind the IP packet that looks like headers. */
+/* Long enough to be borrowed, with more behind the IP packet that looks like headers. */
 static void
 put_padding(struct frame *frame)
 {
-	while (frame->len < LEND_MIN + rnd(50))
+	while (frame->len < BORROW_MIN + rnd(50))
 		put16(frame, (uint16_t)rnd(1 << 16));
 }
 
-/* Hash, pair and digest are those of a frame that is not lent; what comes of it afterwards is whole. */
+/* Hash, pair and digest are those of a frame that is not borrowed; what comes of it afterwards is whole. */
 static void
-expect_like_not_lent(const struct frame *frame, uint32_t types)
+expect_like_not_borrowed(const struct frame *frame, uint32_t types)
 {
 	struct outcome outcome = model(frame->bytes, frame->len, types);
 	uint32_t want = outcome.report ? toeplitz(key, outcome.tuple, outcome.len) : 0;
@@ -1666,26 +1666,26 @@ expect_like_not_lent(const struct frame *frame, uint32_t types)
 	for (unsigned int isa = 0; isa < n_isas; isa++) {
 		segments_reset();
 		for (uint16_t i = 0; i < 9; i++)
-			pkts[i] = lent_new(frame);
+			pkts[i] = borrowed_new(frame);
 		vnet_hash_burst(hashes[isa][types], pkts, 9, HASH_NOT_KNOWN, values, reports);
 		for (uint16_t i = 0; i < 9; i++) {
 			assert_int_equal(reports[i], outcome.report);
 			assert_int_equal(values[i], want);
-			lend_settle(pkts[i]);
+			borrow_materialise(pkts[i]);
 			assert_memory_equal(pkts[i]->buf_addr, frame->bytes, frame->len);
 		}
 	}
 	segments_reset();
 	whole = pkt_new(frame->bytes, frame->len, frame->len, 0);
 	known[0] = flow_digest(whole, &digests[0]);
-	known[1] = flow_digest(lent_new(frame), &digests[1]);
+	known[1] = flow_digest(borrowed_new(frame), &digests[1]);
 	assert_int_equal(known[0], known[1]);
 	assert_int_equal(digests[0], digests[1]);
 }
 
 /* Extension headers up to and across the end of the head, and ports on either side of it. */
 static void
-test_lent_ports_behind_the_head(void **state)
+test_borrowed_ports_behind_the_head(void **state)
 {
 	unsigned int n_behind = 0;
 
@@ -1697,11 +1697,11 @@ test_lent_ports_behind_the_head(void **state)
 				put_v6(&frame, n_tags, a6, b6);
 				for (unsigned int i = 0; i < n; i++)
 					put_extension(&frame, i % 2 ? 51 : 0, i ? 1 : units);
-				n_behind += frame.len >= LEND_HEAD;
+				n_behind += frame.len >= BORROW_HEAD;
 				put_l4(&frame, units % 2 ? TCP : UDP, SPORT, DPORT);
 				put_padding(&frame);
-				expect_like_not_lent(&frame, HASH_TYPES_ALL);
-				expect_like_not_lent(&frame, V6 | TCP6 | UDP6);
+				expect_like_not_borrowed(&frame, HASH_TYPES_ALL);
+				expect_like_not_borrowed(&frame, V6 | TCP6 | UDP6);
 			}
 		}
 	}
@@ -1712,7 +1712,7 @@ test_lent_ports_behind_the_head(void **state)
  * byte.
  */
 static void
-test_lent_addresses_across_the_head(void **state)
+test_borrowed_addresses_across_the_head(void **state)
 {
 	for (unsigned int pad = 2; pad < 120; pad++) {
 		struct frame frame;
@@ -1728,22 +1728,22 @@ test_lent_addresses_across_the_head(void **state)
 		put_routing_type_2(&frame, routed);
 		put_l4(&frame, pad % 2 ? TCP : UDP, SPORT, DPORT);
 		put_padding(&frame);
-		expect_like_not_lent(&frame, HASH_TYPES_ALL);
-		expect_like_not_lent(&frame, EX);
+		expect_like_not_borrowed(&frame, HASH_TYPES_ALL);
+		expect_like_not_borrowed(&frame, EX);
 
 		put_v6(&frame, pad % 3, a6, b6);
 		put_extension(&frame, 0, pad % 16);
 		put_routing_type_2(&frame, routed);
 		put_l4(&frame, pad % 2 ? TCP : UDP, SPORT, DPORT);
 		put_padding(&frame);
-		expect_like_not_lent(&frame, HASH_TYPES_ALL);
-		expect_like_not_lent(&frame, EX);
+		expect_like_not_borrowed(&frame, HASH_TYPES_ALL);
+		expect_like_not_borrowed(&frame, EX);
 	}
 }
 
 /* All shapes, with lies in their headers. */
 static void
-test_lent_lies(void **state)
+test_borrowed_lies(void **state)
 {
 	for (unsigned int round = 0; round < 20000; round++) {
 		struct frame frame;
@@ -1753,13 +1753,13 @@ test_lent_lies(void **state)
 		for (; n; n--)
 			frame.bytes[12 + rnd(frame.len - 12)] = (uint8_t)(rnd(2) ? rnd(256) : rnd(20));
 		put_padding(&frame);
-		expect_like_not_lent(&frame, rnd(2) ? HASH_TYPES_ALL : rnd(512));
+		expect_like_not_borrowed(&frame, rnd(2) ? HASH_TYPES_ALL : rnd(512));
 	}
 }
 
-/* What is plain stays lent; the steering of lent frames is that of others, by RSS and by flows. */
+/* What is plain stays borrowed; the steering of borrowed frames is that of others, by RSS and by flows. */
 static void
-test_lent_steering(void **state)
+test_borrowed_steering(void **state)
 {
 	struct vnet_settings rss = rss_settings(HASH_TYPES_ALL), settings = {.n_pairs = 8};
 	struct vnet_flows *flows = vnet_flows_new();
@@ -1768,7 +1768,7 @@ test_lent_steering(void **state)
 
 	ports_make(8, 8);
 	for (unsigned int i = 0; i < 400; i++) {
-		struct rte_mbuf *whole, *lent;
+		struct rte_mbuf *whole, *borrowed;
 		struct frame frame;
 		bool plain = i % 4;
 
@@ -1779,17 +1779,17 @@ test_lent_steering(void **state)
 		put_l4(&frame, i % 3 ? TCP : UDP, (uint16_t)i, DPORT);
 		put_padding(&frame);
 		whole = pkt_new(frame.bytes, frame.len, frame.len, 0);
-		lent = lent_new(&frame);
-		assert_int_equal(pick_one(by_rss, lent), pick_one(by_rss, whole));
-		expect_mark(lent, whole->hash.rss, (uint8_t)whole->hash.fdir.hi);
-		assert_true(lend_is(lent) || !plain);
-		/* Learnt from a lent one, found by one that is not, and the other way round. */
-		lent = lent_new(&frame);
-		vnet_flows_learn(flows, (uint16_t)(i % 8), i % 2 ? &lent : &whole, 1);
-		assert_true(lend_is(lent) || !plain);
-		lent = lent_new(&frame);
+		borrowed = borrowed_new(&frame);
+		assert_int_equal(pick_one(by_rss, borrowed), pick_one(by_rss, whole));
+		expect_mark(borrowed, whole->hash.rss, (uint8_t)whole->hash.fdir.hi);
+		assert_true(borrow_is(borrowed) || !plain);
+		/* Learnt from a borrowed one, found by one that is not, and the other way round. */
+		borrowed = borrowed_new(&frame);
+		vnet_flows_learn(flows, (uint16_t)(i % 8), i % 2 ? &borrowed : &whole, 1);
+		assert_true(borrow_is(borrowed) || !plain);
+		borrowed = borrowed_new(&frame);
 		from.idx = (uint16_t)((i + 3) % 8);
-		assert_int_equal(pick_one(by_flows, i % 2 ? whole : lent), i % 8);
+		assert_int_equal(pick_one(by_flows, i % 2 ? whole : borrowed), i % 8);
 	}
 	vnet_steer_free(by_rss);
 	vnet_steer_free(by_flows);
@@ -1824,10 +1824,10 @@ main(void)
 		cmocka_unit_test(test_nic_hash_is_used),
 		cmocka_unit_test(test_nic_hash_in_bursts),
 		cmocka_unit_test(test_hash_report_with_flows),
-		cmocka_unit_test(test_lent_ports_behind_the_head),
-		cmocka_unit_test(test_lent_addresses_across_the_head),
-		cmocka_unit_test(test_lent_lies),
-		cmocka_unit_test(test_lent_steering),
+		cmocka_unit_test(test_borrowed_ports_behind_the_head),
+		cmocka_unit_test(test_borrowed_addresses_across_the_head),
+		cmocka_unit_test(test_borrowed_lies),
+		cmocka_unit_test(test_borrowed_steering),
 	};
 
 	return cmocka_run_group_tests(tests, hashes_open, hashes_close);

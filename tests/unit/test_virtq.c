@@ -57,7 +57,7 @@ rig_fetch(struct rig *rig, struct virtq_elem elems[], uint16_t n)
 
 /* Take and return up to n chains as a device does; returns the count. */
 static uint16_t
-rig_turn(struct rig *rig, uint16_t n)
+rig_iteration(struct rig *rig, uint16_t n)
 {
 	struct virtq_elem elems[VIRTQ_FETCH_MAX];
 	const uint32_t traits = rig->driver.conf.traits;
@@ -111,7 +111,7 @@ test_restart_at_every_position(void **state)
 			uint32_t base;
 
 			assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
-			assert_int_equal(rig_turn(rig, 2), 1);
+			assert_int_equal(rig_iteration(rig, 2), 1);
 			assert_true(driver_get(&rig->driver, &tag, &len));
 			assert_int_equal(tag, i);
 			base = virtq_base(&rig->vq, traits & TRAIT_PACKED);
@@ -131,7 +131,7 @@ test_restart_takes_unreturned_again(void **state)
 
 	for (uint64_t i = 0; i < 8; i++)
 		assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
-	assert_int_equal(rig_turn(rig, 3), 3);
+	assert_int_equal(rig_iteration(rig, 3), 3);
 	assert_int_equal(virtq_start(&rig->vq, &rig->driver.conf, 6), 0);
 	assert_int_equal(rig_fetch(rig, elems, VIRTQ_FETCH_MAX), 5);
 	rig_close(rig);
@@ -140,7 +140,7 @@ test_restart_takes_unreturned_again(void **state)
 	rig = rig_open(TRAIT_PACKED, 16, false);
 	for (uint64_t i = 0; i < 8; i++)
 		assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
-	assert_int_equal(rig_turn(rig, 3), 3);
+	assert_int_equal(rig_iteration(rig, 3), 3);
 	assert_int_equal(virtq_start(&rig->vq, &rig->driver.conf, 0x80038006), 0);
 	assert_int_equal(rig_fetch(rig, elems, VIRTQ_FETCH_MAX), 5);
 	rig_close(rig);
@@ -158,7 +158,7 @@ test_not_retired_is_put_back(void **state)
 			assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
 		for (int i = 0; i < 5; i++)
 			assert_int_equal(rig_fetch(rig, elems, VIRTQ_FETCH_MAX), 8);
-		assert_int_equal(rig_turn(rig, 3), 3);
+		assert_int_equal(rig_iteration(rig, 3), 3);
 		assert_int_equal(rig_fetch(rig, elems, VIRTQ_FETCH_MAX), 5);
 		rig_close(rig);
 	}
@@ -238,8 +238,8 @@ test_head_outside_table(void **state)
 		/* The good one first; the queue breaks when the bad one is next. */
 		assert_int_equal(rig_fetch(rig, elems, 8), 1);
 		assert_int_equal(fault_of(rig), FAULT_NONE);
-		assert_int_equal(rig_turn(rig, 8), 1);
-		assert_int_equal(rig_turn(rig, 8), 0);
+		assert_int_equal(rig_iteration(rig, 8), 1);
+		assert_int_equal(rig_iteration(rig, 8), 0);
 		assert_int_equal(fault_of(rig), FAULT_HEAD_RANGE);
 		rig_close(rig);
 	}
@@ -459,7 +459,7 @@ check_length(uint32_t traits, uint16_t size, enum driver_form form, unsigned int
 	}
 	assert_int_equal(fault_of(rig), FAULT_NONE);
 	/* It goes back whatever it is. */
-	assert_int_equal(rig_turn(rig, 1), 1);
+	assert_int_equal(rig_iteration(rig, 1), 1);
 	assert_true(driver_get(&rig->driver, &tag, &len));
 	assert_int_equal(tag, n);
 	rig_close(rig);
@@ -547,10 +547,10 @@ static void
 notify_round(struct rig *rig, uint64_t tag, bool settle)
 {
 	assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, tag));
-	assert_int_equal(rig_turn(rig, 1), 1);
+	assert_int_equal(rig_iteration(rig, 1), 1);
 	virtq_notify(&rig->vq, &rig->driver.conf, 1);
-	if (settle && rig->vq.notify_state != NOTIFY_SETTLED)
-		virtq_notify_settle(&rig->vq, &rig->driver.conf);
+	if (settle && rig->vq.notify_state != NOTIFY_CONFIRMED)
+		virtq_notify_confirm(&rig->vq, &rig->driver.conf);
 }
 
 static void
@@ -571,7 +571,8 @@ test_notification_is_sent_when_wanted(void **state)
 			struct rig *rig = rig_open(traits, traits & TRAIT_PACKED ? 7 : 8, event_idx);
 
 			rig->driver.conf.call_fd = eventfd(0, EFD_NONBLOCK);
-			/* Several laps, and for the split ring's 16-bit index more than one turn of it. */
+			/* Several laps, and for the split ring's 16-bit index more than one iteration of it.
+			 */
 			for (uint64_t i = 0; i < 70000; i++) {
 				driver_interrupts(&rig->driver,
 						  event_idx ? DRIVER_INTERRUPTS_NEXT : DRIVER_INTERRUPTS_ON);
@@ -601,8 +602,8 @@ test_late_wish_is_served(void **state)
 			rig->driver.conf.call_fd = eventfd(0, EFD_NONBLOCK);
 			atomic_store(&rig->vq.conf, &rig->driver.conf);
 			for (uint64_t i = 0; i < 1000; i++) {
-				/* The wish is stored after the device looked, the ring was read before it
-				 * published. */
+				/* The constraints is stored after the device looked, the ring was read before
+				 * it published. */
 				driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 				notify_round(rig, i, false);
 				assert_int_equal(calls(rig), 0);
@@ -614,7 +615,7 @@ test_late_wish_is_served(void **state)
 				assert_int_equal(calls(rig), 0);
 				virtq_notify_service(&rig->vq);
 				assert_int_equal(calls(rig), 1);
-				assert_int_equal(rig->vq.notify_state, NOTIFY_SETTLED);
+				assert_int_equal(rig->vq.notify_state, NOTIFY_CONFIRMED);
 				drain(rig);
 			}
 			rig_close(rig);
@@ -652,10 +653,10 @@ test_event_index_oracle(void **state)
 				}
 				for (uint16_t i = 0; i < n; i++)
 					assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
-				assert_int_equal(rig_turn(rig, n), n);
+				assert_int_equal(rig_iteration(rig, n), n);
 				virtq_notify(&rig->vq, &rig->driver.conf, n);
-				if (rig->vq.notify_state != NOTIFY_SETTLED)
-					virtq_notify_settle(&rig->vq, &rig->driver.conf);
+				if (rig->vq.notify_state != NOTIFY_CONFIRMED)
+					virtq_notify_confirm(&rig->vq, &rig->driver.conf);
 				assert_int_equal(calls(rig), want);
 				drain(rig);
 				done += n;
@@ -684,7 +685,7 @@ test_packed_event_a_lap_ago(void **state)
 		driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_NEXT);
 		for (uint16_t i = 0; i < 8; i++)
 			assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
-		assert_int_equal(rig_turn(rig, 8), 8);
+		assert_int_equal(rig_iteration(rig, 8), 8);
 		virtq_notify(&rig->vq, &rig->driver.conf, 8);
 		assert_int_equal(calls(rig), 1);
 		rig_close(rig);
@@ -706,7 +707,7 @@ test_packed_event_a_lap_of_lists_ago(void **state)
 		driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 		for (unsigned int i = 0; i <= round % 30; i++) {
 			assert_true(driver_add(&rig->driver, bufs, 3, DRIVER_DIRECT, i));
-			assert_int_equal(rig_turn(rig, 1), 1);
+			assert_int_equal(rig_iteration(rig, 1), 1);
 			virtq_notify(&rig->vq, &rig->driver.conf, 1);
 			drain(rig);
 		}
@@ -714,7 +715,7 @@ test_packed_event_a_lap_of_lists_ago(void **state)
 		driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_NEXT);
 		for (unsigned int i = 0; i < 21; i++)
 			assert_true(driver_add(&rig->driver, bufs, 3, DRIVER_DIRECT, i));
-		assert_int_equal(rig_turn(rig, 21), 21);
+		assert_int_equal(rig_iteration(rig, 21), 21);
 		virtq_notify(&rig->vq, &rig->driver.conf, 21);
 		virtq_notify_service(&rig->vq);
 		virtq_notify_service(&rig->vq);
@@ -765,14 +766,15 @@ coal_sleep(struct rig *rig)
 			  rig->driver.conf.event_idx ? DRIVER_INTERRUPTS_NEXT : DRIVER_INTERRUPTS_ON);
 }
 
-/* A turn of the poll loop with a burst of n packets, of n_bufs buffers each; returns the notifications. */
+/* An iteration of the poll loop with a burst of n packets, of n_bufs buffers each; returns the notifications.
+ */
 static unsigned int
-coal_turn(struct rig *rig, uint16_t n, uint16_t n_bufs)
+coal_iteration(struct rig *rig, uint16_t n, uint16_t n_bufs)
 {
 	for (unsigned int i = 0; i < (unsigned int)n * n_bufs; i++)
 		assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, i));
 	if (n) {
-		assert_int_equal(rig_turn(rig, (uint16_t)(n * n_bufs)), n * n_bufs);
+		assert_int_equal(rig_iteration(rig, (uint16_t)(n * n_bufs)), n * n_bufs);
 		virtq_notify(&rig->vq, &rig->driver.conf, n);
 	}
 	virtq_notify_service(&rig->vq);
@@ -796,12 +798,12 @@ test_coal_by_packets(void **state)
 
 		coal_sleep(rig);
 		for (unsigned int i = 0; i < 2000; i++) {
-			unsigned int got = coal_turn(rig, 1, 1);
+			unsigned int got = coal_iteration(rig, 1, 1);
 
 			n_packets++;
 			n_calls += got;
 			assert_int_equal(got, n_packets % 8 == 0);
-			assert_int_equal(coal_turn(rig, 0, 1), 0);
+			assert_int_equal(coal_iteration(rig, 0, 1), 0);
 			/* Who is not told does not look. */
 			if (got)
 				coal_sleep(rig);
@@ -820,7 +822,7 @@ test_coal_counts_packets(void **state)
 
 		coal_sleep(rig);
 		for (unsigned int i = 1; i <= 80; i++) {
-			assert_int_equal(coal_turn(rig, 1, 4), i % 8 == 0);
+			assert_int_equal(coal_iteration(rig, 1, 4), i % 8 == 0);
 			if (i % 8 == 0)
 				coal_sleep(rig);
 		}
@@ -837,17 +839,17 @@ test_coal_large_burst(void **state)
 
 		for (unsigned int i = 0; i < 100; i++) {
 			coal_sleep(rig);
-			assert_int_equal(coal_turn(rig, 7, 1), 0);
-			assert_int_equal(coal_turn(rig, 32, 1), 1);
+			assert_int_equal(coal_iteration(rig, 7, 1), 0);
+			assert_int_equal(coal_iteration(rig, 32, 1), 1);
 			coal_sleep(rig);
 			for (unsigned int k = 0; k < 32; k++)
 				assert_true(driver_add(&rig->driver, &one_buf, 1, DRIVER_DIRECT, k));
-			assert_int_equal(rig_turn(rig, 32), 32);
+			assert_int_equal(rig_iteration(rig, 32), 32);
 			virtq_notify(&rig->vq, &rig->driver.conf, 32);
 			assert_int_equal(calls(rig), 1);
 			coal_sleep(rig);
-			assert_int_equal(coal_turn(rig, 7, 1), 0);
-			assert_int_equal(coal_turn(rig, 1, 1), 1);
+			assert_int_equal(coal_iteration(rig, 7, 1), 0);
+			assert_int_equal(coal_iteration(rig, 1, 1), 1);
 		}
 		rig_close(rig);
 	}
@@ -862,15 +864,15 @@ test_coal_by_time(void **state)
 
 		for (unsigned int i = 0; i < 500; i++) {
 			coal_sleep(rig);
-			assert_int_equal(coal_turn(rig, 1, 1), 0);
+			assert_int_equal(coal_iteration(rig, 1, 1), 0);
 			coal_pass(rig, COAL_TICKS / 2);
-			assert_int_equal(coal_turn(rig, 0, 1), 0);
-			assert_int_equal(coal_turn(rig, 2, 1), 0);
+			assert_int_equal(coal_iteration(rig, 0, 1), 0);
+			assert_int_equal(coal_iteration(rig, 2, 1), 0);
 			coal_pass(rig, COAL_TICKS / 2);
 			/* With a burst in that very turn, or without. */
-			assert_int_equal(coal_turn(rig, i % 2, 1), 1);
-			assert_int_equal(rig->vq.notify_state, NOTIFY_SETTLED);
-			assert_int_equal(coal_turn(rig, 0, 1), 0);
+			assert_int_equal(coal_iteration(rig, i % 2, 1), 1);
+			assert_int_equal(rig->vq.notify_state, NOTIFY_CONFIRMED);
+			assert_int_equal(coal_iteration(rig, 0, 1), 0);
 		}
 		rig_close(rig);
 	}
@@ -884,20 +886,20 @@ test_coal_whichever_comes_first(void **state)
 
 		for (unsigned int i = 0; i < 500; i++) {
 			coal_sleep(rig);
-			assert_int_equal(coal_turn(rig, 2, 1), 0);
+			assert_int_equal(coal_iteration(rig, 2, 1), 0);
 			coal_pass(rig, COAL_TICKS);
-			assert_int_equal(coal_turn(rig, 0, 1), 1);
+			assert_int_equal(coal_iteration(rig, 0, 1), 1);
 			coal_sleep(rig);
-			assert_int_equal(coal_turn(rig, 2, 1), 0);
+			assert_int_equal(coal_iteration(rig, 2, 1), 0);
 			coal_pass(rig, COAL_TICKS / 2);
-			assert_int_equal(coal_turn(rig, 1, 1), 1);
+			assert_int_equal(coal_iteration(rig, 1, 1), 1);
 			/* The time before does not count for the next. */
 			coal_sleep(rig);
-			assert_int_equal(coal_turn(rig, 1, 1), 0);
+			assert_int_equal(coal_iteration(rig, 1, 1), 0);
 			coal_pass(rig, COAL_TICKS / 2 + COAL_TICKS / 4);
-			assert_int_equal(coal_turn(rig, 0, 1), 0);
+			assert_int_equal(coal_iteration(rig, 0, 1), 0);
 			coal_pass(rig, COAL_TICKS / 4);
-			assert_int_equal(coal_turn(rig, 0, 1), 1);
+			assert_int_equal(coal_iteration(rig, 0, 1), 1);
 		}
 		rig_close(rig);
 	}
@@ -928,8 +930,8 @@ test_coal_by_the_clock(void **state)
 
 		coal_sleep(rig);
 		start_us = now_us();
-		assert_int_equal(coal_turn(rig, 1, 1), 0);
-		while (coal_turn(rig, 0, 1) == 0)
+		assert_int_equal(coal_iteration(rig, 1, 1), 0);
+		while (coal_iteration(rig, 0, 1) == 0)
 			assert_true(now_us() - start_us < 5000000);
 		took_us = now_us() - start_us;
 		assert_true(took_us >= 950);
@@ -952,7 +954,8 @@ test_ticks(void **state)
 #endif
 }
 
-/* Suppressed stays suppressed, however much has gathered; what comes after the driver's wish is told. */
+/* Suppressed stays suppressed, however much has gathered; what comes after the driver's constraints is told.
+ */
 static void
 test_coal_suppressed(void **state)
 {
@@ -962,14 +965,14 @@ test_coal_suppressed(void **state)
 		for (unsigned int i = 0; i < 500; i++) {
 			drain(rig);
 			driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
-			assert_int_equal(coal_turn(rig, 4, 1), 0);
-			assert_int_equal(coal_turn(rig, 3, 1), 0);
+			assert_int_equal(coal_iteration(rig, 4, 1), 0);
+			assert_int_equal(coal_iteration(rig, 3, 1), 0);
 			coal_pass(rig, COAL_TICKS);
-			assert_int_equal(coal_turn(rig, 0, 1), 0);
-			assert_int_equal(rig->vq.notify_state, NOTIFY_SETTLED);
+			assert_int_equal(coal_iteration(rig, 0, 1), 0);
+			assert_int_equal(rig->vq.notify_state, NOTIFY_CONFIRMED);
 			coal_sleep(rig);
-			assert_int_equal(coal_turn(rig, 3, 1), 0);
-			assert_int_equal(coal_turn(rig, 1, 1), 1);
+			assert_int_equal(coal_iteration(rig, 3, 1), 0);
+			assert_int_equal(coal_iteration(rig, 1, 1), 1);
 		}
 		rig_close(rig);
 	}
@@ -985,11 +988,11 @@ test_coal_event_ahead(void **state)
 	for (unsigned int i = 0; i < 10000; i++) {
 		drain(rig);
 		rig->driver.avail->ring[256] = (uint16_t)(done + 9);
-		assert_int_equal(coal_turn(rig, 4, 1), 0);
-		assert_int_equal(coal_turn(rig, 4, 1), 0);
+		assert_int_equal(coal_iteration(rig, 4, 1), 0);
+		assert_int_equal(coal_iteration(rig, 4, 1), 0);
 		/* The tenth is the one; it waits for its window like any other. */
-		assert_int_equal(coal_turn(rig, 2, 1), 0);
-		assert_int_equal(coal_turn(rig, 2, 1), 1);
+		assert_int_equal(coal_iteration(rig, 2, 1), 0);
+		assert_int_equal(coal_iteration(rig, 2, 1), 1);
 		done = (uint16_t)(done + 12);
 	}
 	rig_close(rig);
@@ -1005,13 +1008,14 @@ test_coal_late_wish(void **state)
 		for (unsigned int i = 0; i < 500; i++) {
 			drain(rig);
 			driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
-			/* The driver reads the ring, then the device publishes, then it sees the wish. */
-			assert_int_equal(coal_turn(rig, 3, 1), 0);
+			/* The driver reads the ring, then the device publishes, then it sees the constraints.
+			 */
+			assert_int_equal(coal_iteration(rig, 3, 1), 0);
 			driver_interrupts(&rig->driver, coal_cases[c].event_idx ? DRIVER_INTERRUPTS_NEXT
 										: DRIVER_INTERRUPTS_ON);
-			assert_int_equal(coal_turn(rig, 0, 1), 0);
+			assert_int_equal(coal_iteration(rig, 0, 1), 0);
 			coal_pass(rig, COAL_TICKS);
-			assert_int_equal(coal_turn(rig, 0, 1), 1);
+			assert_int_equal(coal_iteration(rig, 0, 1), 1);
 		}
 		rig_close(rig);
 	}
@@ -1027,7 +1031,7 @@ test_coal_half_a_ring(void **state)
 		for (unsigned int lap = 0; lap < 300; lap++) {
 			coal_sleep(rig);
 			for (unsigned int i = 1; i <= 128; i++)
-				assert_int_equal(coal_turn(rig, 1, 1), i == 128);
+				assert_int_equal(coal_iteration(rig, 1, 1), i == 128);
 		}
 		rig_close(rig);
 	}
@@ -1041,44 +1045,44 @@ test_coal_change(void **state)
 		struct rig *rig = coal_open(&coal_cases[c], 15, COAL_TICKS);
 		struct virtq_conf *conf = &rig->driver.conf;
 
-		/* Fewer packets than have gathered: with the next turn. */
+		/* Fewer packets than have gathered: with the next iteration. */
 		coal_sleep(rig);
-		assert_int_equal(coal_turn(rig, 10, 1), 0);
+		assert_int_equal(coal_iteration(rig, 10, 1), 0);
 		conf->coal_max_packets = 11;
-		assert_int_equal(coal_turn(rig, 0, 1), 0);
+		assert_int_equal(coal_iteration(rig, 0, 1), 0);
 		conf->coal_max_packets = 8;
-		assert_int_equal(coal_turn(rig, 0, 1), 1);
+		assert_int_equal(coal_iteration(rig, 0, 1), 1);
 
 		/* Less time than has passed. */
 		coal_sleep(rig);
-		assert_int_equal(coal_turn(rig, 1, 1), 0);
+		assert_int_equal(coal_iteration(rig, 1, 1), 0);
 		coal_pass(rig, COAL_TICKS / 2);
 		conf->coal_max_ticks = COAL_TICKS / 2;
-		assert_int_equal(coal_turn(rig, 0, 1), 1);
+		assert_int_equal(coal_iteration(rig, 0, 1), 1);
 
-		/* Off: with the next turn; with the next burst just as well. */
+		/* Off: with the next iteration; with the next burst just as well. */
 		for (uint16_t n = 0; n < 2; n++) {
 			conf->coal_max_packets = 8;
 			conf->coal_max_ticks = COAL_TICKS;
 			coal_sleep(rig);
-			assert_int_equal(coal_turn(rig, 1, 1), 0);
+			assert_int_equal(coal_iteration(rig, 1, 1), 0);
 			conf->coal_max_packets = 0;
 			conf->coal_max_ticks = 0;
-			assert_int_equal(coal_turn(rig, n, 1), 1);
-			assert_int_equal(rig->vq.notify_state, NOTIFY_SETTLED);
+			assert_int_equal(coal_iteration(rig, n, 1), 1);
+			assert_int_equal(rig->vq.notify_state, NOTIFY_CONFIRMED);
 		}
 
 		/* On, while the driver's last "no" may have been stale: not forgotten. */
 		drain(rig);
 		driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
-		assert_int_equal(coal_turn(rig, 1, 1), 0);
+		assert_int_equal(coal_iteration(rig, 1, 1), 0);
 		driver_interrupts(&rig->driver,
 				  conf->event_idx ? DRIVER_INTERRUPTS_NEXT : DRIVER_INTERRUPTS_ON);
 		conf->coal_max_packets = 8;
 		conf->coal_max_ticks = COAL_TICKS;
-		assert_int_equal(coal_turn(rig, 1, 1), 0);
+		assert_int_equal(coal_iteration(rig, 1, 1), 0);
 		coal_pass(rig, COAL_TICKS);
-		assert_int_equal(coal_turn(rig, 0, 1), 1);
+		assert_int_equal(coal_iteration(rig, 0, 1), 1);
 		rig_close(rig);
 	}
 }
@@ -1093,8 +1097,8 @@ test_coal_without_call_descriptor(void **state)
 	rig->driver.conf.call_fd = -1;
 	for (unsigned int i = 0; i < 100; i++) {
 		drain(rig);
-		assert_int_equal(coal_turn(rig, 1, 1), 0);
-		assert_int_equal(rig->vq.notify_state, NOTIFY_SETTLED);
+		assert_int_equal(coal_iteration(rig, 1, 1), 0);
+		assert_int_equal(rig->vq.notify_state, NOTIFY_CONFIRMED);
 	}
 	assert_int_equal(rig->vq.notified, 0);
 	rig->driver.conf.call_fd = call_fd;

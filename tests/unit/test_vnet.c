@@ -2,7 +2,7 @@
 /*
  * The burst functions against the driver model: every traits word, many ring sizes, every shape of chain,
  * frames of all lengths, many laps of the ring; the specialised functions of every ISA variant that this CPU
- * has against the generic one, byte for byte; and frames that are lent.
+ * has against the generic one, byte for byte; and frames that are borrowed.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -20,7 +20,7 @@
 #include "burst_variants.h"
 #include "driver.h"
 #include "flows.h"
-#include "lend.h"
+#include "borrow.h"
 #include "vnet.h"
 
 enum { POOL_SIZE = 8191, FRAME_MAX = 9018 };
@@ -77,7 +77,7 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 	rig->driver.conf.offloads = VNET_HOST_OFFLOADS;
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
-	rig->queue.lent_conf = &rig->driver.conf;
+	rig->queue.borrowed_conf = &rig->driver.conf;
 	rig->port_queue.dev = &rig->queue;
 	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
 	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
@@ -91,19 +91,20 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 	return rig;
 }
 
-/* What a worker does with a burst whose frames are looked at: they are whole, and nothing is lent any more.
+/* What a worker does with a burst whose frames are looked at: they are whole, and nothing is borrowed any
+ * more.
  */
 static uint16_t
 rig_take(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 {
 	n = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
-	if (rig->port_queue.lent) {
-		lend_settle_burst(pkts, n);
+	if (rig->port_queue.borrowed) {
+		borrow_materialise_burst(pkts, n);
 		vnet_done(&rig->port_queue);
 	}
-	assert_false(rig->port_queue.lent);
+	assert_false(rig->port_queue.borrowed);
 	for (uint16_t i = 0; i < n; i++)
-		assert_false(lend_is(pkts[i]));
+		assert_false(borrow_is(pkts[i]));
 	return n;
 }
 
@@ -306,22 +307,23 @@ frame_make(uint64_t tag, uint32_t len)
 	return pkt;
 }
 
-/* Where lent frames' tails are: the memory of a sender. */
+/* Where borrowed frames' tails are: the memory of a sender. */
 static uint8_t loans[PORT_BURST][2048];
 
-/* A frame that can be lent is, for every other tag; what is not its head is in loans[i] then. */
+/* A frame that can be borrowed is, for every other tag; what is not its head is in loans[i] then. */
 static void
-frame_lend(struct rte_mbuf *pkt, uint64_t tag, unsigned int i)
+frame_borrow(struct rte_mbuf *pkt, uint64_t tag, unsigned int i)
 {
 	uint8_t *frame = rte_pktmbuf_mtod(pkt, uint8_t *);
 
-	if (tag % 2 || pkt->nb_segs > 1 || pkt->pkt_len < LEND_MIN || pkt->ol_flags & RTE_MBUF_F_TX_UDP_CKSUM)
+	if (tag % 2 || pkt->nb_segs > 1 || pkt->pkt_len < BORROW_MIN ||
+	    pkt->ol_flags & RTE_MBUF_F_TX_UDP_CKSUM)
 		return;
 	memcpy(loans[i], frame, pkt->pkt_len);
-	memset(frame + LEND_HEAD, 0xa5, pkt->pkt_len - LEND_HEAD);
+	memset(frame + BORROW_HEAD, 0xa5, pkt->pkt_len - BORROW_HEAD);
 	/* The head is private: what the sender has there by now does not matter. */
-	memset(loans[i], 0xc3, LEND_HEAD);
-	lend_start(pkt, loans[i]);
+	memset(loans[i], 0xc3, BORROW_HEAD);
+	borrow_start(pkt, loans[i]);
 }
 
 /* Some frames ask for something, or have a hash; what comes of it depends on the traits alone. */
@@ -367,7 +369,7 @@ to_guest_stream(struct rig *rig)
 	/* Non-mergeable buffers take the longest frame; mergeable ones need several for most. */
 	const uint32_t buffer_len = mergeable ? 600 : hdr_len + 1600,
 		       longest = mergeable && rig->driver.size >= 16 ? 5000 : 500,
-		       lent_more = mergeable && rig->driver.size < 16 ? 180 : 1100;
+		       borrowed_more = mergeable && rig->driver.size < 16 ? 180 : 1100;
 	const unsigned int slots = RTE_MIN((unsigned int)rig->driver.size, 64u);
 	uint64_t posted = 0, frames = 0, back = 0, total = RTE_MIN(3u * rig->driver.size + 64, 1200u);
 	uint64_t sent_bytes = 0;
@@ -395,10 +397,10 @@ to_guest_stream(struct rig *rig)
 		for (uint16_t i = 0; i < n; i++) {
 			lens[i] = 14 + rig_random(rig, i % 5 ? 300 : longest);
 			if (i % 5 == 1)
-				lens[i] = LEND_MIN + rig_random(rig, lent_more);
+				lens[i] = BORROW_MIN + rig_random(rig, borrowed_more);
 			pkts[i] = frame_make(first + i, lens[i]);
 			frame_mark(pkts[i], first + i);
-			frame_lend(pkts[i], first + i, i);
+			frame_borrow(pkts[i], first + i, i);
 		}
 		n_sent = rig->to_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
 		rte_pktmbuf_free_bulk(pkts, n);
@@ -518,7 +520,7 @@ test_variants_agree(void **state)
 
 enum { PAIR = 2, SLOT_LEN = 8192, ROOM = RTE_MBUF_DEFAULT_DATAROOM };
 
-/* Chains that are not plain, or only just. */
+/* Chains that are not direct, or only just. */
 enum oddity {
 	ODD_NOT,
 	ODD_CHAIN,
@@ -590,7 +592,7 @@ step_make(struct rig *rig, struct step *step, bool writable, uint16_t n, enum od
 	for (uint16_t i = 0; i < n; i++) {
 		/* Every other frame starts on a cache line. */
 		uint32_t shift = i % 2 ? 64u - hdr_len : rig_random(rig, 128);
-		/* Lengths on both sides of what is lent, and of what its head is. */
+		/* Lengths on both sides of what is borrowed, and of what its head is. */
 		static const uint32_t lens[] = {14, 15, 60, 64, 127, 128, 129, 200, 383, 384, 385, 600};
 
 		step->gpa[i] = driver_region_gpa(0) + 65536 + i * (uint64_t)SLOT_LEN + shift;
@@ -818,7 +820,7 @@ to_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, enum
 		for (uint16_t i = 0; i < n_pkts; i++) {
 			pkts[i] = frame_make(first_tag + i, len[i]);
 			frame_mark(pkts[i], first_tag + i);
-			frame_lend(pkts[i], first_tag + i, i);
+			frame_borrow(pkts[i], first_tag + i, i);
 		}
 		rig_give(rigs[k], pkts, n_pkts);
 		rte_pktmbuf_free_bulk(pkts, n_pkts);
@@ -961,18 +963,18 @@ log_oracle(struct rig *rig, void (*stream)(struct rig *rig))
 {
 	/* What the driver writes is not the device's: compare with the same stream on a queue without the
 	 * log. */
-	struct rig *plain = rig_open(rig->driver.conf.traits & ~(uint32_t)TRAIT_LOG, rig->driver.conf.size,
-				     rig->driver.conf.hdr_len, GENERIC);
+	struct rig *direct = rig_open(rig->driver.conf.traits & ~(uint32_t)TRAIT_LOG, rig->driver.conf.size,
+				      rig->driver.conf.hdr_len, GENERIC);
 	unsigned int marked = 0;
 
-	plain->seed = rig->seed;
-	stream(plain);
+	direct->seed = rig->seed;
+	stream(direct);
 	stream(rig);
-	driver_mem_same(&rig->mem, &plain->mem);
+	driver_mem_same(&rig->mem, &direct->mem);
 	for (uint64_t i = 0; i < rig->mem.log.n_bytes; i++)
 		marked += (unsigned int)__builtin_popcount(rig->mem.log.bits[i]);
 	assert_true(marked > 0);
-	rig_close(plain);
+	rig_close(direct);
 }
 
 static void
@@ -1005,7 +1007,7 @@ test_log_misses_nothing(void **state)
 					       round % 2 ? DRIVER_INDIRECT : DRIVER_DIRECT, 1));
 			before = driver_mem_copy(&rig->mem);
 			memset((void *)rig->mem.log.bits, 0, rig->mem.log.n_bytes);
-			frame_lend(pkt, 2, 0);
+			frame_borrow(pkt, 2, 0);
 			assert_int_equal(rig_give(rig, &pkt, 1), 1);
 			rte_pktmbuf_free(pkt);
 			log_check(rig, before);
@@ -1396,27 +1398,27 @@ test_empty_pool_loses_nothing(void **state)
 	rig_close(rig);
 }
 
-/* --- lent frames --- */
+/* --- borrowed frames --- */
 
 /* Two guests, and what vnet_rx() and vnet_tx() need of their devices. */
-struct lending {
+struct borrowing {
 	struct rig *from, *to;
 	struct vnet_dev *devs[2];
 };
 
 static void
-lending_open(struct lending *lending, uint32_t traits, int variant)
+borrowing_open(struct borrowing *borrowing, uint32_t traits, int variant)
 {
-	struct rig **rigs[] = {&lending->from, &lending->to};
+	struct rig **rigs[] = {&borrowing->from, &borrowing->to};
 
 	for (int k = 0; k < 2; k++) {
 		struct rig *rig = rig_open(traits, 64, modern_hdr_len(traits), variant);
 
 		*rigs[k] = rig;
-		lending->devs[k] = calloc(1, sizeof(*lending->devs[k]));
-		lending->devs[k]->link_up = true;
-		rig->queue.dev = lending->devs[k];
-		rig->queue.lent_conf = NULL;
+		borrowing->devs[k] = calloc(1, sizeof(*borrowing->devs[k]));
+		borrowing->devs[k]->link_up = true;
+		rig->queue.dev = borrowing->devs[k];
+		rig->queue.borrowed_conf = NULL;
 		rig->driver.conf.burst =
 			k == 0 ? (void (*)(void))rig->from_guest : (void (*)(void))rig->to_guest;
 		rig->driver.conf.offloads = VNET_HOST_OFFLOADS | VNET_GUEST_OFFLOADS;
@@ -1426,46 +1428,46 @@ lending_open(struct lending *lending, uint32_t traits, int variant)
 }
 
 static void
-lending_close(struct lending *lending)
+borrowing_close(struct borrowing *borrowing)
 {
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
-	rig_close(lending->from);
-	rig_close(lending->to);
-	free(lending->devs[0]);
-	free(lending->devs[1]);
+	rig_close(borrowing->from);
+	rig_close(borrowing->to);
+	free(borrowing->devs[0]);
+	free(borrowing->devs[1]);
 }
 
 /* The sending guest makes a frame of len bytes of noise available; with a header that asks for nothing. */
 static uint64_t
-lending_send(struct lending *lending, uint32_t len, uint64_t tag)
+borrowing_send(struct borrowing *borrowing, uint32_t len, uint64_t tag)
 {
-	const uint16_t hdr_len = lending->from->driver.conf.hdr_len;
+	const uint16_t hdr_len = borrowing->from->driver.conf.hdr_len;
 	const struct driver_buf buf = {driver_region_gpa(0) + 65536 + tag % 64 * SLOT_LEN + tag % 3,
 				       hdr_len + len, false};
 	const uint8_t header[20] = {0};
 
 	noise_fill();
-	driver_write(&lending->from->mem, buf.gpa, header, hdr_len);
-	driver_write(&lending->from->mem, buf.gpa + hdr_len, noise + tag, len);
-	assert_true(driver_add(&lending->from->driver, &buf, 1, DRIVER_DIRECT, tag));
+	driver_write(&borrowing->from->mem, buf.gpa, header, hdr_len);
+	driver_write(&borrowing->from->mem, buf.gpa + hdr_len, noise + tag, len);
+	assert_true(driver_add(&borrowing->from->driver, &buf, 1, DRIVER_DIRECT, tag));
 	return buf.gpa;
 }
 
 /* One turn of a worker; returns what was delivered. */
 static uint16_t
-lending_turn(struct lending *lending)
+borrowing_iteration(struct borrowing *borrowing)
 {
 	struct rte_mbuf *pkts[PORT_BURST];
-	uint16_t n = vnet_rx(&lending->from->port_queue, pkts, PORT_BURST);
+	uint16_t n = vnet_rx(&borrowing->from->port_queue, pkts, PORT_BURST);
 
 	if (n)
-		n = vnet_tx(&lending->to->port_queue, pkts, n);
-	if (lending->from->port_queue.lent)
-		vnet_done(&lending->from->port_queue);
+		n = vnet_tx(&borrowing->to->port_queue, pkts, n);
+	if (borrowing->from->port_queue.borrowed)
+		vnet_done(&borrowing->from->port_queue);
 	return n;
 }
 
-enum receiver { RX_PLAIN, RX_SMALL, RX_CHAIN, RX_INDIRECT, RX_ELSEWHERE, RX_FULL, RX_N };
+enum receiver { RX_DIRECT, RX_SMALL, RX_CHAIN, RX_INDIRECT, RX_ELSEWHERE, RX_FULL, RX_N };
 
 /* Where the receiving guest's buffer i is. */
 static uint64_t
@@ -1477,64 +1479,71 @@ receiver_gpa(enum receiver how, unsigned int i)
 }
 
 static void
-lent_deliver(uint32_t traits, int variant, enum receiver how, uint32_t len)
+borrowed_deliver(uint32_t traits, int variant, enum receiver how, uint32_t len)
 {
 	const uint16_t hdr_len = modern_hdr_len(traits);
 	const uint32_t buffer_len = how == RX_SMALL ? 150 : 3000;
 	const uint64_t tag = len % 61;
-	struct lending lending;
+	struct borrowing borrowing;
 	uint8_t *whole = malloc(hdr_len + len + 3000), *before = NULL;
 	uint32_t got = 0, written;
 	bool fits = how != RX_FULL && (traits & TRAIT_MERGEABLE || hdr_len + len <= buffer_len);
 	uint64_t back;
 
-	lending_open(&lending, traits, variant);
+	borrowing_open(&borrowing, traits, variant);
 	for (unsigned int i = 0; i < (how == RX_FULL ? 0 : 20); i++) {
 		uint64_t gpa = receiver_gpa(how, i);
 		struct driver_buf bufs[] = {{gpa, buffer_len, true}, {gpa + 900, buffer_len - 900, true}};
 
 		if (how == RX_CHAIN || how == RX_INDIRECT)
 			bufs[0].len = 900;
-		assert_true(driver_add(&lending.to->driver, bufs,
+		assert_true(driver_add(&borrowing.to->driver, bufs,
 				       how == RX_CHAIN || how == RX_INDIRECT ? 2 : 1,
 				       how == RX_INDIRECT ? DRIVER_INDIRECT : DRIVER_DIRECT, i));
 	}
 	if (traits & TRAIT_LOG) {
-		before = driver_mem_copy(&lending.to->mem);
-		memset((void *)lending.to->mem.log.bits, 0, lending.to->mem.log.n_bytes);
+		before = driver_mem_copy(&borrowing.to->mem);
+		memset((void *)borrowing.to->mem.log.bits, 0, borrowing.to->mem.log.n_bytes);
 	}
-	lending_send(&lending, len, tag);
-	assert_int_equal(lending_turn(&lending), fits);
+	borrowing_send(&borrowing, len, tag);
+	assert_int_equal(borrowing_iteration(&borrowing), fits);
 	if (traits & TRAIT_LOG)
-		log_check(lending.to, before);
+		log_check(borrowing.to, before);
 	/* Whatever became of it, the sender has its buffer back, and it counts once on either side. */
-	assert_true(driver_get(&lending.from->driver, &back, &written));
+	assert_true(driver_get(&borrowing.from->driver, &back, &written));
 	assert_int_equal(back, tag);
-	assert_int_equal(lending.from->port_queue.stats.rx_packets, 1);
-	assert_int_equal(lending.from->port_queue.stats.rx_bytes, len);
-	assert_int_equal(lending.to->port_queue.stats.tx_packets, fits);
-	assert_int_equal(lending.to->port_queue.stats.drops[DROP_NO_BUFFER], how == RX_FULL);
-	assert_int_equal(lending.to->port_queue.stats.drops[DROP_TOO_LONG], !fits && how != RX_FULL);
+	assert_int_equal(borrowing.from->port_queue.stats.rx_packets, 1);
+	assert_int_equal(borrowing.from->port_queue.stats.rx_bytes, len);
+	assert_int_equal(borrowing.to->port_queue.stats.tx_packets, fits);
+	assert_int_equal(borrowing.to->port_queue.stats.drops[DROP_NO_BUFFER], how == RX_FULL);
+	assert_int_equal(borrowing.to->port_queue.stats.drops[DROP_TOO_LONG], !fits && how != RX_FULL);
 	for (unsigned int i = 0; fits && got < hdr_len + len; i++) {
-		assert_true(driver_get(&lending.to->driver, &back, &written));
+		assert_true(driver_get(&borrowing.to->driver, &back, &written));
 		assert_int_equal(back, i);
 		assert_int_equal(written, RTE_MIN(buffer_len, hdr_len + len - got));
-		driver_read(&lending.to->mem, receiver_gpa(how, i), whole + got, written);
+		driver_read(&borrowing.to->mem, receiver_gpa(how, i), whole + got, written);
 		got += written;
 	}
 	if (fits)
 		assert_same_bytes(whole + hdr_len, noise + tag, len);
 	free(whole);
 	free(before);
-	lending_close(&lending);
+	borrowing_close(&borrowing);
 }
 
 /* Frames around every length that matters, to receivers of all kinds, byte for byte. */
 static void
-test_lent_from_guest_to_guest(void **state)
+test_borrowed_from_guest_to_guest(void **state)
 {
-	static const uint32_t lens[] = {LEND_HEAD - 1, LEND_HEAD, LEND_HEAD + 1, LEND_MIN - 1, LEND_MIN,
-					LEND_MIN + 1,  1500,      ROOM - 1,      ROOM};
+	static const uint32_t lens[] = {BORROW_HEAD - 1,
+					BORROW_HEAD,
+					BORROW_HEAD + 1,
+					BORROW_MIN - 1,
+					BORROW_MIN,
+					BORROW_MIN + 1,
+					1500,
+					ROOM - 1,
+					ROOM};
 	static const uint32_t words[] = {0,
 					 TRAIT_MERGEABLE,
 					 TRAIT_MERGEABLE | TRAIT_OFFLOAD,
@@ -1549,93 +1558,94 @@ test_lent_from_guest_to_guest(void **state)
 	for (size_t t = 0; t < RTE_DIM(words); t++)
 		for (int how = 0; how < RX_N; how++)
 			for (size_t i = 0; i < RTE_DIM(lens); i++)
-				lent_deliver(words[t], variant, (enum receiver)how, lens[i]);
+				borrowed_deliver(words[t], variant, (enum receiver)how, lens[i]);
 }
 
 /* The sender's buffers come back when the frames have gone where they go, not before; all of the burst. */
 static void
-test_lent_is_the_devices_until_done(void **state)
+test_borrowed_is_the_devices_until_done(void **state)
 {
 	const int variant = variant_of(state);
 
 	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
-		struct lending lending;
+		struct borrowing borrowing;
 		struct rte_mbuf *pkts[PORT_BURST];
 		uint64_t gpa[8], tag;
 		uint32_t written;
 		uint8_t *ring, *before;
 		size_t ring_len;
 
-		lending_open(&lending, traits, variant);
+		borrowing_open(&borrowing, traits, variant);
 		for (unsigned int i = 0; i < 8; i++)
-			gpa[i] = lending_send(&lending, i % 2 ? 1500 : 60, i);
-		ring = driver_va(&lending.from->mem, lending.from->driver.used_gpa);
+			gpa[i] = borrowing_send(&borrowing, i % 2 ? 1500 : 60, i);
+		ring = driver_va(&borrowing.from->mem, borrowing.from->driver.used_gpa);
 		ring_len = 2 + 2; /* flags and index */
 		if (traits & TRAIT_PACKED) {
-			ring = driver_va(&lending.from->mem, lending.from->driver.desc_gpa);
+			ring = driver_va(&borrowing.from->mem, borrowing.from->driver.desc_gpa);
 			ring_len = 16; /* the first slot, which the driver looks at */
 		}
 		before = malloc(ring_len);
 		memcpy(before, ring, ring_len);
-		assert_int_equal(vnet_rx(&lending.from->port_queue, pkts, PORT_BURST), 8);
-		assert_true(lending.from->port_queue.lent);
-		assert_ptr_equal(lending.from->queue.lent_conf, &lending.from->driver.conf);
+		assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 8);
+		assert_true(borrowing.from->port_queue.borrowed);
+		assert_ptr_equal(borrowing.from->queue.borrowed_conf, &borrowing.from->driver.conf);
 		assert_same_bytes(ring, before, ring_len);
-		assert_false(driver_get(&lending.from->driver, &tag, &written));
+		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
 		for (unsigned int i = 0; i < 8; i++) {
-			const uint16_t hdr_len = lending.from->driver.conf.hdr_len;
+			const uint16_t hdr_len = borrowing.from->driver.conf.hdr_len;
 
-			assert_int_equal(lend_is(pkts[i]), i % 2);
+			assert_int_equal(borrow_is(pkts[i]), i % 2);
 			/* What the guest does to a head now comes too late; its tail is its own affair. */
-			memset(driver_va(&lending.from->mem, gpa[i]), 0x99,
-			       hdr_len + (i % 2 ? LEND_HEAD : 60u));
+			memset(driver_va(&borrowing.from->mem, gpa[i]), 0x99,
+			       hdr_len + (i % 2 ? BORROW_HEAD : 60u));
 		}
-		assert_false(driver_get(&lending.from->driver, &tag, &written));
-		lend_settle_burst(pkts, 8);
+		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
+		borrow_materialise_burst(pkts, 8);
 		for (unsigned int i = 0; i < 8; i++) {
-			assert_false(lend_is(pkts[i]));
+			assert_false(borrow_is(pkts[i]));
 			assert_same_bytes(rte_pktmbuf_mtod(pkts[i], uint8_t *), noise + i, i % 2 ? 1500 : 60);
 		}
-		assert_false(driver_get(&lending.from->driver, &tag, &written));
-		vnet_done(&lending.from->port_queue);
-		assert_false(lending.from->port_queue.lent);
+		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
+		vnet_done(&borrowing.from->port_queue);
+		assert_false(borrowing.from->port_queue.borrowed);
 		for (unsigned int i = 0; i < 8; i++) {
-			assert_true(driver_get(&lending.from->driver, &tag, &written));
+			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
 			assert_int_equal(tag, i);
 			assert_int_equal(written, 0);
 		}
-		assert_false(driver_get(&lending.from->driver, &tag, &written));
+		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
 		rte_pktmbuf_free_bulk(pkts, 8);
 		free(before);
-		lending_close(&lending);
+		borrowing_close(&borrowing);
 	}
 }
 
-/* A queue that is not enabled is drained: lent frames are counted and gone, their buffers come back at once.
+/* A queue that is not enabled is drained: borrowed frames are counted and gone, their buffers come back at
+ * once.
  */
 static void
-test_lent_on_a_disabled_queue(void **state)
+test_borrowed_on_a_disabled_queue(void **state)
 {
 	const int variant = variant_of(state);
 
 	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
-		struct lending lending;
+		struct borrowing borrowing;
 		struct rte_mbuf *pkts[PORT_BURST];
 		uint64_t tag;
 		uint32_t written;
 
-		lending_open(&lending, traits, variant);
-		lending.from->driver.conf.enabled = false;
+		borrowing_open(&borrowing, traits, variant);
+		borrowing.from->driver.conf.enabled = false;
 		for (unsigned int i = 0; i < 8; i++)
-			lending_send(&lending, 1500, i);
-		assert_int_equal(vnet_rx(&lending.from->port_queue, pkts, PORT_BURST), 0);
-		assert_false(lending.from->port_queue.lent);
+			borrowing_send(&borrowing, 1500, i);
+		assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 0);
+		assert_false(borrowing.from->port_queue.borrowed);
 		for (unsigned int i = 0; i < 8; i++)
-			assert_true(driver_get(&lending.from->driver, &tag, &written));
-		assert_int_equal(lending.from->port_queue.stats.rx_packets, 8);
-		assert_int_equal(lending.from->port_queue.stats.drops[DROP_DISABLED], 8);
-		assert_int_equal(lending.from->queue.discarded_bytes, 8 * 1500);
-		lending_close(&lending);
+			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
+		assert_int_equal(borrowing.from->port_queue.stats.rx_packets, 8);
+		assert_int_equal(borrowing.from->port_queue.stats.drops[DROP_DISABLED], 8);
+		assert_int_equal(borrowing.from->queue.discarded_bytes, 8 * 1500);
+		borrowing_close(&borrowing);
 	}
 }
 
@@ -1643,7 +1653,7 @@ test_lent_on_a_disabled_queue(void **state)
 
 enum { DEEP_L4 = 14 + 40 + 96, DEEP_LEN = 1400 }; /* where the UDP header is */
 
-/* IPv6 with options of 96 bytes, so that the UDP header is in what would be the tail of a lent frame. */
+/* IPv6 with options of 96 bytes, so that the UDP header is in what would be the tail of a borrowed frame. */
 static void
 deep_frame(uint8_t frame[DEEP_LEN], uint16_t sport)
 {
@@ -1669,21 +1679,21 @@ deep_frame(uint8_t frame[DEEP_LEN], uint16_t sport)
 }
 
 static void
-deep_send(struct lending *lending, const uint8_t header[20], const uint8_t frame[DEEP_LEN], uint64_t tag)
+deep_send(struct borrowing *borrowing, const uint8_t header[20], const uint8_t frame[DEEP_LEN], uint64_t tag)
 {
-	const uint16_t hdr_len = lending->from->driver.conf.hdr_len;
+	const uint16_t hdr_len = borrowing->from->driver.conf.hdr_len;
 	const struct driver_buf buf = {driver_region_gpa(0) + 65536 + tag % 64 * SLOT_LEN + tag % 3,
 				       hdr_len + DEEP_LEN, false};
 
-	driver_write(&lending->from->mem, buf.gpa, header, hdr_len);
-	driver_write(&lending->from->mem, buf.gpa + hdr_len, frame, DEEP_LEN);
-	assert_true(driver_add(&lending->from->driver, &buf, 1, DRIVER_DIRECT, tag));
+	driver_write(&borrowing->from->mem, buf.gpa, header, hdr_len);
+	driver_write(&borrowing->from->mem, buf.gpa + hdr_len, frame, DEEP_LEN);
+	assert_true(driver_add(&borrowing->from->driver, &buf, 1, DRIVER_DIRECT, tag));
 }
 
 /* Flows are learnt from ports that lie behind the head; the frame arrives, and its buffer is back when done.
  */
 static void
-test_lent_flow_behind_the_head(void **state)
+test_borrowed_flow_behind_the_head(void **state)
 {
 	static const uint32_t words[] = {0, TRAIT_MERGEABLE | TRAIT_OFFLOAD, TRAIT_PACKED};
 	const int variant = variant_of(state);
@@ -1691,11 +1701,11 @@ test_lent_flow_behind_the_head(void **state)
 
 	for (size_t t = 0; t < RTE_DIM(words); t++) {
 		struct vnet_flows *flows = vnet_flows_new();
-		struct lending lending;
+		struct borrowing borrowing;
 
-		lending_open(&lending, words[t], variant);
-		lending.from->driver.conf.flows = flows;
-		lending.from->port_queue.idx = 3;
+		borrowing_open(&borrowing, words[t], variant);
+		borrowing.from->driver.conf.flows = flows;
+		borrowing.from->port_queue.idx = 3;
 		for (uint16_t i = 0; i < 20; i++) {
 			const uint64_t gpa = driver_region_gpa(0) + (4 << 20);
 			const struct driver_buf buf = {gpa, 2000, true};
@@ -1705,24 +1715,25 @@ test_lent_flow_behind_the_head(void **state)
 			uint32_t written, digest;
 
 			deep_frame(frame, i);
-			deep_send(&lending, header, frame, i);
-			assert_true(driver_add(&lending.to->driver, &buf, 1, DRIVER_DIRECT, i));
-			assert_int_equal(vnet_rx(&lending.from->port_queue, pkts, PORT_BURST), 1);
-			assert_true(lending.from->port_queue.lent);
+			deep_send(&borrowing, header, frame, i);
+			assert_true(driver_add(&borrowing.to->driver, &buf, 1, DRIVER_DIRECT, i));
+			assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 1);
+			assert_true(borrowing.from->port_queue.borrowed);
 			memcpy(rte_pktmbuf_append(whole, DEEP_LEN), frame, DEEP_LEN);
 			assert_true(flow_digest(whole, &digest));
 			assert_int_equal(flows->entries[digest % FLOWS_SIZE], flows_entry(digest, 3));
 			rte_pktmbuf_free(whole);
-			assert_int_equal(vnet_tx(&lending.to->port_queue, pkts, 1), 1);
-			assert_false(driver_get(&lending.from->driver, &tag, &written));
-			vnet_done(&lending.from->port_queue);
-			assert_true(driver_get(&lending.from->driver, &tag, &written));
-			assert_true(driver_get(&lending.to->driver, &tag, &written));
-			assert_int_equal(written, lending.to->driver.conf.hdr_len + DEEP_LEN);
-			driver_read(&lending.to->mem, gpa + lending.to->driver.conf.hdr_len, got, DEEP_LEN);
+			assert_int_equal(vnet_tx(&borrowing.to->port_queue, pkts, 1), 1);
+			assert_false(driver_get(&borrowing.from->driver, &tag, &written));
+			vnet_done(&borrowing.from->port_queue);
+			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
+			assert_true(driver_get(&borrowing.to->driver, &tag, &written));
+			assert_int_equal(written, borrowing.to->driver.conf.hdr_len + DEEP_LEN);
+			driver_read(&borrowing.to->mem, gpa + borrowing.to->driver.conf.hdr_len, got,
+				    DEEP_LEN);
 			assert_same_bytes(got, frame, DEEP_LEN);
 		}
-		lending_close(&lending);
+		borrowing_close(&borrowing);
 		vnet_flows_free(flows);
 	}
 }
@@ -1734,7 +1745,7 @@ test_lent_flow_behind_the_head(void **state)
 static void
 test_checksum_behind_the_head(void **state)
 {
-	static const uint16_t starts[] = {LEND_HEAD - 2, LEND_HEAD - 1, LEND_HEAD, DEEP_L4, 700};
+	static const uint16_t starts[] = {BORROW_HEAD - 2, BORROW_HEAD - 1, BORROW_HEAD, DEEP_L4, 700};
 	const int variant = variant_of(state);
 
 	for (uint32_t packed = 0; packed <= TRAIT_PACKED; packed += TRAIT_PACKED)
@@ -1746,30 +1757,30 @@ test_checksum_behind_the_head(void **state)
 				const bool left = takes && starts[s] == DEEP_L4;
 				uint8_t header[20] = {1}, frame[DEEP_LEN], got[20 + DEEP_LEN];
 				struct rte_mbuf *pkts[PORT_BURST];
-				struct lending lending;
+				struct borrowing borrowing;
 				uint32_t written, sum = 0;
 				uint64_t tag;
 
-				lending_open(&lending, packed | TRAIT_MERGEABLE | TRAIT_OFFLOAD, variant);
+				borrowing_open(&borrowing, packed | TRAIT_MERGEABLE | TRAIT_OFFLOAD, variant);
 				if (!takes)
-					lending.to->driver.conf.offloads = 0;
-				assert_true(driver_add(&lending.to->driver, &buf, 1, DRIVER_DIRECT, 1));
+					borrowing.to->driver.conf.offloads = 0;
+				assert_true(driver_add(&borrowing.to->driver, &buf, 1, DRIVER_DIRECT, 1));
 				deep_frame(frame, 5);
 				header[6] = (uint8_t)starts[s];
 				header[7] = (uint8_t)(starts[s] >> 8);
 				header[8] = 6;
-				deep_send(&lending, header, frame, 1);
-				assert_int_equal(vnet_rx(&lending.from->port_queue, pkts, PORT_BURST), 1);
+				deep_send(&borrowing, header, frame, 1);
+				assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 1);
 				/* Such frames are whole at once, and the buffer is back. */
-				assert_false(lend_is(pkts[0]));
-				assert_false(lending.from->port_queue.lent);
-				assert_true(driver_get(&lending.from->driver, &tag, &written));
-				memset(driver_va(&lending.from->mem, driver_region_gpa(0) + 65536), 0x77,
+				assert_false(borrow_is(pkts[0]));
+				assert_false(borrowing.from->port_queue.borrowed);
+				assert_true(driver_get(&borrowing.from->driver, &tag, &written));
+				memset(driver_va(&borrowing.from->mem, driver_region_gpa(0) + 65536), 0x77,
 				       2 * SLOT_LEN);
-				assert_int_equal(vnet_tx(&lending.to->port_queue, pkts, 1), 1);
-				assert_true(driver_get(&lending.to->driver, &tag, &written));
+				assert_int_equal(vnet_tx(&borrowing.to->port_queue, pkts, 1), 1);
+				assert_true(driver_get(&borrowing.to->driver, &tag, &written));
 				assert_int_equal(written, 12 + DEEP_LEN);
-				driver_read(&lending.to->mem, gpa, got, written);
+				driver_read(&borrowing.to->mem, gpa, got, written);
 				assert_int_equal(got[0], left ? 1 : 0);
 				if (left)
 					assert_same_bytes(got + 6, header + 6, 4);
@@ -1783,7 +1794,7 @@ test_checksum_behind_the_head(void **state)
 					frame[starts[s] + 7] = (uint8_t)sum;
 				}
 				assert_same_bytes(got + 12, frame, DEEP_LEN);
-				lending_close(&lending);
+				borrowing_close(&borrowing);
 			}
 }
 
@@ -1815,10 +1826,10 @@ main(void)
 		EACH_WAY(test_bursts_agree_from_guest),
 		EACH_WAY(test_bursts_agree_to_guest),
 		EACH_WAY(test_bad_head),
-		EACH_WAY(test_lent_from_guest_to_guest),
-		EACH_WAY(test_lent_is_the_devices_until_done),
-		EACH_WAY(test_lent_on_a_disabled_queue),
-		EACH_WAY(test_lent_flow_behind_the_head),
+		EACH_WAY(test_borrowed_from_guest_to_guest),
+		EACH_WAY(test_borrowed_is_the_devices_until_done),
+		EACH_WAY(test_borrowed_on_a_disabled_queue),
+		EACH_WAY(test_borrowed_flow_behind_the_head),
 		EACH_WAY(test_checksum_behind_the_head),
 		EACH_WAY(test_log_misses_nothing),
 		EACH_WAY(test_log_of_large_rings),
@@ -1830,7 +1841,7 @@ main(void)
 		EACH_WAY(test_empty_pool_loses_nothing),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || lend_init() < 0)
+	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
 		return 1;
 	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	if (!pool)

@@ -156,7 +156,7 @@ endpoint_place(struct transport *endpoint)
 
 	if (!endpoint->session)
 		return ENDPOINT_FREE;
-	/* Its end may have come in before the newcomer, and wait for its turn in the loop. */
+	/* Its end may have come in before the newcomer, and wait for its iteration in the loop. */
 	if (session_is_over(endpoint->session))
 		return endpoint_clear(endpoint, NULL);
 	if (session_has_spoken(endpoint->session))

@@ -118,7 +118,7 @@ session_config_changed(void *arg)
 	if (session->backend_req_fd < 0)
 		return;
 	/* A notice: when the channel is full, there is one in it already. */
-	ret = bell_send(session->backend_req_fd, session->backend_req_kind, &header, sizeof(header));
+	ret = notifier_send(session->backend_req_fd, session->backend_req_kind, &header, sizeof(header));
 	if (ret < 0 && ret != -EAGAIN) {
 		close(session->backend_req_fd);
 		session->backend_req_fd = -1;
@@ -291,8 +291,8 @@ session_ready(void *arg, uint32_t events)
 		return;
 	ret = session_flush(session);
 	/* What is left over makes the descriptor ready again. */
-	for (int i = 0; ret >= 0 && i < SESSION_TURN_MAX && session->n_out == 0; i++) {
-		if (i && loop_now_us() - began_us >= SESSION_TURN_US)
+	for (int i = 0; ret >= 0 && i < SESSION_ITERATION_MAX && session->n_out == 0; i++) {
+		if (i && loop_now_us() - began_us >= SESSION_ITERATION_US)
 			break;
 		ret = session_step(session, &diag);
 		if (ret == 0)

@@ -9,7 +9,7 @@
 
 #include <stdint.h>
 
-#include "bell.h"
+#include "notifier.h"
 #include "log.h"
 #include "loop.h"
 #include "messages.h"
@@ -20,8 +20,8 @@ enum {
 	SESSION_RETRY_MS = 5,
 	SESSION_OUT_MAX = 64 * 1024,
 	/* Before others get their turn: so many messages, and none is begun after so long. */
-	SESSION_TURN_MAX = 64,
-	SESSION_TURN_US = 1000,
+	SESSION_ITERATION_MAX = 64,
+	SESSION_ITERATION_US = 1000,
 };
 
 struct session {
@@ -33,7 +33,7 @@ struct session {
 	struct loop_timer *deadline;
 	uint64_t protocol_features;
 	int backend_req_fd; /* -1: none; our messages to the front-end */
-	enum bell_kind backend_req_kind;
+	enum notifier_kind backend_req_kind;
 
 	/* The message under way. */
 	struct message in;

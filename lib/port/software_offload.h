@@ -11,8 +11,8 @@
  *
  * Who makes a request has checked that the headers are there; an mbuf with a request is believed.
  */
-#ifndef VNICD_COMPLETE_H
-#define VNICD_COMPLETE_H
+#ifndef VNICD_SOFTWARE_OFFLOAD_H
+#define VNICD_SOFTWARE_OFFLOAD_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -26,13 +26,13 @@
 /* All of ol_flags that belongs to a request. */
 #define PORT_REQUEST_FLAGS (PORT_REQUESTS | RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6)
 
-/* What a destination does itself; the others need TAKES_CHECKSUM too. */
-enum port_takes {
-	TAKES_NOTHING = 0,
-	TAKES_CHECKSUM = 1 << 0,
-	TAKES_TSO4 = 1 << 1,
-	TAKES_TSO6 = 1 << 2,
-	TAKES_ECN = 1 << 3, /* segmentation of frames with CWR, which only the first segment may have */
+/* What a destination does itself; the others need PORT_CAP_CHECKSUM too. */
+enum port_capabilities {
+	PORT_CAP_NONE = 0,
+	PORT_CAP_CHECKSUM = 1 << 0,
+	PORT_CAP_TSO4 = 1 << 1,
+	PORT_CAP_TSO6 = 1 << 2,
+	PORT_CAP_ECN = 1 << 3, /* segmentation of frames with CWR, which only the first segment may have */
 };
 
 enum {
@@ -58,18 +58,19 @@ void port_sum_store(struct rte_mbuf *frame, uint32_t start, uint32_t offset);
 
 /* Send n (at most PORT_BURST) frames that ask for nothing that the destination does not do; takes ownership;
  * returns how many were sent and counts the others. */
-typedef uint16_t (*port_complete_send_fn)(struct port_queue *queue, const void *ctx, struct rte_mbuf **pkts,
-					  uint16_t n);
+typedef uint16_t (*software_offload_send_fn)(struct port_queue *queue, const void *ctx,
+					     struct rte_mbuf **pkts, uint16_t n);
 
 /*
  * Owner of the queue; takes ownership of n frames. Those that ask for something beyond `takes` (enum
- * port_takes) get it in software: checksums in place, or in a copy when the data is shared; segmentation into
- * frames from `pool`. All go to `send`, in order, in bursts of at most PORT_BURST. What can't be done for
- * want of packet buffers is counted under DROP_NO_MBUF, a frame that can't be cut as it asks under
- * DROP_BAD_OFFLOAD. A frame that became several counts as copies of itself on `queue`. Returns the number
- * sent.
+ * port_capabilities) get it in software: checksums in place, or in a copy when the data is shared;
+ * segmentation into frames from `pool`. All go to `send`, in order, in bursts of at most PORT_BURST. What
+ * can't be done for want of packet buffers is counted under DROP_NO_MBUF, a frame that can't be cut as it
+ * asks under DROP_BAD_OFFLOAD. A frame that became several counts as copies of itself on `queue`. Returns the
+ * number sent.
  */
-uint16_t port_complete(struct port_queue *queue, struct rte_mempool *pool, unsigned int takes,
-		       struct rte_mbuf **pkts, uint16_t n, port_complete_send_fn send, const void *ctx);
+uint16_t port_software_offload(struct port_queue *queue, struct rte_mempool *pool, unsigned int takes,
+			       struct rte_mbuf **pkts, uint16_t n, software_offload_send_fn send,
+			       const void *ctx);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * bell: rings a descriptor that somebody we do not trust has given us, and shares, without ever waiting for
- * him.
+ * notifier: rings a descriptor that somebody we do not trust has given us, and shares, without ever waiting
+ * for him.
  *
  * O_NONBLOCK does not do: it belongs to the open file, so whoever shares that can take it back between two of
  * our writes, fill the counter or pipe, and the next write sleeps. Each kind has a way that is ours alone:
@@ -11,23 +11,23 @@
  *   socket    send with MSG_DONTWAIT
  *   pipe      write with RWF_NOWAIT
  */
-#ifndef VNICD_BELL_H
-#define VNICD_BELL_H
+#ifndef VNICD_NOTIFIER_H
+#define VNICD_NOTIFIER_H
 
 #include <stddef.h>
 
-enum bell_kind { BELL_NONE, BELL_EVENTFD, BELL_SOCKET, BELL_PIPE };
+enum notifier_kind { NOTIFIER_NONE, NOTIFIER_EVENTFD, NOTIFIER_SOCKET, NOTIFIER_PIPE };
 
-/* What fd is; BELL_NONE: nothing that can be rung (or -1). */
-enum bell_kind bell_kind_of(int fd);
+/* What fd is; NOTIFIER_NONE: nothing that can be rung (or -1). */
+enum notifier_kind notifier_kind_of(int fd);
 
 /*
  * Any thread; a system call or two. 0, or -errno: full (-EAGAIN, something is there to be read already) or
  * gone. The eight bytes of the number 1 on a socket or pipe.
  */
-int bell_ring(int fd, enum bell_kind kind);
+int notifier_signal(int fd, enum notifier_kind kind);
 
 /* len bytes on a socket or pipe, likewise. 0, or -errno: -EAGAIN when there is no room. */
-int bell_send(int fd, enum bell_kind kind, const void *data, size_t len);
+int notifier_send(int fd, enum notifier_kind kind, const void *data, size_t len);
 
 #endif

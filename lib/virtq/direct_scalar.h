@@ -1,29 +1,30 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* plain, one descriptor at a time. See plain.h, which includes this; twin of plain_avx512.h. */
-#ifndef VNICD_PLAIN_SCALAR_H
-#define VNICD_PLAIN_SCALAR_H
+/* direct, one descriptor at a time. See direct.h, which includes this; twin of direct_avx512.h. */
+#ifndef VNICD_DIRECT_SCALAR_H
+#define VNICD_DIRECT_SCALAR_H
 
 #include "packed.h"
 #include "split.h"
 
 static inline bool
-plain_take(const struct virtq_conf *conf, const struct plain_wish *wish, uint64_t addr, uint32_t len,
-	   uint16_t flags, uint64_t used, struct virtq_plain *plain, uint16_t at)
+direct_take(const struct virtq_conf *conf, const struct direct_constraints *constraints, uint64_t addr,
+	    uint32_t len, uint16_t flags, uint64_t used, struct virtq_direct *direct, uint16_t at)
 {
 	uint8_t *va = gmem_cache_va(&conf->hot, addr, len);
 
-	if ((flags & PLAIN_FLAGS) != wish->flags || len < wish->len_min || len > wish->len_max || !va)
+	if ((flags & DIRECT_FLAGS) != constraints->flags || len < constraints->len_min ||
+	    len > constraints->len_max || !va)
 		return false;
-	plain->va[at] = va;
-	plain->len[at] = len;
-	plain->used[at] = used;
+	direct->va[at] = va;
+	direct->len[at] = len;
+	direct->used[at] = used;
 	return true;
 }
 
 /* n (1 or more) entries of the available ring, from the queue's position on, do not pass its end. */
 static inline uint16_t
-split_plain_load(const struct virtq *vq, const struct virtq_conf *conf, const struct plain_wish *wish,
-		 struct virtq_plain *plain, uint16_t n)
+split_direct_load(const struct virtq *vq, const struct virtq_conf *conf,
+		  const struct direct_constraints *constraints, struct virtq_direct *direct, uint16_t n)
 {
 	const uint16_t *ring = &conf->avail->ring[vq->avail.idx & conf->mask];
 	uint16_t heads[VIRTQ_FETCH_MAX];
@@ -38,8 +39,8 @@ split_plain_load(const struct virtq *vq, const struct virtq_conf *conf, const st
 	for (uint16_t i = 0; i < n; i++) {
 		struct vring_desc desc = split_load(conf->desc, heads[i]);
 
-		if (likely_false(
-			    !plain_take(conf, wish, desc.addr, desc.len, desc.flags, heads[i], plain, i)))
+		if (likely_false(!direct_take(conf, constraints, desc.addr, desc.len, desc.flags, heads[i],
+					      direct, i)))
 			return i;
 	}
 	return n;
@@ -47,8 +48,8 @@ split_plain_load(const struct virtq *vq, const struct virtq_conf *conf, const st
 
 /* n used elements from `slot` on, which do not pass the ring's end. */
 static inline void
-split_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[],
-		  const uint32_t written[], uint16_t n)
+split_direct_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[],
+		   const uint32_t written[], uint16_t n)
 {
 	for (uint16_t i = 0; i < n; i++) {
 		uint64_t word = used[i] | (written ? (uint64_t)written[i] << 32 : 0);
@@ -61,10 +62,10 @@ split_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t u
 /* n slots from `slot` on, which do not pass the ring's end. How many the driver has made available:
  * *ret_n_available. */
 static inline uint16_t
-packed_plain_load(const struct virtq_conf *conf, const struct plain_wish *wish, uint16_t slot, bool wrap,
-		  struct virtq_plain *plain, uint16_t at, uint16_t n, uint16_t *ret_n_available)
+packed_direct_load(const struct virtq_conf *conf, const struct direct_constraints *constraints, uint16_t slot,
+		   bool wrap, struct virtq_direct *direct, uint16_t at, uint16_t n, uint16_t *ret_n_available)
 {
-	const uint16_t written = wish->flags | (wrap ? PACKED_AVAIL | PACKED_USED : 0);
+	const uint16_t written = constraints->flags | (wrap ? PACKED_AVAIL | PACKED_USED : 0);
 
 	*ret_n_available = n;
 	for (uint16_t i = 0; i < n; i++) {
@@ -75,9 +76,9 @@ packed_plain_load(const struct virtq_conf *conf, const struct plain_wish *wish, 
 			*ret_n_available = i;
 			return i;
 		}
-		if (likely_false(!plain_take(conf, wish, packed_load_addr(desc), w.len, w.flags,
-					     (uint64_t)w.id << 32 | (uint64_t)written << 48, plain,
-					     (uint16_t)(at + i))))
+		if (likely_false(!direct_take(conf, constraints, packed_load_addr(desc), w.len, w.flags,
+					      (uint64_t)w.id << 32 | (uint64_t)written << 48, direct,
+					      (uint16_t)(at + i))))
 			return i;
 	}
 	return n;
@@ -85,8 +86,8 @@ packed_plain_load(const struct virtq_conf *conf, const struct plain_wish *wish, 
 
 /* n used elements from `slot` on, which do not pass the ring's end, but for the first `skip` (0 or 1). */
 static inline void
-packed_plain_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[],
-		   const uint32_t written[], uint16_t n, uint16_t skip)
+packed_direct_store(const struct virtq_conf *conf, uint16_t slot, const uint64_t used[],
+		    const uint32_t written[], uint16_t n, uint16_t skip)
 {
 	for (uint16_t i = skip; i < n; i++)
 		packed_store_word(conf, (uint16_t)(slot + i), used[i] | (written ? written[i] : 0));

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "bell.h"
+#include "notifier.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -15,19 +15,19 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { BELL_EVENTS = 32 }; /* completions that may be waiting to be collected */
+enum { NOTIFIER_EVENTS = 32 }; /* completions that may be waiting to be collected */
 
 /* Of the thread: nobody else submits to it. */
-struct bell_thread {
+struct notifier_thread {
 	aio_context_t aio; /* 0: none yet */
 	unsigned int n_waiting;
 	bool refused; /* the kernel gives none */
 };
 
-static __thread struct bell_thread bell_thread;
+static __thread struct notifier_thread notifier_thread;
 
-enum bell_kind
-bell_kind_of(int fd)
+enum notifier_kind
+notifier_kind_of(int fd)
 {
 	static const char eventfd_name[] = "anon_inode:[eventfd]";
 	char link[40], target[sizeof(eventfd_name)] = "";
@@ -35,19 +35,19 @@ bell_kind_of(int fd)
 	ssize_t len;
 
 	if (fd < 0)
-		return BELL_NONE;
+		return NOTIFIER_NONE;
 	snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
 	len = readlink(link, target, sizeof(target));
 	if (len == sizeof(eventfd_name) - 1 && memcmp(target, eventfd_name, sizeof(eventfd_name) - 1) == 0)
-		return BELL_EVENTFD;
+		return NOTIFIER_EVENTFD;
 	if (fstat(fd, &st) < 0)
-		return BELL_NONE;
-	return S_ISSOCK(st.st_mode) ? BELL_SOCKET : S_ISFIFO(st.st_mode) ? BELL_PIPE : BELL_NONE;
+		return NOTIFIER_NONE;
+	return S_ISSOCK(st.st_mode) ? NOTIFIER_SOCKET : S_ISFIFO(st.st_mode) ? NOTIFIER_PIPE : NOTIFIER_NONE;
 }
 
 /* What is read to have something completed: nothing, from here. Opened once; -1: it can't be. */
 static int
-bell_null(void)
+notifier_null(void)
 {
 	static atomic_int null_fd = -2;
 	int fd = atomic_load_explicit(&null_fd, memory_order_acquire), other = -2;
@@ -64,32 +64,33 @@ bell_null(void)
 
 /* False: this kernel has no asynchronous I/O for us. */
 static bool
-bell_thread_open(struct bell_thread *thread)
+notifier_thread_open(struct notifier_thread *thread)
 {
 	if (thread->aio)
 		return true;
-	if (!thread->refused && (bell_null() < 0 || syscall(SYS_io_setup, BELL_EVENTS, &thread->aio) < 0))
+	if (!thread->refused &&
+	    (notifier_null() < 0 || syscall(SYS_io_setup, NOTIFIER_EVENTS, &thread->aio) < 0))
 		thread->refused = true;
 	return !thread->refused;
 }
 
 static int
-bell_ring_eventfd(int fd)
+notifier_signal_eventfd(int fd)
 {
-	struct bell_thread *thread = &bell_thread;
-	struct io_event events[BELL_EVENTS];
+	struct notifier_thread *thread = &notifier_thread;
+	struct io_event events[NOTIFIER_EVENTS];
 	struct timespec now = {0};
 	struct iocb read_nothing =
 			    {
-				    .aio_fildes = (uint32_t)bell_null(),
+				    .aio_fildes = (uint32_t)notifier_null(),
 				    .aio_lio_opcode = IOCB_CMD_PREAD,
 				    .aio_flags = IOCB_FLAG_RESFD,
 				    .aio_resfd = (uint32_t)fd,
 			    },
 		    *submitted = &read_nothing;
 
-	if (thread->n_waiting == BELL_EVENTS) {
-		syscall(SYS_io_getevents, thread->aio, 1, BELL_EVENTS, events, &now);
+	if (thread->n_waiting == NOTIFIER_EVENTS) {
+		syscall(SYS_io_getevents, thread->aio, 1, NOTIFIER_EVENTS, events, &now);
 		thread->n_waiting = 0;
 	}
 	if (syscall(SYS_io_submit, thread->aio, 1, &submitted) < 0)
@@ -99,12 +100,12 @@ bell_ring_eventfd(int fd)
 }
 
 int
-bell_send(int fd, enum bell_kind kind, const void *data, size_t len)
+notifier_send(int fd, enum notifier_kind kind, const void *data, size_t len)
 {
 	struct iovec iov = {.iov_base = (void *)(uintptr_t)data, .iov_len = len};
 	ssize_t sent;
 
-	if (kind == BELL_SOCKET)
+	if (kind == NOTIFIER_SOCKET)
 		sent = send(fd, data, len, MSG_DONTWAIT | MSG_NOSIGNAL);
 	else
 		sent = pwritev2(fd, &iov, 1, -1, RWF_NOWAIT);
@@ -115,12 +116,13 @@ bell_send(int fd, enum bell_kind kind, const void *data, size_t len)
 }
 
 int
-bell_ring(int fd, enum bell_kind kind)
+notifier_signal(int fd, enum notifier_kind kind)
 {
 	const uint64_t one = 1;
 
 	/* What the kernel does not take that way is written, rather than lost. */
-	if (kind == BELL_EVENTFD && bell_thread_open(&bell_thread) && bell_ring_eventfd(fd) == 0)
+	if (kind == NOTIFIER_EVENTFD && notifier_thread_open(&notifier_thread) &&
+	    notifier_signal_eventfd(fd) == 0)
 		return 0;
-	return bell_send(fd, kind, &one, sizeof(one));
+	return notifier_send(fd, kind, &one, sizeof(one));
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "complete.h"
+#include "software_offload.h"
 
 #include <stddef.h>
 #include <string.h>
@@ -97,7 +97,7 @@ port_sum_store(struct rte_mbuf *frame, uint32_t start, uint32_t offset)
 /* --- checksum of a frame --- */
 
 static bool
-frame_asks_tcp(const struct rte_mbuf *frame)
+frame_requests_tcp(const struct rte_mbuf *frame)
 {
 	return (frame->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_TCP_CKSUM;
 }
@@ -126,8 +126,8 @@ complete_checksum(struct rte_mbuf *frame, struct rte_mempool *pool)
 		frame = copy;
 	}
 	port_sum_store(frame, (uint32_t)frame->l2_len + frame->l3_len,
-		       frame_asks_tcp(frame) ? offsetof(struct rte_tcp_hdr, cksum)
-					     : offsetof(struct rte_udp_hdr, dgram_cksum));
+		       frame_requests_tcp(frame) ? offsetof(struct rte_tcp_hdr, cksum)
+						 : offsetof(struct rte_udp_hdr, dgram_cksum));
 	frame->ol_flags &= ~PORT_REQUEST_FLAGS;
 	return frame;
 }
@@ -162,7 +162,7 @@ cut_start(struct complete_cut *cut, const struct rte_mbuf *frame, unsigned int t
 	struct rte_tcp_hdr tcp;
 
 	cut->frame = frame;
-	cut->leave_checksum = takes & TAKES_CHECKSUM;
+	cut->leave_checksum = takes & PORT_CAP_CHECKSUM;
 	cut->l4_at = (uint32_t)frame->l2_len + frame->l3_len;
 	cut->headers_len = cut->l4_at + frame->l4_len;
 	cut->payload_len = frame->pkt_len - cut->headers_len;
@@ -325,9 +325,9 @@ frame_has_cwr(const struct rte_mbuf *frame)
 static bool
 segmentation_is_taken(const struct rte_mbuf *frame, unsigned int takes)
 {
-	unsigned int needs = frame->ol_flags & RTE_MBUF_F_TX_IPV4 ? TAKES_TSO4 : TAKES_TSO6;
+	unsigned int needs = frame->ol_flags & RTE_MBUF_F_TX_IPV4 ? PORT_CAP_TSO4 : PORT_CAP_TSO6;
 
-	return takes & needs && takes & TAKES_CHECKSUM && (takes & TAKES_ECN || !frame_has_cwr(frame));
+	return takes & needs && takes & PORT_CAP_CHECKSUM && (takes & PORT_CAP_ECN || !frame_has_cwr(frame));
 }
 
 /* Frames gathered for the next call of `send`. */
@@ -335,7 +335,7 @@ struct complete_burst {
 	struct port_queue *queue;
 	struct rte_mempool *pool;
 	unsigned int takes;
-	port_complete_send_fn send;
+	software_offload_send_fn send;
 	const void *ctx;
 	struct rte_mbuf *pkts[PORT_BURST];
 	uint16_t n;
@@ -406,8 +406,8 @@ burst_add_checksummed(struct complete_burst *burst, struct rte_mbuf *frame)
 }
 
 uint16_t
-port_complete(struct port_queue *queue, struct rte_mempool *pool, unsigned int takes, struct rte_mbuf **pkts,
-	      uint16_t n, port_complete_send_fn send, const void *ctx)
+port_software_offload(struct port_queue *queue, struct rte_mempool *pool, unsigned int takes,
+		      struct rte_mbuf **pkts, uint16_t n, software_offload_send_fn send, const void *ctx)
 {
 	struct complete_burst burst = {
 		.queue = queue, .pool = pool, .takes = takes, .send = send, .ctx = ctx};
@@ -417,7 +417,7 @@ port_complete(struct port_queue *queue, struct rte_mempool *pool, unsigned int t
 
 		if (asks & RTE_MBUF_F_TX_TCP_SEG && !segmentation_is_taken(pkts[i], takes))
 			burst_add_segments(&burst, pkts[i]);
-		else if (asks && !(takes & TAKES_CHECKSUM))
+		else if (asks && !(takes & PORT_CAP_CHECKSUM))
 			burst_add_checksummed(&burst, pkts[i]);
 		else
 			burst_add(&burst, pkts[i]);

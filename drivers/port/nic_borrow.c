@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "nic_borrow.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "borrow.h"
+#include "log.h"
+#include "loop.h"
+#include "port.h"
+
+enum { NIC_BORROW_PERIOD_MS = 100 };
+
+/* Drivers that are through with a frame when rte_eth_tx_burst() returns, by their sources in DPDK 22.11. */
+struct nic_borrow_driver {
+	const char *name; /* as in rte_eth_dev_info */
+	const char *why;  /* for people */
+	uint32_t frame_max;
+	bool pieces; /* takes frames of two segments, although it does not offer MULTI_SEGS */
+};
+
+static const struct nic_borrow_driver nic_borrow_drivers[] = {
+	/* Frees the frame, segment by segment; copy=1 copies from the first segment, and less than that has.
+	 */
+	{.name = "net_null", .why = "it drops frames at once", .frame_max = UINT32_MAX, .pieces = true},
+	/* Copies all segments into the socket's ring, frees the frame, and only then tells the kernel. */
+	{.name = "net_af_packet", .why = "it copies frames at once", .frame_max = UINT32_MAX},
+	/* One writev() a frame, and the kernel has copied it when that returns; no offloads are asked for. */
+	{.name = "net_tap", .why = "it writes frames at once", .frame_max = UINT32_MAX},
+	/*
+	 * Puts segments together on its stack, writes that to a file or a socket, frees the frame. What is
+	 * longer than its stack's buffer (RTE_ETH_PCAP_SNAPLEN) is cut off or dropped, unless it is in one
+	 * piece.
+	 */
+	{.name = "net_pcap",
+	 .why = "it writes frames at once",
+	 .frame_max = RTE_ETHER_MAX_JUMBO_FRAME_LEN,
+	 .pieces = true},
+};
+
+/*
+ * Written by the owner of the queue. An info a tail, not one for all: the last reference is given back
+ * without an atomic operation, and each of these is the last.
+ */
+struct nic_borrow_queue {
+	struct rte_mbuf_ext_shared_info tails[PORT_BURST];
+} __rte_cache_aligned;
+
+/* --- worker -----------------------------------------------------------------------------------------------
+ */
+
+/* What is said of a tail is its reference count: 0 is back. */
+static void
+nic_borrow_back(void *tail, void *arg)
+{
+}
+
+static inline void
+nic_borrow_attach_one(struct rte_mbuf *pkt, struct rte_mbuf *tail, struct rte_mbuf_ext_shared_info *info)
+{
+	uint16_t len = (uint16_t)(pkt->data_len - BORROW_HEAD);
+
+	rte_mbuf_ext_refcnt_set(info, 1);
+	/* The drivers in the table go by virtual addresses. */
+	rte_pktmbuf_attach_extbuf(tail, (void *)(uintptr_t)borrow_payload(pkt), RTE_BAD_IOVA, len, info);
+	tail->data_len = len;
+	pkt->data_len = BORROW_HEAD;
+	pkt->next = tail;
+	pkt->nb_segs = 2;
+	pkt->ol_flags &= ~BORROW_FLAG;
+	pkt->tx_offload = 0;
+}
+
+uint16_t
+nic_borrow_attach(struct nic_borrow *borrow, uint16_t queue_idx, struct rte_mempool *pool,
+		  struct rte_mbuf **pkts, uint16_t n)
+{
+	struct rte_mbuf *tails[PORT_BURST], *borrowed[PORT_BURST];
+	uint16_t n_borrowed = 0;
+
+	if (unlikely(atomic_load_explicit(&borrow->kept, memory_order_relaxed))) {
+		borrow_materialise_burst(pkts, n);
+		return 0;
+	}
+	for (uint16_t i = 0; i < n; i++) {
+		if (!borrow_is(pkts[i]))
+			continue;
+		if (likely(pkts[i]->pkt_len <= borrow->frame_max))
+			borrowed[n_borrowed++] = pkts[i];
+		else
+			borrow_materialise(pkts[i]);
+	}
+	if (n_borrowed == 0)
+		return 0;
+	if (unlikely(rte_pktmbuf_alloc_bulk(pool, tails, n_borrowed) != 0)) {
+		borrow_materialise_burst(borrowed, n_borrowed);
+		return 0;
+	}
+	for (uint16_t i = 0; i < n_borrowed; i++)
+		nic_borrow_attach_one(borrowed[i], tails[i], &borrow->queues[queue_idx].tails[i]);
+	return n_borrowed;
+}
+
+void
+nic_borrow_check(struct nic_borrow *borrow, uint16_t queue_idx, uint16_t n_tails)
+{
+	const struct nic_borrow_queue *queue = &borrow->queues[queue_idx];
+	uint16_t out = 0;
+
+	for (uint16_t i = 0; i < n_tails; i++)
+		out |= rte_mbuf_ext_refcnt_read(&queue->tails[i]);
+	if (unlikely(out))
+		atomic_store_explicit(&borrow->kept, true, memory_order_relaxed);
+}
+
+/* --- control thread ---------------------------------------------------------------------------------------
+ */
+
+/* The end of the port's line for people. */
+static void
+nic_borrow_describe(struct port *port, bool borrows, const char *why)
+{
+	static const char key[] = ", borrowed frames: ";
+	char *end = strstr(port->describe, key);
+
+	if (!end)
+		end = port->describe + strlen(port->describe);
+	snprintf(end, sizeof(port->describe) - (size_t)(end - port->describe), "%s%s (%s)", key,
+		 borrows ? "yes" : "no", why);
+}
+
+static void
+nic_borrow_look(void *arg)
+{
+	struct nic_borrow *borrow = arg;
+
+	if (!atomic_load_explicit(&borrow->kept, memory_order_relaxed))
+		return;
+	loop_timer_stop(borrow->timer);
+	nic_borrow_describe(borrow->port, false, "its driver kept some");
+	log_error("port %s: its driver still had frames that lie in a guest's memory after it had sent them: "
+		  "it "
+		  "gets copies from now on",
+		  borrow->port->name);
+}
+
+static const struct nic_borrow_driver *
+nic_borrow_find(const struct rte_eth_dev_info *info)
+{
+	for (size_t i = 0; i < RTE_DIM(nic_borrow_drivers); i++)
+		if (info->driver_name && strcmp(info->driver_name, nic_borrow_drivers[i].name) == 0)
+			return &nic_borrow_drivers[i];
+	return NULL;
+}
+
+void
+nic_borrow_open(struct nic_borrow *borrow, struct port *port, const struct rte_eth_dev_info *info,
+		uint16_t segs_max)
+{
+	const struct nic_borrow_driver *driver = nic_borrow_find(info);
+	size_t size = port->n_queues * sizeof(borrow->queues[0]);
+
+	if (!driver) {
+		nic_borrow_describe(port, false, "its driver may keep them");
+		return;
+	}
+	if (segs_max < 2 && !driver->pieces) {
+		nic_borrow_describe(port, false, "it takes frames in one piece");
+		return;
+	}
+	borrow->port = port;
+	borrow->n_queues = port->n_queues;
+	borrow->frame_max = driver->frame_max;
+	borrow->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
+	if (borrow->queues && port_env.loop)
+		borrow->timer = loop_timer_add(port_env.loop, NIC_BORROW_PERIOD_MS, NIC_BORROW_PERIOD_MS,
+					       nic_borrow_look, borrow);
+	if (!borrow->timer) {
+		free(borrow->queues);
+		borrow->queues = NULL;
+		nic_borrow_describe(port, false, "no memory");
+		return;
+	}
+	memset(borrow->queues, 0, size);
+	for (uint16_t q = 0; q < port->n_queues; q++) {
+		for (uint16_t i = 0; i < PORT_BURST; i++)
+			borrow->queues[q].tails[i].free_cb = nic_borrow_back;
+		port->queues[q].accepts_borrowed = true;
+	}
+	nic_borrow_describe(port, true, driver->why);
+}
+
+/* Whoever kept a tail writes to its reference count when it is freed at last. */
+static bool
+nic_borrow_is_out(const struct nic_borrow *borrow)
+{
+	for (uint16_t q = 0; q < borrow->n_queues; q++)
+		for (uint16_t i = 0; i < PORT_BURST; i++)
+			if (rte_mbuf_ext_refcnt_read(&borrow->queues[q].tails[i]) != 0)
+				return true;
+	return false;
+}
+
+void
+nic_borrow_close(struct nic_borrow *borrow)
+{
+	loop_timer_remove(borrow->timer);
+	if (borrow->queues && !nic_borrow_is_out(borrow))
+		free(borrow->queues);
+	borrow->queues = NULL;
+}

@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * borrow: long frames that are copied once only, from one guest's memory to the other's.
+ *
+ * A borrowed frame is one mbuf whose lengths are the frame's, but of whose data only the first BORROW_HEAD
+ * bytes are there yet. The rest is still in the memory of the guest that sends it, and borrow_payload() says
+ * where. Decisions are taken on the head, which is private; the guest may change the tail until it is copied,
+ * as it may change any frame that it has not sent yet.
+ *
+ *     mbuf   | head 128 |  room for the tail, not written yet   |
+ *                        ^ borrow_materialise() copies to here; after that the frame is like any other
+ *     guest  | head ....| tail ................................ |
+ *
+ * A loan ends when the worker calls the sending queue's `done` (port.h), in the iteration of its poll loop
+ * that took the frame: nobody may keep a borrowed frame, hand it to another worker, share it or read it
+ * beyond its head. Whoever is about to settles it first. So a slow receiver can't hold anything of a
+ * sender's.
+ *
+ * Borrowed frames ask for no offloads, which leaves tx_offload free for where the tail is.
+ */
+#ifndef VNICD_BORROW_H
+#define VNICD_BORROW_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <rte_mbuf.h>
+
+enum {
+	BORROW_HEAD = 128, /* bytes: the longest plain headers, and two cache lines */
+	BORROW_MIN =
+		384, /* shortest frame that is borrowed: below, two copies cost less than the bookkeeping */
+	BORROW_FLAG_BIT = 40,
+};
+
+/* In ol_flags; registered with DPDK as this very bit by borrow_init(). */
+#define BORROW_FLAG RTE_BIT64(BORROW_FLAG_BIT)
+
+/* Once, after EAL is up and before the first frame. 0 or -errno. */
+int borrow_init(void);
+
+static inline bool
+borrow_is(const struct rte_mbuf *pkt)
+{
+	return pkt->ol_flags & BORROW_FLAG;
+}
+
+/* `frame`: pkt_len bytes in the guest's memory; the head is copied already. */
+static inline void
+borrow_start(struct rte_mbuf *pkt, const uint8_t *frame)
+{
+	pkt->ol_flags |= BORROW_FLAG;
+	pkt->tx_offload = (uintptr_t)(frame + BORROW_HEAD);
+}
+
+/* pkt_len - BORROW_HEAD bytes. */
+static inline const uint8_t *
+borrow_payload(const struct rte_mbuf *pkt)
+{
+	return (const uint8_t *)(uintptr_t)pkt->tx_offload;
+}
+
+/* The frame gets its tail. Accepts frames that are not borrowed. */
+static inline void
+borrow_materialise(struct rte_mbuf *pkt)
+{
+	if (!borrow_is(pkt))
+		return;
+	memcpy(rte_pktmbuf_mtod_offset(pkt, uint8_t *, BORROW_HEAD), borrow_payload(pkt),
+	       pkt->data_len - BORROW_HEAD);
+	pkt->ol_flags &= ~BORROW_FLAG;
+	pkt->tx_offload = 0;
+}
+
+static inline void
+borrow_materialise_burst(struct rte_mbuf *const *pkts, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++)
+		borrow_materialise(pkts[i]);
+}
+
+#endif
