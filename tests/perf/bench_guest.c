@@ -64,7 +64,7 @@ guest_port_fill(struct bench_guest *guest, const char *name, uint16_t port_id, u
 			.dev = &guest->dev.queues[i],
 			.port = &guest->port,
 			.idx = i,
-			.takes_lent = true,
+			.accepts_borrowed = true,
 		};
 }
 

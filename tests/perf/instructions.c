@@ -29,13 +29,13 @@
 #include <linux/virtio_net.h>
 
 #include "bench_guest.h"
+#include "borrow.h"
 #include "filter.h"
 #include "flows.h"
 #include "frame.h"
 #include "fwd.h"
 #include "hash.h"
 #include "isa.h"
-#include "lend.h"
 #include "loop.h"
 #include "steps.h"
 #include "worker.h"
@@ -323,7 +323,8 @@ keep_burst(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf *
 	polled->n_pkts = n;
 }
 
-static const struct fwd_mode mode_borrowing = {.name = "keep", .forward = keep_burst, .takes_lent = true};
+static const struct fwd_mode mode_borrowing = {
+	.name = "keep", .forward = keep_burst, .accepts_borrowed = true};
 static const struct fwd_mode mode_materialising = {.name = "keep", .forward = keep_burst};
 
 static void
@@ -368,7 +369,7 @@ to_guest_prepare(struct bench *bench)
 	pkts_make(bench);
 }
 
-/* The frames are lent by another guest. */
+/* The frames are borrowed from another guest. */
 static void
 to_guest_prepare_borrowed(struct bench *bench)
 {
@@ -378,7 +379,7 @@ to_guest_prepare_borrowed(struct bench *bench)
 	guest_send(bench, bench->guests[1]);
 	bench->n_pkts = queue->rx(queue, bench->pkts, bench->n_frames);
 	must_be(bench, bench->n_pkts, bench->n_frames, "frames came");
-	MUST(queue->lent, "%s: nothing is lent", bench->row->name);
+	MUST(queue->borrowed, "%s: nothing is borrowed", bench->row->name);
 }
 
 static void
@@ -717,9 +718,9 @@ poll_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct bench *bench = polled;
 
-	if (bench->counters.turns == ITERATION_COUNTED) {
+	if (bench->counters.iterations == ITERATION_COUNTED) {
 		steps_start();
-	} else if (bench->counters.turns == ITERATION_COUNTED + 1) {
+	} else if (bench->counters.iterations == ITERATION_COUNTED + 1) {
 		bench->steps = steps_stop();
 		atomic_store(&bench->shared.order, WORKER_STOP);
 		return 0;
@@ -741,7 +742,7 @@ open_poll(struct bench *bench)
 static void
 poll_prepare(struct bench *bench)
 {
-	for (unsigned int turn = 0; turn <= ITERATION_COUNTED; turn++)
+	for (unsigned int k = 0; k <= ITERATION_COUNTED; k++)
 		for (unsigned int i = 0; i < 2; i++) {
 			guest_send(bench, bench->guests[i]);
 			guest_post(bench, bench->guests[i], 0, bench->n_frames);
@@ -781,7 +782,7 @@ poll_finish(struct bench *bench)
 static void
 poll_finish_idle(struct bench *bench)
 {
-	must_be(bench, bench->counters.busy_turns, 0, "iterations had frames");
+	must_be(bench, bench->counters.busy_iterations, 0, "iterations had frames");
 }
 
 /* --- the table --- */
@@ -979,7 +980,7 @@ eal_start(int cpu)
 	pool = rte_pktmbuf_pool_create("bench", POOL_FRAMES, POOL_CACHE, 0, RTE_PKTMBUF_HEADROOM + BUFFER,
 				       SOCKET_ID_ANY);
 	MUST(pool, "no packet buffers");
-	MUST(lend_init() == 0, "no flag for borrowed frames");
+	MUST(borrow_init() == 0, "no flag for borrowed frames");
 	MUST(fwd_workers_open(workers, N_WORKERS, pool, &diag) == 0, "no workers");
 }
 
