@@ -16,11 +16,11 @@
 #include <sys/signalfd.h>
 #include <unistd.h>
 
+#include "borrow.h"
 #include "dataplane.h"
 #include "environment.h"
 #include "fwd.h"
 #include "gmem_sigbus.h"
-#include "borrow.h"
 #include "log.h"
 #include "loop.h"
 #include "options.h"

@@ -284,17 +284,13 @@ guest_settings_changed(void *arg)
 {
 	struct guest *guest = arg;
 	const struct vnet_dev *vnet = &guest->vnet;
-	const struct settings_hash *hash = &vnet->settings->hash;
-	struct port_rx_hash request = {0};
+	const struct hash_params *hash = &vnet->settings->hash;
+	struct hash_params request = {0};
 
 	if (!guest->uplink.uplink)
 		return;
-	if (vnet_controlq_is_ours(vnet) && vnet->steer) {
-		request.types = hash->types;
-		request.key_len = hash->key_len;
-		static_assert(sizeof(request.key) == sizeof(hash->key), "the same keys");
-		memcpy(request.key, hash->key, sizeof(request.key));
-	}
+	if (vnet_controlq_is_ours(vnet) && vnet->steer)
+		request = *hash;
 	uplink_want_hash(&guest->uplink, &request);
 }
 

@@ -19,8 +19,10 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "burst.h"
 #include "counter.h"
 #include "diag.h"
+#include "hash.h"
 #include "list.h"
 
 struct loop;
@@ -28,11 +30,11 @@ struct rte_kvargs;
 struct show;
 
 enum {
-	PORT_MAX = 1024,        /* ports in one program */
-	PORT_QUEUES_MAX = 128,  /* queue pairs of one port */
-	PORT_BURST = 32,        /* frames per rx or tx call, at most */
-	PORT_NAME_SIZE = 32,    /* with the terminating NUL */
-	PORT_FRAME_MAX = 65535, /* largest frame, Ethernet header included, without FCS */
+	PORT_MAX = 1024,          /* ports in one program */
+	PORT_QUEUES_MAX = 128,    /* queue pairs of one port */
+	PORT_BURST = FRAME_BURST, /* frames per rx or tx call, at most */
+	PORT_NAME_SIZE = 32,      /* with the terminating NUL */
+	PORT_FRAME_MAX = 65535,   /* largest frame, Ethernet header included, without FCS */
 };
 
 enum port_drop {
@@ -134,16 +136,6 @@ struct port_steer {
 		     struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[]);
 };
 
-/*
- * What a port that hashes frames itself hashes them with, so that a guest with the same wishes need not do it
- * again (a NIC with Toeplitz). Such frames have RTE_MBUF_F_RX_RSS_HASH and hash.rss set.
- */
-struct port_rx_hash {
-	uint32_t types; /* bits as in VIRTIO's supported_hash_types */
-	uint8_t key_len;
-	uint8_t key[40];
-};
-
 struct port {
 	char name[PORT_NAME_SIZE];
 	uint16_t id;       /* slot in the port table, 0 .. PORT_MAX - 1; fixed for life */
@@ -157,7 +149,12 @@ struct port {
 	 * workers. */
 	_Atomic(const struct port_steer *) steer;
 	/* NULL: frames that come from this port have no hash. As `steer`. */
-	_Atomic(const struct port_rx_hash *) rx_hash;
+	/*
+	 * What a port that hashes frames itself hashes them with, so that a guest with the same parameters
+	 * need not do it again (a NIC with Toeplitz). Such frames have RTE_MBUF_F_RX_RSS_HASH and hash.rss
+	 * set.
+	 */
+	_Atomic(const struct hash_params *) rx_hash;
 	const struct port_kind *kind;
 	struct rte_ether_addr mac;
 	void *dev;                 /* the kind's own */
@@ -240,7 +237,7 @@ struct port_kind {
 	 * hash), or as the port sees fit when `hash` is NULL. 0, or -errno and then as the port sees fit.
 	 * Control thread; nobody believes the port's hashes (port->rx_hash is NULL).
 	 */
-	int (*set_hash)(struct port *port, const struct port_rx_hash *hash);
+	int (*set_hash)(struct port *port, const struct hash_params *hash);
 	bool is_uplink; /* other ports may follow the link of such a port (uplink=) */
 };
 

@@ -49,7 +49,7 @@ mq_pairs_set(const struct vnet_dev *dev, struct controlq_request *request)
 static int
 mq_hash_set(struct vnet_settings *settings, uint32_t types, const uint8_t *key, uint32_t len)
 {
-	struct settings_hash *hash = &settings->hash;
+	struct hash_params *hash = &settings->hash;
 
 	if (types & ~(uint32_t)HASH_TYPES_ALL)
 		return -EINVAL;

@@ -147,7 +147,7 @@ vnet_filter_build(const struct vnet_settings *settings, enum filter_vlans vlans,
 		return -ENOMEM;
 	filter->open_unicast = rules.open_unicast;
 	filter->open_differs = rules.open_unicast != rules.open_multicast;
-	filter->groups = vnet_isa_select() >= VNET_ISA_AVX512 ? filter_groups_avx512 : NULL;
+	filter->groups = isa_select() >= ISA_AVX512 ? filter_groups_avx512 : NULL;
 	filter->by_vlan = by_vlan;
 	if (by_vlan)
 		memcpy(filter->vlans, settings->vlans, sizeof(filter->vlans));

@@ -20,7 +20,7 @@
 /* Immutable when published. */
 struct steer {
 	struct port_steer port;
-	struct vnet_hash *hash;         /* ours; NULL: frames get none */
+	struct hash *hash;         /* ours; NULL: frames get none */
 	const struct vnet_flows *flows; /* the device's; NULL: none are learnt */
 	flow_groups_fn groups;          /* for flow_digests() */
 	uint16_t unclassified_queue, table_mask;
@@ -37,9 +37,9 @@ static inline enum hash_source
 steer_hash_source(const struct steer *steer, const struct port_queue *from)
 {
 	/* Acquire: pairs with the release of the port's kind. */
-	const struct port_rx_hash *rx_hash = atomic_load_explicit(&from->port->rx_hash, memory_order_acquire);
+	const struct hash_params *rx_hash = atomic_load_explicit(&from->port->rx_hash, memory_order_acquire);
 
-	return unlikely(rx_hash) && vnet_hash_is_same(steer->hash, rx_hash) ? HASH_IN_MBUF : HASH_NOT_KNOWN;
+	return unlikely(rx_hash) && hash_is_same(steer->hash, rx_hash) ? HASH_IN_MBUF : HASH_NOT_KNOWN;
 }
 
 static_assert(offsetof(struct rte_mbuf, hash.fdir.hi) == offsetof(struct rte_mbuf, hash.rss) + 4,
@@ -60,7 +60,7 @@ static inline void
 steer_pick_by_rss(const struct steer *steer, const struct port_queue *from, struct rte_mbuf **pkts,
 		  uint16_t n, uint16_t ret_pairs[], uint32_t values[], uint8_t reports[])
 {
-	vnet_hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
+	hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
 	for (uint16_t i = 0; i < n; i++)
 		ret_pairs[i] =
 			reports[i] ? steer->table[values[i] & steer->table_mask] : steer->unclassified_queue;
@@ -135,7 +135,7 @@ steer_by_flows_with_hash(const struct port_steer *port_steer, const struct port 
 	uint32_t values[PORT_BURST];
 	uint8_t reports[PORT_BURST];
 
-	vnet_hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
+	hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
 	for (uint16_t i = 0; i < n; i++)
 		steer_mark(pkts[i], values[i], reports[i]);
 	steer_pick_by_flows(steer, to, from, pkts, n, ret_pairs);
@@ -183,7 +183,7 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 	if (!steer)
 		return -ENOMEM;
 	if (rss->enabled || (report == STEER_REPORT && settings->hash.types)) {
-		steer->hash = vnet_hash_new(&settings->hash, vnet_isa_select());
+		steer->hash = hash_new(&settings->hash, isa_select());
 		if (!steer->hash) {
 			free(steer);
 			return -ENOMEM;
@@ -199,7 +199,7 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 				   : steer->hash             ? steer_by_flows_with_hash
 							     : steer_by_flows_without_hash;
 		steer->flows = flows;
-		steer->groups = flows_variant_of(vnet_isa_select())->groups;
+		steer->groups = flows_variant_of(isa_select())->groups;
 	}
 	*ret_steer = &steer->port;
 	return 0;
@@ -212,6 +212,6 @@ vnet_steer_free(struct port_steer *port_steer)
 
 	if (!steer)
 		return;
-	vnet_hash_free(steer->hash);
+	hash_free(steer->hash);
 	free(steer);
 }

@@ -170,7 +170,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 		conf->offloads = vdev->said.features & VNET_HOST_OFFLOADS;
 		if (conf->offloads & FEATURE_MASK(NET_CSUM))
 			conf->traits |= TRAIT_OFFLOAD;
-		conf->burst = (void (*)(void))vnet_from_guest_variant(vnet_isa_select(), conf->traits);
+		conf->burst = (void (*)(void))vnet_from_guest_variant(isa_select(), conf->traits);
 		if (conf->control.waits)
 			conf->burst = (void (*)(void))vnet_from_guest_later;
 	} else {
@@ -181,7 +181,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 			conf->traits |= TRAIT_OFFLOAD;
 		if (vdev->said.features & FEATURE_MASK(NET_HASH_REPORT))
 			conf->traits |= TRAIT_HASH_REPORT;
-		conf->burst = (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), conf->traits);
+		conf->burst = (void (*)(void))vnet_to_guest_variant(isa_select(), conf->traits);
 	}
 }
 
@@ -534,7 +534,7 @@ vnet_requests_unsupported(uint64_t offloads)
 	const uint64_t segments = VNET_GUEST_OFFLOADS & ~FEATURE_MASK(NET_GUEST_CSUM);
 
 	if (!(offloads & FEATURE_MASK(NET_GUEST_CSUM)))
-		return PORT_REQUESTS;
+		return FRAME_REQUESTS;
 	return ~offloads & segments ? RTE_MBUF_F_TX_TCP_SEG : 0;
 }
 

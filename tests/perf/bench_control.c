@@ -616,7 +616,7 @@ main(int argc, char **argv)
 	static struct figures figures;
 	unsigned n_rounds = 0, n_shown = 0;
 	const char *only = NULL, *isa_wanted = NULL;
-	enum vnet_isa isa = vnet_isa_select();
+	enum isa isa = isa_select();
 	int c, cpu = sched_getcpu();
 	bool json = false;
 
@@ -642,12 +642,12 @@ main(int argc, char **argv)
 	     "usage: bench_control [--cpu N] [--rounds 1..%d] [--row NAME] [--isa NAME] [--instructions] "
 	     "[--json]",
 	     ROUNDS_MAX);
-	for (unsigned i = 0; isa_wanted && i < VNET_ISA_N; i++)
-		if (strcmp(isa_wanted, vnet_isa_name((enum vnet_isa)i)) == 0)
-			isa = vnet_isa_limit((enum vnet_isa)i);
-	MUST(!isa_wanted || strcmp(isa_wanted, vnet_isa_name(isa)) == 0,
+	for (unsigned i = 0; isa_wanted && i < ISA_N; i++)
+		if (strcmp(isa_wanted, isa_name((enum isa)i)) == 0)
+			isa = isa_limit((enum isa)i);
+	MUST(!isa_wanted || strcmp(isa_wanted, isa_name(isa)) == 0,
 	     "there is no ISA variant %s, or it is not for this CPU, which has %s", isa_wanted,
-	     vnet_isa_name(vnet_isa_select()));
+	     isa_name(isa_select()));
 	if (counting)
 		steps_init();
 	eal_start(cpu);
@@ -655,7 +655,7 @@ main(int argc, char **argv)
 		printf("{\"cpu\":%d,\"tsc_hz\":%lu,\"dpdk\":\"%s\",\"rounds\":%u,\"isa\":\"%s\",\"unit\":\"%"
 		       "s\","
 		       "\"rows\":{",
-		       cpu, rte_get_tsc_hz(), rte_version(), n_rounds, vnet_isa_name(isa),
+		       cpu, rte_get_tsc_hz(), rte_version(), n_rounds, isa_name(isa),
 		       counting ? "instructions" : "TSC cycles");
 	else
 		printf("%-22slayout       off      on     cost  difference, round by round\n",

@@ -248,7 +248,7 @@ test_against_the_model(void **state)
 		uint16_t n = (uint16_t)(rnd(2) ? PORT_BURST : 1 + rnd(PORT_BURST));
 
 		/* Each ISA variant that this CPU has in turns. */
-		vnet_isa_limit((enum vnet_isa)(round / FLAG_COMBINATIONS % VNET_ISA_N));
+		isa_limit((enum isa)(round / FLAG_COMBINATIONS % ISA_N));
 		settings_make(&settings, round % FLAG_COMBINATIONS);
 		for (uint16_t i = 0; i < n; i++) {
 			const struct rte_ether_addr *dst = &addrs[rnd(N_ADDRS)];
@@ -282,7 +282,7 @@ test_against_the_model(void **state)
 		for (uint16_t i = 0; i < n; i++)
 			frame_free(&frames[i]);
 	}
-	vnet_isa_limit(VNET_ISA_N - 1);
+	isa_limit(ISA_N - 1);
 	/* Neither of the two was rare. */
 	assert_true(n_frames > 100000);
 	assert_true(n_wanted > n_frames / 5 && n_wanted < n_frames * 4 / 5);

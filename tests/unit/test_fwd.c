@@ -22,8 +22,8 @@
 #include <rte_ip.h>
 #include <rte_udp.h>
 
-#include "fwd.h"
 #include "borrow.h"
+#include "fwd.h"
 #include "switch.h"
 
 enum {

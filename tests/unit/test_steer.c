@@ -21,9 +21,9 @@
 #include <rte_mbuf.h>
 #include <rte_thash.h>
 
+#include "borrow.h"
 #include "flow.h"
 #include "hash.h"
-#include "borrow.h"
 #include "port.h"
 #include "steer.h"
 
@@ -397,31 +397,31 @@ static const uint8_t key[40] = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 
 				0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3, 0x80, 0x30,
 				0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
 
-static struct settings_hash
+static struct hash_params
 hash_settings(uint32_t types)
 {
-	struct settings_hash settings = {.types = types, .key_len = sizeof(key)};
+	struct hash_params settings = {.types = types, .key_len = sizeof(key)};
 
 	memcpy(settings.key, key, sizeof(key));
 	return settings;
 }
 
 /* Every variant of hashing that this machine has, with every set of types. */
-static const enum vnet_isa hash_isas[] = {VNET_ISA_PORTABLE, VNET_ISA_AVX512_GFNI};
-static struct vnet_hash *hashes[RTE_DIM(hash_isas)][HASH_TYPES_ALL + 1];
+static const enum isa hash_isas[] = {ISA_PORTABLE, ISA_AVX512_GFNI};
+static struct hash *hashes[RTE_DIM(hash_isas)][HASH_TYPES_ALL + 1];
 static unsigned int n_isas;
 
 static int
 hashes_open(void **state)
 {
-	n_isas = vnet_isa_select() >= VNET_ISA_AVX512_GFNI ? 2 : 1;
+	n_isas = isa_select() >= ISA_AVX512_GFNI ? 2 : 1;
 	if (n_isas == 1)
 		print_message("no GFNI on this CPU: the portable variant alone is tested\n");
 	for (unsigned int isa = 0; isa < n_isas; isa++)
 		for (uint32_t types = 0; types <= HASH_TYPES_ALL; types++) {
-			struct settings_hash settings = hash_settings(types);
+			struct hash_params settings = hash_settings(types);
 
-			hashes[isa][types] = vnet_hash_new(&settings, hash_isas[isa]);
+			hashes[isa][types] = hash_new(&settings, hash_isas[isa]);
 			if (!hashes[isa][types])
 				return -1;
 		}
@@ -433,7 +433,7 @@ hashes_close(void **state)
 {
 	for (unsigned int isa = 0; isa < n_isas; isa++)
 		for (uint32_t types = 0; types <= HASH_TYPES_ALL; types++)
-			vnet_hash_free(hashes[isa][types]);
+			hash_free(hashes[isa][types]);
 	return munmap(segments.pages, 2ul * PAGE * SEGMENTS_MAX);
 }
 
@@ -452,7 +452,7 @@ expect_outcome(struct rte_mbuf *pkt, uint16_t n, uint32_t types, const struct ou
 		memset(reports, 0xee, sizeof(reports));
 		for (uint16_t i = 0; i < n; i++)
 			pkts[i] = pkt;
-		vnet_hash_burst(hashes[isa][types], pkts, n, HASH_NOT_KNOWN, values, reports);
+		hash_burst(hashes[isa][types], pkts, n, HASH_NOT_KNOWN, values, reports);
 		for (uint16_t i = 0; i < n; i++) {
 			assert_int_equal(reports[i], outcome->report);
 			assert_int_equal(values[i], want);
@@ -921,7 +921,7 @@ test_variants_agree_for_every_key(void **state)
 {
 	for (unsigned int key_len = 0; key_len <= SETTINGS_RSS_KEY_LEN; key_len++) {
 		for (unsigned int round = 0; round < 20; round++) {
-			struct settings_hash settings = {.types = HASH_TYPES_ALL,
+			struct hash_params settings = {.types = HASH_TYPES_ALL,
 							 .key_len = (uint8_t)key_len};
 			uint8_t padded[SETTINGS_RSS_KEY_LEN] = {0}, bytes[PORT_BURST][FLOW_TUPLE_V6];
 			uint32_t converted[SETTINGS_RSS_KEY_LEN / 4];
@@ -940,7 +940,7 @@ test_variants_agree_for_every_key(void **state)
 				tuples[i] = pkt_new(bytes[i], FLOW_TUPLE_V6, FLOW_TUPLE_V6, 0)->buf_addr;
 			}
 			for (unsigned int isa = 0; isa < n_isas; isa++) {
-				struct vnet_hash *hash = vnet_hash_new(&settings, hash_isas[isa]);
+				struct hash *hash = hash_new(&settings, hash_isas[isa]);
 				uint32_t v4[PORT_BURST + 1], v6[PORT_BURST + 1];
 
 				v4[n] = v6[n] = 0xeeeeeeee;
@@ -963,7 +963,7 @@ test_variants_agree_for_every_key(void **state)
 				}
 				assert_int_equal(v4[n], 0xeeeeeeee);
 				assert_int_equal(v6[n], 0xeeeeeeee);
-				vnet_hash_free(hash);
+				hash_free(hash);
 			}
 		}
 	}
@@ -994,7 +994,7 @@ test_variants_agree_for_mixed_bursts(void **state)
 			uint32_t values[PORT_BURST];
 			uint8_t reports[PORT_BURST];
 
-			vnet_hash_burst(hashes[isa][types], pkts, n, HASH_NOT_KNOWN, values, reports);
+			hash_burst(hashes[isa][types], pkts, n, HASH_NOT_KNOWN, values, reports);
 			for (uint16_t i = 0; i < n; i++) {
 				struct outcome want = model(frames[i].bytes, frames[i].len, types);
 
@@ -1119,7 +1119,7 @@ test_nic_hash_is_used(void **state)
 {
 	struct vnet_settings settings = rss_settings(HASH_TYPES_ALL);
 	struct port_steer *steer = steer_make(&settings, 8, STEER_REPORT, NULL);
-	struct port_rx_hash rx_hash = {.types = HASH_TYPES_ALL, .key_len = sizeof(key)};
+	struct hash_params rx_hash = {.types = HASH_TYPES_ALL, .key_len = sizeof(key)};
 	const uint32_t planted = 0x12345602;
 	struct frame fragment;
 	struct rte_mbuf *pkt;
@@ -1158,7 +1158,7 @@ test_nic_hash_is_used(void **state)
 	/* Other key, other types, shorter key: calculated. */
 	pkt = udp_new(1000, 2000);
 	for (unsigned int i = 0; i < 3; i++) {
-		struct port_rx_hash differs = rx_hash;
+		struct hash_params differs = rx_hash;
 
 		if (i == 0)
 			differs.key[39] ^= 1;
@@ -1188,18 +1188,18 @@ test_nic_hash_in_bursts(void **state)
 	for (unsigned int i = 0; i < PORT_BURST; i++)
 		pkts[i] = udp_new((uint16_t)i, 9);
 	for (unsigned int isa = 0; isa < n_isas; isa++) {
-		vnet_hash_burst(hashes[isa][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_NOT_KNOWN, values,
+		hash_burst(hashes[isa][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_NOT_KNOWN, values,
 				reports);
 		for (unsigned int i = 0; i < PORT_BURST; i++) {
 			pkts[i]->ol_flags = i % 3 ? RTE_MBUF_F_RX_RSS_HASH : 0;
 			pkts[i]->hash.rss = values[i];
 		}
-		vnet_hash_burst(hashes[isa][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_IN_MBUF, again, reports);
+		hash_burst(hashes[isa][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_IN_MBUF, again, reports);
 		assert_memory_equal(values, again, sizeof(values));
 	}
 	for (unsigned int i = 0; i < PORT_BURST; i++)
 		pkts[i]->hash.rss = i;
-	vnet_hash_burst(hashes[0][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_IN_MBUF, again, reports);
+	hash_burst(hashes[0][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_IN_MBUF, again, reports);
 	for (unsigned int i = 0; i < PORT_BURST; i++) {
 		assert_int_equal(again[i], i % 3 ? i : values[i]);
 		assert_int_equal(reports[i], 3);
@@ -1487,7 +1487,7 @@ any_frame(unsigned int share_of_odd)
 static void
 test_digests_of_bursts(void **state)
 {
-	const flow_groups_fn ways[] = {NULL, flows_variant_of(vnet_isa_select())->groups};
+	const flow_groups_fn ways[] = {NULL, flows_variant_of(isa_select())->groups};
 	unsigned int n_grouped = 0;
 
 	for (unsigned int round = 0; round < 20000; round++) {
@@ -1621,8 +1621,8 @@ learn_and_pick(const struct flows_variant *variant)
 static void
 test_c117_bursts(void **state)
 {
-	learn_and_pick(flows_variant_of(VNET_ISA_PORTABLE));
-	learn_and_pick(flows_variant_of(vnet_isa_select()));
+	learn_and_pick(flows_variant_of(ISA_PORTABLE));
+	learn_and_pick(flows_variant_of(isa_select()));
 }
 
 /* --- borrowed frames --- */
@@ -1667,7 +1667,7 @@ expect_like_not_borrowed(const struct frame *frame, uint32_t types)
 		segments_reset();
 		for (uint16_t i = 0; i < 9; i++)
 			pkts[i] = borrowed_new(frame);
-		vnet_hash_burst(hashes[isa][types], pkts, 9, HASH_NOT_KNOWN, values, reports);
+		hash_burst(hashes[isa][types], pkts, 9, HASH_NOT_KNOWN, values, reports);
 		for (uint16_t i = 0; i < 9; i++) {
 			assert_int_equal(reports[i], outcome.report);
 			assert_int_equal(values[i], want);
