@@ -114,7 +114,7 @@ struct bench {
 	struct fwd_plan *plan;
 	const struct fwd_mode *mode;
 	void *mode_state;
-	struct vnet_hash *hash;
+	struct hash *hash;
 	uint32_t hash_values[BURST];
 	uint8_t hash_reports[BURST];
 	/* The poll loop. */
@@ -544,19 +544,19 @@ learn_prepare_known(struct bench *bench)
 static void
 open_hash(struct bench *bench)
 {
-	struct settings_hash settings = {.types = HASH_TYPES_ALL, .key_len = SETTINGS_RSS_KEY_LEN};
+	struct hash_params params = {.types = HASH_TYPES_ALL, .key_len = HASH_KEY_LEN};
 
-	for (unsigned int i = 0; i < SETTINGS_RSS_KEY_LEN; i++)
-		settings.key[i] = (uint8_t)frame_scatter(i);
-	bench->hash = vnet_hash_new(&settings, vnet_isa_select());
+	for (unsigned int i = 0; i < HASH_KEY_LEN; i++)
+		params.key[i] = (uint8_t)frame_scatter(i);
+	bench->hash = hash_new(&params, isa_select());
 	MUST(bench->hash, "no hash");
 }
 
 static void
 hash_run(struct bench *bench)
 {
-	vnet_hash_burst(bench->hash, bench->pkts, bench->n_pkts, HASH_NOT_KNOWN, bench->hash_values,
-			bench->hash_reports);
+	hash_burst(bench->hash, bench->pkts, bench->n_pkts, HASH_NOT_KNOWN, bench->hash_values,
+		   bench->hash_reports);
 }
 
 static void
@@ -914,7 +914,7 @@ bench_close(struct bench *bench)
 		bench->mode->close(bench->mode_state);
 	for (unsigned int i = 0; i < GUESTS_MAX && bench->guests[i]; i++)
 		bench_guest_close(bench->guests[i]);
-	vnet_hash_free(bench->hash);
+	hash_free(bench->hash);
 	free(bench->shared.rcu);
 }
 
@@ -984,14 +984,14 @@ eal_start(int cpu)
 	MUST(fwd_workers_open(workers, N_WORKERS, pool, &diag) == 0, "no workers");
 }
 
-static enum vnet_isa
+static enum isa
 isa_of(const char *name)
 {
-	for (unsigned int i = 0; i < VNET_ISA_N; i++)
-		if (strcmp(name, vnet_isa_name((enum vnet_isa)i)) == 0)
-			return (enum vnet_isa)i;
+	for (unsigned int i = 0; i < ISA_N; i++)
+		if (strcmp(name, isa_name((enum isa)i)) == 0)
+			return (enum isa)i;
 	MUST(false, "there is no ISA variant %s", name);
-	return VNET_ISA_N;
+	return ISA_N;
 }
 
 /* What the counts depend on besides the code, and which of the variants this CPU has. */
@@ -1004,9 +1004,8 @@ facts_print(void)
 	printf("compiler gcc-%d\n", __GNUC__);
 #endif
 	printf("dpdk %d.%02d\nbuild %s\n", RTE_VER_YEAR, RTE_VER_MONTH, INSTRUCTIONS_BUILD);
-	for (unsigned int i = 0; i < VNET_ISA_N; i++)
-		printf("isa %s %s\n", vnet_isa_name((enum vnet_isa)i),
-		       i <= vnet_isa_select() ? "runs" : "absent");
+	for (unsigned int i = 0; i < ISA_N; i++)
+		printf("isa %s %s\n", isa_name((enum isa)i), i <= isa_select() ? "runs" : "absent");
 }
 
 int
@@ -1031,9 +1030,9 @@ main(int argc, char **argv)
 		} else if (c == 'l') {
 			only = optarg;
 		} else if (c == 'i') {
-			enum vnet_isa isa = isa_of(optarg);
+			enum isa isa = isa_of(optarg);
 
-			MUST(vnet_isa_limit(isa) == isa, "this CPU has no %s", optarg);
+			MUST(isa_limit(isa) == isa, "this CPU has no %s", optarg);
 		} else {
 			optind = argc + 1;
 		}
