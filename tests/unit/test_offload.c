@@ -367,10 +367,10 @@ static struct sink sink;
 static struct port_queue sink_queue;
 
 static uint16_t
-sink_send(struct port_queue *queue, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
+sink_send(struct port_queue *queue, const void *arg, struct rte_mbuf **pkts, uint16_t n)
 {
 	assert_ptr_equal(queue, &sink_queue);
-	assert_ptr_equal(ctx, &sink);
+	assert_ptr_equal(arg, &sink);
 	assert_true(n >= 1 && n <= PORT_BURST);
 	for (uint16_t i = 0; i < n; i++)
 		sink.pkts[sink.n++] = pkts[i];
@@ -1218,9 +1218,8 @@ end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 	end->driver.conf.frame_max = 1518;
 	end->driver.conf.offloads = offloads;
 	end->driver.conf.enabled = true;
-	end->driver.conf.burst = receives
-					 ? (void (*)(void))vnet_to_guest_variant(isa_select(), traits)
-					 : (void (*)(void))vnet_from_guest_variant(isa_select(), traits);
+	end->driver.conf.burst = receives ? (void (*)(void))vnet_to_guest_variant(isa_select(), traits)
+					  : (void (*)(void))vnet_from_guest_variant(isa_select(), traits);
 	end->queue.pool = pool;
 	end->queue.borrowed_conf = &end->driver.conf;
 	end->port_queue.dev = &end->queue;
