@@ -14,7 +14,7 @@ struct fwd_mode;
 struct loop;
 struct port;
 struct port_config;
-struct port_queue;
+struct port_place;
 struct rte_mempool;
 
 /*
@@ -60,7 +60,7 @@ struct dataplane_worker_info {
 	unsigned int n_queues; /* queue pairs it serves */
 	uint64_t iterations, busy_iterations;
 	uint64_t still_ms;              /* it stands still for so long; 0: it does not */
-	const struct port_queue *where; /* in whose driver it stands still; NULL: in none */
+	const struct port_place *where; /* in whose driver it stands still; NULL: in none */
 	uint64_t lost; /* frames handed over for a port that was gone; anything but 0 is our mistake */
 };
 void dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info);

@@ -77,7 +77,7 @@ port_json(const struct port *port)
 
 	memset(&sum, 0, sizeof(sum));
 	for (uint16_t i = 0; i < port->n_queues; i++) {
-		port_queue_stats_read(&port->queues[i], &stats);
+		port_pair_stats_read(port, i, &stats);
 		port_stats_add(&sum, &stats);
 		json_array_append_new(queues, counters_json(&stats));
 	}

@@ -533,7 +533,7 @@ vector_frame(unsigned int i, unsigned int n_tags, uint8_t proto, struct frame *f
 	put_l4(frame, proto, vectors[i].sport, vectors[i].dport);
 }
 
-static struct port_queue from;
+static struct port_rxq from;
 static struct port from_port, to_port;
 
 static void
@@ -921,8 +921,7 @@ test_variants_agree_for_every_key(void **state)
 {
 	for (unsigned int key_len = 0; key_len <= SETTINGS_RSS_KEY_LEN; key_len++) {
 		for (unsigned int round = 0; round < 20; round++) {
-			struct hash_params settings = {.types = HASH_TYPES_ALL,
-							 .key_len = (uint8_t)key_len};
+			struct hash_params settings = {.types = HASH_TYPES_ALL, .key_len = (uint8_t)key_len};
 			uint8_t padded[SETTINGS_RSS_KEY_LEN] = {0}, bytes[PORT_BURST][FLOW_TUPLE_V6];
 			uint32_t converted[SETTINGS_RSS_KEY_LEN / 4];
 			const uint8_t *tuples[PORT_BURST];
@@ -1188,8 +1187,7 @@ test_nic_hash_in_bursts(void **state)
 	for (unsigned int i = 0; i < PORT_BURST; i++)
 		pkts[i] = udp_new((uint16_t)i, 9);
 	for (unsigned int isa = 0; isa < n_isas; isa++) {
-		hash_burst(hashes[isa][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_NOT_KNOWN, values,
-				reports);
+		hash_burst(hashes[isa][HASH_TYPES_ALL], pkts, PORT_BURST, HASH_NOT_KNOWN, values, reports);
 		for (unsigned int i = 0; i < PORT_BURST; i++) {
 			pkts[i]->ol_flags = i % 3 ? RTE_MBUF_F_RX_RSS_HASH : 0;
 			pkts[i]->hash.rss = values[i];
