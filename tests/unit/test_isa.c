@@ -115,7 +115,7 @@ test_limit(void **state)
 		assert_int_equal(vnet_isa_limit((enum vnet_isa)isa), expected);
 		assert_int_equal(vnet_isa_select(), expected);
 	}
-	print_message("this CPU: %s\n", vnet_isa_name(most));
+	print_message("# this CPU: %s\n", vnet_isa_name(most));
 }
 
 int

@@ -416,7 +416,7 @@ hashes_open(void **state)
 {
 	n_isas = vnet_isa_select() >= VNET_ISA_AVX512_GFNI ? 2 : 1;
 	if (n_isas == 1)
-		print_message("no GFNI on this CPU: the portable variant alone is tested\n");
+		print_message("# no GFNI on this CPU: the portable variant alone is tested\n");
 	for (unsigned int isa = 0; isa < n_isas; isa++)
 		for (uint32_t types = 0; types <= HASH_TYPES_ALL; types++) {
 			struct settings_hash settings = hash_settings(types);
