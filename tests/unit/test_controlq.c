@@ -713,9 +713,9 @@ test_long_commands_cut_everywhere(void **state)
 		assert_true(rig_do_data(rig, CLASS_MAC, 0, macs));
 		assert_true(rig_do_data(rig, CLASS_MQ, 1, rss));
 		whole = *rig->dev->settings;
-		assert_int_equal(whole.unicast.n, 40);
-		assert_int_equal(whole.multicast.n, 24);
-		assert_int_equal(whole.rss.table_len, 128);
+		assert_int_equal(whole.filter.unicast.n, 40);
+		assert_int_equal(whole.filter.multicast.n, 24);
+		assert_int_equal(whole.steer.rss.table_len, 128);
 		for (uint32_t cut = 1; cut < 2 + macs->len; cut++) {
 			struct shape shape = {.cut = cut, .form = cut % DRIVER_N_FORMS};
 			uint16_t one = rte_cpu_to_le_16(1);
@@ -794,7 +794,7 @@ test_C98_no_room_for_an_answer(void **state)
 		assert_int_equal(tag, 7);
 		assert_int_equal(len, 0);
 		assert_int_equal(rig->dev->controlq.n_unanswered, 1);
-		assert_true(rig->dev->settings->promisc);
+		assert_true(rig->dev->settings->filter.promisc);
 		assert_int_equal(rig->dev->controlq.n_ok + rig->dev->controlq.n_err, 0);
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 		rig_close(rig);
@@ -841,7 +841,7 @@ test_data_longer_than_64_KiB(void **state)
 	/* 65528 bytes: the most addresses that fit. */
 	answer = rig_ask(rig, &plain, CLASS_MAC, 0, data->bytes, data->len, 0);
 	assert_int_equal(answer.ack, 0);
-	assert_true(rig->dev->settings->unicast.overflow);
+	assert_true(rig->dev->settings->filter.unicast.overflow);
 	for (unsigned int n = 10922; n < 11000; n += 70) {
 		data = data_macs(n, 0);
 		answer = rig_ask(rig, &plain, CLASS_MAC, 0, data->bytes, data->len, 0);
@@ -866,7 +866,8 @@ test_more_commands_than_the_ring(void **state)
 			assert_true(rig_do_le16(rig, CLASS_VLAN, i < 4096 ? 0 : 1, vlan));
 		}
 		for (unsigned int i = 0; i < 4096; i++)
-			assert_int_equal(rig->dev->settings->vlans[i / 64] >> i % 64 & 1, i >= 5000 - 4096);
+			assert_int_equal(rig->dev->settings->filter.vlans[i / 64] >> i % 64 & 1,
+					 i >= 5000 - 4096);
 		assert_int_equal(rig->dev->controlq.n_ok, 5000);
 		rig_close(rig);
 	}
@@ -919,7 +920,7 @@ test_controlq_index(void **state)
 		assert_int_equal(vnet_controlq_idx(rig->dev), cases[i].idx);
 		assert_int_equal(rig->controlq, cases[i].idx);
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
-		assert_false(rig->dev->settings->promisc);
+		assert_false(rig->dev->settings->filter.promisc);
 		rig_close(rig);
 	}
 }
@@ -935,9 +936,9 @@ failing(const struct vnet_dev *dev, struct controlq_request *request)
 
 	memset(request->result, 0x77, request->result_room);
 	request->result_len = request->result_room;
-	settings->allmulti = request->data[0] == FAILING_TO_STEER;
+	settings->filter.allmulti = request->data[0] == FAILING_TO_STEER;
 	settings->n_pairs = 2;
-	settings->rss = (struct settings_rss){.enabled = true, .unclassified_queue = 999, .table_len = 1};
+	settings->steer.rss = (struct steer_rss){.enabled = true, .unclassified_queue = 999, .table_len = 1};
 	return request->data[0] == FAILING_ITSELF ? -EIO : 0;
 }
 
@@ -1190,12 +1191,14 @@ test_C107_mac_table_empty_on_reset(void **state)
 		struct rig_options options = {.n_pairs = N_PAIRS, .status = status};
 		struct rig *rig = rig_open(&options);
 
-		assert_int_equal(rig->dev->settings->unicast.n + rig->dev->settings->multicast.n, 0);
+		assert_int_equal(
+			rig->dev->settings->filter.unicast.n + rig->dev->settings->filter.multicast.n, 0);
 		assert_true(rig_do_data(rig, CLASS_MAC, 0, data_macs(3, 65)));
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 		assert_true(wanted(rig, UNICAST_N(2)) && wanted(rig, MULTICAST_N(99)));
 		rig_reset(rig, &options);
-		assert_int_equal(rig->dev->settings->unicast.n + rig->dev->settings->multicast.n, 0);
+		assert_int_equal(
+			rig->dev->settings->filter.unicast.n + rig->dev->settings->filter.multicast.n, 0);
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 		assert_false(wanted(rig, UNICAST_N(2)) || wanted(rig, MULTICAST_N(99)));
 		rig_close(rig);
@@ -1265,10 +1268,11 @@ test_C111_mac_tables_and_their_overflow(void **state)
 
 		assert_true(
 			rig_do_data(rig, CLASS_MAC, 0, data_macs(cases[i].n_unicast, cases[i].n_multicast)));
-		assert_int_equal(settings->unicast.overflow, cases[i].unicast_overflows);
-		assert_int_equal(settings->multicast.overflow, cases[i].multicast_overflows);
-		assert_int_equal(settings->unicast.n, cases[i].unicast_overflows ? 0 : cases[i].n_unicast);
-		assert_int_equal(settings->multicast.n,
+		assert_int_equal(settings->filter.unicast.overflow, cases[i].unicast_overflows);
+		assert_int_equal(settings->filter.multicast.overflow, cases[i].multicast_overflows);
+		assert_int_equal(settings->filter.unicast.n,
+				 cases[i].unicast_overflows ? 0 : cases[i].n_unicast);
+		assert_int_equal(settings->filter.multicast.n,
 				 cases[i].multicast_overflows ? 0 : cases[i].n_multicast);
 		for (unsigned int n = 0; n < 70; n++) {
 			assert_int_equal(wanted(rig, UNICAST_N(n)),
@@ -1316,7 +1320,7 @@ test_C112_without_ctrl_vlan_all_tags_are_let_in(void **state)
 		rig_open(&(struct rig_options){.n_pairs = N_PAIRS, .without = FEATURE_MASK(NET_CTRL_VLAN)});
 
 	assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
-	for (int vlan = 0; vlan < SETTINGS_VLANS; vlan++)
+	for (int vlan = 0; vlan < FILTER_VLANS; vlan++)
 		assert_true(wanted_tagged(rig, OWN, vlan));
 	rig_close(rig);
 }
@@ -1329,7 +1333,7 @@ test_C113_vlan_table(void **state)
 
 	assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 	/* Tag 0 is a priority, not a VLAN. */
-	for (int vlan = 0; vlan < SETTINGS_VLANS; vlan++)
+	for (int vlan = 0; vlan < FILTER_VLANS; vlan++)
 		assert_int_equal(wanted_tagged(rig, OWN, vlan), vlan == 0);
 	assert_true(wanted(rig, OWN));
 	assert_true(rig_do_le16(rig, CLASS_VLAN, 0, 0));
@@ -1338,7 +1342,7 @@ test_C113_vlan_table(void **state)
 	/* What is there already, or is not there, is no error: the table is as the driver wants it. */
 	assert_true(rig_do_le16(rig, CLASS_VLAN, 0, 4095));
 	assert_true(rig_do_le16(rig, CLASS_VLAN, 1, 5));
-	for (int vlan = 0; vlan < SETTINGS_VLANS; vlan++)
+	for (int vlan = 0; vlan < FILTER_VLANS; vlan++)
 		assert_int_equal(wanted_tagged(rig, OWN, vlan), vlan == 0 || vlan == 64 || vlan == 4095);
 	assert_true(rig_do_le16(rig, CLASS_VLAN, 1, 64));
 	assert_true(!wanted_tagged(rig, OWN, 64) && wanted_tagged(rig, OWN, 4095));
@@ -1411,12 +1415,12 @@ test_C96_hash_report_can_be_configured(void **state)
 			.types = HASH_TYPE_UDPV4, .mask = 0, .entry = 0, .max_tx_vq = 1, .key_len = 40};
 		struct rig *rig = rig_open(&(struct rig_options){.n_pairs = n_pairs});
 
-		assert_int_equal(rig->dev->settings->hash.types, 0);
+		assert_int_equal(rig->dev->settings->steer.hash.types, 0);
 		assert_true(rig_rss(rig, &rss));
-		assert_int_equal(rig->dev->settings->hash.types, HASH_TYPE_UDPV4);
+		assert_int_equal(rig->dev->settings->steer.hash.types, HASH_TYPE_UDPV4);
 		assert_true(rig_do_data(rig, CLASS_MQ, 2, data_hash(HASH_TYPE_TCPV4, 0, 40)));
-		assert_int_equal(rig->dev->settings->hash.types, HASH_TYPE_TCPV4);
-		assert_false(rig->dev->settings->rss.enabled);
+		assert_int_equal(rig->dev->settings->steer.hash.types, HASH_TYPE_TCPV4);
+		assert_false(rig->dev->settings->steer.rss.enabled);
 		/* Reserved words are ignored: drivers have left things there. */
 		assert_true(rig_do_data(rig, CLASS_MQ, 2, data_hash(HASH_TYPE_TCPV6, 4, 40)));
 		/* No types need no key, and the other way round not. */
@@ -1574,7 +1578,7 @@ test_C121_rss_parameters(void **state)
 		rss.mask = (uint16_t)(len - 1);
 		assert_int_equal(rig_rss(rig, &rss), good);
 		if (good)
-			assert_int_equal(settings->rss.table_len, len);
+			assert_int_equal(settings->steer.rss.table_len, len);
 	}
 	rss = usual_rss;
 	rss.mask = 0xffff;
@@ -1605,17 +1609,17 @@ test_C121_rss_parameters(void **state)
 	rss.max_tx_vq = 3;
 	assert_true(rig_do_le16(rig, CLASS_MQ, 0, 1));
 	assert_true(rig_rss(rig, &rss));
-	assert_int_equal(settings->hash.key_len, 16);
-	assert_int_equal(settings->hash.key[15], 16);
-	assert_int_equal(settings->hash.key[16], 0);
+	assert_int_equal(settings->steer.hash.key_len, 16);
+	assert_int_equal(settings->steer.hash.key[15], 16);
+	assert_int_equal(settings->steer.hash.key[16], 0);
 	assert_int_equal(settings->n_pairs, 3);
 	/* Drivers have left an old number in max_tx_vq: it silences no transmitq. */
 	rss.max_tx_vq = 2;
 	assert_true(rig_rss(rig, &rss));
 	assert_int_equal(settings->n_pairs, 3);
-	assert_int_equal(settings->rss.unclassified_queue, 3);
-	assert_int_equal(settings->rss.table[126], 1);
-	assert_int_equal(settings->rss.table[127], 2);
+	assert_int_equal(settings->steer.rss.unclassified_queue, 3);
+	assert_int_equal(settings->steer.rss.table[126], 1);
+	assert_int_equal(settings->steer.rss.table[127], 2);
 	rig_close(rig);
 }
 
@@ -1630,7 +1634,7 @@ test_C121_rss_length_is_exact(void **state)
 	for (uint32_t len = 0; len < data->len + 4; len++)
 		if (len != data->len)
 			refused(rig, &rss, data->bytes, len);
-	assert_false(rig->dev->settings->rss.enabled);
+	assert_false(rig->dev->settings->steer.rss.enabled);
 	rig_close(rig);
 }
 
@@ -1644,14 +1648,14 @@ test_C121_the_last_of_both_wins(void **state)
 	assert_int_equal(rig->dev->settings->n_pairs, 4);
 	assert_int_equal(picked(rig, false), 3);
 	assert_true(rig_do_le16(rig, CLASS_MQ, 0, 2));
-	assert_false(rig->dev->settings->rss.enabled);
+	assert_false(rig->dev->settings->steer.rss.enabled);
 	assert_int_equal(atomic_load(&rig->port.n_active), 2);
 	for (unsigned int i = 0; i < 50; i++)
 		assert_true(picked(rig, i % 2) < 2);
 	/* A refused one leaves the mode as it was. */
 	assert_true(rig_rss(rig, &usual_rss));
 	assert_false(rig_do_le16(rig, CLASS_MQ, 0, 5));
-	assert_true(rig->dev->settings->rss.enabled);
+	assert_true(rig->dev->settings->steer.rss.enabled);
 	rig_close(rig);
 }
 
@@ -2089,14 +2093,14 @@ test_settings_and_features(void **state)
 	rig_stop(rig);
 	assert_null(rig->dev->filter);
 	rig_start(rig, &options);
-	assert_true(rig->dev->settings->rss.enabled);
+	assert_true(rig->dev->settings->steer.rss.enabled);
 	assert_false(wanted(rig, OTHER));
 	assert_int_equal(picked(rig, false), 3);
 	rig_stop(rig);
 	options.without = FEATURE_MASK(NET_RSS);
 	rig_start(rig, &options);
-	assert_false(rig->dev->settings->rss.enabled);
-	assert_int_equal(rig->dev->settings->hash.types, 0);
+	assert_false(rig->dev->settings->steer.rss.enabled);
+	assert_int_equal(rig->dev->settings->steer.hash.types, 0);
 	assert_true(wanted(rig, OTHER));
 	assert_int_equal(atomic_load(&rig->port.n_active), 1);
 	/* A front-end that does not speak of status means another driver in any case. */
@@ -2106,7 +2110,7 @@ test_settings_and_features(void **state)
 	assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 	rig_stop(rig);
 	rig_start(rig, &options);
-	assert_true(rig->dev->settings->promisc);
+	assert_true(rig->dev->settings->filter.promisc);
 	rig_close(rig);
 }
 
