@@ -451,8 +451,7 @@ failing(const struct vnet_dev *dev, struct controlq_request *request)
 	request->result_len = request->result_room;
 	settings->filter.allmulti = request->data[0] == FAILING_TO_STEER;
 	settings->n_pairs = 2;
-	settings->steer.rss =
-		(struct settings_rss){.enabled = true, .unclassified_queue = 999, .table_len = 1};
+	settings->steer.rss = (struct steer_rss){.enabled = true, .unclassified_queue = 999, .table_len = 1};
 	return request->data[0] == FAILING_ITSELF ? -EIO : 0;
 }
 
