@@ -284,17 +284,13 @@ guest_settings_changed(void *arg)
 {
 	struct guest *guest = arg;
 	const struct vnet_dev *vnet = &guest->vnet;
-	const struct settings_hash *hash = &vnet->settings->hash;
-	struct port_rx_hash request = {0};
+	const struct hash_params *hash = &vnet->settings->steer.hash;
+	struct hash_params request = {0};
 
 	if (!guest->uplink.uplink)
 		return;
-	if (vnet_controlq_is_ours(vnet) && vnet->steer) {
-		request.types = hash->types;
-		request.key_len = hash->key_len;
-		static_assert(sizeof(request.key) == sizeof(hash->key), "the same keys");
-		memcpy(request.key, hash->key, sizeof(request.key));
-	}
+	if (vnet_controlq_is_ours(vnet) && vnet->steer)
+		request = *hash;
 	uplink_want_hash(&guest->uplink, &request);
 }
 
@@ -397,6 +393,17 @@ guest_show_front_end(const struct guest *guest, const struct show *show)
 	} else {
 		show->none(show->arg, "connecting");
 	}
+}
+
+static bool
+guest_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
+{
+	const struct guest *guest = port->dev;
+
+	if (class != COUNTERS_CONTROLQ)
+		return false;
+	memcpy(ret_values, &guest->vnet.controlq.stats, sizeof(guest->vnet.controlq.stats));
+	return true;
 }
 
 static void
@@ -541,6 +548,7 @@ static struct port_kind guest_kind = {
 	.link = guest_link,
 	.set_link = guest_set_link,
 	.announce = guest_announce,
+	.counters = guest_counters,
 	.show = guest_show,
 };
 

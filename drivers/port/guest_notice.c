@@ -43,12 +43,12 @@ _Static_assert(sizeof(notice_texts) / sizeof(notice_texts[0]) == NOTICE_N, "a te
 static bool
 notice_driver_has_started(const struct vdev *vdev)
 {
-	if (!vdev->has_features)
+	if (!vdev->said.has_features)
 		return false;
-	if (vdev->status_used)
-		return vdev->status & VDEV_STATUS_DRIVER_OK;
+	if (vdev->said.status_used)
+		return vdev->said.status & VDEV_STATUS_DRIVER_OK;
 	for (unsigned int i = 0; i < vdev->n_queues; i++)
-		if (vdev->queues[i].has_addr && vdev->queues[i].has_kick)
+		if (vdev->queues[i].said.has_addr && vdev->queues[i].said.has_kick)
 			return true;
 	return false;
 }
@@ -58,9 +58,9 @@ notice_link(const struct vnet_dev *dev, enum guest_notice *ret_notice)
 {
 	const struct vdev *vdev = &dev->vdev;
 
-	if (!vdev->has_features || (vdev->config_used && vdev->config_channel))
+	if (!vdev->said.has_features || (vdev->said.config_used && vdev->config_channel))
 		return false;
-	*ret_notice = vdev->config_used ? NOTICE_LINK_SILENT : NOTICE_LINK_KEPT;
+	*ret_notice = vdev->said.config_used ? NOTICE_LINK_SILENT : NOTICE_LINK_KEPT;
 	return true;
 }
 
@@ -80,7 +80,7 @@ notices_now(const struct guest_notices *notices, const struct vnet_dev *dev)
 	enum guest_notice link;
 	unsigned int now = 0;
 
-	if (!vdev->has_features)
+	if (!vdev->said.has_features)
 		return 0;
 	if (looked && notices->n_absent >= NOTICE_LOOKS)
 		now |= 1u << NOTICE_MEMORY_ABSENT;
@@ -88,7 +88,7 @@ notices_now(const struct guest_notices *notices, const struct vnet_dev *dev)
 		now |= 1u << NOTICE_MEMORY_PRIVATE;
 	if (!dev->link_up && notice_link(dev, &link))
 		now |= 1u << link;
-	if (dev->offered_mtu && !vdev->config_used && !(vdev->features & FEATURE_MASK(NET_MTU)) &&
+	if (dev->offered_mtu && !vdev->said.config_used && !(vdev->said.features & FEATURE_MASK(NET_MTU)) &&
 	    notice_driver_has_started(vdev))
 		now |= 1u << NOTICE_MTU_KEPT;
 	return now;
@@ -142,7 +142,7 @@ guest_notices_look(struct guest_notices *notices, const struct vnet_dev *dev)
 	if (notices->connection != vdev->n_disconnects)
 		*notices = (struct guest_notices){.connection = vdev->n_disconnects,
 						  .kicks = vdev->queues[0].n_kicks + vdev->queues[1].n_kicks};
-	if (!vdev->has_features)
+	if (!vdev->said.has_features)
 		return;
 	if (!notices->memory_works)
 		notices_look_at_memory(notices, dev);

@@ -18,16 +18,16 @@
 #include <rte_errno.h>
 #include <rte_ethdev.h>
 
-#include "software_offload.h"
 #include "borrow.h"
 #include "log.h"
 #include "nearest.h"
-#include "nic_hash.h"
 #include "nic_borrow.h"
+#include "nic_hash.h"
 #include "nic_limit.h"
 #include "pools.h"
 #include "port.h"
 #include "quiesce.h"
+#include "software_offload.h"
 #include "uplink.h"
 
 enum {
@@ -270,7 +270,7 @@ nic_tx_slow(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64
 {
 	const struct nic *nic = queue->dev;
 
-	if (!(flags & PORT_REQUESTS))
+	if (!(flags & FRAME_REQUESTS))
 		return nic_send_borrowed(queue, pkts, n);
 	/* The burst becomes others, in which some may be borrowed and some not. */
 	borrow_materialise_burst(pkts, n);
@@ -288,7 +288,7 @@ nic_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 
 	for (uint16_t i = 0; i < n; i++)
 		flags |= pkts[i]->ol_flags;
-	if (unlikely(flags & (PORT_REQUESTS | BORROW_FLAG)))
+	if (unlikely(flags & (FRAME_REQUESTS | BORROW_FLAG)))
 		return nic_tx_slow(queue, pkts, n, flags);
 	return nic_send(queue, NULL, pkts, n);
 }
@@ -754,22 +754,26 @@ nic_link(const struct port *port, struct port_link *ret_link)
 }
 
 static bool
-nic_device_stats(const struct port *port, struct port_device_stats *ret_stats)
+nic_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
 {
 	const struct nic *nic = port->dev;
 	struct rte_eth_stats stats;
+	struct port_device_stats device;
 
-	if (rte_eth_stats_get(nic->eth_id, &stats) < 0)
+	if (class != COUNTERS_DEVICE || rte_eth_stats_get(nic->eth_id, &stats) < 0)
 		return false;
-	ret_stats->counts[PORT_DEVICE_IMISSED] = stats.imissed;
-	ret_stats->counts[PORT_DEVICE_IERRORS] = stats.ierrors;
-	ret_stats->counts[PORT_DEVICE_OERRORS] = stats.oerrors;
-	ret_stats->counts[PORT_DEVICE_RX_NOMBUF] = stats.rx_nombuf;
+	device = (struct port_device_stats){
+		.imissed = stats.imissed,
+		.ierrors = stats.ierrors,
+		.oerrors = stats.oerrors,
+		.rx_nombuf = stats.rx_nombuf,
+	};
+	memcpy(ret_values, &device, sizeof(device));
 	return true;
 }
 
 static int
-nic_set_hash(struct port *port, const struct port_rx_hash *hash)
+nic_set_hash(struct port *port, const struct hash_params *hash)
 {
 	const struct nic *nic = port->dev;
 
@@ -806,7 +810,7 @@ static struct port_kind nic_kind = {
 	.open = nic_open,
 	.close = nic_close,
 	.link = nic_link,
-	.device_stats = nic_device_stats,
+	.counters = nic_counters,
 	.set_hash = nic_set_hash,
 	.is_uplink = true,
 };

@@ -85,7 +85,7 @@ nic_hash_program(uint16_t eth_id, const struct rte_eth_dev_info *info, struct ni
 
 /* The device's own words for a request. 0, or -ENOTSUP: it has none. */
 static int
-nic_hash_translate(const struct rte_eth_dev_info *info, const struct port_rx_hash *hash,
+nic_hash_translate(const struct rte_eth_dev_info *info, const struct hash_params *hash,
 		   struct nic_hash *ret_hash)
 {
 	struct nic_hash words = {.key_len = info->hash_key_size ? info->hash_key_size : NIC_HASH_KEY_LEN};
@@ -119,7 +119,7 @@ nic_hash_open(struct nic_hash *own, uint16_t eth_id)
 }
 
 int
-nic_hash_set(const struct nic_hash *own, uint16_t eth_id, const struct port_rx_hash *hash)
+nic_hash_set(const struct nic_hash *own, uint16_t eth_id, const struct hash_params *hash)
 {
 	struct nic_hash words;
 	struct rte_eth_dev_info info;

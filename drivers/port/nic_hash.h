@@ -12,7 +12,7 @@
 
 #include <rte_ethdev.h>
 
-struct port_rx_hash;
+struct hash_params;
 
 /* What the device hashes with when nobody wishes otherwise. */
 struct nic_hash {
@@ -28,6 +28,6 @@ void nic_hash_configure(struct nic_hash *own, const struct rte_eth_dev_info *inf
 /* The device has been started. */
 void nic_hash_open(struct nic_hash *own, uint16_t eth_id);
 /* 0: exactly so; -errno: as before anybody wished. `hash` NULL: that. */
-int nic_hash_set(const struct nic_hash *own, uint16_t eth_id, const struct port_rx_hash *hash);
+int nic_hash_set(const struct nic_hash *own, uint16_t eth_id, const struct hash_params *hash);
 
 #endif

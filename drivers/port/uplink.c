@@ -26,7 +26,7 @@ struct uplink {
 	struct port *port;                 /* NULL: not there */
 	struct port_link link;             /* when last looked at */
 	enum uplink_hash hash_state;
-	struct port_rx_hash hash; /* last asked for; workers see it while it is published */
+	struct hash_params hash; /* last asked for; workers see it while it is published */
 	char name[PORT_NAME_SIZE];
 };
 
@@ -50,7 +50,7 @@ uplink_by_name(const char *name)
 /* --- the hash --- */
 
 static bool
-uplink_hash_is_same(const struct port_rx_hash *a, const struct port_rx_hash *b)
+uplink_hash_is_same(const struct hash_params *a, const struct hash_params *b)
 {
 	if (a->types != b->types)
 		return false;
@@ -70,19 +70,19 @@ uplink_hash_unpublish(struct uplink *uplink)
 }
 
 /* What the port should compute: the request of the only one who follows it. */
-static struct port_rx_hash
+static struct hash_params
 uplink_hash_request(const struct uplink *uplink)
 {
 	const struct uplink_follower *only = uplink->followers;
 
-	return only->next ? (struct port_rx_hash){0} : only->hash;
+	return only->next ? (struct hash_params){0} : only->hash;
 }
 
 /* The request is programmed in one iteration and published in a later one, when older frames have gone by. */
 static void
 uplink_hash_update(struct uplink *uplink)
 {
-	const struct port_rx_hash request = uplink_hash_request(uplink);
+	const struct hash_params request = uplink_hash_request(uplink);
 	int ret;
 
 	if (!uplink->port || !uplink->port->kind->set_hash)
@@ -106,7 +106,7 @@ uplink_hash_update(struct uplink *uplink)
 }
 
 void
-uplink_want_hash(struct uplink_follower *follower, const struct port_rx_hash *hash)
+uplink_want_hash(struct uplink_follower *follower, const struct hash_params *hash)
 {
 	follower->hash = *hash;
 }
@@ -252,7 +252,7 @@ uplink_port_closing(struct port *port)
 	if (!uplink || uplink->port != port)
 		return;
 	uplink_hash_unpublish(uplink);
-	uplink->hash = (struct port_rx_hash){0};
+	uplink->hash = (struct hash_params){0};
 	uplink->port = NULL;
 	uplink_look(uplink);
 }

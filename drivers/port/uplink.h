@@ -21,7 +21,7 @@ struct uplink_follower {
 	 */
 	void (*look)(void *arg);
 	void *arg;
-	struct port_rx_hash hash; /* wished for; no types: none */
+	struct hash_params hash; /* wished for; no types: none */
 };
 
 /* `look` is not called before this returns. 0 or -ENOMEM. */
@@ -35,7 +35,7 @@ const struct port_link *uplink_link(const struct uplink_follower *follower);
  * The hash that would be of use to the follower. When it is the only one, the port is asked to compute it,
  * and port->rx_hash says so some 0.1 s later. With the control lock, from any thread.
  */
-void uplink_want_hash(struct uplink_follower *follower, const struct port_rx_hash *hash);
+void uplink_want_hash(struct uplink_follower *follower, const struct hash_params *hash);
 
 /* By kinds that can be an uplink: at the end of open, and first in close. */
 void uplink_port_opened(struct port *port);

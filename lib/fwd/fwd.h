@@ -14,8 +14,8 @@
 #include <rte_mbuf.h>
 #include <rte_ring.h>
 
-#include "diag.h"
 #include "borrow.h"
+#include "diag.h"
 #include "port.h"
 
 enum {

@@ -19,8 +19,11 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
+#include "burst.h"
 #include "counter.h"
+#include "counters.h"
 #include "diag.h"
+#include "hash.h"
 #include "list.h"
 
 struct loop;
@@ -28,35 +31,18 @@ struct rte_kvargs;
 struct show;
 
 enum {
-	PORT_MAX = 1024,        /* ports in one program */
-	PORT_QUEUES_MAX = 128,  /* queue pairs of one port */
-	PORT_BURST = 32,        /* frames per rx or tx call, at most */
-	PORT_NAME_SIZE = 32,    /* with the terminating NUL */
-	PORT_FRAME_MAX = 65535, /* largest frame, Ethernet header included, without FCS */
+	PORT_MAX = 1024,          /* ports in one program */
+	PORT_QUEUES_MAX = 128,    /* queue pairs of one port */
+	PORT_BURST = FRAME_BURST, /* frames per rx or tx call, at most */
+	PORT_NAME_SIZE = 32,      /* with the terminating NUL */
+	PORT_FRAME_MAX = 65535,   /* largest frame, Ethernet header included, without FCS */
 };
 
 enum port_drop {
-#define DROP(symbol, name, help) DROP_##symbol,
+#define DROP(symbol, ...) DROP_##symbol,
 #include "drops.def"
 #undef DROP
 	DROP_N,
-};
-
-extern const char *const port_drop_name[DROP_N];
-extern const char *const port_drop_help[DROP_N];
-
-/* What the device behind a port counts itself, since the port was opened. */
-enum port_device_stat {
-#define DEVICE_STAT(symbol, name, help) PORT_DEVICE_##symbol,
-#include "device_stats.def"
-#undef DEVICE_STAT
-	PORT_DEVICE_N,
-};
-
-extern const char *const port_device_stat_name[PORT_DEVICE_N];
-
-struct port_device_stats {
-	uint64_t counts[PORT_DEVICE_N];
 };
 
 /*
@@ -65,12 +51,16 @@ struct port_device_stats {
  * drop reason. So over all ports rx + copies = tx + drops.
  */
 struct port_stats {
-	uint64_t rx_packets, rx_bytes;
-	uint64_t tx_packets, tx_bytes;
-	/* Frames that were not there before: copies made of frames from this port, to flood them; and
-	 * segments beyond the first, made of frames for this port. */
-	uint64_t copies;
+/* The class COUNTERS_PORT, then COUNTERS_DROPS. */
+#define COUNTER_PORT(field, ...) uint64_t field;
+#include "counters.def"
 	uint64_t drops[DROP_N];
+};
+
+/* What the device behind a port counts itself, since the port was opened: the class COUNTERS_DEVICE. */
+struct port_device_stats {
+#define COUNTER_DEVICE(field, ...) uint64_t field;
+#include "counters.def"
 };
 
 struct port;
@@ -134,16 +124,6 @@ struct port_steer {
 		     struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[]);
 };
 
-/*
- * What a port that hashes frames itself hashes them with, so that a guest with the same wishes need not do it
- * again (a NIC with Toeplitz). Such frames have RTE_MBUF_F_RX_RSS_HASH and hash.rss set.
- */
-struct port_rx_hash {
-	uint32_t types; /* bits as in VIRTIO's supported_hash_types */
-	uint8_t key_len;
-	uint8_t key[40];
-};
-
 struct port {
 	char name[PORT_NAME_SIZE];
 	uint16_t id;       /* slot in the port table, 0 .. PORT_MAX - 1; fixed for life */
@@ -157,7 +137,12 @@ struct port {
 	 * workers. */
 	_Atomic(const struct port_steer *) steer;
 	/* NULL: frames that come from this port have no hash. As `steer`. */
-	_Atomic(const struct port_rx_hash *) rx_hash;
+	/*
+	 * What a port that hashes frames itself hashes them with, so that a guest with the same parameters
+	 * need not do it again (a NIC with Toeplitz). Such frames have RTE_MBUF_F_RX_RSS_HASH and hash.rss
+	 * set.
+	 */
+	_Atomic(const struct hash_params *) rx_hash;
 	const struct port_kind *kind;
 	struct rte_ether_addr mac;
 	void *dev;                 /* the kind's own */
@@ -225,8 +210,9 @@ struct port_kind {
 
 	/* The link as it is now. */
 	void (*link)(const struct port *port, struct port_link *ret_link);
-	/* What the device counts. False: it does not. */
-	bool (*device_stats)(const struct port *port, struct port_device_stats *ret_stats);
+	/* What the kind counts besides struct port_stats: COUNTERS_DEVICE or COUNTERS_CONTROLQ into
+	 * ret_values[]. False: it has no such. */
+	bool (*counters)(const struct port *port, enum counter_class class, uint64_t ret_values[]);
 	/* Someone wants it down, or up as far as nothing else keeps it down. 0; 1: done, but there is
 	 * something to know about it, which is diag's cause; or -errno with diag filled. */
 	int (*set_link)(struct port *port, enum port_link_request request, struct diag *diag);
@@ -240,7 +226,7 @@ struct port_kind {
 	 * hash), or as the port sees fit when `hash` is NULL. 0, or -errno and then as the port sees fit.
 	 * Control thread; nobody believes the port's hashes (port->rx_hash is NULL).
 	 */
-	int (*set_hash)(struct port *port, const struct port_rx_hash *hash);
+	int (*set_hash)(struct port *port, const struct hash_params *hash);
 	bool is_uplink; /* other ports may follow the link of such a port (uplink=) */
 };
 
@@ -297,8 +283,6 @@ unsigned int port_count(void);
 
 /* Sum over the queues, from any thread; a snapshot in which single counters are exact. */
 void port_stats_read(const struct port *port, struct port_stats *ret_stats);
-/* What the device behind it counts; control thread. False: there is no such. */
-bool port_device_stats_read(const struct port *port, struct port_device_stats *ret_stats);
 /* As port_stats_read(), of one queue pair. */
 void port_queue_stats_read(const struct port_queue *queue, struct port_stats *ret_stats);
 void port_stats_add(struct port_stats *sum, const struct port_stats *stats);

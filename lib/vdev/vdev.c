@@ -19,7 +19,7 @@ enum {
 static bool
 vdev_is_packed(const struct vdev *dev)
 {
-	return dev->features & FEATURE_MASK(RING_PACKED);
+	return dev->said.features & FEATURE_MASK(RING_PACKED);
 }
 
 static void
@@ -52,8 +52,8 @@ vdev_collect(struct vdev *dev)
 		struct vdev_queue *queue = &dev->queues[conf->control.queue_idx];
 
 		if (conf->control.last) {
-			queue->base = virtq_base(queue->vq, conf->traits & TRAIT_PACKED);
-			queue->base_is = VDEV_BASE_STOPPED;
+			queue->said.base = virtq_base(queue->vq, conf->traits & TRAIT_PACKED);
+			queue->said.base_is = VDEV_BASE_STOPPED;
 			/* No worker comes by any more to say what the driver was not told yet. */
 			virtq_notify_confirm(queue->vq, conf);
 			/* Whoever serves this ring next may need to be kicked. */
@@ -105,7 +105,7 @@ vdev_ring_part(const struct vdev *dev, uint64_t uva, uint64_t len, uint64_t alig
 static int
 vdev_conf_rings(const struct vdev *dev, const struct vdev_queue *queue, struct virtq_conf *conf)
 {
-	uint64_t desc_len = queue->size * sizeof(struct vring_desc), avail_len, used_len, gpa;
+	uint64_t desc_len = queue->said.size * sizeof(struct vring_desc), avail_len, used_len, gpa;
 	uint64_t avail_align, used_align;
 
 	if (vdev_is_packed(dev)) {
@@ -113,34 +113,34 @@ vdev_conf_rings(const struct vdev *dev, const struct vdev_queue *queue, struct v
 		avail_align = used_align = 4;
 	} else {
 		/* Both with the event index behind the ring, which is there whether it is used or not. */
-		avail_len = sizeof(struct vring_avail) + queue->size * sizeof(uint16_t) + 2;
-		used_len = sizeof(struct vring_used) + queue->size * sizeof(struct vring_used_elem) + 2;
+		avail_len = sizeof(struct vring_avail) + queue->said.size * sizeof(uint16_t) + 2;
+		used_len = sizeof(struct vring_used) + queue->said.size * sizeof(struct vring_used_elem) + 2;
 		avail_align = 2;
 		used_align = 4;
 	}
-	if (!vdev_ring_part(dev, queue->desc_uva, desc_len, 16, &conf->desc, &conf->used_gpa) ||
-	    !vdev_ring_part(dev, queue->avail_uva, avail_len, avail_align, &conf->avail, &gpa) ||
-	    !vdev_ring_part(dev, queue->used_uva, used_len, used_align, &conf->used, &conf->event_gpa))
+	if (!vdev_ring_part(dev, queue->said.desc_uva, desc_len, 16, &conf->desc, &conf->used_gpa) ||
+	    !vdev_ring_part(dev, queue->said.avail_uva, avail_len, avail_align, &conf->avail, &gpa) ||
+	    !vdev_ring_part(dev, queue->said.used_uva, used_len, used_align, &conf->used, &conf->event_gpa))
 		return -EFAULT;
 	/* Packed: used elements go to the descriptor ring. Split: where the front-end wants its used ring
 	 * logged. */
 	if (!vdev_is_packed(dev))
-		conf->used_gpa = queue->log_used ? queue->log_gpa : conf->event_gpa;
+		conf->used_gpa = queue->said.log_used ? queue->said.log_gpa : conf->event_gpa;
 	return 0;
 }
 
 static bool
 vdev_queue_is_configured(const struct vdev *dev, const struct vdev_queue *queue)
 {
-	return dev->has_features && dev->mem && queue->has_size && queue->has_addr && queue->has_kick &&
-	       (!dev->status_used || dev->status & VDEV_STATUS_DRIVER_OK);
+	return dev->said.has_features && dev->mem && queue->said.has_size && queue->said.has_addr &&
+	       queue->said.has_kick && (!dev->said.status_used || dev->said.status & VDEV_STATUS_DRIVER_OK);
 }
 
 bool
 vdev_queue_is_enabled(const struct vdev *dev, unsigned int idx)
 {
 	/* vhost-user, "Ring states": without the protocol features bit rings start enabled. */
-	return dev->queues[idx].enabled || !(dev->features & FEATURE_MASK(PROTOCOL_FEATURES));
+	return dev->queues[idx].said.enabled || !(dev->said.features & FEATURE_MASK(PROTOCOL_FEATURES));
 }
 
 static int
@@ -155,12 +155,12 @@ vdev_conf_build(struct vdev *dev, unsigned int idx, struct virtq_conf **ret_conf
 	queue->spares = conf->control.next;
 	memset(conf, 0, sizeof(*conf));
 	conf->control.queue_idx = (uint16_t)idx;
-	conf->size = (uint16_t)queue->size;
-	conf->mask = (uint16_t)(queue->size - 1);
-	if (!vdev_is_packed(dev) && (queue->size & (queue->size - 1))) {
+	conf->size = (uint16_t)queue->said.size;
+	conf->mask = (uint16_t)(queue->said.size - 1);
+	if (!vdev_is_packed(dev) && (queue->said.size & (queue->said.size - 1))) {
 		vdev_conf_put(queue, conf);
 		return diag_set(diag, -EINVAL, "", "queue %u: a split ring's size %u is not a power of two",
-				idx, queue->size);
+				idx, queue->said.size);
 	}
 	if (vdev_conf_rings(dev, queue, conf) < 0) {
 		vdev_conf_put(queue, conf);
@@ -170,14 +170,14 @@ vdev_conf_build(struct vdev *dev, unsigned int idx, struct virtq_conf **ret_conf
 	}
 	conf->mem = dev->mem;
 	gmem_cache_init(&conf->hot, dev->mem);
-	conf->log = dev->features & FEATURE_MASK(LOG_ALL) ? dev->log : NULL;
+	conf->log = dev->said.features & FEATURE_MASK(LOG_ALL) ? dev->log : NULL;
 	conf->traits = (vdev_is_packed(dev) ? TRAIT_PACKED : 0) |
-		       (dev->features & FEATURE_MASK(IN_ORDER) ? TRAIT_IN_ORDER : 0) |
+		       (dev->said.features & FEATURE_MASK(IN_ORDER) ? TRAIT_IN_ORDER : 0) |
 		       (conf->log ? TRAIT_LOG : 0);
-	conf->event_idx = dev->features & FEATURE_MASK(EVENT_IDX);
-	conf->indirect = dev->features & FEATURE_MASK(INDIRECT_DESC);
+	conf->event_idx = dev->said.features & FEATURE_MASK(EVENT_IDX);
+	conf->indirect = dev->said.features & FEATURE_MASK(INDIRECT_DESC);
 	conf->enabled = vdev_queue_is_enabled(dev, idx);
-	conf->control.waits = !conf->enabled && !queue->was_enabled;
+	conf->control.waits = !conf->enabled && !queue->said.was_enabled;
 	conf->call_fd = queue->call_fd;
 	conf->call_kind = queue->call_kind;
 	dev->ops->conf_fill(dev, idx, conf);
@@ -221,15 +221,15 @@ vdev_base_fresh(const struct vdev *dev)
 static uint32_t
 vdev_queue_base(const struct vdev *dev, const struct vdev_queue *queue, const struct virtq_conf *conf)
 {
-	if (queue->base_is != VDEV_BASE_SET)
-		return queue->base_is == VDEV_BASE_STOPPED ? queue->base : vdev_base_fresh(dev);
-	if (vdev_is_packed(dev) && queue->base == 0 && dev->base_zero_is_fresh) {
+	if (queue->said.base_is != VDEV_BASE_SET)
+		return queue->said.base_is == VDEV_BASE_STOPPED ? queue->said.base : vdev_base_fresh(dev);
+	if (vdev_is_packed(dev) && queue->said.base == 0 && dev->said.base_zero_is_fresh) {
 		uint16_t flags = __atomic_load_n(&conf->ring[0].flags, __ATOMIC_RELAXED);
 
 		if (!(le16toh(flags) & 1 << VRING_PACKED_DESC_F_USED))
 			return vdev_base_fresh(dev);
 	}
-	return queue->base;
+	return queue->said.base;
 }
 
 /* A front-end whose back-end was killed names a base that its ring contradicts. */
@@ -260,7 +260,7 @@ vdev_queue_start(struct vdev *dev, unsigned int idx, struct virtq_conf *conf, st
 
 	if (found < 0)
 		return diag_set(diag, -EINVAL, "", "queue %u: base 0x%x is outside its ring of %u", idx, base,
-				queue->size);
+				queue->said.size);
 	vdev_queue_say_start(dev, idx, conf, base, (enum virtq_start)found);
 	queue->reported = FAULT_NONE;
 	virtq_want_kicks(queue->vq, conf, VIRTQ_KICKS_UNWANTED);
@@ -392,7 +392,7 @@ vdev_stop_all(struct vdev *dev)
 		vdev_queue_unpublish(dev, i);
 	vdev_collect(dev);
 	for (unsigned int i = 0; i < dev->n_queues; i++) {
-		dev->queues[i].has_addr = dev->queues[i].has_kick = false;
+		dev->queues[i].said.has_addr = dev->queues[i].said.has_kick = false;
 		vdev_close_fd(&dev->queues[i].kick_fd);
 	}
 }
@@ -401,7 +401,7 @@ static void
 vdev_disable_all(struct vdev *dev)
 {
 	for (unsigned int i = 0; i < dev->n_queues; i++)
-		dev->queues[i].enabled = dev->queues[i].was_enabled = false;
+		dev->queues[i].said.enabled = dev->queues[i].said.was_enabled = false;
 }
 
 void
@@ -423,11 +423,11 @@ vdev_driver_ends(struct vdev *dev, enum vdev_positions positions)
 		struct vdev_queue *queue = &dev->queues[i];
 
 		if (positions == VDEV_POSITIONS_FORGOTTEN)
-			queue->base_is = VDEV_BASE_NONE;
-		else if (queue->base_is != VDEV_BASE_NONE)
-			queue->base_is = VDEV_BASE_LEFT;
+			queue->said.base_is = VDEV_BASE_NONE;
+		else if (queue->said.base_is != VDEV_BASE_NONE)
+			queue->said.base_is = VDEV_BASE_LEFT;
 	}
-	dev->status = 0;
+	dev->said.status = 0;
 	dev->ops->ended(dev);
 	dev->ops->reset(dev);
 	dev->ops->queues_changed(dev);
@@ -448,18 +448,18 @@ vdev_disconnect(struct vdev *dev)
 
 		vdev_close_fd(&queue->call_fd);
 		vdev_close_fd(&queue->err_fd);
-		queue->has_size = false;
-		queue->log_used = false;
+		queue->said.has_size = false;
+		queue->said.log_used = false;
 	}
 	gmem_free(dev->mem);
 	vdev_log_free(dev->log);
 	dev->mem = NULL;
 	dev->log = NULL;
-	dev->features = 0;
-	dev->has_features = false;
-	dev->status_used = false;
-	dev->base_zero_is_fresh = false;
-	dev->config_used = dev->config_channel = false;
+	dev->said.features = 0;
+	dev->said.has_features = false;
+	dev->said.status_used = false;
+	dev->said.base_zero_is_fresh = false;
+	dev->said.config_used = dev->config_channel = false;
 	dev->n_disconnects++;
 	vdev_change_end(dev);
 }
@@ -558,18 +558,18 @@ vdev_any_enabled(const struct vdev *dev)
 static void
 vdev_driver_starts(struct vdev *dev, uint64_t changed)
 {
-	const bool resumes = dev->status_used && !(changed & ~FEATURE_MASK(LOG_ALL));
+	const bool resumes = dev->said.status_used && !(changed & ~FEATURE_MASK(LOG_ALL));
 
 	for (unsigned int i = 0; i < dev->n_queues; i++) {
 		struct vdev_queue *queue = &dev->queues[i];
 
 		queue->vq = dev->ops->queue(dev, i);
 		/* A base that has been set is for what is to come, unless it speaks of the other layout. */
-		if ((!resumes && queue->base_is != VDEV_BASE_SET) || changed & FEATURE_MASK(RING_PACKED))
-			queue->base_is = VDEV_BASE_NONE;
+		if ((!resumes && queue->said.base_is != VDEV_BASE_SET) || changed & FEATURE_MASK(RING_PACKED))
+			queue->said.base_is = VDEV_BASE_NONE;
 	}
-	if (!dev->status_used) {
-		dev->status &= (uint8_t)~VDEV_STATUS_NEEDS_RESET;
+	if (!dev->said.status_used) {
+		dev->said.status &= (uint8_t)~VDEV_STATUS_NEEDS_RESET;
 		dev->ops->reset(dev);
 	}
 }
@@ -578,7 +578,7 @@ int
 vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag)
 {
 	uint64_t unknown = features & ~vdev_features_offered(dev);
-	uint64_t changed = features ^ dev->features;
+	uint64_t changed = features ^ dev->said.features;
 
 	if (unknown)
 		return diag_set(diag, -EINVAL, "", "features 0x%llx were not offered",
@@ -591,14 +591,14 @@ vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag)
 	 * A front-end that has disabled all its queues and names its features again has a new driver, and may
 	 * say no more than that of the old one's end (User-mode Linux): its rings are not there any more.
 	 */
-	if (!dev->status_used && changed != FEATURE_MASK(LOG_ALL) && !vdev_any_enabled(dev))
+	if (!dev->said.status_used && changed != FEATURE_MASK(LOG_ALL) && !vdev_any_enabled(dev))
 		vdev_stop_all(dev);
 	/* Migration switches logging on and off while rings run; nothing else may change under them. */
 	if (changed & ~FEATURE_MASK(LOG_ALL) && vdev_any_running(dev))
 		return diag_set(diag, -EBUSY, "", "features changed by 0x%llx while queues run",
 				(unsigned long long)changed);
-	dev->features = features;
-	dev->has_features = true;
+	dev->said.features = features;
+	dev->said.has_features = true;
 	if (!vdev_any_running(dev))
 		vdev_driver_starts(dev, changed);
 	return vdev_apply_all(dev, diag);
@@ -615,8 +615,8 @@ vdev_set_status(struct vdev *dev, uint64_t status, struct diag *diag)
 		return 0;
 	}
 	/* The driver can't set or clear what only the device may. */
-	dev->status =
-		(uint8_t)((status & ~VDEV_STATUS_NEEDS_RESET) | (dev->status & VDEV_STATUS_NEEDS_RESET));
+	dev->said.status =
+		(uint8_t)((status & ~VDEV_STATUS_NEEDS_RESET) | (dev->said.status & VDEV_STATUS_NEEDS_RESET));
 	return vdev_apply_all(dev, diag);
 }
 
@@ -667,8 +667,8 @@ vdev_queue_check_stopped(const struct vdev *dev, unsigned int idx, const char *w
 static void
 vdev_queue_is_another(struct vdev_queue *queue)
 {
-	if (queue->base_is != VDEV_BASE_SET)
-		queue->base_is = VDEV_BASE_NONE;
+	if (queue->said.base_is != VDEV_BASE_SET)
+		queue->said.base_is = VDEV_BASE_NONE;
 }
 
 int
@@ -679,17 +679,17 @@ vdev_queue_set_size(struct vdev *dev, unsigned int idx, uint32_t size, struct di
 	bool power_of_two = size && !(size & (size - 1));
 	int ret;
 
-	if (queue->has_size && queue->size == size)
+	if (queue->said.has_size && queue->said.size == size)
 		return 0;
 	ret = vdev_queue_check_stopped(dev, idx, "size", diag);
 	if (ret < 0)
 		return ret;
 	if (size == 0 || size > VIRTQ_SIZE_MAX ||
-	    (dev->has_features && !vdev_is_packed(dev) && !power_of_two))
+	    (dev->said.has_features && !vdev_is_packed(dev) && !power_of_two))
 		return diag_set(diag, -EINVAL, "", "queue %u: size %u (split: a power of two; at most %d)",
 				idx, size, VIRTQ_SIZE_MAX);
-	queue->size = size;
-	queue->has_size = true;
+	queue->said.size = size;
+	queue->said.has_size = true;
 	vdev_queue_is_another(queue);
 	ret = vdev_apply_one(dev, idx, diag);
 	if (ret < 0)
@@ -706,11 +706,11 @@ vdev_queue_set_base(struct vdev *dev, unsigned int idx, uint32_t base, struct di
 	if (ret < 0)
 		return ret;
 	if (!virtq_base_valid(base, vdev_is_packed(dev),
-			      queue->has_size ? (uint16_t)queue->size : VIRTQ_SIZE_MAX))
+			      queue->said.has_size ? (uint16_t)queue->said.size : VIRTQ_SIZE_MAX))
 		return diag_set(diag, -EINVAL, "", "queue %u: base 0x%x is outside its ring of %u", idx, base,
-				queue->size);
-	queue->base = base;
-	queue->base_is = VDEV_BASE_SET;
+				queue->said.size);
+	queue->said.base = base;
+	queue->said.base_is = VDEV_BASE_SET;
 	return 0;
 }
 
@@ -719,8 +719,8 @@ vdev_queue_set_addr(struct vdev *dev, unsigned int idx, const struct vdev_queue_
 {
 	struct vdev_queue *queue = &dev->queues[idx];
 	const struct vdev_queue old = *queue;
-	const bool same = queue->desc_uva == addr->desc && queue->avail_uva == addr->avail &&
-			  queue->used_uva == addr->used;
+	const bool same = queue->said.desc_uva == addr->desc && queue->said.avail_uva == addr->avail &&
+			  queue->said.used_uva == addr->used;
 	int ret;
 
 	if (!same) {
@@ -733,13 +733,13 @@ vdev_queue_set_addr(struct vdev *dev, unsigned int idx, const struct vdev_queue_
 				"queue %u: ring addresses 0x%llx, 0x%llx, 0x%llx are not aligned", idx,
 				(unsigned long long)addr->desc, (unsigned long long)addr->avail,
 				(unsigned long long)addr->used);
-	queue->desc_uva = addr->desc;
-	queue->avail_uva = addr->avail;
-	queue->used_uva = addr->used;
-	queue->log_gpa = addr->log_gpa;
-	queue->log_used = addr->log;
-	queue->has_addr = true;
-	if (!same || queue->base_is == VDEV_BASE_LEFT)
+	queue->said.desc_uva = addr->desc;
+	queue->said.avail_uva = addr->avail;
+	queue->said.used_uva = addr->used;
+	queue->said.log_gpa = addr->log_gpa;
+	queue->said.log_used = addr->log;
+	queue->said.has_addr = true;
+	if (!same || queue->said.base_is == VDEV_BASE_LEFT)
 		vdev_queue_is_another(queue);
 	ret = vdev_apply_one(dev, idx, diag);
 	if (ret < 0)
@@ -778,7 +778,7 @@ vdev_queue_set_kick(struct vdev *dev, unsigned int idx, int fd, struct diag *dia
 	if (ret < 0)
 		return ret;
 	queue->kick_fd = fd;
-	queue->has_kick = true;
+	queue->said.has_kick = true;
 	ret = vdev_apply_one(dev, idx, diag);
 	if (ret < 0) {
 		*queue = old;
@@ -837,10 +837,10 @@ vdev_queue_set_enable(struct vdev *dev, unsigned int idx, bool enable, struct di
 	const struct vdev_queue old = *queue;
 	int ret;
 
-	if (old.enabled == enable)
+	if (old.said.enabled == enable)
 		return 0;
-	queue->enabled = enable;
-	queue->was_enabled |= enable;
+	queue->said.enabled = enable;
+	queue->said.was_enabled |= enable;
 	ret = vdev_apply_one(dev, idx, diag);
 	if (ret < 0)
 		*queue = old;
@@ -854,10 +854,10 @@ vdev_queue_get_base(struct vdev *dev, unsigned int idx)
 
 	vdev_queue_unpublish(dev, idx);
 	vdev_collect(dev);
-	queue->has_addr = queue->has_kick = false;
+	queue->said.has_addr = queue->said.has_kick = false;
 	vdev_close_fd(&queue->kick_fd);
 	dev->ops->queues_changed(dev);
-	return queue->base_is == VDEV_BASE_NONE ? vdev_base_fresh(dev) : queue->base;
+	return queue->said.base_is == VDEV_BASE_NONE ? vdev_base_fresh(dev) : queue->said.base;
 }
 
 uint64_t
@@ -906,7 +906,7 @@ vdev_check_faults(struct vdev *dev)
 		/* Full: the front-end has been told and has not looked. */
 		if (queue->err_fd >= 0)
 			notifier_signal(queue->err_fd, queue->err_kind);
-		dev->status |= VDEV_STATUS_NEEDS_RESET;
+		dev->said.status |= VDEV_STATUS_NEEDS_RESET;
 	}
 	if (n) {
 		dev->ops->queues_changed(dev);

@@ -90,17 +90,36 @@ enum vdev_base {
 	VDEV_BASE_SET,     /* where it starts, by SET_VRING_BASE */
 };
 
-struct vdev_queue {
-	struct virtq *vq; /* the running state; allocated by the device type */
-	/* As the front-end said it. */
+/*
+ * As the front-end said it, and nothing but that: plain data, neither pointers nor descriptors, so that the
+ * same words can be said to another device. What they come with (descriptors, memory, log) is beside them.
+ */
+struct vdev_queue_input {
 	uint64_t desc_uva, avail_uva, used_uva, log_gpa;
 	uint32_t base; /* in the form of SET_VRING_BASE; what it is, unless that is NONE, says */
 	enum vdev_base base_is;
 	uint32_t size;
 	bool log_used; /* SET_VRING_ADDR's log flag */
 	bool has_size, has_addr, has_kick;
-	bool enabled;                 /* SET_VRING_ENABLE */
-	bool was_enabled;             /* ever since the connection, or the last reset */
+	bool enabled;     /* SET_VRING_ENABLE */
+	bool was_enabled; /* ever since the connection, or the last reset */
+};
+
+struct vdev_input {
+	uint64_t features; /* as acknowledged by the driver, PROTOCOL_FEATURES included */
+	bool has_features;
+	uint8_t status;
+	bool status_used; /* SET_STATUS was negotiated: DRIVER_OK has to be seen */
+	/* Front-ends that start packed rings at position 0 without wrap counters mean a fresh ring (see
+	 * vdev.c). */
+	bool base_zero_is_fresh;
+	/* PROTOCOL_F_CONFIG: the driver's configuration space is ours, not the front-end's. */
+	bool config_used;
+};
+
+struct vdev_queue {
+	struct virtq *vq; /* the running state; allocated by the device type */
+	struct vdev_queue_input said;
 	int kick_fd, call_fd, err_fd; /* -1: none */
 	enum notifier_kind call_kind, err_kind;
 	uint64_t n_kicks;          /* vdev_queue_kicks() so far */
@@ -117,16 +136,8 @@ struct vdev {
 	struct gmem *mem;          /* NULL: no table yet */
 	struct gmem_log *log;      /* NULL: none */
 	uint64_t mem_max;          /* bytes that its regions may take; set by the device type */
-	uint64_t features;         /* as acknowledged by the driver, PROTOCOL_FEATURES included */
-	bool has_features;
-	uint8_t status;
-	bool status_used; /* SET_STATUS was negotiated: DRIVER_OK has to be seen */
-	/* Front-ends that start packed rings at position 0 without wrap counters mean a fresh ring (see
-	 * vdev.c). */
-	bool base_zero_is_fresh;
-	/* PROTOCOL_F_CONFIG: the driver's configuration space is ours, not the front-end's; and there is a
-	 * channel (SET_BACKEND_REQ_FD) to tell of changes. */
-	bool config_used, config_channel;
+	struct vdev_input said;
+	bool config_channel;         /* SET_BACKEND_REQ_FD: there is one to tell of configuration changes */
 	uint64_t n_disconnects;      /* vdev_disconnect() so far */
 	void *confs;                 /* room for those of all queues: in use, in `deferred` or spare */
 	struct virtq_conf *deferred; /* replaced confs that workers may still hold */

@@ -3,8 +3,8 @@
 #ifndef VNICD_RING_H
 #define VNICD_RING_H
 
-#include "packed.h"
 #include "direct.h"
+#include "packed.h"
 #include "split.h"
 #include "virtq.h"
 

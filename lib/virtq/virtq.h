@@ -22,8 +22,8 @@
 
 #include <linux/virtio_ring.h>
 
-#include "notifier.h"
 #include "gmem.h"
+#include "notifier.h"
 #include "template.h"
 #include "traits.h"
 

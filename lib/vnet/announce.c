@@ -9,7 +9,7 @@
 static bool
 announce_can_ask(const struct vnet_dev *dev)
 {
-	return dev->vdev.features & FEATURE_MASK(NET_GUEST_ANNOUNCE) && vnet_controlq_is_ours(dev);
+	return dev->vdev.said.features & FEATURE_MASK(NET_GUEST_ANNOUNCE) && vnet_controlq_is_ours(dev);
 }
 
 /* The status bit and a configuration change; the driver clears the bit by VIRTIO_NET_CTRL_ANNOUNCE_ACK. */
@@ -30,7 +30,7 @@ static void
 announce_in_its_name(struct vnet_dev *dev)
 {
 	/* An address that is all zero is nobody's; nothing to announce then. */
-	dev->vdev.ops->send_rarp(&dev->vdev, dev->settings->mac.addr_bytes);
+	dev->vdev.ops->send_rarp(&dev->vdev, dev->settings->filter.mac.addr_bytes);
 }
 
 /* False: the driver has acknowledged, or there is nobody to announce any more. */
@@ -39,7 +39,7 @@ announce_round(struct vnet_dev *dev)
 {
 	bool is_first = dev->announce.n_rounds++ == 0;
 
-	if (!dev->vdev.has_features || !dev->link_up)
+	if (!dev->vdev.said.has_features || !dev->link_up)
 		return false;
 	if (!announce_can_ask(dev)) {
 		announce_in_its_name(dev);
@@ -73,7 +73,7 @@ vnet_announce(struct vnet_dev *dev)
 {
 	struct announce *announce = &dev->announce;
 
-	if (!dev->vdev.has_features || !dev->link_up)
+	if (!dev->vdev.said.has_features || !dev->link_up)
 		return -ENOTCONN;
 	if (!announce->timer && dev->loop) {
 		announce->timer = loop_timer_add(dev->loop, ANNOUNCE_FIRST_MS, 0, announce_next, dev);

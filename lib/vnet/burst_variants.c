@@ -2,15 +2,15 @@
 #include "burst_variants.h"
 
 extern const struct vnet_variants vnet_variants_portable;
-#ifdef VNET_HAVE_AVX512
+#ifdef HAVE_ISA_AVX512
 extern const struct vnet_variants vnet_variants_avx512;
 #endif
 
 static const struct vnet_variants *
-variants_of(enum vnet_isa isa)
+variants_of(enum isa isa)
 {
-#ifdef VNET_HAVE_AVX512
-	if (isa >= VNET_ISA_AVX512)
+#ifdef HAVE_ISA_AVX512
+	if (isa >= ISA_AVX512)
 		return &vnet_variants_avx512;
 #endif
 	return &vnet_variants_portable;
@@ -29,7 +29,7 @@ variants_row(const struct vnet_variants *variants, uint32_t traits)
 }
 
 vnet_from_guest_fn
-vnet_from_guest_variant(enum vnet_isa isa, uint32_t traits)
+vnet_from_guest_variant(enum isa isa, uint32_t traits)
 {
 	const struct vnet_variants *variants = variants_of(isa);
 	vnet_from_guest_fn variant = variants->from_guest[variants_row(variants, traits)];
@@ -38,7 +38,7 @@ vnet_from_guest_variant(enum vnet_isa isa, uint32_t traits)
 }
 
 vnet_to_guest_fn
-vnet_to_guest_variant(enum vnet_isa isa, uint32_t traits)
+vnet_to_guest_variant(enum isa isa, uint32_t traits)
 {
 	const struct vnet_variants *variants = variants_of(isa);
 	vnet_to_guest_fn variant = variants->to_guest[variants_row(variants, traits)];

@@ -17,8 +17,8 @@ struct vnet_variants {
 	vnet_to_guest_fn to_guest_other;
 };
 
-/* The functions for a traits word. vnet_isa_select() must have said `isa` or one behind it. */
-vnet_from_guest_fn vnet_from_guest_variant(enum vnet_isa isa, uint32_t traits);
-vnet_to_guest_fn vnet_to_guest_variant(enum vnet_isa isa, uint32_t traits);
+/* The functions for a traits word. isa_select() must have said `isa` or one behind it. */
+vnet_from_guest_fn vnet_from_guest_variant(enum isa isa, uint32_t traits);
+vnet_to_guest_fn vnet_to_guest_variant(enum isa isa, uint32_t traits);
 
 #endif

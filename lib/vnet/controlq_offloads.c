@@ -17,7 +17,7 @@ offloads_set(const struct vnet_dev *dev, struct controlq_request *request)
 	if (request->len != sizeof(offloads))
 		return -EINVAL;
 	offloads = controlq_le64(request->data);
-	if (offloads & ~(dev->vdev.features & VNET_GUEST_OFFLOADS))
+	if (offloads & ~(dev->vdev.said.features & VNET_GUEST_OFFLOADS))
 		return -EOPNOTSUPP;
 	if ((offloads & tso && !(offloads & csum)) || (offloads & ecn && !(offloads & tso)))
 		return -EINVAL;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * filter: eight frames at a time, for CPUs with AVX-512. Compiled for those (meson.build), so nothing here
- * may be called before vnet_isa_select() has said VNET_ISA_AVX512. The same look-ups as filter_judge(), which
+ * may be called before isa_select() has said ISA_AVX512. The same look-ups as filter_judge(), which
  * it is tested against.
  */
 #include "filter_table.h"

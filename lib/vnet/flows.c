@@ -24,9 +24,9 @@ flows_find(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests[],
 static const struct flows_variant flows_portable = {.changed = flows_changed, .find = flows_find};
 
 const struct flows_variant *
-flows_variant_of(enum vnet_isa isa)
+flows_variant_of(enum isa isa)
 {
-	return isa >= VNET_ISA_AVX512 ? flows_avx512 : &flows_portable;
+	return isa >= ISA_AVX512 ? flows_avx512 : &flows_portable;
 }
 
 struct vnet_flows *
@@ -35,7 +35,7 @@ vnet_flows_new(void)
 	struct vnet_flows *flows = calloc(1, sizeof(*flows));
 
 	if (flows)
-		flows->variant = flows_variant_of(vnet_isa_select());
+		flows->variant = flows_variant_of(isa_select());
 	return flows;
 }
 

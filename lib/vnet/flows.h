@@ -42,8 +42,8 @@ struct flows_variant {
 
 /* flows_avx512.c; NULL where the compiler knows no AVX-512. */
 extern const struct flows_variant *const flows_avx512;
-/* vnet_isa_select() must have said `isa` or one behind it. */
-const struct flows_variant *flows_variant_of(enum vnet_isa isa);
+/* isa_select() must have said `isa` or one behind it. */
+const struct flows_variant *flows_variant_of(enum isa isa);
 
 struct vnet_flows {
 	const struct flows_variant *variant;

@@ -2,7 +2,7 @@
 /*
  * flows: eight frames at a time, for CPUs with AVX-512: their digests, the same numbers as flow_digest(), and
  * their entries in the table. Compiled for those CPUs (meson.build), so nothing here may be called before
- * flows_variant_of() has been told VNET_ISA_AVX512.
+ * flows_variant_of() has been told ISA_AVX512.
  */
 #include "flows.h"
 

@@ -12,9 +12,9 @@
 #include <rte_mbuf.h>
 #include <rte_prefetch.h>
 
+#include "borrow.h"
 #include "copy.h"
 #include "header.h"
-#include "borrow.h"
 #include "ring.h"
 #include "vnet.h"
 

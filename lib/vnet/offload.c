@@ -11,6 +11,8 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "checksum.h"
+#include "segment.h"
 #include "vdev.h"
 
 enum {
@@ -143,7 +145,7 @@ from_guest_segments(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, ui
 		needs |= FEATURE_MASK(NET_HOST_ECN);
 	if (~offloads & needs || layout->ip != ip || layout->proto != IPPROTO_TCP ||
 	    hdr->csum_start != l4_at || hdr->csum_offset != OFFLOAD_TCP_CHECKSUM ||
-	    hdr->gso_size < PORT_SEGMENT_MIN)
+	    hdr->gso_size < SEGMENT_PAYLOAD_MIN)
 		return false;
 	at = front_at(front, l4_at, sizeof(tcp));
 	if (!at)
@@ -200,7 +202,7 @@ vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr
 		return false;
 	request = from_guest_checksum(frame, hdr, &layout);
 	if (!request) {
-		port_sum_store(frame, hdr->csum_start, hdr->csum_offset);
+		checksum_store(frame, hdr->csum_start, hdr->csum_offset);
 		return true;
 	}
 	frame->l2_len = layout.l2_len & 0x7f;
@@ -217,7 +219,7 @@ vnet_offload_to_guest(const struct rte_mbuf *frame)
 	const uint64_t flags = frame->ol_flags;
 	struct virtio_net_hdr hdr = {0};
 
-	if (!(flags & PORT_REQUESTS)) {
+	if (!(flags & FRAME_REQUESTS)) {
 		if ((flags & RTE_MBUF_F_RX_L4_CKSUM_MASK) == RTE_MBUF_F_RX_L4_CKSUM_GOOD)
 			hdr.flags = VIRTIO_NET_HDR_F_DATA_VALID;
 		return hdr;

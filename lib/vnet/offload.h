@@ -16,7 +16,7 @@
 #include "software_offload.h"
 
 /* ol_flags that make a header to the guest say anything. */
-#define OFFLOAD_TO_GUEST_FLAGS (PORT_REQUESTS | RTE_MBUF_F_RX_L4_CKSUM_MASK)
+#define OFFLOAD_TO_GUEST_FLAGS (FRAME_REQUESTS | RTE_MBUF_F_RX_L4_CKSUM_MASK)
 
 /* The header asks for something. Unknown flags, and all fields besides, mean nothing then. */
 static inline bool

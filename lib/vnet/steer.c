@@ -20,11 +20,11 @@
 /* Immutable when published. */
 struct steer {
 	struct port_steer port;
-	struct vnet_hash *hash;         /* ours; NULL: frames get none */
+	struct hash *hash;              /* ours; NULL: frames get none */
 	const struct vnet_flows *flows; /* the device's; NULL: none are learnt */
 	flow_groups_fn groups;          /* for flow_digests() */
 	uint16_t unclassified_queue, table_mask;
-	uint16_t table[SETTINGS_RSS_TABLE_MAX];
+	uint16_t table[STEER_RSS_TABLE_MAX];
 };
 
 static struct steer *
@@ -37,9 +37,9 @@ static inline enum hash_source
 steer_hash_source(const struct steer *steer, const struct port_queue *from)
 {
 	/* Acquire: pairs with the release of the port's kind. */
-	const struct port_rx_hash *rx_hash = atomic_load_explicit(&from->port->rx_hash, memory_order_acquire);
+	const struct hash_params *rx_hash = atomic_load_explicit(&from->port->rx_hash, memory_order_acquire);
 
-	return unlikely(rx_hash) && vnet_hash_is_same(steer->hash, rx_hash) ? HASH_IN_MBUF : HASH_NOT_KNOWN;
+	return unlikely(rx_hash) && hash_is_same(steer->hash, rx_hash) ? HASH_IN_MBUF : HASH_NOT_KNOWN;
 }
 
 static_assert(offsetof(struct rte_mbuf, hash.fdir.hi) == offsetof(struct rte_mbuf, hash.rss) + 4,
@@ -60,7 +60,7 @@ static inline void
 steer_pick_by_rss(const struct steer *steer, const struct port_queue *from, struct rte_mbuf **pkts,
 		  uint16_t n, uint16_t ret_pairs[], uint32_t values[], uint8_t reports[])
 {
-	vnet_hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
+	hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
 	for (uint16_t i = 0; i < n; i++)
 		ret_pairs[i] =
 			reports[i] ? steer->table[values[i] & steer->table_mask] : steer->unclassified_queue;
@@ -135,7 +135,7 @@ steer_by_flows_with_hash(const struct port_steer *port_steer, const struct port 
 	uint32_t values[PORT_BURST];
 	uint8_t reports[PORT_BURST];
 
-	vnet_hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
+	hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
 	for (uint16_t i = 0; i < n; i++)
 		steer_mark(pkts[i], values[i], reports[i]);
 	steer_pick_by_flows(steer, to, from, pkts, n, ret_pairs);
@@ -155,9 +155,9 @@ steer_by_flows_without_hash(const struct port_steer *port_steer, const struct po
 /* --- making it --- */
 
 static bool
-steer_rss_is_valid(const struct settings_rss *rss, uint16_t n_pairs)
+steer_rss_is_valid(const struct steer_rss *rss, uint16_t n_pairs)
 {
-	if (rss->table_len == 0 || rss->table_len > SETTINGS_RSS_TABLE_MAX ||
+	if (rss->table_len == 0 || rss->table_len > STEER_RSS_TABLE_MAX ||
 	    rss->table_len & (rss->table_len - 1) || rss->unclassified_queue >= n_pairs)
 		return false;
 	for (uint16_t i = 0; i < rss->table_len; i++)
@@ -167,10 +167,10 @@ steer_rss_is_valid(const struct settings_rss *rss, uint16_t n_pairs)
 }
 
 int
-vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum steer_report report,
+vnet_steer_build(const struct vnet_steer_rules *rules, uint16_t n_pairs, enum steer_report report,
 		 const struct vnet_flows *flows, struct port_steer **ret_steer)
 {
-	const struct settings_rss *rss = &settings->rss;
+	const struct steer_rss *rss = &rules->rss;
 	struct steer *steer;
 
 	if (!rss->enabled && n_pairs == 1 && report == STEER_NO_REPORT) {
@@ -182,8 +182,8 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 	steer = calloc(1, sizeof(*steer));
 	if (!steer)
 		return -ENOMEM;
-	if (rss->enabled || (report == STEER_REPORT && settings->hash.types)) {
-		steer->hash = vnet_hash_new(&settings->hash, vnet_isa_select());
+	if (rss->enabled || (report == STEER_REPORT && rules->hash.types)) {
+		steer->hash = hash_new(&rules->hash, isa_select());
 		if (!steer->hash) {
 			free(steer);
 			return -ENOMEM;
@@ -199,7 +199,7 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 				   : steer->hash             ? steer_by_flows_with_hash
 							     : steer_by_flows_without_hash;
 		steer->flows = flows;
-		steer->groups = flows_variant_of(vnet_isa_select())->groups;
+		steer->groups = flows_variant_of(isa_select())->groups;
 	}
 	*ret_steer = &steer->port;
 	return 0;
@@ -212,6 +212,6 @@ vnet_steer_free(struct port_steer *port_steer)
 
 	if (!steer)
 		return;
-	vnet_hash_free(steer->hash);
+	hash_free(steer->hash);
 	free(steer);
 }

@@ -91,13 +91,13 @@ vnet_has_one_pair(const struct vnet_dev *dev)
 {
 	uint64_t several = FEATURE_MASK(NET_MQ) | FEATURE_MASK(NET_RSS);
 
-	return dev->vdev.features & FEATURE_MASK(NET_CTRL_VQ) && !(dev->vdev.features & several);
+	return dev->vdev.said.features & FEATURE_MASK(NET_CTRL_VQ) && !(dev->vdev.said.features & several);
 }
 
 int
 vnet_controlq_idx(const struct vnet_dev *dev)
 {
-	if (!(dev->vdev.features & FEATURE_MASK(NET_CTRL_VQ)))
+	if (!(dev->vdev.said.features & FEATURE_MASK(NET_CTRL_VQ)))
 		return -1;
 	return vnet_has_one_pair(dev) ? 2 : 2 * dev->n_pairs;
 }
@@ -141,7 +141,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 {
 	const struct vnet_dev *dev = vnet_of(vdev);
 	const struct settings_coal *coal = &dev->settings->coal[idx];
-	bool mergeable = vdev->features & FEATURE_MASK(NET_MRG_RXBUF);
+	bool mergeable = vdev->said.features & FEATURE_MASK(NET_MRG_RXBUF);
 
 	if ((int)idx == vnet_controlq_idx(dev))
 		return;
@@ -150,8 +150,8 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 	if (mergeable)
 		conf->traits |= TRAIT_MERGEABLE;
 	conf->hdr_len =
-		mergeable || vdev->features & FEATURE_MASK(VERSION_1) ? HEADER_LEN : HEADER_LEN_LEGACY;
-	if (vdev->features & FEATURE_MASK(NET_HASH_REPORT))
+		mergeable || vdev->said.features & FEATURE_MASK(VERSION_1) ? HEADER_LEN : HEADER_LEN_LEGACY;
+	if (vdev->said.features & FEATURE_MASK(NET_HASH_REPORT))
 		conf->hdr_len = HEADER_LEN_HASH;
 	/* VIRTIO, "Notifications Coalescing": with either of them 0 (or with 1 packet), not at all. */
 	if (coal->max_usecs && coal->max_packets > 1) {
@@ -166,22 +166,22 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 		conf->only_read = true;
 		conf->enabled &= vnet_pair_is_in_use(dev, idx / 2);
 		/* Learnt only while they are steered by. */
-		conf->flows = dev->steer && !dev->settings->rss.enabled ? dev->flows : NULL;
-		conf->offloads = vdev->features & VNET_HOST_OFFLOADS;
+		conf->flows = dev->steer && !dev->settings->steer.rss.enabled ? dev->flows : NULL;
+		conf->offloads = vdev->said.features & VNET_HOST_OFFLOADS;
 		if (conf->offloads & FEATURE_MASK(NET_CSUM))
 			conf->traits |= TRAIT_OFFLOAD;
-		conf->burst = (void (*)(void))vnet_from_guest_variant(vnet_isa_select(), conf->traits);
+		conf->burst = (void (*)(void))vnet_from_guest_variant(isa_select(), conf->traits);
 		if (conf->control.waits)
 			conf->burst = (void (*)(void))vnet_from_guest_later;
 	} else {
 		conf->filter = dev->filter;
 		/* All that the driver has, until it says otherwise. */
-		conf->offloads = dev->settings->offloads & vdev->features;
+		conf->offloads = dev->settings->offloads & vdev->said.features;
 		if (conf->offloads & FEATURE_MASK(NET_GUEST_CSUM))
 			conf->traits |= TRAIT_OFFLOAD;
-		if (vdev->features & FEATURE_MASK(NET_HASH_REPORT))
+		if (vdev->said.features & FEATURE_MASK(NET_HASH_REPORT))
 			conf->traits |= TRAIT_HASH_REPORT;
-		conf->burst = (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), conf->traits);
+		conf->burst = (void (*)(void))vnet_to_guest_variant(isa_select(), conf->traits);
 	}
 }
 
@@ -214,7 +214,7 @@ vnet_active_update(struct vnet_dev *dev)
 	while (vnet_next_is_filled(dev))
 		dev->n_filled++;
 	n_max = RTE_MIN(n_max, dev->n_filled);
-	if (vnet_controlq_is_ours(dev) && !dev->settings->rss.enabled)
+	if (vnet_controlq_is_ours(dev) && !dev->settings->steer.rss.enabled)
 		n_max = RTE_MIN(n_max, dev->settings->n_pairs);
 	/* Up to the highest pair that can receive, so that one broken queue does not silence those above it.
 	 */
@@ -384,7 +384,7 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	if (ret < 0 || !dev->queues || !dev->settings || (config->n_pairs > 1 && !dev->flows))
 		goto err;
 	for (enum steer_report report = STEER_NO_REPORT; report <= STEER_REPORT; report++)
-		if (vnet_steer_build(dev->settings, config->n_pairs, report, dev->flows,
+		if (vnet_steer_build(&dev->settings->steer, config->n_pairs, report, dev->flows,
 				     &dev->usual_steer[report]) < 0)
 			goto err;
 	memset(dev->queues, 0, config->n_pairs * sizeof(dev->queues[0]));
@@ -534,7 +534,7 @@ vnet_requests_unsupported(uint64_t offloads)
 	const uint64_t segments = VNET_GUEST_OFFLOADS & ~FEATURE_MASK(NET_GUEST_CSUM);
 
 	if (!(offloads & FEATURE_MASK(NET_GUEST_CSUM)))
-		return PORT_REQUESTS;
+		return FRAME_REQUESTS;
 	return ~offloads & segments ? RTE_MBUF_F_TX_TCP_SEG : 0;
 }
 

@@ -143,7 +143,7 @@ test_C10_readable_before_features_are_chosen(void **state)
 {
 	struct rig *rig = rig_open(with_everything);
 
-	assert_false(rig->dev.vdev.has_features);
+	assert_false(rig->dev.vdev.said.has_features);
 	assert_memory_equal(rig_read(rig) + AT_MAC, &own_mac, sizeof(own_mac));
 	assert_int_equal(rig->len, CONFIG_LEN);
 	assert_int_equal(rig_u16(rig, AT_STATUS), STATUS_LINK_UP);
@@ -542,7 +542,7 @@ test_settings_changed(void **state)
 	unsigned int before = rig->n_settings;
 
 	assert_true(before > 0);
-	settings.promisc = false;
+	settings.filter.promisc = false;
 	assert_int_equal(vnet_apply(&rig->dev, &settings), 0);
 	assert_true(rig->n_settings > before);
 	rig_close(rig);

@@ -16,10 +16,10 @@
 #include <rte_eal.h>
 #include <rte_mbuf.h>
 
+#include "borrow.h"
 #include "burst_variants.h"
 #include "driver.h"
 #include "harvest.h"
-#include "borrow.h"
 #include "vnet.h"
 
 enum {
@@ -72,8 +72,8 @@ rig_open(uint32_t traits, bool to_guest, bool generic)
 	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
 	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
 	rig->from_guest =
-		generic ? vnet_from_guest_generic : vnet_from_guest_variant(vnet_isa_select(), traits);
-	rig->to_guest = generic ? vnet_to_guest_generic : vnet_to_guest_variant(vnet_isa_select(), traits);
+		generic ? vnet_from_guest_generic : vnet_from_guest_variant(isa_select(), traits);
+	rig->to_guest = generic ? vnet_to_guest_generic : vnet_to_guest_variant(isa_select(), traits);
 	rig->is_to_guest = to_guest;
 	return rig;
 }

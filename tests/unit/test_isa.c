@@ -13,20 +13,20 @@
 
 /* The table, as the compiler's options are made from it too. */
 static const struct {
-	enum vnet_isa isa;
-	enum vnet_isa_extension extension;
+	enum isa isa;
+	enum isa_extension extension;
 	const char *word;
 } needed[] = {
 #define ISA_VARIANT(NAME, name, is_compiled)
-#define ISA_EXTENSION(NAME, word) {VNET_ISA_##NAME, VNET_ISA_EXTENSION_##word, #word},
+#define ISA_EXTENSION(NAME, word) {ISA_##NAME, ISA_HAS_##word, #word},
 #include "isa.def"
 #undef ISA_VARIANT
 #undef ISA_EXTENSION
 };
 
-static const bool compiled[VNET_ISA_N] = {
-	[VNET_ISA_PORTABLE] = true,
-#define ISA_VARIANT(NAME, name, is_compiled) [VNET_ISA_##NAME] = is_compiled,
+static const bool compiled[ISA_N] = {
+	[ISA_PORTABLE] = true,
+#define ISA_VARIANT(NAME, name, is_compiled) [ISA_##NAME] = is_compiled,
 #define ISA_EXTENSION(NAME, word)
 #include "isa.def"
 #undef ISA_VARIANT
@@ -36,25 +36,25 @@ static const bool compiled[VNET_ISA_N] = {
 enum { N_NEEDED = sizeof(needed) / sizeof(needed[0]) };
 
 /* The CPU that is asked: what it lacks, and how often it was asked. */
-static bool lacks[VNET_ISA_EXTENSION_N + 1];
+static bool lacks[ISA_HAS_N + 1];
 static unsigned int n_asked;
 
 static bool
-cpu_has(enum vnet_isa_extension extension)
+cpu_has(enum isa_extension extension)
 {
-	assert_in_range(extension, 0, VNET_ISA_EXTENSION_N - 1);
+	assert_in_range(extension, 0, ISA_HAS_N - 1);
 	n_asked++;
 	return !lacks[extension];
 }
 
-static enum vnet_isa
+static enum isa
 best_compiled(void)
 {
-	unsigned int isa = VNET_ISA_PORTABLE;
+	unsigned int isa = ISA_PORTABLE;
 
-	while (isa + 1 < VNET_ISA_N && compiled[isa + 1])
+	while (isa + 1 < ISA_N && compiled[isa + 1])
 		isa++;
-	return (enum vnet_isa)isa;
+	return (enum isa)isa;
 }
 
 /* On the machines that the project is built on, all of them: else the cases below test nothing. */
@@ -62,7 +62,7 @@ static void
 test_compiled_in(void **state)
 {
 #ifdef __x86_64__
-	assert_int_equal(best_compiled(), VNET_ISA_N - 1);
+	assert_int_equal(best_compiled(), ISA_N - 1);
 	assert_true(N_NEEDED > 0);
 #endif
 }
@@ -70,16 +70,16 @@ test_compiled_in(void **state)
 static void
 test_cpu_that_has_all(void **state)
 {
-	assert_int_equal(vnet_isa_select_by(cpu_has), best_compiled());
+	assert_int_equal(isa_select_by(cpu_has), best_compiled());
 }
 
 static void
 test_cpu_that_has_none(void **state)
 {
-	for (unsigned int i = 0; i < VNET_ISA_EXTENSION_N; i++)
+	for (unsigned int i = 0; i < ISA_HAS_N; i++)
 		lacks[i] = true;
-	assert_int_equal(vnet_isa_select_by(cpu_has), VNET_ISA_PORTABLE);
-	for (unsigned int i = 0; i < VNET_ISA_EXTENSION_N; i++)
+	assert_int_equal(isa_select_by(cpu_has), ISA_PORTABLE);
+	for (unsigned int i = 0; i < ISA_HAS_N; i++)
 		lacks[i] = false;
 }
 
@@ -88,16 +88,16 @@ static void
 test_each_extension_is_asked_for(void **state)
 {
 	for (unsigned int i = 0; i < N_NEEDED; i++) {
-		enum vnet_isa isa;
+		enum isa isa;
 
 		if (!compiled[needed[i].isa])
 			continue;
 		lacks[needed[i].extension] = true;
 		n_asked = 0;
-		isa = vnet_isa_select_by(cpu_has);
+		isa = isa_select_by(cpu_has);
 		lacks[needed[i].extension] = false;
 		if (isa != needed[i].isa - 1)
-			fail_msg("without %s: %s", needed[i].word, vnet_isa_name(isa));
+			fail_msg("without %s: %s", needed[i].word, isa_name(isa));
 		assert_true(n_asked > 0);
 	}
 }
@@ -106,16 +106,16 @@ test_each_extension_is_asked_for(void **state)
 static void
 test_limit(void **state)
 {
-	enum vnet_isa most = vnet_isa_select();
+	enum isa most = isa_select();
 
-	assert_in_range(most, VNET_ISA_PORTABLE, best_compiled());
-	for (unsigned int isa = VNET_ISA_PORTABLE; isa < VNET_ISA_N; isa++) {
-		enum vnet_isa expected = isa < most ? (enum vnet_isa)isa : most;
+	assert_in_range(most, ISA_PORTABLE, best_compiled());
+	for (unsigned int isa = ISA_PORTABLE; isa < ISA_N; isa++) {
+		enum isa expected = isa < most ? (enum isa)isa : most;
 
-		assert_int_equal(vnet_isa_limit((enum vnet_isa)isa), expected);
-		assert_int_equal(vnet_isa_select(), expected);
+		assert_int_equal(isa_limit((enum isa)isa), expected);
+		assert_int_equal(isa_select(), expected);
 	}
-	print_message("# this CPU: %s\n", vnet_isa_name(most));
+	print_message("# this CPU: %s\n", isa_name(most));
 }
 
 int

@@ -21,9 +21,9 @@
 #include <rte_eal.h>
 #include <rte_ring.h>
 
+#include "borrow.h"
 #include "dataplane.h"
 #include "fwd.h"
-#include "borrow.h"
 #include "loop.h"
 #include "pools.h"
 #include "port.h"

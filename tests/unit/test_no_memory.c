@@ -208,9 +208,9 @@ snapshot_take(struct rig *rig, struct snapshot *shot)
 	memcpy(&shot->settings, rig->dev.settings, sizeof(shot->settings));
 	/* Those of the last driver, until there is another one. */
 	shot->settings.features = 0;
-	shot->features = vdev->features;
-	shot->has_features = vdev->has_features;
-	shot->status = vdev->status;
+	shot->features = vdev->said.features;
+	shot->has_features = vdev->said.has_features;
+	shot->status = vdev->said.status;
 	shot->link_up = rig->dev.link_up;
 	shot->ours = vnet_controlq_is_ours(&rig->dev);
 	shot->n_active = atomic_load(&rig->port.n_active);

@@ -21,12 +21,14 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
-#include "burst_variants.h"
-#include "software_offload.h"
-#include "driver.h"
 #include "borrow.h"
+#include "burst_variants.h"
+#include "checksum.h"
+#include "driver.h"
 #include "header.h"
 #include "offload.h"
+#include "segment.h"
+#include "software_offload.h"
 #include "vnet.h"
 
 enum {
@@ -349,7 +351,7 @@ hdr_of(const struct frame *frame, uint8_t gso_type, uint16_t gso_size)
 static bool
 asks(const struct rte_mbuf *pkt)
 {
-	return pkt->ol_flags & PORT_REQUEST_FLAGS;
+	return pkt->ol_flags & FRAME_REQUEST_FLAGS;
 }
 
 /* --- what comes out of port_software_offload --- */
@@ -462,7 +464,7 @@ test_sum_over_any_cuts(void **state)
 		for (uint32_t i = 0; i < len; i++)
 			bytes[i] = fill == 0 ? 0xff : fill == 1 ? 0 : (uint8_t)random_below(256);
 		pkt = mbuf_from(bytes, len, (enum cuts)(round % 3));
-		got = port_sum(pkt, start);
+		got = checksum_sum(pkt, start);
 		memcpy(lies, &got, 2);
 		sum = oracle_add(0, bytes + start, len - start);
 		assert_int_equal(get16(lies), sum);
@@ -492,7 +494,7 @@ test_c72_sum_is_stored_and_udp_zero_is_ffff(void **state)
 			want = 0;
 		}
 		pkt = mbuf_from(bytes, len, (enum cuts)(round % 3));
-		port_sum_store(pkt, 14, offset);
+		checksum_store(pkt, 14, offset);
 		if (want == 0 && offset == OFF_UDP) {
 			want = 0xffff;
 			zeros++;
@@ -684,8 +686,8 @@ test_contradictions(void **state)
 		{&v4, {F_CSUM, G_V4 | G_ECN, 54, 1000, 34, 16}, HOST_ALL, REQUESTED},
 		{&v4, {F_CSUM, G_V4, 54, 3000, 34, 16}, HOST_ALL, REQUESTED},
 		{&v4, {F_CSUM, G_V4, 54, 65535, 34, 16}, HOST_ALL, REQUESTED},
-		{&v4, {F_CSUM, G_V4, 54, PORT_SEGMENT_MIN, 34, 16}, HOST_ALL, REQUESTED},
-		{&v4, {F_CSUM, G_V4, 54, PORT_SEGMENT_MIN - 1, 34, 16}, HOST_ALL, DROPPED},
+		{&v4, {F_CSUM, G_V4, 54, SEGMENT_PAYLOAD_MIN, 34, 16}, HOST_ALL, REQUESTED},
+		{&v4, {F_CSUM, G_V4, 54, SEGMENT_PAYLOAD_MIN - 1, 34, 16}, HOST_ALL, DROPPED},
 		{&v4, {F_CSUM, G_V4, 54, 1, 34, 16}, HOST_ALL, DROPPED},
 		{&v4, {F_CSUM, G_V4, 54, 0, 34, 16}, HOST_ALL, DROPPED},
 		{&v4, {F_NONE, G_V4, 54, 1000, 34, 16}, HOST_ALL, DROPPED},
@@ -821,7 +823,7 @@ test_checksum_in_software(void **state)
 static void
 test_segments_in_software(void **state)
 {
-	const uint16_t sizes[] = {PORT_SEGMENT_MIN, 100, 536, 1448, 1460, 8960, 30000};
+	const uint16_t sizes[] = {SEGMENT_PAYLOAD_MIN, 100, 536, 1448, 1460, 8960, 30000};
 
 	for (size_t i = 0; i < RTE_DIM(specs); i++)
 		for (size_t k = 0; k < RTE_DIM(sizes); k++)
@@ -866,7 +868,7 @@ test_segments_leave_the_checksum_to_who_takes_it(void **state)
 		for (unsigned int s = 0; s < sink.n; s++) {
 			static struct frame segment;
 
-			assert_int_equal(sink.pkts[s]->ol_flags & PORT_REQUESTS, RTE_MBUF_F_TX_TCP_CKSUM);
+			assert_int_equal(sink.pkts[s]->ol_flags & FRAME_REQUESTS, RTE_MBUF_F_TX_TCP_CKSUM);
 			mbuf_read(sink.pkts[s], &segment);
 			assert_true(oracle_parse(&segment));
 			assert_int_equal(get16(segment.bytes + segment.l4_at + OFF_TCP),
@@ -1174,7 +1176,7 @@ test_hostile_headers(void **state)
 		if (hdr.flags & F_CSUM)
 			assert_true(hdr.csum_start + hdr.csum_offset + 2u <= pkt->pkt_len);
 		assert_true(!hdr.gso_type ||
-			    (hdr.hdr_len < pkt->pkt_len && hdr.gso_size >= PORT_SEGMENT_MIN));
+			    (hdr.hdr_len < pkt->pkt_len && hdr.gso_size >= SEGMENT_PAYLOAD_MIN));
 		complete(PORT_CAP_NONE, &pkt, 1);
 		assert_int_equal(sink_queue.stats.drops[DROP_BAD_OFFLOAD], 0);
 		assert_true(sink.n >= 1 && (segments || sink.n == 1));
@@ -1215,8 +1217,8 @@ end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 	end->driver.conf.offloads = offloads;
 	end->driver.conf.enabled = true;
 	end->driver.conf.burst = receives
-					 ? (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), traits)
-					 : (void (*)(void))vnet_from_guest_variant(vnet_isa_select(), traits);
+					 ? (void (*)(void))vnet_to_guest_variant(isa_select(), traits)
+					 : (void (*)(void))vnet_from_guest_variant(isa_select(), traits);
 	end->queue.pool = pool;
 	end->queue.borrowed_conf = &end->driver.conf;
 	end->port_queue.dev = &end->queue;
@@ -1479,7 +1481,7 @@ test_offloads_switched_at_run_time(void **state)
 
 	off.offloads = 0;
 	off.traits = TRAIT_MERGEABLE;
-	off.burst = (void (*)(void))vnet_to_guest_variant(vnet_isa_select(), off.traits);
+	off.burst = (void (*)(void))vnet_to_guest_variant(isa_select(), off.traits);
 	end_post(b);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
 	assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 1);

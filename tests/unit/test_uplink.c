@@ -142,16 +142,16 @@ test_link(void **state)
 	port_close(port);
 }
 
-static const struct port_rx_hash *
+static const struct hash_params *
 rx_hash(struct port *port)
 {
 	return atomic_load(&port->rx_hash);
 }
 
-static struct port_rx_hash
+static struct hash_params
 wish(uint32_t types, uint8_t tag)
 {
-	struct port_rx_hash hash = {.types = types, .key_len = sizeof(hash.key)};
+	struct hash_params hash = {.types = types, .key_len = sizeof(hash.key)};
 
 	memset(hash.key, tag, sizeof(hash.key));
 	return hash;
@@ -172,7 +172,7 @@ static void
 test_hash_not_in_frames(void **state)
 {
 	struct port *port = open_nic("up0=nic,vdev=net_null0,queues=2");
-	struct port_rx_hash hash = wish(IPV4 | TCPV4, 1);
+	struct hash_params hash = wish(IPV4 | TCPV4, 1);
 	struct uplink_follower a;
 	uint8_t key[52], own[52];
 
@@ -190,7 +190,7 @@ test_hash_not_in_frames(void **state)
 static void
 test_hash(void **state)
 {
-	struct port_rx_hash hash = wish(IPV4 | TCPV4 | UDPV6, 0x11), other = wish(IPV6, 0x22), none = {0};
+	struct hash_params hash = wish(IPV4 | TCPV4 | UDPV6, 0x11), other = wish(IPV6, 0x22), none = {0};
 	struct uplink_follower a, b;
 	uint8_t key[52], own[52];
 	struct port *port;
@@ -276,7 +276,7 @@ test_hash_refused(void **state)
 	says_offloads = RTE_ETH_RX_OFFLOAD_RSS_HASH;
 	for (size_t i = 0; i < RTE_DIM(row); i++) {
 		struct port *port = open_nic("up0=nic,vdev=net_null0,queues=2");
-		struct port_rx_hash hash = wish(row[i].wish, 7);
+		struct hash_params hash = wish(row[i].wish, 7);
 
 		assert_int_equal(uplink_follow(&a, "up0", look, NULL), 0);
 		says_types = row[i].says_types;

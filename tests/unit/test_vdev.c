@@ -283,7 +283,7 @@ rig_open(bool packed, enum rig_speaks speaks)
 		driver_queue_open(&rig->others[i], &rig->mem, 2, packed ? TRAIT_PACKED : 0, SIZE, false);
 	}
 	assert_int_equal(vdev_init(&rig->dev, "vm0", &tiny_ops, rig, N_QUEUES), 0);
-	rig->dev.status_used = rig->status_used;
+	rig->dev.said.status_used = rig->status_used;
 	return rig;
 }
 
@@ -299,7 +299,7 @@ rig_open_running(bool packed, enum rig_speaks speaks)
 		rig_work(rig, i);
 	virtq_break(&rig->vqs[BROKEN_QUEUE], 1);
 	assert_int_equal(vdev_check_faults(&rig->dev), 1);
-	assert_true(rig->dev.status & VDEV_STATUS_NEEDS_RESET);
+	assert_true(rig->dev.said.status & VDEV_STATUS_NEEDS_RESET);
 	rig->n_resets = rig->n_ended = 0;
 	return rig;
 }
@@ -558,18 +558,18 @@ rig_kept(const struct rig *rig)
 	const struct vdev_queue *queue = &rig->dev.queues[QUEUE];
 	unsigned int kept = 0;
 
-	kept |= rig->dev.has_features && rig->dev.features & FEATURE_MASK(VERSION_1) ? FEATURES : 0;
-	kept |= rig->dev.status & VDEV_STATUS_DRIVER_OK ? STATUS : 0;
-	kept |= rig->dev.status & VDEV_STATUS_NEEDS_RESET ? NEEDS_RESET : 0;
+	kept |= rig->dev.said.has_features && rig->dev.said.features & FEATURE_MASK(VERSION_1) ? FEATURES : 0;
+	kept |= rig->dev.said.status & VDEV_STATUS_DRIVER_OK ? STATUS : 0;
+	kept |= rig->dev.said.status & VDEV_STATUS_NEEDS_RESET ? NEEDS_RESET : 0;
 	kept |= rig->n_resets == 0 ? SETTINGS : 0;
 	kept |= rig->n_ended == 0 ? WORDS : 0;
 	kept |= rig->dev.mem ? MEMORY : 0;
 	kept |= rig->dev.log ? LOG : 0;
 	kept |= vdev_queue_is_running(&rig->dev, QUEUE) ? RUNS : 0;
-	kept |= queue->has_addr ? ADDRESSES : 0;
-	kept |= queue->has_kick && queue->kick_fd >= 0 ? KICK : 0;
-	kept |= queue->enabled ? ENABLE : 0;
-	kept |= queue->has_size && queue->size == SIZE ? SIZE_ : 0;
+	kept |= queue->said.has_addr ? ADDRESSES : 0;
+	kept |= queue->said.has_kick && queue->kick_fd >= 0 ? KICK : 0;
+	kept |= queue->said.enabled ? ENABLE : 0;
+	kept |= queue->said.has_size && queue->said.size == SIZE ? SIZE_ : 0;
 	kept |= queue->call_fd >= 0 ? CALL : 0;
 	kept |= queue->err_fd >= 0 ? ERR : 0;
 	return kept;
@@ -581,15 +581,15 @@ rig_starts_at(struct rig *rig)
 {
 	const struct vdev_queue *queue = &rig->dev.queues[QUEUE];
 	const struct driver_queue *ring =
-		queue->desc_uva == driver_uva(rig->others[QUEUE].desc_gpa) ? rig->others : rig->rings;
+		queue->said.desc_uva == driver_uva(rig->others[QUEUE].desc_gpa) ? rig->others : rig->rings;
 
-	if (!rig->dev.has_features)
+	if (!rig->dev.said.has_features)
 		MUST(vdev_set_features(&rig->dev, rig_features(rig), &diag));
 	rig_set_mem(rig);
-	if (!queue->has_size)
+	if (!queue->said.has_size)
 		MUST(vdev_queue_set_size(&rig->dev, QUEUE, SIZE, &diag));
 	rig_set_addr(rig, QUEUE, &ring[QUEUE]);
-	if (!queue->has_kick)
+	if (!queue->said.has_kick)
 		rig_set_kick(rig, QUEUE);
 	if (rig->status_used)
 		rig_set_status(rig, STATUS_RUNNING);
@@ -635,7 +635,7 @@ test_which_message_clears_what(void **state)
 		at = vdev_queue_get_base(&rig->dev, QUEUE);
 		check_kept(row, packed, at == position(rig) ? REPORTED : 0, REPORTED);
 		if (row->forgets & REPORTED)
-			assert_int_equal(at, rig->dev.has_features ? fresh(rig) : 0);
+			assert_int_equal(at, rig->dev.said.has_features ? fresh(rig) : 0);
 		rig_close(rig);
 
 		/* Of a split ring the used index in memory says where it starts, and the driver clears it. */
@@ -678,7 +678,7 @@ test_stop_and_cont(void **state)
 		if (one_connection_each) {
 			/* The other side of a migration. */
 			vdev_disconnect(&rig->dev);
-			rig->dev.status_used = true;
+			rig->dev.said.status_used = true;
 		}
 		for (unsigned int q = 0; q < N_QUEUES; q++) {
 			if (q % 2 == 0) {
@@ -698,7 +698,7 @@ test_stop_and_cont(void **state)
 			/* The one that was broken as well: its driver is the same, but it gets its chance. */
 			assert_false(virtq_is_broken(&rig->vqs[q]));
 		}
-		assert_int_equal(rig->dev.status, STATUS_RUNNING);
+		assert_int_equal(rig->dev.said.status, STATUS_RUNNING);
 		assert_int_equal(vdev_check_faults(&rig->dev), 0);
 		rig_close(rig);
 	}
@@ -731,7 +731,7 @@ test_base_zero_where_the_ring_stopped(void **state)
 {
 	struct rig *rig = rig_open(true, SPEAKS_STATUS);
 
-	rig->dev.base_zero_is_fresh = true;
+	rig->dev.said.base_zero_is_fresh = true;
 	rig_start(rig);
 	rig_obscure(rig, QUEUE);
 	rig->vqs[QUEUE].avail = (struct virtq_cursor){0};
@@ -784,8 +784,8 @@ before(const struct rig *rig)
 {
 	struct before was = {.mem = rig->dev.mem,
 			     .log = rig->dev.log,
-			     .features = rig->dev.features,
-			     .status = rig->dev.status,
+			     .features = rig->dev.said.features,
+			     .status = rig->dev.said.status,
 			     .n_resets = rig->n_resets};
 
 	memcpy(was.queues, rig->dev.queues, sizeof(was.queues));
@@ -802,8 +802,8 @@ assert_as(const struct rig *rig, const struct before *was)
 		assert_ptr_equal(was->confs[i], rig->vqs[i].conf);
 	assert_ptr_equal(was->mem, rig->dev.mem);
 	assert_ptr_equal(was->log, rig->dev.log);
-	assert_int_equal(was->features, rig->dev.features);
-	assert_int_equal(was->status, rig->dev.status);
+	assert_int_equal(was->features, rig->dev.said.features);
+	assert_int_equal(was->status, rig->dev.said.status);
 	assert_int_equal(was->n_resets, rig->n_resets);
 }
 
@@ -857,13 +857,13 @@ test_queue_that_runs_goes_on(void **state)
 
 		addr.log = true;
 		MUST_WITHOUT_MEMORY(vdev_queue_set_addr(&rig->dev, QUEUE, &addr, &diag));
-		assert_true(queue->log_used);
+		assert_true(queue->said.log_used);
 		MUST_WITHOUT_MEMORY(vdev_queue_set_kick(&rig->dev, QUEUE, kick_fd, &diag));
 		assert_int_equal(queue->kick_fd, kick_fd);
 		MUST_WITHOUT_MEMORY(vdev_queue_set_call(&rig->dev, QUEUE, call_fd, &diag));
 		assert_int_equal(queue->call_fd, call_fd);
 		MUST_WITHOUT_MEMORY(vdev_queue_set_enable(&rig->dev, QUEUE, false, &diag));
-		assert_false(queue->enabled);
+		assert_false(queue->said.enabled);
 		assert_true(vdev_queue_is_running(&rig->dev, QUEUE));
 		rig_close(rig);
 	}
@@ -900,7 +900,7 @@ test_queue_that_cannot_start(void **state)
 
 	/* The size is, and the base that came before it is outside. */
 	vdev_disconnect(&rig->dev);
-	rig->dev.status_used = true;
+	rig->dev.said.status_used = true;
 	MUST(vdev_set_features(&rig->dev, rig_features(rig), &diag));
 	rig_set_mem(rig);
 	MUST(vdev_queue_set_base(&rig->dev, QUEUE, SIZE + 1, &diag));
@@ -944,7 +944,7 @@ test_words_to_all_are_taken(void **state)
 
 	/* The features: logging is switched on, without memory too. */
 	MUST_WITHOUT_MEMORY(vdev_set_features(&rig->dev, rig_features(rig) | FEATURE_MASK(LOG_ALL), &diag));
-	assert_int_equal(rig->dev.features, rig_features(rig) | FEATURE_MASK(LOG_ALL));
+	assert_int_equal(rig->dev.said.features, rig_features(rig) | FEATURE_MASK(LOG_ALL));
 	assert_true(vdev_queue_is_running(&rig->dev, QUEUE));
 
 	/* The status: one queue's ring is nowhere. */
@@ -958,7 +958,7 @@ test_words_to_all_are_taken(void **state)
 		rig_set_kick(rig, i);
 	}
 	FAILS(vdev_set_status(&rig->dev, STATUS_RUNNING, &diag), -EFAULT);
-	assert_int_equal(rig->dev.status & STATUS_RUNNING, STATUS_RUNNING);
+	assert_int_equal(rig->dev.said.status & STATUS_RUNNING, STATUS_RUNNING);
 	for (unsigned int i = 0; i < N_QUEUES; i++)
 		assert_int_equal(vdev_queue_is_running(&rig->dev, i), i != QUEUE);
 	rig_set_addr(rig, QUEUE, &rig->rings[QUEUE]);

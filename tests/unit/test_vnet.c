@@ -17,24 +17,24 @@
 #include <rte_eal.h>
 #include <rte_mbuf.h>
 
+#include "borrow.h"
 #include "burst_variants.h"
 #include "driver.h"
 #include "flows.h"
-#include "borrow.h"
 #include "vnet.h"
 
 enum { POOL_SIZE = 8191, FRAME_MAX = 9018 };
 
 static struct rte_mempool *pool;
 
-/* The specialised functions of each ISA variant (enum vnet_isa), and the generic ones. */
-enum { GENERIC = VNET_ISA_N, N_VARIANTS };
+/* The specialised functions of each ISA variant (enum isa), and the generic ones. */
+enum { GENERIC = ISA_N, N_VARIANTS };
 
 /* Compiled in, and for this CPU. */
 static bool
 variant_runs(int variant)
 {
-	return variant == GENERIC || variant <= (int)vnet_isa_select();
+	return variant == GENERIC || variant <= (int)isa_select();
 }
 
 /* One queue of a port, with everything around it. */
@@ -85,8 +85,8 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 		rig->from_guest = vnet_from_guest_generic;
 		rig->to_guest = vnet_to_guest_generic;
 	} else {
-		rig->from_guest = vnet_from_guest_variant((enum vnet_isa)variant, traits);
-		rig->to_guest = vnet_to_guest_variant((enum vnet_isa)variant, traits);
+		rig->from_guest = vnet_from_guest_variant((enum isa)variant, traits);
+		rig->to_guest = vnet_to_guest_variant((enum isa)variant, traits);
 	}
 	return rig;
 }
@@ -464,7 +464,7 @@ test_to_guest(void **state)
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
 }
 
-static int variants[] = {VNET_ISA_PORTABLE, VNET_ISA_AVX512};
+static int variants[] = {ISA_PORTABLE, ISA_AVX512};
 
 /* The variant that a test is for. */
 static int

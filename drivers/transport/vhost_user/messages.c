@@ -241,12 +241,12 @@ handle_set_protocol_features(struct session *session, struct message *message, s
 		return diag_set(diag, -EINVAL, "", "protocol features 0x%llx were not offered",
 				(unsigned long long)unknown);
 	session->protocol_features = message->payload.u64;
-	session->vdev->status_used = session_has_protocol(session, PROTOCOL_STATUS);
-	session->vdev->config_used = session_has_protocol(session, PROTOCOL_CONFIG);
+	session->vdev->said.status_used = session_has_protocol(session, PROTOCOL_STATUS);
+	session->vdev->said.config_used = session_has_protocol(session, PROTOCOL_CONFIG);
 	/* See vdev_queue_base(): the front-ends in question know nothing of networks, nor of status. */
-	session->vdev->base_zero_is_fresh = !session_has_protocol(session, PROTOCOL_MQ) &&
-					    !session_has_protocol(session, PROTOCOL_RARP) &&
-					    !session_has_protocol(session, PROTOCOL_STATUS);
+	session->vdev->said.base_zero_is_fresh = !session_has_protocol(session, PROTOCOL_MQ) &&
+						 !session_has_protocol(session, PROTOCOL_RARP) &&
+						 !session_has_protocol(session, PROTOCOL_STATUS);
 	return 0;
 }
 
@@ -396,7 +396,7 @@ handle_set_status(struct session *session, struct message *message, struct diag 
 static int
 handle_get_status(struct session *session, struct message *message, struct diag *diag)
 {
-	uint64_t status = session->vdev->status;
+	uint64_t status = session->vdev->said.status;
 
 	session_reply(session, message, &status, sizeof(status));
 	return 0;

@@ -9,10 +9,10 @@
 
 #include <stdint.h>
 
-#include "notifier.h"
 #include "log.h"
 #include "loop.h"
 #include "messages.h"
+#include "notifier.h"
 #include "vdev.h"
 
 enum {

@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-static_assert(PORT_BURST <= 32, "a bit for each frame");
-static_assert((int)HASH_KEY_LEN == (int)SETTINGS_RSS_KEY_LEN, "all of the longest tuple is hashed, no more");
+static_assert(FRAME_BURST <= 32, "a bit for each frame");
+static_assert(HASH_KEY_LEN == 40, "all of the longest tuple is hashed, no more");
 static_assert(FLOW_FAST_UDP4 == FLOW_FAST_TCP4 + 1 && FLOW_FAST_UDP6 == FLOW_FAST_TCP6 + 1,
 	      "TCP and UDP side by side");
 
@@ -79,7 +79,7 @@ hash_key_window(const uint8_t key[HASH_KEY_LEN], unsigned int at)
 }
 
 static void
-hash_tables_make(struct vnet_hash *hash)
+hash_tables_make(struct hash *hash)
 {
 	for (unsigned int i = 0; i < FLOW_TUPLE_V6; i++) {
 		hash->tables[i][0] = 0;
@@ -91,7 +91,7 @@ hash_tables_make(struct vnet_hash *hash)
 }
 
 static inline __attribute__((always_inline)) void
-hash_by_tables(const struct vnet_hash *hash, const uint8_t *const tuples[], uint16_t n, unsigned int len,
+hash_by_tables(const struct hash *hash, const uint8_t *const tuples[], uint16_t n, unsigned int len,
 	       uint32_t ret_values[])
 {
 	for (uint16_t i = 0; i < n; i++) {
@@ -106,15 +106,13 @@ hash_by_tables(const struct vnet_hash *hash, const uint8_t *const tuples[], uint
 }
 
 static void
-hash_portable_v4(const struct vnet_hash *hash, const uint8_t *const tuples[], uint16_t n,
-		 uint32_t ret_values[])
+hash_portable_v4(const struct hash *hash, const uint8_t *const tuples[], uint16_t n, uint32_t ret_values[])
 {
 	hash_by_tables(hash, tuples, n, FLOW_TUPLE_V4, ret_values);
 }
 
 static void
-hash_portable_v6(const struct vnet_hash *hash, const uint8_t *const tuples[], uint16_t n,
-		 uint32_t ret_values[])
+hash_portable_v6(const struct hash *hash, const uint8_t *const tuples[], uint16_t n, uint32_t ret_values[])
 {
 	hash_by_tables(hash, tuples, n, FLOW_TUPLE_V6, ret_values);
 }
@@ -127,7 +125,7 @@ hash_portable_v6(const struct vnet_hash *hash, const uint8_t *const tuples[], ui
  * leftmost.
  */
 static void
-hash_matrices_make(struct vnet_hash *hash)
+hash_matrices_make(struct hash *hash)
 {
 	for (unsigned int i = 0; i + 1 < HASH_KEY_LEN; i++) {
 		uint16_t bits = (uint16_t)(hash->key[i] << 8 | hash->key[i + 1]);
@@ -139,18 +137,18 @@ hash_matrices_make(struct vnet_hash *hash)
 	}
 }
 
-struct vnet_hash *
-vnet_hash_new(const struct settings_hash *settings, enum vnet_isa isa)
+struct hash *
+hash_new(const struct hash_params *params, enum isa isa)
 {
-	bool by_tables = isa < VNET_ISA_AVX512_GFNI || !hash_gfni_v4;
+	bool by_tables = isa < ISA_AVX512_GFNI || !hash_gfni_v4;
 	size_t n_tables = by_tables ? FLOW_TUPLE_V6 : 0;
-	struct vnet_hash *hash = calloc(1, sizeof(*hash) + n_tables * sizeof(hash->tables[0]));
+	struct hash *hash = calloc(1, sizeof(*hash) + n_tables * sizeof(hash->tables[0]));
 
 	if (!hash)
 		return NULL;
-	hash->types = settings->types & HASH_TYPES_ALL;
-	hash->key_len = (uint8_t)RTE_MIN((unsigned int)settings->key_len, (unsigned int)HASH_KEY_LEN);
-	memcpy(hash->key, settings->key, hash->key_len);
+	hash->types = params->types & HASH_TYPES_ALL;
+	hash->key_len = (uint8_t)RTE_MIN((unsigned int)params->key_len, (unsigned int)HASH_KEY_LEN);
+	memcpy(hash->key, params->key, hash->key_len);
 	for (enum flow_fast plain = FLOW_FAST_TCP4; plain < FLOW_FAST_N; plain++)
 		hash->fast_report[plain] = (uint8_t)hash_report(
 			hash->types, plain < FLOW_FAST_TCP6 ? FLOW_IPV4 : FLOW_IPV6,
@@ -171,34 +169,34 @@ vnet_hash_new(const struct settings_hash *settings, enum vnet_isa isa)
 }
 
 void
-vnet_hash_free(struct vnet_hash *hash)
+hash_free(struct hash *hash)
 {
 	free(hash);
 }
 
 bool
-vnet_hash_is_same(const struct vnet_hash *hash, const struct port_rx_hash *rx_hash)
+hash_is_same(const struct hash *hash, const struct hash_params *params)
 {
 	uint8_t key[HASH_KEY_LEN] = {0};
 
-	static_assert(sizeof(rx_hash->key) == HASH_KEY_LEN, "the same longest key");
-	if (rx_hash->types != hash->types || rx_hash->key_len > HASH_KEY_LEN)
+	static_assert(sizeof(params->key) == HASH_KEY_LEN, "the same longest key");
+	if (params->types != hash->types || params->key_len > HASH_KEY_LEN)
 		return false;
-	memcpy(key, rx_hash->key, rx_hash->key_len);
+	memcpy(key, params->key, params->key_len);
 	return memcmp(key, hash->key, HASH_KEY_LEN) == 0;
 }
 
 /* --- a burst --- */
 
 struct hash_list {
-	const uint8_t *tuples[PORT_BURST];
-	uint8_t frames[PORT_BURST]; /* whose tuple it is: index in the burst */
+	const uint8_t *tuples[FRAME_BURST];
+	uint8_t frames[FRAME_BURST]; /* whose tuple it is: index in the burst */
 	uint16_t n;
 };
 
 /* Tuples that do not stand in their frames as they are hashed. */
 struct hash_scratch {
-	uint8_t tuples[PORT_BURST][FLOW_TUPLE_V6];
+	uint8_t tuples[FRAME_BURST][FLOW_TUPLE_V6];
 };
 
 static inline void
@@ -209,10 +207,10 @@ hash_list_add(struct hash_list *list, const uint8_t *tuple, uint16_t frame)
 }
 
 static inline void
-hash_list_run(const struct vnet_hash *hash, hash_tuples_fn run, const struct hash_list *list, uint16_t n,
+hash_list_run(const struct hash *hash, hash_tuples_fn run, const struct hash_list *list, uint16_t n,
 	      uint32_t ret_values[])
 {
-	uint32_t values[PORT_BURST];
+	uint32_t values[FRAME_BURST];
 
 	if (likely(list->n == n)) {
 		run(hash, list->tuples, n, ret_values);
@@ -227,7 +225,7 @@ hash_list_run(const struct vnet_hash *hash, hash_tuples_fn run, const struct has
 
 /* Returns the report code; where it is not 0, the tuple is written. */
 static __attribute__((noinline)) uint8_t
-hash_slow(const struct vnet_hash *hash, const struct rte_mbuf *pkt, uint8_t tuple[FLOW_TUPLE_V6],
+hash_slow(const struct hash *hash, const struct rte_mbuf *pkt, uint8_t tuple[FLOW_TUPLE_V6],
 	  enum flow_ip *ret_ip)
 {
 	struct flow flow;
@@ -249,8 +247,8 @@ hash_slow(const struct vnet_hash *hash, const struct rte_mbuf *pkt, uint8_t tupl
 }
 
 void
-vnet_hash_burst(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint16_t n,
-		enum hash_source source, uint32_t ret_values[], uint8_t ret_reports[])
+hash_burst(const struct hash *hash, struct rte_mbuf *const *pkts, uint16_t n, enum hash_source source,
+	   uint32_t ret_values[], uint8_t ret_reports[])
 {
 	struct hash_list v4, v6;
 	struct hash_scratch scratch;

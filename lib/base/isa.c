@@ -9,9 +9,9 @@ struct isa_variant {
 	bool is_compiled;
 };
 
-static const struct isa_variant isa_variants[VNET_ISA_N] = {
-	[VNET_ISA_PORTABLE] = {.name = "portable", .is_compiled = true},
-#define ISA_VARIANT(NAME, word, compiled) [VNET_ISA_##NAME] = {.name = #word, .is_compiled = compiled},
+static const struct isa_variant isa_variants[ISA_N] = {
+	[ISA_PORTABLE] = {.name = "portable", .is_compiled = true},
+#define ISA_VARIANT(NAME, word, compiled) [ISA_##NAME] = {.name = #word, .is_compiled = compiled},
 #define ISA_EXTENSION(NAME, word)
 #include "isa.def"
 #undef ISA_VARIANT
@@ -19,9 +19,9 @@ static const struct isa_variant isa_variants[VNET_ISA_N] = {
 };
 
 /* One more than there are: none is no array. */
-static const enum vnet_isa isa_needed_by[VNET_ISA_EXTENSION_N + 1] = {
+static const enum isa isa_needed_by[ISA_HAS_N + 1] = {
 #define ISA_VARIANT(NAME, word, compiled)
-#define ISA_EXTENSION(NAME, word) [VNET_ISA_EXTENSION_##word] = VNET_ISA_##NAME,
+#define ISA_EXTENSION(NAME, word) [ISA_HAS_##word] = ISA_##NAME,
 #include "isa.def"
 #undef ISA_VARIANT
 #undef ISA_EXTENSION
@@ -29,61 +29,61 @@ static const enum vnet_isa isa_needed_by[VNET_ISA_EXTENSION_N + 1] = {
 
 /* The compiler's own check: unlike CPUID alone it knows whether the kernel keeps the registers. */
 static bool
-isa_cpu_has(enum vnet_isa_extension extension)
+isa_cpu_has(enum isa_extension extension)
 {
 	switch (extension) {
 #define ISA_VARIANT(NAME, word, compiled)
 #define ISA_EXTENSION(NAME, word)       \
-	case VNET_ISA_EXTENSION_##word: \
+	case ISA_HAS_##word: \
 		return __builtin_cpu_supports(#word);
 #include "isa.def"
 #undef ISA_VARIANT
 #undef ISA_EXTENSION
-	case VNET_ISA_EXTENSION_N:
+	case ISA_HAS_N:
 		break;
 	}
 	return false;
 }
 
 static bool
-isa_runs(enum vnet_isa isa, bool (*cpu_has)(enum vnet_isa_extension extension))
+isa_runs(enum isa isa, bool (*cpu_has)(enum isa_extension extension))
 {
 	if (!isa_variants[isa].is_compiled)
 		return false;
-	for (unsigned int i = 0; i < VNET_ISA_EXTENSION_N; i++)
-		if (isa_needed_by[i] == isa && !cpu_has((enum vnet_isa_extension)i))
+	for (unsigned int i = 0; i < ISA_HAS_N; i++)
+		if (isa_needed_by[i] == isa && !cpu_has((enum isa_extension)i))
 			return false;
 	return true;
 }
 
-enum vnet_isa
-vnet_isa_select_by(bool (*cpu_has)(enum vnet_isa_extension extension))
+enum isa
+isa_select_by(bool (*cpu_has)(enum isa_extension extension))
 {
-	unsigned int isa = VNET_ISA_PORTABLE;
+	unsigned int isa = ISA_PORTABLE;
 
-	while (isa + 1 < VNET_ISA_N && isa_runs((enum vnet_isa)(isa + 1), cpu_has))
+	while (isa + 1 < ISA_N && isa_runs((enum isa)(isa + 1), cpu_has))
 		isa++;
-	return (enum vnet_isa)isa;
+	return (enum isa)isa;
 }
 
 static _Atomic int isa_selected = -1;
 
-enum vnet_isa
-vnet_isa_select(void)
+enum isa
+isa_select(void)
 {
 	int isa = atomic_load_explicit(&isa_selected, memory_order_relaxed);
 
 	if (isa < 0) {
-		isa = (int)vnet_isa_select_by(isa_cpu_has);
+		isa = (int)isa_select_by(isa_cpu_has);
 		atomic_store_explicit(&isa_selected, isa, memory_order_relaxed);
 	}
-	return (enum vnet_isa)isa;
+	return (enum isa)isa;
 }
 
-enum vnet_isa
-vnet_isa_limit(enum vnet_isa isa)
+enum isa
+isa_limit(enum isa isa)
 {
-	enum vnet_isa most = vnet_isa_select_by(isa_cpu_has);
+	enum isa most = isa_select_by(isa_cpu_has);
 
 	isa = isa < most ? isa : most;
 	atomic_store_explicit(&isa_selected, (int)isa, memory_order_relaxed);
@@ -91,7 +91,7 @@ vnet_isa_limit(enum vnet_isa isa)
 }
 
 const char *
-vnet_isa_name(enum vnet_isa isa)
+isa_name(enum isa isa)
 {
 	return isa_variants[isa].name;
 }

@@ -18,29 +18,49 @@
 
 #include <rte_mbuf.h>
 
+#include "burst.h"
 #include "flow.h"
 #include "isa.h"
-#include "port.h"
-#include "settings.h"
 
-struct vnet_hash;
+/* VIRTIO, "Hash calculation for incoming packets": bits of supported_hash_types; report codes are bit + 1. */
+enum hash_type {
+	HASH_TYPE_IPV4 = 1 << 0,
+	HASH_TYPE_TCPV4 = 1 << 1,
+	HASH_TYPE_UDPV4 = 1 << 2,
+	HASH_TYPE_IPV6 = 1 << 3,
+	HASH_TYPE_TCPV6 = 1 << 4,
+	HASH_TYPE_UDPV6 = 1 << 5,
+	HASH_TYPE_IP_EX = 1 << 6,
+	HASH_TYPE_TCP_EX = 1 << 7,
+	HASH_TYPE_UDP_EX = 1 << 8,
+	HASH_TYPES_ALL = (1 << 9) - 1,
+};
 
-/* n (1 .. PORT_BURST) tuples of FLOW_TUPLE_V4 or _V6 bytes; none of the bytes behind them is read. */
-typedef void (*hash_tuples_fn)(const struct vnet_hash *hash, const uint8_t *const tuples[], uint16_t n,
+/* The hash of tuple byte i depends on key bytes i .. i + 4. */
+enum { HASH_KEY_LEN = FLOW_TUPLE_V6 + 4 };
+
+/* VIRTIO, "Setting RSS parameters" and "Hash reporting": which hashes are computed, and with which key. */
+struct hash_params {
+	uint32_t types;  /* HASH_TYPE_*; 0: none */
+	uint8_t key_len; /* bytes; the rest of the key is 0 */
+	uint8_t key[HASH_KEY_LEN];
+};
+
+struct hash;
+
+/* n (1 .. FRAME_BURST) tuples of FLOW_TUPLE_V4 or _V6 bytes; none of the bytes behind them is read. */
+typedef void (*hash_tuples_fn)(const struct hash *hash, const uint8_t *const tuples[], uint16_t n,
 			       uint32_t ret_values[]);
 
 /*
  * Of n frames, those in groups that the variant has a short cut for: value and report of each are written,
  * and a bit set for it in what is returned. The others are left as they were.
  */
-typedef uint32_t (*hash_groups_fn)(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint16_t n,
+typedef uint32_t (*hash_groups_fn)(const struct hash *hash, struct rte_mbuf *const *pkts, uint16_t n,
 				   uint32_t ret_values[], uint8_t ret_reports[]);
 
-/* The hash of tuple byte i depends on key bytes i .. i + 4. */
-enum { HASH_KEY_LEN = FLOW_TUPLE_V6 + 4 };
-
 /* Immutable once made. */
-struct vnet_hash {
+struct hash {
 	hash_tuples_fn v4, v6;
 	hash_groups_fn groups; /* NULL: no short cut, or not with these types */
 	uint32_t types;
@@ -52,23 +72,23 @@ struct vnet_hash {
 	uint32_t tables[][256]; /* portable; [FLOW_TUPLE_V6]: what a byte adds to the hash */
 };
 
-/* NULL: out of memory. vnet_isa_select() must have said `isa` or one behind it. */
-struct vnet_hash *vnet_hash_new(const struct settings_hash *settings, enum vnet_isa isa);
-void vnet_hash_free(struct vnet_hash *hash); /* accepts NULL */
+/* NULL: out of memory. isa_select() must have said `isa` or one behind it. */
+struct hash *hash_new(const struct hash_params *params, enum isa isa);
+void hash_free(struct hash *hash); /* accepts NULL */
 
-/* The port hashes as we do, so that what it left in a frame can be used. */
-bool vnet_hash_is_same(const struct vnet_hash *hash, const struct port_rx_hash *rx_hash);
+/* Who hashes by `params` has the values that we have. */
+bool hash_is_same(const struct hash *hash, const struct hash_params *params);
 
 /* What frames that come from a port bring with them. */
 enum hash_source { HASH_NOT_KNOWN, HASH_IN_MBUF };
 
 /*
- * Worker. The hash value and the report code (0: no hash, and the value is 0) of each of n (1 .. PORT_BURST)
- * frames. HASH_IN_MBUF: vnet_hash_is_same() of where they come from; used for plain frames only, which every
+ * Worker. The hash value and the report code (0: no hash, and the value is 0) of each of n (1 .. FRAME_BURST)
+ * frames. HASH_IN_MBUF: hash_is_same() of where they come from; used for plain frames only, which every
  * NIC takes apart in the same way, and only where calculating the value costs more than a look at the frame.
  */
-void vnet_hash_burst(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint16_t n,
-		     enum hash_source source, uint32_t ret_values[], uint8_t ret_reports[]);
+void hash_burst(const struct hash *hash, struct rte_mbuf *const *pkts, uint16_t n, enum hash_source source,
+		uint32_t ret_values[], uint8_t ret_reports[]);
 
 /* hash_gfni.c; NULL where the compiler knows no GFNI. */
 extern const hash_tuples_fn hash_gfni_v4, hash_gfni_v6;

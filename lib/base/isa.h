@@ -12,37 +12,37 @@
 #include <stdbool.h>
 
 /* Each runs where those behind it run. */
-enum vnet_isa {
-	VNET_ISA_PORTABLE, /* any CPU that DPDK runs on */
-#define ISA_VARIANT(NAME, name, is_compiled) VNET_ISA_##NAME,
+enum isa {
+	ISA_PORTABLE, /* any CPU that DPDK runs on */
+#define ISA_VARIANT(NAME, name, is_compiled) ISA_##NAME,
 #define ISA_EXTENSION(NAME, word)
 #include "isa.def"
 #undef ISA_VARIANT
 #undef ISA_EXTENSION
-	VNET_ISA_N,
+	ISA_N,
 };
 
-enum vnet_isa_extension {
+enum isa_extension {
 #define ISA_VARIANT(NAME, name, is_compiled)
-#define ISA_EXTENSION(NAME, word) VNET_ISA_EXTENSION_##word,
+#define ISA_EXTENSION(NAME, word) ISA_HAS_##word,
 #include "isa.def"
 #undef ISA_VARIANT
 #undef ISA_EXTENSION
-	VNET_ISA_EXTENSION_N,
+	ISA_HAS_N,
 };
 
 /* The last one that is compiled in and that this CPU and its kernel have; the first call asks. Any thread. */
-enum vnet_isa vnet_isa_select(void);
+enum isa isa_select(void);
 
 /* The rule, without the CPU. */
-enum vnet_isa vnet_isa_select_by(bool (*cpu_has)(enum vnet_isa_extension extension));
+enum isa isa_select_by(bool (*cpu_has)(enum isa_extension extension));
 
 /*
- * For tests and benchmarks, before there is a device: vnet_isa_select() says no more than this from now on.
+ * For tests and benchmarks, before there is a device: isa_select() says no more than this from now on.
  * Returns what it says.
  */
-enum vnet_isa vnet_isa_limit(enum vnet_isa isa);
+enum isa isa_limit(enum isa isa);
 
-const char *vnet_isa_name(enum vnet_isa isa);
+const char *isa_name(enum isa isa);
 
 #endif

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * hash: the variant for CPUs with GFNI and AVX-512. Compiled for those (meson.build), so nothing here may be
- * called before vnet_isa_select() has said VNET_ISA_AVX512_GFNI.
+ * called before isa_select() has said ISA_AVX512_GFNI.
  *
  * Lists of tuples go to DPDK's function. Eight plain IPv4 frames in a row, which is nearly always, are looked
  * at and hashed together: less than half the cost.
@@ -17,15 +17,13 @@
 
 /* rte_thash_gfni_bulk() only reads tuples; its parameter does not say so. */
 static void
-hash_gfni_bulk_v4(const struct vnet_hash *hash, const uint8_t *const tuples[], uint16_t n,
-		  uint32_t ret_values[])
+hash_gfni_bulk_v4(const struct hash *hash, const uint8_t *const tuples[], uint16_t n, uint32_t ret_values[])
 {
 	rte_thash_gfni_bulk(hash->matrices, FLOW_TUPLE_V4, (uint8_t **)(uintptr_t)tuples, ret_values, n);
 }
 
 static void
-hash_gfni_bulk_v6(const struct vnet_hash *hash, const uint8_t *const tuples[], uint16_t n,
-		  uint32_t ret_values[])
+hash_gfni_bulk_v6(const struct hash *hash, const uint8_t *const tuples[], uint16_t n, uint32_t ret_values[])
 {
 	rte_thash_gfni_bulk(hash->matrices, FLOW_TUPLE_V6, (uint8_t **)(uintptr_t)tuples, ret_values, n);
 }
@@ -69,7 +67,7 @@ hash_lanes_sum(const uint64_t *matrices, __m512i a, __m512i b)
 }
 
 static inline bool
-hash_group(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint32_t ret_values[],
+hash_group(const struct hash *hash, struct rte_mbuf *const *pkts, uint32_t ret_values[],
 	   uint8_t ret_reports[])
 {
 	struct flow_group group;
@@ -88,7 +86,7 @@ hash_group(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint32_t 
 }
 
 static uint32_t
-hash_groups(const struct vnet_hash *hash, struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_values[],
+hash_groups(const struct hash *hash, struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_values[],
 	    uint8_t ret_reports[])
 {
 	uint32_t done = 0;

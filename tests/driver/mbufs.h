@@ -1,0 +1,27 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* mbufs: packets (packet.h) in mbufs, whole and in pieces. */
+#ifndef VNICD_TEST_MBUFS_H
+#define VNICD_TEST_MBUFS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <rte_mbuf.h>
+
+#include "packet.h"
+
+/* How bytes are cut into segments, at random; the first 14 bytes are always in one piece. */
+enum mbufs_cuts {
+	MBUFS_WHOLE, /* as few as there is room for */
+	MBUFS_FEW_CUTS,
+	MBUFS_MANY_CUTS, /* pieces of up to 15 bytes where headers are */
+};
+
+/* Never NULL: a pool that is too small fails the test. */
+struct rte_mbuf *mbufs_make(struct rte_mempool *pool, const uint8_t *bytes, uint32_t len,
+			    enum mbufs_cuts cuts);
+/* The bytes of all segments; its headers are not looked for. */
+void mbufs_read(const struct rte_mbuf *pkt, struct packet *packet);
+bool mbufs_equal(const struct rte_mbuf *pkt, const uint8_t *bytes, uint32_t len);
+
+#endif

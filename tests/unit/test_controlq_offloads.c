@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * test_controlq_offloads: class GUEST_OFFLOADS.
+ */
+#include "unit.h"
+
+#include <rte_byteorder.h>
+
+#include "data.h"
+#include "rig.h"
+
+static void
+test_C122_guest_offloads(void **state)
+{
+	const uint64_t csum = FEATURE_MASK(NET_GUEST_CSUM), tso4 = FEATURE_MASK(NET_GUEST_TSO4),
+		       tso6 = FEATURE_MASK(NET_GUEST_TSO6), ecn = FEATURE_MASK(NET_GUEST_ECN);
+	struct rig *rig = rig_open(&(struct rig_options){.n_pairs = RIG_PAIRS, .without = ecn});
+
+	/* All that were negotiated are on. */
+	assert_int_equal(virtq_conf(&rig->dev->queues[0].to_guest)->offloads, csum | tso4 | tso6);
+	for (uint64_t bits = 0; bits < 16; bits++) {
+		uint64_t offloads = (bits & 1 ? csum : 0) | (bits & 2 ? tso4 : 0) | (bits & 4 ? tso6 : 0) |
+				    (bits & 8 ? ecn : 0);
+		bool good = !(bits & 8) && (!(bits & 6) || bits & 1);
+		uint64_t le = rte_cpu_to_le_64(offloads);
+
+		assert_int_equal(rig_do(rig, CLASS_OFFLOADS, 0, &le, 8), good);
+		for (unsigned int pair = 0; good && pair < RIG_PAIRS; pair++)
+			assert_int_equal(virtq_conf(&rig->dev->queues[pair].to_guest)->offloads, offloads);
+	}
+	rig_close(rig);
+}
+
+int
+main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_C122_guest_offloads),
+	};
+
+	rig_env_open();
+	return UNIT_RUN(tests);
+}
