@@ -467,17 +467,11 @@ test_to_guest(void **state)
 
 static int variants[] = {ISA_PORTABLE, ISA_AVX512};
 
-/* The variant that a test is for; skips the test where it can't run. */
+/* The variant that a test is for. */
 static int
 variant_of(void **state)
 {
-	int variant = *(int *)*state;
-
-	if (!variant_runs(variant)) {
-		print_message("not compiled in, or this CPU has no AVX-512\n");
-		skip();
-	}
-	return variant;
+	return *(int *)*state;
 }
 
 /* cmocka compares byte by byte, which would be half of the time here. */
@@ -1826,7 +1820,7 @@ main(void)
 		       (char *)"--log-level=lib.*:error",
 		       (char *)"-l",
 		       (char *)"0"};
-	const struct CMUnitTest tests[] = {
+	struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_from_guest),
 		cmocka_unit_test(test_to_guest),
 		EACH_WAY(test_variants_agree),
@@ -1853,5 +1847,14 @@ main(void)
 	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
 	if (!pool)
 		return 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+
+	/* cmocka's skip() is a failure in TAP. usertools/run-tests knows these lines. */
+	size_t n = 0;
+
+	for (size_t i = 0; i < RTE_DIM(tests); i++)
+		if (!tests[i].initial_state || variant_runs(variant_of(&tests[i].initial_state)))
+			tests[n++] = tests[i];
+		else
+			print_message("# SKIP %s: not compiled in, or this CPU has no AVX-512\n", tests[i].name);
+	return _cmocka_run_group_tests("tests", tests, n, NULL, NULL);
 }
