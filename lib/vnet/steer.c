@@ -20,11 +20,11 @@
 /* Immutable when published. */
 struct steer {
 	struct port_steer port;
-	struct hash *hash;         /* ours; NULL: frames get none */
+	struct hash *hash;              /* ours; NULL: frames get none */
 	const struct vnet_flows *flows; /* the device's; NULL: none are learnt */
 	flow_groups_fn groups;          /* for flow_digests() */
 	uint16_t unclassified_queue, table_mask;
-	uint16_t table[SETTINGS_RSS_TABLE_MAX];
+	uint16_t table[STEER_RSS_TABLE_MAX];
 };
 
 static struct steer *
@@ -34,7 +34,7 @@ steer_of(const struct port_steer *steer)
 }
 
 static inline enum hash_source
-steer_hash_source(const struct steer *steer, const struct port_queue *from)
+steer_hash_source(const struct steer *steer, const struct port_rxq *from)
 {
 	/* Acquire: pairs with the release of the port's kind. */
 	const struct hash_params *rx_hash = atomic_load_explicit(&from->port->rx_hash, memory_order_acquire);
@@ -57,8 +57,8 @@ steer_mark(struct rte_mbuf *pkt, uint32_t value, uint8_t report)
 
 /* VIRTIO, "RSS processing". A queue that can't take the frame drops it when it gets there. */
 static inline void
-steer_pick_by_rss(const struct steer *steer, const struct port_queue *from, struct rte_mbuf **pkts,
-		  uint16_t n, uint16_t ret_pairs[], uint32_t values[], uint8_t reports[])
+steer_pick_by_rss(const struct steer *steer, const struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n,
+		  uint16_t ret_pairs[], uint32_t values[], uint8_t reports[])
 {
 	hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
 	for (uint16_t i = 0; i < n; i++)
@@ -68,7 +68,7 @@ steer_pick_by_rss(const struct steer *steer, const struct port_queue *from, stru
 
 /* Nobody asks what the hash was, so it is not written down. */
 static void
-steer_by_rss(const struct port_steer *port_steer, const struct port *to, const struct port_queue *from,
+steer_by_rss(const struct port_steer *port_steer, const struct port *to, const struct port_rxq *from,
 	     struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
 {
 	uint32_t values[PORT_BURST];
@@ -79,8 +79,7 @@ steer_by_rss(const struct port_steer *port_steer, const struct port *to, const s
 
 static void
 steer_by_rss_with_hash(const struct port_steer *port_steer, const struct port *to,
-		       const struct port_queue *from, struct rte_mbuf **pkts, uint16_t n,
-		       uint16_t ret_pairs[])
+		       const struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
 {
 	uint32_t values[PORT_BURST];
 	uint8_t reports[PORT_BURST];
@@ -96,7 +95,7 @@ steer_by_rss_with_hash(const struct port_steer *port_steer, const struct port *t
  * than the guest: then all of them are used by hash.
  */
 static inline void
-steer_pick_by_flows(const struct steer *steer, const struct port *to, const struct port_queue *from,
+steer_pick_by_flows(const struct steer *steer, const struct port *to, const struct port_rxq *from,
 		    struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
 {
 	uint16_t n_active = atomic_load_explicit(&to->n_active, memory_order_relaxed);
@@ -120,7 +119,7 @@ steer_pick_by_flows(const struct steer *steer, const struct port *to, const stru
 }
 
 static void
-steer_by_flows(const struct port_steer *port_steer, const struct port *to, const struct port_queue *from,
+steer_by_flows(const struct port_steer *port_steer, const struct port *to, const struct port_rxq *from,
 	       struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
 {
 	steer_pick_by_flows(steer_of(port_steer), to, from, pkts, n, ret_pairs);
@@ -128,7 +127,7 @@ steer_by_flows(const struct port_steer *port_steer, const struct port *to, const
 
 static void
 steer_by_flows_with_hash(const struct port_steer *port_steer, const struct port *to,
-			 const struct port_queue *from, struct rte_mbuf **pkts, uint16_t n,
+			 const struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n,
 			 uint16_t ret_pairs[])
 {
 	const struct steer *steer = steer_of(port_steer);
@@ -144,7 +143,7 @@ steer_by_flows_with_hash(const struct port_steer *port_steer, const struct port 
 /* HASH_REPORT, and no types: there is nothing to compute. */
 static void
 steer_by_flows_without_hash(const struct port_steer *port_steer, const struct port *to,
-			    const struct port_queue *from, struct rte_mbuf **pkts, uint16_t n,
+			    const struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n,
 			    uint16_t ret_pairs[])
 {
 	for (uint16_t i = 0; i < n; i++)
@@ -155,9 +154,9 @@ steer_by_flows_without_hash(const struct port_steer *port_steer, const struct po
 /* --- making it --- */
 
 static bool
-steer_rss_is_valid(const struct settings_rss *rss, uint16_t n_pairs)
+steer_rss_is_valid(const struct steer_rss *rss, uint16_t n_pairs)
 {
-	if (rss->table_len == 0 || rss->table_len > SETTINGS_RSS_TABLE_MAX ||
+	if (rss->table_len == 0 || rss->table_len > STEER_RSS_TABLE_MAX ||
 	    rss->table_len & (rss->table_len - 1) || rss->unclassified_queue >= n_pairs)
 		return false;
 	for (uint16_t i = 0; i < rss->table_len; i++)
@@ -167,10 +166,10 @@ steer_rss_is_valid(const struct settings_rss *rss, uint16_t n_pairs)
 }
 
 int
-vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum steer_report report,
+vnet_steer_build(const struct vnet_steer_rules *rules, uint16_t n_pairs, enum steer_report report,
 		 const struct vnet_flows *flows, struct port_steer **ret_steer)
 {
-	const struct settings_rss *rss = &settings->rss;
+	const struct steer_rss *rss = &rules->rss;
 	struct steer *steer;
 
 	if (!rss->enabled && n_pairs == 1 && report == STEER_NO_REPORT) {
@@ -182,8 +181,8 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 	steer = calloc(1, sizeof(*steer));
 	if (!steer)
 		return -ENOMEM;
-	if (rss->enabled || (report == STEER_REPORT && settings->hash.types)) {
-		steer->hash = hash_new(&settings->hash, isa_select());
+	if (rss->enabled || (report == STEER_REPORT && rules->hash.types)) {
+		steer->hash = hash_new(&rules->hash, isa_select());
 		if (!steer->hash) {
 			free(steer);
 			return -ENOMEM;

@@ -98,7 +98,7 @@ struct rig {
 	struct driver_queue driver[PAIRS_MAX];
 	struct vnet_dev dev;
 	struct port port;
-	struct port_queue queues[PAIRS_MAX];
+	struct port_txq txqs[PAIRS_MAX];
 	struct port_steer *steer;
 	struct vnet_filter *filter;
 	struct vnet_flows *flows; /* NULL: none */
@@ -111,7 +111,7 @@ static struct rte_mempool *pool;
 static uint8_t templates[TEMPLATES][FRAME_LEN];
 static struct fwd_worker worker;
 static struct port from_port = {.name = "from", .n_queues = 1};
-static struct port_queue from_queue = {.port = &from_port};
+static struct port_rxq from_queue = {.port = &from_port};
 
 #define MUST(condition, ...)                                \
 	do {                                                \
@@ -140,7 +140,7 @@ static void
 settings_fill(const struct rig *rig, struct vnet_settings *settings)
 {
 	/* The key that Microsoft's RSS documentation verifies its hashes with. */
-	static const uint8_t key[SETTINGS_RSS_KEY_LEN] = {
+	static const uint8_t key[STEER_RSS_KEY_LEN] = {
 		0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
 		0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
 		0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
@@ -148,23 +148,23 @@ settings_fill(const struct rig *rig, struct vnet_settings *settings)
 
 	vnet_settings_reset(&rig->dev, settings);
 	if (rig->features & (RSS | HASH_REPORT)) {
-		settings->hash.types = HASH_TYPES_ALL;
-		settings->hash.key_len = sizeof(key);
-		memcpy(settings->hash.key, key, sizeof(key));
+		settings->steer.hash.types = HASH_TYPES_ALL;
+		settings->steer.hash.key_len = sizeof(key);
+		memcpy(settings->steer.hash.key, key, sizeof(key));
 	}
 	if (rig->features & RSS) {
-		settings->rss.enabled = true;
-		settings->rss.table_len = SETTINGS_RSS_TABLE_MAX;
-		for (unsigned i = 0; rig->features & RSS_PAIRS && i < SETTINGS_RSS_TABLE_MAX; i++)
-			settings->rss.table[i] = i % PAIRS_MAX;
+		settings->steer.rss.enabled = true;
+		settings->steer.rss.table_len = STEER_RSS_TABLE_MAX;
+		for (unsigned i = 0; rig->features & RSS_PAIRS && i < STEER_RSS_TABLE_MAX; i++)
+			settings->steer.rss.table[i] = i % PAIRS_MAX;
 	}
 	if (rig->features & FILTER) {
-		settings->promisc = false;
-		settings->unicast.n = FRAME_MACS;
+		settings->filter.promisc = false;
+		settings->filter.unicast.n = FRAME_MACS;
 		for (unsigned i = 0; i < FRAME_MACS; i++)
-			frame_mac(i, settings->unicast.addrs[i].addr_bytes);
+			frame_mac(i, settings->filter.unicast.addrs[i].addr_bytes);
 		for (unsigned i = 0; i < FRAME_VLANS; i++)
-			settings->vlans[frame_vlan(i) / 64] |= 1ull << (frame_vlan(i) % 64);
+			settings->filter.vlans[frame_vlan(i) / 64] |= 1ull << (frame_vlan(i) % 64);
 	}
 }
 
@@ -226,7 +226,7 @@ rig_queue_open(struct rig *rig, unsigned pair, uint32_t traits)
 		driver_alloc(&rig->mem, 2, (uint64_t)PASS_FRAMES * BUFFER_STRIDE, RTE_CACHE_LINE_SIZE);
 	for (unsigned i = 0; i < PASS_FRAMES; i++)
 		rig_post(rig, pair, i);
-	rig->queues[pair] = (struct port_queue){
+	rig->txqs[pair] = (struct port_txq){
 		.tx = vnet_tx, .dev = &rig->dev.queues[pair], .port = &rig->port, .idx = (uint16_t)pair};
 }
 
@@ -260,11 +260,12 @@ rig_open(uint32_t traits, unsigned features)
 		rig->flows = vnet_flows_new();
 		MUST(rig->flows, "out of memory");
 	}
-	MUST(vnet_steer_build(&settings, config.n_pairs,
+	MUST(vnet_steer_build(&settings.steer, config.n_pairs,
 			      features & HASH_REPORT ? STEER_REPORT : STEER_NO_REPORT, rig->flows,
 			      &rig->steer) == 0,
 	     "no steering");
-	MUST(vnet_filter_build(&settings, features & FILTER ? FILTER_VLANS_BY_MAP : FILTER_VLANS_IGNORED,
+	MUST(vnet_filter_build(&settings.filter,
+			       features & FILTER ? FILTER_VLANS_BY_MAP : FILTER_VLANS_IGNORED,
 			       &rig->filter) == 0,
 	     "no filter");
 	MUST(!rig->steer == !(features & (RSS | HASH_REPORT | FLOWS)),
@@ -275,7 +276,7 @@ rig_open(uint32_t traits, unsigned features)
 				  .n_queues = config.n_pairs,
 				  .n_active = features & FLOWS ? PAIRS_MAX : 1,
 				  .steer = rig->steer,
-				  .queues = rig->queues};
+				  .txqs = rig->txqs};
 	for (unsigned pair = 0; pair < config.n_pairs; pair++)
 		rig_queue_open(rig, pair, traits);
 	return rig;
@@ -479,7 +480,7 @@ rig_prove(struct rig *rig, const struct row *row)
 	fwd_send(&worker, &from_queue, &rig->port, pkts, BURST);
 	rte_pktmbuf_free_bulk(pkts + BURST, PASS_FRAMES - BURST);
 	if (rig->features & (RSS_PAIRS | FLOWS))
-		MUST(rig->queues[0].stats.tx_packets && rig->queues[1].stats.tx_packets,
+		MUST(rig->txqs[0].stats.packets && rig->txqs[1].stats.packets,
 		     "%s: all frames went to one pair", row->name);
 	n = rig_reap(rig, &n_unhashed);
 	MUST(n == n_wanted, "%s: the filter does not do its work: %u frames came in, not %u", row->name, n,

@@ -102,7 +102,7 @@ keeper_let_go(void)
 }
 
 static uint16_t
-keeper_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+keeper_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	if (atomic_exchange(&keeper.lets_go, false))
 		keeper_let_go();
@@ -110,12 +110,12 @@ keeper_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 }
 
 static uint16_t
-keeper_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+keeper_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
-	quiesce_leave(&ctx.quiesce, queue->worker, queue);
+	quiesce_leave(&ctx.quiesce, txq->worker, &txq->place);
 	while (atomic_load(&keeper.stays))
 		sched_yield();
-	quiesce_return(&ctx.quiesce, queue->worker);
+	quiesce_return(&ctx.quiesce, txq->worker);
 	for (uint16_t i = 0; i < n; i++) {
 		unsigned int at = atomic_load(&keeper.n);
 
@@ -127,20 +127,17 @@ keeper_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 		keeper.pools[at] = pkts[i]->pool;
 		atomic_store(&keeper.n, at + 1);
 	}
-	queue->stats.tx_packets += n;
+	txq->stats.packets += n;
 	return n;
 }
 
 static int
 keeper_open(struct port *port, const struct port_config *config, struct diag *diag)
 {
-	port->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*port->queues));
-	if (!port->queues)
+	if (port_queues_alloc(port, 1) < 0)
 		return -ENOMEM;
-	memset(port->queues, 0, sizeof(*port->queues));
-	port->queues[0].rx = keeper_rx;
-	port->queues[0].tx = keeper_tx;
-	port->n_queues = 1;
+	port->rxqs[0].rx = keeper_rx;
+	port->txqs[0].tx = keeper_tx;
 	return 0;
 }
 
@@ -148,7 +145,7 @@ static void
 keeper_close(struct port *port)
 {
 	keeper_let_go();
-	free(port->queues);
+	port_queues_free(port);
 }
 
 static int
