@@ -31,6 +31,7 @@
 #include "frame.h"
 #include "fwd.h"
 #include "isa.h"
+#include "reconcile.h"
 #include "steer.h"
 #include "vnet.h"
 
@@ -217,7 +218,7 @@ rig_queue_open(struct rig *rig, unsigned pair, uint32_t traits)
 
 	driver_queue_open(driver, &rig->mem, 2, traits, RING_SIZE, false);
 	driver_interrupts(driver, DRIVER_INTERRUPTS_OFF);
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, 2 * pair, &driver->conf);
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 2 * pair, &driver->conf);
 	driver->conf.filter = rig->filter;
 	rig->hdr_len = (uint16_t)driver->conf.hdr_len;
 	MUST(virtq_start(&rig->dev.queues[pair].to_guest, &driver->conf, base) == 0, "no queue");

@@ -17,6 +17,7 @@
 
 #include "flows.h"
 #include "loop.h"
+#include "reconcile.h"
 #include "vnet.h"
 
 /* Offsets of the fields; written down here so that the header is tested too. */
@@ -43,7 +44,6 @@ struct rig {
 	uint8_t space[VDEV_CONFIG_MAX];
 	unsigned int len; /* of the space */
 	unsigned int n_notices;
-	unsigned int n_settings;
 };
 
 static void
@@ -52,14 +52,6 @@ rig_notice(void *arg)
 	struct rig *rig = arg;
 
 	rig->n_notices++;
-}
-
-static void
-rig_settings_changed(void *arg)
-{
-	struct rig *rig = arg;
-
-	rig->n_settings++;
 }
 
 /* What is not given in `config` is as usual. */
@@ -75,8 +67,6 @@ rig_open(struct vnet_config config)
 	config.n_pairs = config.n_pairs ? config.n_pairs : 1;
 	config.mac = own_mac;
 	config.loop = rig->loop;
-	config.settings_changed = rig_settings_changed;
-	config.settings_changed_arg = rig;
 	assert_int_equal(vnet_init(&rig->dev, &config), 0);
 	rig->dev.vdev.config_changed = rig_notice;
 	rig->dev.vdev.config_changed_arg = rig;
@@ -217,7 +207,7 @@ rig_frame_max(struct rig *rig, unsigned int queue)
 {
 	struct virtq_conf conf = {0};
 
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, queue, &conf);
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, queue, &conf);
 	return conf.frame_max;
 }
 
@@ -258,7 +248,7 @@ test_nothing_outlives_its_driver(void **state)
 			vdev_reset(vdev);
 		else
 			vdev_disconnect(vdev);
-		assert_int_equal(rig->dev.mtu, 1500);
+		assert_int_equal(rig->dev.input.mtu, 1500);
 		assert_int_equal(rig_frame_max(rig, 0), 1500 + 14 + 2 * 4);
 		assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
 		assert_int_equal(atomic_load(entry), 0);
@@ -268,7 +258,7 @@ test_nothing_outlives_its_driver(void **state)
 	assert_int_equal(vdev->ops->set_mtu(vdev, 1400), 0);
 	atomic_store(entry, flows_entry(7, 1));
 	rig_set_features(rig, FEATURE_MASK(VERSION_1) | FEATURE_MASK(NET_MRG_RXBUF));
-	assert_int_equal(rig->dev.mtu, 1400);
+	assert_int_equal(rig->dev.input.mtu, 1400);
 	assert_int_equal(atomic_load(entry), 0);
 	rig_close(rig);
 }
@@ -377,10 +367,10 @@ test_link(void **state)
 	assert_int_equal(rig_u16(rig, AT_STATUS), 0);
 	assert_int_equal(rig->n_notices, 1);
 	/* What the driver enabled is shut, both ways. */
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, 1, &conf);
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 1, &conf);
 	assert_false(conf.enabled);
 	conf.enabled = true;
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, 0, &conf);
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 0, &conf);
 	assert_false(conf.enabled);
 	/* Frames for it are dropped under a name of their own; without a driver under the usual one. */
 	assert_int_equal(vnet_tx(&port_queue, &pkt, 1), 0);
@@ -534,20 +524,6 @@ test_announce_ends(void **state)
 	rig_close(rig);
 }
 
-static void
-test_settings_changed(void **state)
-{
-	struct rig *rig = rig_open((struct vnet_config){0});
-	struct vnet_settings settings = *rig->dev.settings;
-	unsigned int before = rig->n_settings;
-
-	assert_true(before > 0);
-	settings.filter.promisc = false;
-	assert_int_equal(vnet_apply(&rig->dev, &settings), 0);
-	assert_true(rig->n_settings > before);
-	rig_close(rig);
-}
-
 int
 main(void)
 {
@@ -567,7 +543,6 @@ main(void)
 		cmocka_unit_test(test_announce_rounds),
 		cmocka_unit_test(test_announce_ends),
 		cmocka_unit_test(test_no_rarp_on_a_link_that_is_down),
-		cmocka_unit_test(test_settings_changed),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -205,7 +205,7 @@ snapshot_take(struct rig *rig, struct snapshot *shot)
 	const struct vdev *vdev = &rig->dev.vdev;
 
 	memset(shot, 0, sizeof(*shot));
-	memcpy(&shot->settings, rig->dev.settings, sizeof(shot->settings));
+	memcpy(&shot->settings, &rig->dev.input.settings, sizeof(shot->settings));
 	/* Those of the last driver, until there is another one. */
 	shot->settings.features = 0;
 	shot->features = vdev->said.features;

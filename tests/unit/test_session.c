@@ -72,6 +72,12 @@ rig_borrow(struct vdev *dev, enum vdev_borrow borrow)
 {
 }
 
+static int
+rig_reconcile(struct vdev *dev, unsigned int follower, struct diag *diag)
+{
+	return 0;
+}
+
 static const struct vdev_ops rig_ops = {
 	.name = "rig",
 	.features = rig_features,
@@ -79,7 +85,7 @@ static const struct vdev_ops rig_ops = {
 	.ended = rig_nothing,
 	.is_held = rig_is_held,
 	.borrow = rig_borrow,
-	.queues_changed = rig_nothing,
+	.reconcile = rig_reconcile,
 	.send_rarp = rig_send_rarp,
 };
 
