@@ -31,6 +31,7 @@
 #include "frame.h"
 #include "fwd.h"
 #include "isa.h"
+#include "rng.h"
 #include "steer.h"
 #include "vnet.h"
 
@@ -107,6 +108,7 @@ struct rig {
 	unsigned features;
 };
 
+static struct rng rng = {1}; /* the same frames in every run */
 static struct rte_mempool *pool;
 static uint8_t templates[TEMPLATES][FRAME_LEN];
 static struct fwd_worker worker;
@@ -122,17 +124,6 @@ static struct port_queue from_queue = {.port = &from_port};
 			exit(1);                            \
 		}                                           \
 	} while (0)
-
-static uint32_t
-scatter(void)
-{
-	static uint64_t state = 88172645463325252u;
-
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (uint32_t)(state >> 16);
-}
 
 /* --- a device --- */
 
@@ -311,8 +302,8 @@ frames_make(enum frame_kind kind, unsigned features, struct rte_mbuf *pkts[PASS_
 	MUST(rte_pktmbuf_alloc_bulk(pool, pkts, PASS_FRAMES) == 0, "a frame was not freed");
 	for (unsigned i = 0; i < PASS_FRAMES; i++) {
 		uint8_t *frame = rte_pktmbuf_mtod(pkts[i], uint8_t *);
-		uint32_t template = scatter() % (features & FLOWS ? FLOWS_KNOWN : TEMPLATES);
-		uint32_t ports = features & FLOWS ? template : scatter();
+		uint32_t template = rng_draw(&rng, features & FLOWS ? FLOWS_KNOWN : TEMPLATES);
+		uint32_t ports = features & FLOWS ? template : (uint32_t)rng_next(&rng);
 
 		memcpy(frame, templates[template], FRAME_LEN);
 		memcpy(frame + ports_off, &ports, sizeof(ports));

@@ -3,15 +3,11 @@
  * test_config: the configuration space, the link and announcing, of a device without a front-end. Tests that
  * are named after a requirement of VIRTIO ("Device configuration layout") check that one.
  */
+#include "unit.h"
+
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include <rte_byteorder.h>
 
@@ -66,9 +62,8 @@ rig_settings_changed(void *arg)
 static struct rig *
 rig_open(struct vnet_config config)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 
-	memset(rig, 0, sizeof(*rig));
 	rig->loop = loop_open();
 	assert_non_null(rig->loop);
 	config.name = "vm0";
@@ -570,5 +565,5 @@ main(void)
 		cmocka_unit_test(test_settings_changed),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

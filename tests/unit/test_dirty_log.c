@@ -3,23 +3,19 @@
  * The dirty log against a migration that harvests it and copies pages while the device writes: what counts is
  * that the copy is whole when the device has stopped.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include <rte_eal.h>
 #include <rte_mbuf.h>
 
 #include "borrow.h"
 #include "burst_variants.h"
 #include "driver.h"
 #include "harvest.h"
+#include "unit_eal.h"
 #include "vnet.h"
 
 enum {
@@ -55,12 +51,11 @@ struct rig {
 static struct rig *
 rig_open(uint32_t traits, bool to_guest, bool generic)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 	/* Rings that reach from one page into the next. */
 	const uint16_t size = traits & TRAIT_PACKED ? 260 : 512;
 	uint32_t base = traits & TRAIT_PACKED ? 0x80008000u : 0;
 
-	memset(rig, 0, sizeof(*rig));
 	driver_mem_open(&rig->mem);
 	driver_queue_open(&rig->driver, &rig->mem, 0, traits, size, false);
 	rig->driver.conf.hdr_len = HDR_LEN;
@@ -71,8 +66,7 @@ rig_open(uint32_t traits, bool to_guest, bool generic)
 	rig->port_queue.dev = &rig->queue;
 	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
 	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
-	rig->from_guest =
-		generic ? vnet_from_guest_generic : vnet_from_guest_variant(isa_select(), traits);
+	rig->from_guest = generic ? vnet_from_guest_generic : vnet_from_guest_variant(isa_select(), traits);
 	rig->to_guest = generic ? vnet_to_guest_generic : vnet_to_guest_variant(isa_select(), traits);
 	rig->is_to_guest = to_guest;
 	return rig;
@@ -300,28 +294,12 @@ test_harvest_all_the_time(void **state)
 int
 main(void)
 {
-	/* A prefix of its own, so that other DPDK programs on the machine don't matter. */
-	char *eal[] = {(char *)"test_dirty_log",
-		       (char *)"--no-huge",
-		       (char *)"-m",
-		       (char *)"64",
-		       (char *)"--no-pci",
-		       (char *)"--no-shconf",
-		       (char *)"--no-telemetry",
-		       (char *)"--file-prefix=test_dirty_log",
-		       (char *)"--log-level=lib.*:error",
-		       (char *)"-l",
-		       (char *)"0"};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_write_is_marked_after_it_is_made),
 		cmocka_unit_test(test_wanted_kicks_are_marked),
 		cmocka_unit_test(test_harvest_all_the_time),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
-		return 1;
-	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
-	if (!pool)
-		return 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 64, .n_mbufs = POOL_SIZE});
+	return UNIT_RUN(tests);
 }

@@ -7,11 +7,7 @@
  * done all the same. So after every step all is as it was at that step of a run in which nothing failed. At
  * the end nothing is left: no memory, no open file, no mapping of a guest's memory.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -40,6 +36,7 @@
 #include "messages.h"
 #include "port.h"
 #include "session.h"
+#include "unit_eal.h"
 #include "vnet.h"
 
 enum {
@@ -1055,14 +1052,11 @@ frames_make(void)
 static int
 group_setup(void **state)
 {
-	char *args[] = {"test_no_memory", "--no-huge",      "--no-pci",      "-m",       "64",
-			"--no-shconf",    "--no-telemetry", "--log-level=4", "--lcores", "0@0,1@0"};
-
-	if (!mkdtemp(run_dir) || rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
+	if (!mkdtemp(run_dir))
 		return -1;
-	pool = rte_pktmbuf_pool_create("test", 1023, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 64, .n_mbufs = 1023, .lcores = "0@0,1@0"});
 	port_env.loop = loop_open();
-	if (!pool || !port_env.loop || gmem_sigbus_install(port_env.loop) < 0)
+	if (!port_env.loop || gmem_sigbus_install(port_env.loop) < 0)
 		return -1;
 	port_env.pool = pool;
 	port_env.run_dir = run_dir;
@@ -1091,5 +1085,5 @@ main(void)
 		cmocka_unit_test(test_device), cmocka_unit_test(test_device_packed),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* test_port_config: lines of configuration, the port table, default addresses; with two made-up kinds. */
+#include "unit.h"
+
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "port.h"
 
@@ -39,8 +35,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 	if (config->mtu == 666)
 		return diag_set(diag, -EIO, "another mtu", "port %s: no", config->name);
 	port->n_queues = config->n_queues;
-	port->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, port->n_queues * sizeof(port->queues[0]));
-	memset(port->queues, 0, port->n_queues * sizeof(port->queues[0]));
+	port->queues = unit_zalloc(port->n_queues * sizeof(port->queues[0]));
 	atomic_store(&port->n_active, 0);
 	guest_n_open++;
 	return 0;
@@ -481,5 +476,5 @@ main(void)
 		cmocka_unit_test(test_uplink),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

@@ -4,23 +4,20 @@
  * frames of all lengths, many laps of the ring; the specialised functions of every ISA variant that this CPU
  * has against the generic one, byte for byte; and frames that are borrowed.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_eal.h>
 #include <rte_mbuf.h>
 
 #include "borrow.h"
 #include "burst_variants.h"
 #include "driver.h"
 #include "flows.h"
+#include "rng.h"
+#include "unit_eal.h"
 #include "vnet.h"
 
 enum { POOL_SIZE = 8191, FRAME_MAX = 9018 };
@@ -45,15 +42,8 @@ struct rig {
 	struct port_queue port_queue;
 	vnet_from_guest_fn from_guest;
 	vnet_to_guest_fn to_guest;
-	uint32_t seed;
+	struct rng rng;
 };
-
-static uint32_t
-rig_random(struct rig *rig, uint32_t below)
-{
-	rig->seed = rig->seed * 1664525u + 1013904223u;
-	return (uint32_t)(((uint64_t)(rig->seed >> 8) * below) >> 24);
-}
 
 /* What a modern driver has. */
 static uint16_t
@@ -65,11 +55,10 @@ modern_hdr_len(uint32_t traits)
 static struct rig *
 rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 	uint32_t base = traits & TRAIT_PACKED ? 0x80008000u : 0;
 
-	memset(rig, 0, sizeof(*rig));
-	rig->seed = traits * 131u + size;
+	rig->rng = rng_stream(traits * 131u + size);
 	driver_mem_open(&rig->mem);
 	driver_queue_open(&rig->driver, &rig->mem, 2, traits, size, false);
 	rig->driver.conf.hdr_len = hdr_len;
@@ -135,7 +124,7 @@ cut(struct rig *rig, uint64_t gpa, uint32_t len, bool writable, unsigned int mos
 	unsigned int n = 0;
 
 	while (len && n + 1 < most) {
-		uint32_t now = 1 + rig_random(rig, len);
+		uint32_t now = 1 + rng_draw(&rig->rng, len);
 
 		bufs[n++] = (struct driver_buf){.gpa = gpa, .len = now, .writable = writable};
 		gpa += now;
@@ -240,17 +229,17 @@ from_guest_stream(struct rig *rig)
 		uint16_t n;
 
 		while (sent < total && sent - returned < slots) {
-			uint32_t len = 14 + rig_random(rig, sent % 9 == 0 ? FRAME_MAX - 14 : 200);
-			uint64_t gpa = seam - 20000 + (sent % slots) * 640 + rig_random(rig, 9);
+			uint32_t len = 14 + rng_draw(&rig->rng, sent % 9 == 0 ? FRAME_MAX - 14 : 200);
+			uint64_t gpa = seam - 20000 + (sent % slots) * 640 + rng_draw(&rig->rng, 9);
 			unsigned int most = rig->driver.size < 6 ? rig->driver.size : 6;
-			enum driver_form form = (enum driver_form)rig_random(rig, DRIVER_N_FORMS);
+			enum driver_form form = (enum driver_form)rng_draw(&rig->rng, DRIVER_N_FORMS);
 			struct driver_buf bufs[8];
 			unsigned int n_bufs;
 
 			/* Long frames overlap the next slots: only one is in flight then. */
 			if (len > 600 && sent != returned)
 				break;
-			n_bufs = cut(rig, gpa, hdr_len + len, false, 1 + rig_random(rig, most), bufs);
+			n_bufs = cut(rig, gpa, hdr_len + len, false, 1 + rng_draw(&rig->rng, most), bufs);
 			for (uint32_t i = 0; i < hdr_len + len; i++) {
 				uint8_t byte = i < hdr_len ? header_byte(rig, sent, len, i)
 							   : pattern(sent, i - hdr_len);
@@ -263,7 +252,7 @@ from_guest_stream(struct rig *rig)
 			if (len > 600)
 				break;
 		}
-		n = rig_take(rig, pkts, (uint16_t)(1 + rig_random(rig, PORT_BURST)));
+		n = rig_take(rig, pkts, (uint16_t)(1 + rng_draw(&rig->rng, PORT_BURST)));
 		for (uint16_t i = 0; i < n; i++, got++)
 			assert_true(mbuf_is(pkts[i], got, lens[got % slots],
 					    sum_is_asked(rig, got, lens[got % slots])));
@@ -377,7 +366,7 @@ to_guest_stream(struct rig *rig)
 	while (frames < total) {
 		struct rte_mbuf *pkts[PORT_BURST];
 		uint32_t lens[PORT_BURST];
-		uint16_t n = (uint16_t)(1 + rig_random(rig, PORT_BURST)), n_sent, n_seen = 0;
+		uint16_t n = (uint16_t)(1 + rng_draw(&rig->rng, PORT_BURST)), n_sent, n_seen = 0;
 		uint64_t tag, first = frames;
 		uint32_t written;
 
@@ -385,19 +374,19 @@ to_guest_stream(struct rig *rig)
 			rig->mem.next[1] = 1 << 20;
 		while (posted - back < slots) {
 			uint64_t gpa = seam - 50000 + (posted % slots) * 1700;
-			enum driver_form form = (enum driver_form)rig_random(rig, DRIVER_N_FORMS);
+			enum driver_form form = (enum driver_form)rng_draw(&rig->rng, DRIVER_N_FORMS);
 			struct driver_buf bufs[8];
 			unsigned int most = rig->driver.size < 4 ? rig->driver.size : 4, n_bufs;
 
-			n_bufs = cut(rig, gpa, buffer_len, true, 1 + rig_random(rig, most), bufs);
+			n_bufs = cut(rig, gpa, buffer_len, true, 1 + rng_draw(&rig->rng, most), bufs);
 			if (!driver_add(&rig->driver, bufs, n_bufs, form, posted))
 				break;
 			posted++;
 		}
 		for (uint16_t i = 0; i < n; i++) {
-			lens[i] = 14 + rig_random(rig, i % 5 ? 300 : longest);
+			lens[i] = 14 + rng_draw(&rig->rng, i % 5 ? 300 : longest);
 			if (i % 5 == 1)
-				lens[i] = BORROW_MIN + rig_random(rig, borrowed_more);
+				lens[i] = BORROW_MIN + rng_draw(&rig->rng, borrowed_more);
 			pkts[i] = frame_make(first + i, lens[i]);
 			frame_mark(pkts[i], first + i);
 			frame_borrow(pkts[i], first + i, i);
@@ -556,12 +545,10 @@ static void
 noise_fill(void)
 {
 	static bool done;
-	uint32_t seed = 1;
+	struct rng rng = rng_stream(0);
 
-	for (size_t i = 0; i < sizeof(noise) && !done; i++) {
-		seed = seed * 1664525u + 1013904223u;
-		noise[i] = (uint8_t)(seed >> 24);
-	}
+	for (size_t i = 0; i < sizeof(noise) && !done; i++)
+		noise[i] = (uint8_t)rng_draw(&rng, 256);
 	done = true;
 }
 
@@ -588,15 +575,15 @@ step_make(struct rig *rig, struct step *step, bool writable, uint16_t n, enum od
 
 	step->n = n;
 	step->odd = odd;
-	step->odd_at = (uint16_t)rig_random(rig, n);
+	step->odd_at = (uint16_t)rng_draw(&rig->rng, n);
 	for (uint16_t i = 0; i < n; i++) {
 		/* Every other frame starts on a cache line. */
-		uint32_t shift = i % 2 ? 64u - hdr_len : rig_random(rig, 128);
+		uint32_t shift = i % 2 ? 64u - hdr_len : rng_draw(&rig->rng, 128);
 		/* Lengths on both sides of what is borrowed, and of what its head is. */
 		static const uint32_t lens[] = {14, 15, 60, 64, 127, 128, 129, 200, 383, 384, 385, 600};
 
 		step->gpa[i] = driver_region_gpa(0) + 65536 + i * (uint64_t)SLOT_LEN + shift;
-		step->len[i] = writable ? 1600 : hdr_len + lens[rig_random(rig, RTE_DIM(lens))];
+		step->len[i] = writable ? 1600 : hdr_len + lens[rng_draw(&rig->rng, RTE_DIM(lens))];
 		if (i != step->odd_at)
 			continue;
 		switch (odd) {
@@ -755,7 +742,8 @@ pair_get(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, uint32_t 
 static void
 from_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, enum oddity odd)
 {
-	uint32_t how = rig_random(rigs[0], 5), first = rig_random(rigs[0], 1 << 16), written[VIRTQ_FETCH_MAX];
+	uint32_t how = rng_draw(&rigs[0]->rng, 5), first = rng_draw(&rigs[0]->rng, 1 << 16),
+		 written[VIRTQ_FETCH_MAX];
 	struct rte_mbuf *pkts[PAIR][VIRTQ_FETCH_MAX];
 	uint16_t n_pkts[PAIR] = {0};
 	struct step step;
@@ -801,17 +789,18 @@ from_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, en
 static void
 to_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, enum oddity odd)
 {
-	uint32_t how = rig_random(rigs[0], 5), first = rig_random(rigs[0], 1 << 16), written[VIRTQ_FETCH_MAX];
+	uint32_t how = rng_draw(&rigs[0]->rng, 5), first = rng_draw(&rigs[0]->rng, 1 << 16),
+		 written[VIRTQ_FETCH_MAX];
 	static const uint32_t lens[] = {14, 60, 127, 128, 129, 200, 383, 384, 385, 1400, 1500};
 	uint32_t len[VIRTQ_FETCH_MAX];
 	struct step step;
 	/* As many as there are buffers, one more, or one less. */
-	uint16_t n_pkts = (uint16_t)RTE_MIN(n + rig_random(rigs[0], 3), (uint32_t)VIRTQ_FETCH_MAX);
+	uint16_t n_pkts = (uint16_t)RTE_MIN(n + rng_draw(&rigs[0]->rng, 3), (uint32_t)VIRTQ_FETCH_MAX);
 	uint16_t n_back = 0;
 
 	step_make(rigs[0], &step, true, n, odd);
 	for (uint16_t i = 0; i < n_pkts; i++)
-		len[i] = lens[rig_random(rigs[0], RTE_DIM(lens))];
+		len[i] = lens[rng_draw(&rigs[0]->rng, RTE_DIM(lens))];
 	for (int k = 0; k < PAIR; k++) {
 		struct rte_mbuf *pkts[VIRTQ_FETCH_MAX];
 
@@ -867,7 +856,8 @@ bursts_agree(int variant, void (*step)(struct rig *const rigs[PAIR], uint64_t, u
 			for (uint16_t n = 1; n <= RTE_MIN((int)sizes[i], (int)VIRTQ_FETCH_MAX); n++)
 				for (uint16_t lap = 0; lap < (i == 0 ? sizes[i] : 3); lap++) {
 					enum oddity odd =
-						lap % 3 ? ODD_NOT : (enum oddity)rig_random(rigs[0], ODD_N);
+						lap % 3 ? ODD_NOT
+							: (enum oddity)rng_draw(&rigs[0]->rng, ODD_N);
 
 					step(rigs, tag, n, odd);
 					tag += n;
@@ -967,7 +957,7 @@ log_oracle(struct rig *rig, void (*stream)(struct rig *rig))
 				      rig->driver.conf.hdr_len, GENERIC);
 	unsigned int marked = 0;
 
-	direct->seed = rig->seed;
+	direct->rng = rig->rng;
 	stream(direct);
 	stream(rig);
 	driver_mem_same(&rig->mem, &direct->mem);
@@ -998,10 +988,11 @@ test_log_misses_nothing(void **state)
 		rig = rig_open(traits, 64, modern_hdr_len(traits), variant);
 		for (int round = 0; round < 50; round++) {
 			struct driver_buf buf = {.gpa = driver_region_gpa(0) + 4096 * 20 +
-							(uint64_t)rig_random(rig, 4096 * 50),
+							(uint64_t)rng_draw(&rig->rng, 4096 * 50),
 						 .len = 7000,
 						 .writable = true};
-			struct rte_mbuf *pkt = frame_make(2, 14 + rig_random(rig, round % 3 ? 1480 : 5000));
+			struct rte_mbuf *pkt =
+				frame_make(2, 14 + rng_draw(&rig->rng, round % 3 ? 1480 : 5000));
 
 			assert_true(driver_add(&rig->driver, &buf, 1,
 					       round % 2 ? DRIVER_INDIRECT : DRIVER_DIRECT, 1));
@@ -1807,18 +1798,6 @@ test_checksum_behind_the_head(void **state)
 int
 main(void)
 {
-	/* A prefix of its own, so that other DPDK programs on the machine don't matter. */
-	char *eal[] = {(char *)"test_vnet",
-		       (char *)"--no-huge",
-		       (char *)"-m",
-		       (char *)"128",
-		       (char *)"--no-pci",
-		       (char *)"--no-shconf",
-		       (char *)"--no-telemetry",
-		       (char *)"--file-prefix=test_vnet",
-		       (char *)"--log-level=lib.*:error",
-		       (char *)"-l",
-		       (char *)"0"};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_from_guest),
 		cmocka_unit_test(test_to_guest),
@@ -1841,10 +1820,6 @@ main(void)
 		EACH_WAY(test_empty_pool_loses_nothing),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
-		return 1;
-	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
-	if (!pool)
-		return 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 128, .n_mbufs = POOL_SIZE});
+	return UNIT_RUN(tests);
 }
