@@ -727,11 +727,11 @@ dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info)
 
 	ret_info->lcore = dp.workers[idx].lcore;
 	ret_info->n_queues = plan ? plan->workers[idx].n_queues : 0;
-	ret_info->lost = counter_read(&dp.fwd_workers[idx].lost_port_gone);
-	ret_info->iterations = counter_read(&dp.counters[idx].iterations);
-	ret_info->busy_iterations = counter_read(&dp.counters[idx].busy_iterations);
+	ret_info->stats.lost = counter_read(&dp.fwd_workers[idx].lost_port_gone);
+	ret_info->stats.iterations = counter_read(&dp.counters[idx].iterations);
+	ret_info->stats.busy_iterations = counter_read(&dp.counters[idx].busy_iterations);
 	/* By the last look, unless it has moved since. */
 	ret_info->still_ms =
-		ret_info->iterations == dp.watches[idx].iterations ? dp.watches[idx].still_ms : 0;
+		ret_info->stats.iterations == dp.watches[idx].iterations ? dp.watches[idx].still_ms : 0;
 	ret_info->where = ret_info->still_ms ? quiesce_where(idx) : NULL;
 }

@@ -55,13 +55,18 @@ const struct fwd_mode *dataplane_mode(void);
 struct rte_mempool *dataplane_pool(void);
 unsigned int dataplane_n_workers(void);
 
+/* The class COUNTERS_WORKER. */
+struct dataplane_worker_stats {
+#define COUNTER_WORKER(field, ...) uint64_t field;
+#include "counters.def"
+};
+
 struct dataplane_worker_info {
 	unsigned int lcore;
 	unsigned int n_queues; /* queue pairs it serves */
-	uint64_t iterations, busy_iterations;
+	struct dataplane_worker_stats stats;
 	uint64_t still_ms;              /* it stands still for so long; 0: it does not */
 	const struct port_queue *where; /* in whose driver it stands still; NULL: in none */
-	uint64_t lost; /* frames handed over for a port that was gone; anything but 0 is our mistake */
 };
 void dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info);
 

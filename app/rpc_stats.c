@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* rpc_stats: stats.get. */
+/* rpc_stats: stats.get, stats.describe. */
 #include <errno.h>
 
 #include "dataplane.h"
@@ -31,3 +31,17 @@ static struct rpc_method stats_get = {
 	.call = stats_get_call,
 };
 RPC_METHOD_REGISTER(stats_get)
+
+static enum rpc_status
+stats_describe_call(const char *const values[], json_t **ret_result, struct diag *diag)
+{
+	*ret_result = stats_describe_json();
+	return RPC_OK;
+}
+
+static struct rpc_method stats_describe = {
+	.name = "stats.describe",
+	.help = "what each counter and each drop reason means",
+	.call = stats_describe_call,
+};
+RPC_METHOD_REGISTER(stats_describe)

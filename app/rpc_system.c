@@ -44,21 +44,29 @@ still_json(const struct dataplane_worker_info *info)
 }
 
 static json_t *
+worker_json(unsigned int idx)
+{
+	const struct counter_class_info *class = &counter_classes[COUNTERS_WORKER];
+	struct dataplane_worker_info info;
+	const uint64_t *values = (const uint64_t *)&info.stats;
+	json_t *worker;
+
+	dataplane_worker_info(idx, &info);
+	worker = json_pack("{s:i, s:i, s:o, s:i}", "idx", (int)idx, "lcore", (int)info.lcore, "cpus",
+			   cpus_json(info.lcore), "queues", (int)info.n_queues);
+	for (unsigned int i = 0; i < class->n; i++)
+		json_object_set_new(worker, class->rows[i].name, json_integer((json_int_t)values[i]));
+	json_object_set_new(worker, "stands_still", still_json(&info));
+	return worker;
+}
+
+static json_t *
 workers_json(void)
 {
 	json_t *list = json_array();
 
-	for (unsigned int i = 0; i < dataplane_n_workers(); i++) {
-		struct dataplane_worker_info info;
-
-		dataplane_worker_info(i, &info);
-		json_array_append_new(
-			list, json_pack("{s:i, s:i, s:o, s:i, s:I, s:I, s:I, s:o}", "idx", (int)i, "lcore",
-					(int)info.lcore, "cpus", cpus_json(info.lcore), "queues",
-					(int)info.n_queues, "turns", (json_int_t)info.iterations,
-					"busy_iterations", (json_int_t)info.busy_iterations, "lost",
-					(json_int_t)info.lost, "stands_still", still_json(&info)));
-	}
+	for (unsigned int i = 0; i < dataplane_n_workers(); i++)
+		json_array_append_new(list, worker_json(i));
 	return list;
 }
 

@@ -12,14 +12,15 @@
 #include "loop.h"
 #include "output.h"
 #include "port.h"
+#include "stats_walk.h"
 
 /* Doubles in JSON: microseconds of the time of day fit. */
 enum { STATS_JSON_DIGITS = 16 };
 
 /* The counters of the last table, for rates; by port id. */
 struct stats_last {
-	const struct port *port; /* NULL: none yet */
-	struct port_stats stats;
+	const struct port *port;       /* NULL: none yet */
+	uint64_t values[COUNTERS_MAX]; /* of COUNTERS_PORT */
 };
 
 static struct {
@@ -31,65 +32,63 @@ static struct {
 	uint64_t n_dropped; /* periods not shown that were told of */
 } out;
 
-static json_t *
-counters_json(const struct port_stats *stats)
-{
-	json_t *counters, *drops = json_object();
+/* --- JSON --- */
 
-	for (unsigned int i = 0; i < DROP_N; i++)
-		if (stats->drops[i])
-			json_object_set_new(drops, port_drop_name[i],
-					    json_integer((json_int_t)stats->drops[i]));
-	counters = json_pack("{s:I, s:I, s:I, s:I, s:o}", "rx_packets", (json_int_t)stats->rx_packets,
-			     "rx_bytes", (json_int_t)stats->rx_bytes, "tx_packets",
-			     (json_int_t)stats->tx_packets, "tx_bytes", (json_int_t)stats->tx_bytes, "drops",
-			     drops);
-	if (counters && stats->copies)
-		json_object_set_new(counters, "copies", json_integer((json_int_t)stats->copies));
-	return counters;
+/* What there is to say of one class. */
+static void
+put_counters(json_t *into, enum counter_class class, const uint64_t values[])
+{
+	const struct counter_class_info *info = &counter_classes[class];
+
+	for (unsigned int i = 0; i < info->n; i++)
+		if (counter_is_shown(&info->rows[i], values[i]))
+			json_object_set_new(into, info->rows[i].name, json_integer((json_int_t)values[i]));
 }
 
-/* NULL: the port has no device that counts. */
-static json_t *
-device_json(const struct port *port)
-{
-	struct port_device_stats stats;
-	json_t *device;
+/* A port on its way to JSON. */
+struct port_tree {
+	json_t *whole;
+	json_t *pairs; /* [of each pair] */
+};
 
-	if (!port_device_stats_read(port, &stats))
-		return NULL;
-	device = json_object();
-	for (unsigned int i = 0; i < PORT_DEVICE_N; i++)
-		json_object_set_new(device, port_device_stat_name[i],
-				    json_integer((json_int_t)stats.counts[i]));
-	return device;
+/* The port's own counters, and those of its pairs, are together; those of another class have a name. */
+static void
+port_tree_visit(void *arg, const struct stats_object *object, const uint64_t values[])
+{
+	struct port_tree *tree = arg;
+	json_t *into = tree->whole, *group;
+
+	if (object->pair != STATS_WHOLE) {
+		if (object->class == COUNTERS_PORT)
+			json_array_append_new(tree->pairs, json_object());
+		into = json_array_get(tree->pairs, (size_t)object->pair);
+	}
+	switch (object->class) {
+	case COUNTERS_PORT:
+		put_counters(into, object->class, values);
+		break;
+	case COUNTERS_DROPS:
+	case COUNTERS_DEVICE:
+		group = json_object();
+		put_counters(group, object->class, values);
+		json_object_set_new(into, counter_classes[object->class].name, group);
+		break;
+	default: /* guest.show and system.info have it */
+		break;
+	}
 }
 
-/*
- * The port's counters are the sums of the very ones that stand beside them, so that both agree while workers
- * count on.
- */
 static json_t *
 port_json(const struct port *port)
 {
-	json_t *counters, *queues = json_array(), *device = device_json(port);
-	struct port_stats sum, stats;
+	struct port_tree tree = {.whole = json_object(), .pairs = json_array()};
 
-	memset(&sum, 0, sizeof(sum));
-	for (uint16_t i = 0; i < port->n_queues; i++) {
-		port_queue_stats_read(&port->queues[i], &stats);
-		port_stats_add(&sum, &stats);
-		json_array_append_new(queues, counters_json(&stats));
-	}
-	counters = counters_json(&sum);
+	stats_walk_port(port, port_tree_visit, &tree);
 	/* With one pair it would say everything twice. */
-	if (counters && port->n_queues > 1)
-		json_object_set(counters, "queues", queues);
-	json_decref(queues);
-	if (counters && device)
-		json_object_set(counters, "device", device);
-	json_decref(device);
-	return counters;
+	if (port->n_queues > 1)
+		json_object_set(tree.whole, "queues", tree.pairs);
+	json_decref(tree.pairs);
+	return tree.whole;
 }
 
 json_t *
@@ -109,6 +108,34 @@ stats_json(const struct port *only)
 	return json_pack("{s:f, s:o}", "time", (double)now.tv_sec + (double)(now.tv_nsec / 1000) / 1e6,
 			 "ports", ports);
 }
+
+static json_t *
+counter_json(const struct counter *counter)
+{
+	return json_pack("{s:s, s:s, s:s, s:b, s:s}", "name", counter->name, "unit",
+			 counter_unit_name[counter->unit], "direction",
+			 counter_direction_name[counter->direction], "always",
+			 (int)(counter->shown == COUNTER_ALWAYS), "help", counter->help);
+}
+
+json_t *
+stats_describe_json(void)
+{
+	json_t *classes = json_array();
+
+	for (unsigned int class = 0; class < COUNTERS_CLASSES; class ++) {
+		const struct counter_class_info *info = &counter_classes[class];
+		json_t *rows = json_array();
+
+		for (unsigned int i = 0; i < info->n; i++)
+			json_array_append_new(rows, counter_json(&info->rows[i]));
+		json_array_append_new(classes, json_pack("{s:s, s:s, s:o}", "class", info->name, "help",
+							 info->help, "counters", rows));
+	}
+	return classes;
+}
+
+/* --- output --- */
 
 static void
 tell_dropped(enum output_need need)
@@ -166,65 +193,106 @@ short_number(double value, char *buf, size_t size)
 	return buf;
 }
 
-/* "not_ready 12, runt 1" */
-static void
-drops_text(const struct port_stats *stats, uint64_t *ret_sum, char *buf, size_t size)
-{
-	size_t len = 0;
+/* A port's counters, by class. */
+struct port_row {
+	bool has[COUNTERS_CLASSES];
+	uint64_t values[COUNTERS_CLASSES][COUNTERS_MAX];
+};
 
-	*ret_sum = 0;
-	buf[0] = '\0';
-	for (unsigned int i = 0; i < DROP_N; i++) {
-		*ret_sum += stats->drops[i];
-		if (stats->drops[i] && len < size)
-			len += (size_t)snprintf(buf + len, size - len, "%s%s %" PRIu64, len ? ", " : "",
-						port_drop_name[i], stats->drops[i]);
+static void
+port_row_visit(void *arg, const struct stats_object *object, const uint64_t values[])
+{
+	struct port_row *row = arg;
+
+	if (object->pair != STATS_WHOLE)
+		return;
+	row->has[object->class] = true;
+	memcpy(row->values[object->class], values, counter_classes[object->class].n * sizeof(values[0]));
+}
+
+/* What is always shown of a port has a column, and its rate another; of bytes there is a rate only. */
+static void
+print_head(FILE *text)
+{
+	const struct counter_class_info *info = &counter_classes[COUNTERS_PORT];
+
+	fprintf(text, "%-15s", "port");
+	for (unsigned int i = 0; i < info->n; i++) {
+		const struct counter *counter = &info->rows[i];
+		char name[32];
+
+		if (counter->shown != COUNTER_ALWAYS)
+			continue;
+		snprintf(name, sizeof(name), "%s", counter->name);
+		for (char *c = name; *c; c++)
+			if (*c == '_')
+				*c = ' ';
+		if (counter->unit == COUNTER_BYTES)
+			fprintf(text, " %7s", "bit/s");
+		else
+			fprintf(text, " %14s %7s", name, "/s");
+	}
+	fprintf(text, " %12s\n", "drops");
+}
+
+static void
+print_columns(FILE *text, const uint64_t now[], const uint64_t before[], double seconds)
+{
+	const struct counter_class_info *info = &counter_classes[COUNTERS_PORT];
+	char buf[16];
+
+	for (unsigned int i = 0; i < info->n; i++) {
+		double rate = (double)(now[i] - before[i]) / seconds;
+
+		if (info->rows[i].shown != COUNTER_ALWAYS)
+			continue;
+		if (info->rows[i].unit == COUNTER_BYTES)
+			fprintf(text, " %7s", short_number(rate * 8, buf, sizeof(buf)));
+		else
+			fprintf(text, " %14" PRIu64 " %7s", now[i], short_number(rate, buf, sizeof(buf)));
 	}
 }
 
-/* "  (device: imissed 12)"; empty when it has lost nothing. */
-static const char *
-device_text(const struct port *port, char *buf, size_t size)
+/* What has no column, in words: "  (not_ready 12, runt 1)"; nothing when all are 0. */
+static void
+print_words(FILE *text, const struct port_row *row, enum counter_class class, const char *head)
 {
-	struct port_device_stats stats;
-	size_t len = 0;
+	const struct counter_class_info *info = &counter_classes[class];
+	bool any = false;
 
-	buf[0] = '\0';
-	if (!port_device_stats_read(port, &stats))
-		return buf;
-	for (unsigned int i = 0; i < PORT_DEVICE_N; i++)
-		if (stats.counts[i] && len < size)
-			len += (size_t)snprintf(buf + len, size - len, "%s%s %" PRIu64,
-						len ? ", " : "  (device: ", port_device_stat_name[i],
-						stats.counts[i]);
-	if (len && len < size)
-		snprintf(buf + len, size - len, ")");
-	return buf;
+	for (unsigned int i = 0; i < info->n; i++) {
+		bool column = class == COUNTERS_PORT && info->rows[i].shown == COUNTER_ALWAYS;
+
+		if (!row->has[class] || column || row->values[class][i] == 0)
+			continue;
+		fprintf(text, "%s%s %" PRIu64, any ? ", " : head, info->rows[i].name, row->values[class][i]);
+		any = true;
+	}
+	if (any)
+		fputc(')', text);
 }
 
 static void
 print_table_row(FILE *text, const struct port *port, double seconds)
 {
+	static const uint64_t zero[COUNTERS_MAX];
 	struct stats_last *last = &out.last[port->id];
-	static const struct port_stats zero;
-	const struct port_stats *before = last->port == port ? &last->stats : &zero;
-	char rx_pps[16], tx_pps[16], rx_bps[16], tx_bps[16], drops[512], device[160];
-	struct port_stats now;
-	uint64_t n_drops;
+	struct port_row row = {0};
+	const uint64_t *now = row.values[COUNTERS_PORT];
+	uint64_t n_drops = 0;
 
-	port_stats_read(port, &now);
-	drops_text(&now, &n_drops, drops, sizeof(drops));
-	fprintf(text, "%-15s %14" PRIu64 " %7s %7s %14" PRIu64 " %7s %7s %12" PRIu64 "%s%s%s%s\n", port->name,
-		now.rx_packets,
-		short_number((double)(now.rx_packets - before->rx_packets) / seconds, rx_pps, sizeof(rx_pps)),
-		short_number((double)(now.rx_bytes - before->rx_bytes) * 8 / seconds, rx_bps, sizeof(rx_bps)),
-		now.tx_packets,
-		short_number((double)(now.tx_packets - before->tx_packets) / seconds, tx_pps, sizeof(tx_pps)),
-		short_number((double)(now.tx_bytes - before->tx_bytes) * 8 / seconds, tx_bps, sizeof(tx_bps)),
-		n_drops, n_drops ? "  (" : "", drops, n_drops ? ")" : "",
-		device_text(port, device, sizeof(device)));
+	stats_walk_port(port, port_row_visit, &row);
+	for (unsigned int i = 0; i < counter_classes[COUNTERS_DROPS].n; i++)
+		n_drops += row.values[COUNTERS_DROPS][i];
+	fprintf(text, "%-15s", port->name);
+	print_columns(text, now, last->port == port ? last->values : zero, seconds);
+	fprintf(text, " %12" PRIu64, n_drops);
+	print_words(text, &row, COUNTERS_DROPS, "  (");
+	print_words(text, &row, COUNTERS_PORT, "  (");
+	print_words(text, &row, COUNTERS_DEVICE, "  (device: ");
+	fputc('\n', text);
 	last->port = port;
-	last->stats = now;
+	memcpy(last->values, now, sizeof(last->values));
 }
 
 static void
@@ -235,8 +303,9 @@ print_table(FILE *text)
 
 	if (seconds < 0.001)
 		seconds = 0.001;
-	fprintf(text, "%s%-15s %14s %7s %7s %14s %7s %7s %12s\n", out.n_tables++ ? "\n" : "", "port",
-		"rx packets", "/s", "bit/s", "tx packets", "/s", "bit/s", "drops");
+	if (out.n_tables++)
+		fputc('\n', text);
+	print_head(text);
 	for (unsigned int i = 0; i < dataplane_n_ports(); i++)
 		print_table_row(text, dataplane_port(i), seconds);
 	out.last_ms = now_ms;

@@ -19,6 +19,9 @@ struct port;
  * sums its own are. A port with a device has what that itself counts as lost in "device". NULL: no memory.
  */
 json_t *stats_json(const struct port *only);
+/* [{"class", "help", "counters": [{"name", "unit", "direction", "always": false: left out while 0,
+ * "help"}]}]: what is known of every counter. NULL: no memory. */
+json_t *stats_describe_json(void);
 
 enum stats_format { STATS_TABLE, STATS_JSON };
 

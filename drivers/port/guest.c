@@ -395,6 +395,17 @@ guest_show_front_end(const struct guest *guest, const struct show *show)
 	}
 }
 
+static bool
+guest_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
+{
+	const struct guest *guest = port->dev;
+
+	if (class != COUNTERS_CONTROLQ)
+		return false;
+	memcpy(ret_values, &guest->vnet.controlq.stats, sizeof(guest->vnet.controlq.stats));
+	return true;
+}
+
 static void
 guest_show(const struct port *port, const struct show *show)
 {
@@ -537,6 +548,7 @@ static struct port_kind guest_kind = {
 	.link = guest_link,
 	.set_link = guest_set_link,
 	.announce = guest_announce,
+	.counters = guest_counters,
 	.show = guest_show,
 };
 

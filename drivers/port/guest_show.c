@@ -147,11 +147,13 @@ controlq_server(const struct vnet_dev *dev)
 static void
 show_controlq(const struct vnet_dev *dev, const struct show *show)
 {
+	const struct counter_class_info *class = &counter_classes[COUNTERS_CONTROLQ];
+	const uint64_t *values = (const uint64_t *)&dev->controlq.stats;
+
 	show->open(show->arg, "controlq", SHOW_OBJECT);
 	show->text(show->arg, "served_by", controlq_server(dev));
-	show->number(show->arg, "ok", (int64_t)dev->controlq.n_ok);
-	show->number(show->arg, "err", (int64_t)dev->controlq.n_err);
-	show->number(show->arg, "unanswered", (int64_t)dev->controlq.n_unanswered);
+	for (unsigned int i = 0; i < class->n; i++)
+		show->number(show->arg, class->rows[i].name, (int64_t)values[i]);
 	show->close(show->arg);
 }
 

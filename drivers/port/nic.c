@@ -754,17 +754,21 @@ nic_link(const struct port *port, struct port_link *ret_link)
 }
 
 static bool
-nic_device_stats(const struct port *port, struct port_device_stats *ret_stats)
+nic_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
 {
 	const struct nic *nic = port->dev;
 	struct rte_eth_stats stats;
+	struct port_device_stats device;
 
-	if (rte_eth_stats_get(nic->eth_id, &stats) < 0)
+	if (class != COUNTERS_DEVICE || rte_eth_stats_get(nic->eth_id, &stats) < 0)
 		return false;
-	ret_stats->counts[PORT_DEVICE_IMISSED] = stats.imissed;
-	ret_stats->counts[PORT_DEVICE_IERRORS] = stats.ierrors;
-	ret_stats->counts[PORT_DEVICE_OERRORS] = stats.oerrors;
-	ret_stats->counts[PORT_DEVICE_RX_NOMBUF] = stats.rx_nombuf;
+	device = (struct port_device_stats){
+		.imissed = stats.imissed,
+		.ierrors = stats.ierrors,
+		.oerrors = stats.oerrors,
+		.rx_nombuf = stats.rx_nombuf,
+	};
+	memcpy(ret_values, &device, sizeof(device));
 	return true;
 }
 
@@ -806,7 +810,7 @@ static struct port_kind nic_kind = {
 	.open = nic_open,
 	.close = nic_close,
 	.link = nic_link,
-	.device_stats = nic_device_stats,
+	.counters = nic_counters,
 	.set_hash = nic_set_hash,
 	.is_uplink = true,
 };

@@ -8,24 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-const char *const port_drop_name[DROP_N] = {
-#define DROP(symbol, name, help) [DROP_##symbol] = name,
-#include "drops.def"
-#undef DROP
-};
-
-const char *const port_drop_help[DROP_N] = {
-#define DROP(symbol, name, help) [DROP_##symbol] = help,
-#include "drops.def"
-#undef DROP
-};
-
-const char *const port_device_stat_name[PORT_DEVICE_N] = {
-#define DEVICE_STAT(symbol, name, help) [PORT_DEVICE_##symbol] = name,
-#include "device_stats.def"
-#undef DEVICE_STAT
-};
-
 static_assert(sizeof(struct port_stats) % sizeof(uint64_t) == 0, "it is read and added word by word");
 
 struct port_env port_env;
@@ -198,10 +180,4 @@ port_stats_read(const struct port *port, struct port_stats *ret_stats)
 		port_queue_stats_read(&port->queues[q], &stats);
 		port_stats_add(ret_stats, &stats);
 	}
-}
-
-bool
-port_device_stats_read(const struct port *port, struct port_device_stats *ret_stats)
-{
-	return port->kind->device_stats && port->kind->device_stats(port, ret_stats);
 }

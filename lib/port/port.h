@@ -21,6 +21,7 @@
 
 #include "burst.h"
 #include "counter.h"
+#include "counters.h"
 #include "diag.h"
 #include "hash.h"
 #include "list.h"
@@ -38,27 +39,10 @@ enum {
 };
 
 enum port_drop {
-#define DROP(symbol, name, help) DROP_##symbol,
+#define DROP(symbol, ...) DROP_##symbol,
 #include "drops.def"
 #undef DROP
 	DROP_N,
-};
-
-extern const char *const port_drop_name[DROP_N];
-extern const char *const port_drop_help[DROP_N];
-
-/* What the device behind a port counts itself, since the port was opened. */
-enum port_device_stat {
-#define DEVICE_STAT(symbol, name, help) PORT_DEVICE_##symbol,
-#include "device_stats.def"
-#undef DEVICE_STAT
-	PORT_DEVICE_N,
-};
-
-extern const char *const port_device_stat_name[PORT_DEVICE_N];
-
-struct port_device_stats {
-	uint64_t counts[PORT_DEVICE_N];
 };
 
 /*
@@ -67,12 +51,16 @@ struct port_device_stats {
  * drop reason. So over all ports rx + copies = tx + drops.
  */
 struct port_stats {
-	uint64_t rx_packets, rx_bytes;
-	uint64_t tx_packets, tx_bytes;
-	/* Frames that were not there before: copies made of frames from this port, to flood them; and
-	 * segments beyond the first, made of frames for this port. */
-	uint64_t copies;
+/* The class COUNTERS_PORT, then COUNTERS_DROPS. */
+#define COUNTER_PORT(field, ...) uint64_t field;
+#include "counters.def"
 	uint64_t drops[DROP_N];
+};
+
+/* What the device behind a port counts itself, since the port was opened: the class COUNTERS_DEVICE. */
+struct port_device_stats {
+#define COUNTER_DEVICE(field, ...) uint64_t field;
+#include "counters.def"
 };
 
 struct port;
@@ -222,8 +210,9 @@ struct port_kind {
 
 	/* The link as it is now. */
 	void (*link)(const struct port *port, struct port_link *ret_link);
-	/* What the device counts. False: it does not. */
-	bool (*device_stats)(const struct port *port, struct port_device_stats *ret_stats);
+	/* What the kind counts besides struct port_stats: COUNTERS_DEVICE or COUNTERS_CONTROLQ into
+	 * ret_values[]. False: it has no such. */
+	bool (*counters)(const struct port *port, enum counter_class class, uint64_t ret_values[]);
 	/* Someone wants it down, or up as far as nothing else keeps it down. 0; 1: done, but there is
 	 * something to know about it, which is diag's cause; or -errno with diag filled. */
 	int (*set_link)(struct port *port, enum port_link_request request, struct diag *diag);
@@ -294,8 +283,6 @@ unsigned int port_count(void);
 
 /* Sum over the queues, from any thread; a snapshot in which single counters are exact. */
 void port_stats_read(const struct port *port, struct port_stats *ret_stats);
-/* What the device behind it counts; control thread. False: there is no such. */
-bool port_device_stats_read(const struct port *port, struct port_device_stats *ret_stats);
 /* As port_stats_read(), of one queue pair. */
 void port_queue_stats_read(const struct port_queue *queue, struct port_stats *ret_stats);
 void port_stats_add(struct port_stats *sum, const struct port_stats *stats);

@@ -132,11 +132,11 @@ controlq_answer(struct controlq *controlq, const struct virtq_chain *chain)
 	if (ret < 0) {
 		ack = CONTROLQ_ACK_ERR;
 		request.result_len = 0;
-		controlq->n_err++;
+		controlq->stats.err++;
 		log_limited(&controlq->log_limit, LOG_LEVEL_DEBUG, "port %s: control command %s: %s",
 			    dev->vdev.name, command ? command->name : "?", strerror(-ret));
 	} else {
-		controlq->n_ok++;
+		controlq->stats.ok++;
 	}
 	/* A command publishes confs anew, this queue's too: the one from before is gone. */
 	conf = virtq_conf(&controlq->vq);
@@ -172,11 +172,11 @@ controlq_serve_one(struct controlq *controlq)
 		if (chain.writable_len)
 			written = controlq_answer(controlq, &chain);
 		else
-			controlq->n_unanswered++;
+			controlq->stats.unanswered++;
 		break;
 	case VIRTQ_WALK_BAD:
 	case VIRTQ_WALK_LONG:
-		controlq->n_unanswered++;
+		controlq->stats.unanswered++;
 		break;
 	case VIRTQ_WALK_BROKEN:
 		return false;

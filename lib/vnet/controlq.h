@@ -97,6 +97,12 @@ controlq_le64(const uint8_t *at)
 	return rte_le_to_cpu_64(number);
 }
 
+/* The class COUNTERS_CONTROLQ. */
+struct controlq_stats {
+#define COUNTER_CONTROLQ(field, ...) uint64_t field;
+#include "counters.def"
+};
+
 /* Of one device. Control lock. */
 struct controlq {
 	struct virtq vq;
@@ -112,8 +118,7 @@ struct controlq {
 	struct loop_timer
 		*timer; /* for what did not fit in an iteration; without a watch, polls. NULL: no loop */
 	struct log_limit log_limit;
-	uint64_t n_ok, n_err;  /* answers */
-	uint64_t n_unanswered; /* chains without room for an answer */
+	struct controlq_stats stats;
 };
 
 /* 0 or -ENOMEM; dev->loop is set. All that is needed later is there then. */

@@ -39,8 +39,8 @@ stats_cvq(const struct vnet_dev *dev, unsigned int idx, uint64_t counters[])
 {
 	const struct controlq *controlq = &dev->controlq;
 
-	counters[0] = controlq->n_ok + controlq->n_err + 1;
-	counters[1] = controlq->n_ok + 1;
+	counters[0] = controlq->stats.ok + controlq->stats.err + 1;
+	counters[1] = controlq->stats.ok + 1;
 }
 
 /* What a frame to the guest is dropped for, and no frame from it. */

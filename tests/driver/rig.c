@@ -289,7 +289,7 @@ rig_rss(struct rig *rig, const struct rss *rss)
 void
 rig_refuses(struct rig *rig, const struct rig_command *command, const uint8_t *bytes, uint32_t len)
 {
-	const uint64_t n_err = rig->dev->controlq.n_err;
+	const uint64_t n_err = rig->dev->controlq.stats.err;
 	struct vnet_settings before;
 	struct rig_answer answer;
 
@@ -300,7 +300,7 @@ rig_refuses(struct rig *rig, const struct rig_command *command, const uint8_t *b
 		fail_msg("%s, %u bytes: %u bytes written, ack %u", command->name, len, answer.len,
 			 answer.ack);
 	assert_memory_equal(&before, rig->dev->settings, sizeof(before));
-	assert_int_equal(rig->dev->controlq.n_err, n_err + 1);
+	assert_int_equal(rig->dev->controlq.stats.err, n_err + 1);
 }
 
 void

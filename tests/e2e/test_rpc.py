@@ -1,9 +1,12 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """The control socket: every method, every kind of error, clients that misbehave; and vnicctl."""
+import importlib.machinery
+import importlib.util
 import json
 import os
 import pathlib
+import re
 import socket
 import subprocess
 import sys
@@ -135,6 +138,20 @@ class Methods(OneVnicd):
     def test_stats_get_one(self):
         self.assertEqual(list(self.vnicd.rpc("stats.get", {"name": "vm1"})["ports"]), ["vm1"])
         self.assertIn("vm7", self.refused(FAILED, "stats.get", {"name": "vm7"})["cause"])
+
+    def test_stats_describe(self):
+        """Each counter that is shown is described, and each that is always shown is there."""
+        classes = {c["class"]: c["counters"] for c in self.vnicd.rpc("stats.describe")}
+        self.assertTrue(all(c["help"] and c["unit"] and c["direction"] for rows in classes.values() for c in rows))
+        shown = {"port": self.vnicd.stats()["vm0"], "worker": self.vnicd.rpc("system.info")["workers"][0],
+                 "controlq": self.vnicd.rpc("guest.show", {"name": "vm0"})["controlq"]}
+        self.assertLess(set(shown), set(classes))
+        for name, counters in shown.items():
+            with self.subTest(name):
+                self.assertEqual([c["name"] for c in classes[name] if c["always"]],
+                                 [c["name"] for c in classes[name] if c["name"] in counters])
+        self.assertIn("no_buffer", [c["name"] for c in classes["drops"]])
+        self.assertIn("turns", [c["name"] for c in classes["worker"]])
 
     def test_system_info(self):
         info = self.vnicd.rpc("system.info")
@@ -502,6 +519,27 @@ class Vnicctl(unittest.TestCase):
         proc.expect(r"^port .*bit/s", 10)
         proc.expect(r"^  pair 2 +0 +0 +0 ", 10)
         self.assertEqual(proc.stop(sig=2), 0)
+
+    def test_stats_describe(self):
+        text = self.ok("stats", "--describe")
+        for one in json.loads(self.ok("stats", "--describe", "--json")):
+            self.assertIn(f"{one['class']}: {one['help']}\n", text)
+            for counter in one["counters"]:
+                self.assertRegex(text, rf"(?m)^  {counter['name']} +{counter['unit']} .* {re.escape(counter['help'])}$")
+
+    def test_stats_of_counters_to_come(self):
+        """What a later vnicd counts is shown, too."""
+        loader = importlib.machinery.SourceFileLoader("vnicctl", VNICCTL)
+        ctl = importlib.util.module_from_spec(importlib.util.spec_from_loader("vnicctl", loader))
+        bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        try:
+            loader.exec_module(ctl)
+        finally:
+            sys.dont_write_bytecode = bytecode
+        none = dict.fromkeys(("rx_packets", "rx_bytes", "tx_packets", "tx_bytes"), 0)
+        row = ctl.counters_row("vm0", dict(none, mirrored=7, unused=0, drops={"policed": 3}, device={"crc": 2, "x": 0}), None,
+                               None)
+        self.assertEqual(row[-2:], [3, "policed 3; mirrored 7; device: crc 2"])
 
     def test_stats_watch(self):
         proc = Proc(["/usr/bin/python3", VNICCTL, "stats", "--watch", "0.2"],

@@ -174,7 +174,7 @@ test_commands_need_their_feature(void **state)
 static void
 known_in_shape(struct rig *rig, const struct rig_command *command, const struct rig_shape *shape)
 {
-	const uint64_t n_ok = rig->dev->controlq.n_ok;
+	const uint64_t n_ok = rig->dev->controlq.stats.ok;
 	struct rig_answer answer;
 
 	rig_announce(rig);
@@ -184,7 +184,7 @@ known_in_shape(struct rig *rig, const struct rig_command *command, const struct 
 		fail_msg("%s in pieces of %u, cut at %u and %u, form %d: %u bytes written, ack %u",
 			 command->name, shape->piece, shape->cut, shape->wcut, (int)shape->form, answer.len,
 			 answer.ack);
-	assert_int_equal(rig->dev->controlq.n_ok, n_ok + 1);
+	assert_int_equal(rig->dev->controlq.stats.ok, n_ok + 1);
 }
 
 static void
@@ -287,7 +287,7 @@ test_C98_heads_too_short_are_refused(void **state)
 	rig_send(rig, &rig_direct, &byte, 0, 4, 2);
 	assert_int_equal(controlq_serve(&rig->dev->controlq), 1);
 	assert_int_equal(rig_take_answer(rig, 4, 2).ack, 1);
-	assert_int_equal(rig->dev->controlq.n_err, 2);
+	assert_int_equal(rig->dev->controlq.stats.err, 2);
 	rig_close(rig);
 }
 
@@ -306,9 +306,9 @@ test_C98_no_room_for_an_answer(void **state)
 		assert_true(driver_get(&rig->driver, &tag, &len));
 		assert_int_equal(tag, 7);
 		assert_int_equal(len, 0);
-		assert_int_equal(rig->dev->controlq.n_unanswered, 1);
+		assert_int_equal(rig->dev->controlq.stats.unanswered, 1);
 		assert_true(rig->dev->settings->promisc);
-		assert_int_equal(rig->dev->controlq.n_ok + rig->dev->controlq.n_err, 0);
+		assert_int_equal(rig->dev->controlq.stats.ok + rig->dev->controlq.stats.err, 0);
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 		rig_close(rig);
 	}
@@ -339,7 +339,7 @@ test_useless_chains_come_back(void **state)
 	assert_int_equal(controlq_serve(&rig->dev->controlq), 1);
 	assert_true(driver_get(&rig->driver, &tag, &len));
 	assert_int_equal(len, 0);
-	assert_int_equal(rig->dev->controlq.n_unanswered, 2);
+	assert_int_equal(rig->dev->controlq.stats.unanswered, 2);
 	assert_true(rig_rss(rig, &data_usual_rss));
 	rig_close(rig);
 }
@@ -380,7 +380,7 @@ test_more_commands_than_the_ring(void **state)
 		}
 		for (unsigned int i = 0; i < 4096; i++)
 			assert_int_equal(rig->dev->settings->vlans[i / 64] >> i % 64 & 1, i >= 5000 - 4096);
-		assert_int_equal(rig->dev->controlq.n_ok, 5000);
+		assert_int_equal(rig->dev->controlq.stats.ok, 5000);
 		rig_close(rig);
 	}
 }

@@ -209,7 +209,7 @@ test_C125_one_error_spoils_all(void **state)
 	}
 	/* Nothing asked of a queue is not wrong. */
 	assert_int_equal(rig_ask(rig, &rig_direct, CLASS_STATS, 1, data_ask(0, 0)->bytes, 16, 500).len, 1);
-	assert_int_equal(rig->dev->controlq.n_ok, 1);
+	assert_int_equal(rig->dev->controlq.stats.ok, 1);
 	rig_close(rig);
 }
 

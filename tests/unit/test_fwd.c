@@ -19,9 +19,9 @@
 #include <rte_udp.h>
 
 #include "borrow.h"
+#include "fdb.h"
 #include "fwd.h"
 #include "rng.h"
-#include "switch.h"
 #include "unit_eal.h"
 
 enum {
@@ -1071,9 +1071,9 @@ static void *
 switch_state(uint32_t n_entries)
 {
 	struct diag diag;
-	void *bridge;
+	struct fdb *bridge;
 
-	assert_int_equal(switch_open_sized(&bridge, n_entries, &diag), 0);
+	assert_int_equal(fdb_open(&bridge, n_entries, FWD_WORKERS_MAX, &diag), 0);
 	return bridge;
 }
 
@@ -1088,7 +1088,7 @@ find(const void *bridge, uint8_t number)
 {
 	struct rte_ether_addr mac = station(number);
 
-	return switch_find(bridge, &mac);
+	return fdb_find(bridge, &mac);
 }
 
 static void
@@ -1108,15 +1108,15 @@ test_switch_learn(void **state)
 	port_stats_read(ports[0], &stats);
 	assert_int_equal(stats.copies, 2);
 	assert_int_equal(find(bridge, 1), -1);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	assert_int_equal(find(bridge, 1), 0);
-	assert_int_equal(switch_count(bridge), 1);
+	assert_int_equal(fdb_count(bridge), 1);
 	/* The answer goes to port 0 alone, and teaches. */
 	arrive_one(2, frame(station(1), station(2), 2));
 	ASSERT_SENT(0, 2);
 	ASSERT_SENT_NONE(1);
 	ASSERT_SENT_NONE(3);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	arrive_one(0, frame(station(2), station(1), 3));
 	ASSERT_SENT(2, 3);
 	ASSERT_SENT_NONE(1);
@@ -1138,13 +1138,13 @@ test_switch_learn(void **state)
 	fake_forget(fakes[2]);
 	fake_forget(fakes[3]);
 	/* Sources that are no address of a station. */
-	switch_tick_at(bridge, 1);
-	assert_int_equal(switch_count(bridge), 3);
+	fdb_tick(bridge, 1);
+	assert_int_equal(fdb_count(bridge), 3);
 	arrive_one(0, frame(station(2), broadcast, 1));
 	arrive_one(0, frame(station(2), (struct rte_ether_addr){{1, 0, 0, 0, 0, 1}}, 1));
 	arrive_one(0, frame(station(2), (struct rte_ether_addr){{0}}, 1));
-	switch_tick_at(bridge, 1);
-	assert_int_equal(switch_count(bridge), 3);
+	fdb_tick(bridge, 1);
+	assert_int_equal(fdb_count(bridge), 3);
 	fake_forget(fakes[2]);
 
 	/* A burst for all kinds of destinations: each port gets its frames in order. */
@@ -1170,13 +1170,13 @@ test_switch_move(void **state)
 	struct fwd_plan *plan = setup("switch", bridge, 3, 1, 1);
 
 	arrive_one(0, frame(broadcast, station(1), 1));
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	arrive_one(1, frame(station(1), station(2), 2)); /* fills the cache of the worker */
 	assert_int_equal(find(bridge, 1), 0);
 	arrive_one(2, frame(broadcast, station(1), 3)); /* station 1 speaks from port 2 now */
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	assert_int_equal(find(bridge, 1), 2);
-	assert_int_equal(switch_count(bridge), 2);
+	assert_int_equal(fdb_count(bridge), 2);
 	for (unsigned int i = 0; i < 3; i++)
 		fake_forget(fakes[i]);
 	arrive_one(1, frame(station(1), station(2), 4));
@@ -1195,13 +1195,13 @@ test_switch_age(void **state)
 	workers[0].now_s = 1000;
 	arrive_one(0, frame(broadcast, station(1), 1));
 	arrive_one(0, frame(broadcast, station(2), 1));
-	switch_tick_at(bridge, 1000);
-	assert_int_equal(switch_count(bridge), 2);
+	fdb_tick(bridge, 1000);
+	assert_int_equal(fdb_count(bridge), 2);
 	workers[0].now_s = 1200;
 	arrive_one(0, frame(broadcast, station(2), 1)); /* alive */
-	switch_tick_at(bridge, 1300);
-	assert_int_equal(switch_count(bridge), 2); /* exactly the age: kept */
-	switch_tick_at(bridge, 1301);
+	fdb_tick(bridge, 1300);
+	assert_int_equal(fdb_count(bridge), 2); /* exactly the age: kept */
+	fdb_tick(bridge, 1301);
 	assert_int_equal(find(bridge, 1), -1);
 	assert_int_equal(find(bridge, 2), 0);
 	for (unsigned int i = 0; i < 3; i++)
@@ -1209,20 +1209,20 @@ test_switch_age(void **state)
 	arrive_one(1, frame(station(1), station(3), 2)); /* forgotten: flooded again */
 	ASSERT_SENT(0, 2);
 	ASSERT_SENT(2, 2);
-	switch_set_ageing_s(bridge, 5);
-	switch_tick_at(bridge, 1302); /* learns 3, forgets 2 */
+	fdb_set_ageing_s(bridge, 5);
+	fdb_tick(bridge, 1302); /* learns 3, forgets 2 */
 	assert_int_equal(find(bridge, 2), -1);
 	assert_int_equal(find(bridge, 3), 1);
-	switch_tick_at(bridge, 1308);
-	assert_int_equal(switch_count(bridge), 0);
+	fdb_tick(bridge, 1308);
+	assert_int_equal(fdb_count(bridge), 0);
 	/* The clock of a worker may be a second ahead. */
 	workers[0].now_s = 1310;
 	arrive_one(0, frame(broadcast, station(1), 1));
-	switch_tick_at(bridge, 1310);
+	fdb_tick(bridge, 1310);
 	workers[0].now_s = 1312;
 	arrive_one(0, frame(broadcast, station(1), 1));
-	switch_tick_at(bridge, 1311);
-	assert_int_equal(switch_count(bridge), 1);
+	fdb_tick(bridge, 1311);
+	assert_int_equal(fdb_count(bridge), 1);
 	teardown(plan);
 	switch_free(bridge);
 }
@@ -1235,8 +1235,8 @@ test_switch_full(void **state)
 
 	for (uint8_t i = 1; i <= 10; i++)
 		arrive_one(0, frame(broadcast, station(i), i));
-	switch_tick_at(bridge, 1);
-	assert_int_equal(switch_count(bridge), 8);
+	fdb_tick(bridge, 1);
+	assert_int_equal(fdb_count(bridge), 8);
 	for (unsigned int i = 0; i < 3; i++)
 		fake_forget(fakes[i]);
 	assert_int_equal(find(bridge, 8), 0);
@@ -1244,19 +1244,19 @@ test_switch_full(void **state)
 	arrive_one(1, frame(station(9), station(8), 1)); /* not learnt: flooded; 8 moves all the same */
 	ASSERT_SENT(0, 1);
 	ASSERT_SENT(2, 1);
-	switch_tick_at(bridge, 2);
+	fdb_tick(bridge, 2);
 	assert_int_equal(find(bridge, 8), 1);
 	/* When all have aged there is room again, and the slots of the hash are used anew, many times. */
 	for (uint32_t round = 1; round < 50; round++) {
 		uint32_t now_s = round * 1000;
 
-		switch_tick_at(bridge, now_s);
-		assert_int_equal(switch_count(bridge), 0);
+		fdb_tick(bridge, now_s);
+		assert_int_equal(fdb_count(bridge), 0);
 		workers[0].now_s = now_s;
 		for (uint8_t i = 0; i < 8; i++)
 			arrive_one(2, frame(broadcast, station((uint8_t)(round + i)), i));
-		switch_tick_at(bridge, now_s);
-		assert_int_equal(switch_count(bridge), 8);
+		fdb_tick(bridge, now_s);
+		assert_int_equal(fdb_count(bridge), 8);
 		assert_int_equal(find(bridge, (uint8_t)(round + 7)), 2);
 		for (unsigned int i = 0; i < 3; i++)
 			fake_forget(fakes[i]);
@@ -1276,7 +1276,7 @@ test_switch_remove(void **state)
 
 	arrive_one(1, frame(broadcast, station(1), 1));
 	arrive_one(2, frame(broadcast, station(2), 1));
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	arrive_one(0, frame(station(1), station(3), 2));
 	fake_forget(fakes[1]);
 	arrive_one(1, frame(broadcast, station(4), 1)); /* waits to be learnt while its port goes */
@@ -1295,7 +1295,7 @@ test_switch_remove(void **state)
 		   frame(station(1), station(3), 4)); /* not to the leaving port, flooded among the others */
 	ASSERT_SENT(2, 4);
 	ASSERT_SENT_NONE(1);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	assert_int_equal(find(bridge, 4), -1);
 	assert_int_equal(find(bridge, 5), -1);
 	assert_int_equal(find(bridge, 3), 0);
@@ -1303,7 +1303,7 @@ test_switch_remove(void **state)
 	workers[0].plan = plan;
 	arrive_one(1, frame(station(3), station(1), 5));
 	ASSERT_SENT(0, 5);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	assert_int_equal(find(bridge, 1), 1);
 	workers[0].plan = next;
 	arrive_one(0, frame(station(1), station(3), 6));
@@ -1364,7 +1364,7 @@ test_switch_many_ports(void **state)
 	arrive_one(0, frame(broadcast, station_of_port(0), 0));
 	for (unsigned int w = 0; w < 4; w++)
 		assert_int_equal(fwd_handoff_drain(&workers[w]), w ? PORT_MAX / 4 : 0);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	for (unsigned int i = 1; i < PORT_MAX; i++) {
 		assert_int_equal(fakes[i]->n_sent, 1);
 		fake_forget(fakes[i]);
@@ -1373,8 +1373,8 @@ test_switch_many_ports(void **state)
 	fwd_handoff_drain(&workers[0]);
 	assert_int_equal(fakes[0]->n_sent, PORT_MAX - 1);
 	fake_forget(fakes[0]);
-	switch_tick_at(bridge, 1);
-	assert_int_equal(switch_count(bridge), PORT_MAX);
+	fdb_tick(bridge, 1);
+	assert_int_equal(fdb_count(bridge), PORT_MAX);
 	for (unsigned int first = 1; first + PORT_BURST <= PORT_MAX; first += PORT_BURST) {
 		for (unsigned int i = 0; i < PORT_BURST; i++)
 			pkts[i] = frame(station_of_port(first + i), station_of_port(0), first + i);
@@ -1410,7 +1410,7 @@ speak(void *bridge, unsigned int i, uint32_t first, uint32_t n, uint32_t now_s)
 		for (uint16_t k = 0; k < n_burst; k++)
 			pkts[k] = frame(broadcast, station_of_many(first + k), first + k);
 		arrive(i, 0, pkts, n_burst);
-		switch_tick_at(bridge, now_s);
+		fdb_tick(bridge, now_s);
 		for (unsigned int k = 0; k < n_fakes; k++)
 			fake_forget(fakes[k]);
 	}
@@ -1423,24 +1423,24 @@ speak(void *bridge, unsigned int i, uint32_t first, uint32_t n, uint32_t now_s)
 static void
 test_switch_many_addresses(void **state)
 {
-	void *bridge = switch_state(SWITCH_ENTRIES);
+	void *bridge = switch_state(FDB_ENTRIES);
 	struct fwd_plan *plan = setup("switch", bridge, 4, 1, 1);
 	struct rte_mbuf *pkts[PORT_BURST];
 
 	workers[0].now_s = 1000;
 	for (unsigned int i = 0; i < 4; i++)
-		speak(bridge, i, i * SWITCH_ENTRIES / 4, SWITCH_ENTRIES / 4, 1000);
+		speak(bridge, i, i * FDB_ENTRIES / 4, FDB_ENTRIES / 4, 1000);
 	for (int round = 0; round < 6; round++) {
-		assert_int_equal(switch_count(bridge), SWITCH_ENTRIES);
-		for (uint32_t n = 0; n < SWITCH_ENTRIES; n++) {
+		assert_int_equal(fdb_count(bridge), FDB_ENTRIES);
+		for (uint32_t n = 0; n < FDB_ENTRIES; n++) {
 			struct rte_ether_addr mac = station_of_many(n);
 
-			assert_int_equal(switch_find(bridge, &mac), n / (SWITCH_ENTRIES / 4));
+			assert_int_equal(fdb_find(bridge, &mac), n / (FDB_ENTRIES / 4));
 		}
-		for (uint32_t n = 0; n < SWITCH_ENTRIES / 4; n += PORT_BURST) {
+		for (uint32_t n = 0; n < FDB_ENTRIES / 4; n += PORT_BURST) {
 			/* From port 0 to 1, 2, 3, 1 .. */
 			for (uint32_t k = 0; k < PORT_BURST; k++)
-				pkts[k] = frame(station_of_many(n + k + (k % 3 + 1) * SWITCH_ENTRIES / 4),
+				pkts[k] = frame(station_of_many(n + k + (k % 3 + 1) * FDB_ENTRIES / 4),
 						station_of_many(n + k), k);
 			arrive(0, 0, pkts, PORT_BURST);
 			ASSERT_SENT_NONE(0);
@@ -1448,21 +1448,21 @@ test_switch_many_addresses(void **state)
 			ASSERT_SENT(2, 1, 4, 7, 10, 13, 16, 19, 22, 25, 28, 31);
 			ASSERT_SENT(3, 2, 5, 8, 11, 14, 17, 20, 23, 26, 29);
 		}
-		assert_int_equal(switch_waiting(bridge), 0);
+		assert_int_equal(fdb_waiting(bridge), 0);
 		/* Ports 1 and 3 fall silent; strangers take their places, then leave them again. */
 		for (uint32_t half = 0; half < 2; half++) {
-			uint32_t now_s = workers[0].now_s += SWITCH_AGEING_S;
-			uint32_t strangers = SWITCH_ENTRIES * (2 + (uint32_t)round);
+			uint32_t now_s = workers[0].now_s += FDB_AGEING_S;
+			uint32_t strangers = FDB_ENTRIES * (2 + (uint32_t)round);
 
-			speak(bridge, 0, 0, SWITCH_ENTRIES / 4, now_s);
-			speak(bridge, 2, SWITCH_ENTRIES / 2, SWITCH_ENTRIES / 4, now_s);
-			switch_tick_at(bridge, now_s + 1);
-			assert_int_equal(switch_count(bridge), SWITCH_ENTRIES / 2);
+			speak(bridge, 0, 0, FDB_ENTRIES / 4, now_s);
+			speak(bridge, 2, FDB_ENTRIES / 2, FDB_ENTRIES / 4, now_s);
+			fdb_tick(bridge, now_s + 1);
+			assert_int_equal(fdb_count(bridge), FDB_ENTRIES / 2);
 			workers[0].now_s = ++now_s;
-			speak(bridge, 1, half ? SWITCH_ENTRIES / 4 : strangers, SWITCH_ENTRIES / 4, now_s);
-			speak(bridge, 3, half ? 3 * SWITCH_ENTRIES / 4 : strangers + SWITCH_ENTRIES / 2,
-			      SWITCH_ENTRIES / 4, now_s);
-			assert_int_equal(switch_count(bridge), SWITCH_ENTRIES);
+			speak(bridge, 1, half ? FDB_ENTRIES / 4 : strangers, FDB_ENTRIES / 4, now_s);
+			speak(bridge, 3, half ? 3 * FDB_ENTRIES / 4 : strangers + FDB_ENTRIES / 2,
+			      FDB_ENTRIES / 4, now_s);
+			assert_int_equal(fdb_count(bridge), FDB_ENTRIES);
 		}
 	}
 	teardown(plan);
@@ -1488,11 +1488,11 @@ test_switch_addresses_in_a_row(void **state)
 			/* 0 is the byte that says whether it is a group's */
 			mac.addr_bytes[low > 1 ? low - 1 : 2] = (uint8_t)(n >> 8);
 			arrive_one(1, frame(broadcast, mac, n));
-			switch_tick_at(bridge, 1);
+			fdb_tick(bridge, 1);
 			for (unsigned int k = 0; k < n_fakes; k++)
 				fake_forget(fakes[k]);
 		}
-		assert_int_equal(switch_count(bridge), N);
+		assert_int_equal(fdb_count(bridge), N);
 		teardown(plan);
 		switch_free(bridge);
 	}
@@ -1516,29 +1516,29 @@ test_switch_told(void **state)
 			fake_forget(fakes[i]);
 		}
 	}
-	assert_int_equal(switch_waiting(bridge), 1);
-	switch_tick_at(bridge, 1);
+	assert_int_equal(fdb_waiting(bridge), 1);
+	fdb_tick(bridge, 1);
 	arrive_one(0, frame(broadcast, station(1), 0));
 	fake_forget(fakes[1]);
 	fake_forget(fakes[2]);
-	switch_tick_at(bridge, 1);
-	assert_int_equal(switch_waiting(bridge), 0);
-	assert_int_equal(switch_count(bridge), 2);
+	fdb_tick(bridge, 1);
+	assert_int_equal(fdb_waiting(bridge), 0);
+	assert_int_equal(fdb_count(bridge), 2);
 	arrive_one(1, frame(station(2), station(3), 1));
 	fake_forget(fakes[0]);
 	arrive_one(1, frame(station(2), station(3), 2));
-	assert_int_equal(switch_waiting(bridge), 1);
-	switch_tick_at(bridge, 1);
+	assert_int_equal(fdb_waiting(bridge), 1);
+	fdb_tick(bridge, 1);
 	/* A station that moves is told of once, and again when it moves back. */
 	for (uint32_t i = 0; i < 4; i++) {
 		unsigned int port = i % 2 ? 0 : 2;
 
 		for (int k = 0; k < 3; k++)
 			arrive_one(port, frame(station(3), station(1), i));
-		assert_int_equal(switch_waiting(bridge), 1);
+		assert_int_equal(fdb_waiting(bridge), 1);
 		/* Till then, frames go where it was. */
 		assert_int_equal(find(bridge, 1), 2 - port);
-		switch_tick_at(bridge, 1);
+		fdb_tick(bridge, 1);
 		assert_int_equal(find(bridge, 1), port);
 	}
 	for (unsigned int i = 0; i < 3; i++)
@@ -1553,7 +1553,7 @@ test_switch_told(void **state)
 		pkts[k] = frame(station(1), station(3), k);
 	arrive(1, 0, pkts, 4);
 	ASSERT_SENT(0, 0, 1, 2, 3);
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	for (uint8_t k = 0; k < 4; k++)
 		pkts[k] = frame(station(1), station(3), k);
 	arrive(1, 0, pkts, 4);
@@ -1582,14 +1582,14 @@ test_switch_generations(void **state)
 	assert_int_not_equal(ports[0]->queues[0].worker, ports[2]->queues[0].worker);
 	assert_int_equal(ports[2]->queues[0].worker, ports[3]->queues[0].worker);
 	arrive_one(0, frame(station(2), station(1), 0));
-	assert_int_equal(switch_waiting(bridge), 1);
+	assert_int_equal(fdb_waiting(bridge), 1);
 	mode->port_removed(bridge, ports[0]);
 	/* Passed over, for the port is gone: change 1. */
-	switch_tick_at(bridge, 1);
+	fdb_tick(bridge, 1);
 	assert_int_equal(find(bridge, 1), -1);
 	for (uint32_t i = 1; i <= 1 << 16; i++) {
 		arrive_one(2 + i % 2, frame(station(9), station(9), 0));
-		switch_tick_at(bridge, 1);
+		fdb_tick(bridge, 1);
 		assert_int_equal(find(bridge, 9), 2 + i % 2);
 		for (unsigned int k = 0; k < 4; k++)
 			fake_forget(fakes[k]);
@@ -1598,7 +1598,7 @@ test_switch_generations(void **state)
 		if (i < (1 << 16) - 1)
 			continue;
 		arrive_one(0, frame(station(9), station(1), 0));
-		assert_int_equal(switch_waiting(bridge), i == (1 << 16) - 1 ? 1 : 0);
+		assert_int_equal(fdb_waiting(bridge), i == (1 << 16) - 1 ? 1 : 0);
 	}
 	assert_int_equal(find(bridge, 1), 0);
 	for (unsigned int w = 0; w < 2; w++)
@@ -1617,7 +1617,7 @@ test_switch_order(void **state)
 
 	for (uint8_t i = 0; i < 4; i++) {
 		arrive_one(i, frame(broadcast, station((uint8_t)(i + 1)), 0));
-		switch_tick_at(bridge, 1);
+		fdb_tick(bridge, 1);
 	}
 	for (unsigned int i = 0; i < 4; i++)
 		fake_forget(fakes[i]);
@@ -1684,7 +1684,7 @@ test_conservation(void **state)
 			if (rng_below(40) == 0)
 				fwd_handoff_drain(&workers[rng_below(3)]);
 			if (rng_below(20) == 0)
-				switch_tick_at(bridge, (uint32_t)round);
+				fdb_tick(bridge, (uint32_t)round);
 			if (rng_below(10) == 0) {
 				fake_forget(fakes[port]);
 				fakes[port]->room = rng_below(200);
@@ -1776,12 +1776,12 @@ test_race(void **state)
 
 	for (unsigned int i = 0; i < 4; i++)
 		ports[i]->queues[0].tx = race_tx;
-	switch_set_ageing_s(bridge, 1);
+	fdb_set_ageing_s(bridge, 1);
 	memset(&race, 0, sizeof(race));
 	for (int w = 0; w < 2; w++)
 		assert_int_equal(pthread_create(&threads[w], NULL, race_worker, &workers[w]), 0);
 	for (int i = 0; i < 300; i++) {
-		switch_tick_at(bridge, (uint32_t)i * 3);
+		fdb_tick(bridge, (uint32_t)i * 3);
 		if (i % 7 == 0)
 			mode->port_removed(bridge, ports[i % 4]);
 		usleep(1000);

@@ -454,25 +454,64 @@ test_mac(void **state)
 		assert_memory_not_equal(&macs[i - 1], &macs[i], sizeof(mac));
 }
 
+/* Whatever rows there are: all is said of each, no two of a class have one name, and the structs are as long.
+ */
 static void
-test_drop_names(void **state)
+test_counter_rows(void **state)
+{
+	for (int class = 0; class < COUNTERS_CLASSES; class ++) {
+		const struct counter_class_info *info = &counter_classes[class];
+
+		assert_true(info->name && info->name[0] && info->help && info->help[0]);
+		assert_in_range(info->n, 1, COUNTERS_MAX);
+		for (unsigned int i = 0; i < info->n; i++) {
+			const struct counter *counter = &info->rows[i];
+
+			assert_true(counter->name && counter->name[0]);
+			assert_true(counter->help && strlen(counter->help) > 10);
+			assert_true(counter->unit < COUNTER_UNITS && counter_unit_name[counter->unit]);
+			assert_true(counter->direction < COUNTER_DIRECTIONS &&
+				    counter_direction_name[counter->direction]);
+			for (unsigned int k = 0; k < i; k++)
+				assert_string_not_equal(counter->name, info->rows[k].name);
+		}
+	}
+	assert_int_equal(counter_classes[COUNTERS_DROPS].n, DROP_N);
+	assert_int_equal((counter_classes[COUNTERS_PORT].n + DROP_N) * sizeof(uint64_t),
+			 sizeof(struct port_stats));
+	assert_int_equal(counter_classes[COUNTERS_DEVICE].n * sizeof(uint64_t),
+			 sizeof(struct port_device_stats));
+	assert_string_equal(counter_classes[COUNTERS_DROPS].rows[DROP_HANDOFF_FULL].name, "handoff_full");
+}
+
+/* A frame is lost somewhere. */
+static void
+test_drop_directions(void **state)
 {
 	for (int i = 0; i < DROP_N; i++) {
-		assert_true(port_drop_name[i] && port_drop_name[i][0]);
-		assert_true(port_drop_help[i] && port_drop_help[i][0]);
+		const struct counter *counter = &counter_classes[COUNTERS_DROPS].rows[i];
+
+		assert_int_not_equal(counter->direction, COUNTER_NONE);
+		assert_int_equal(counter->unit, COUNTER_PACKETS);
+		assert_int_equal(counter->shown, COUNTER_WHEN_USED);
 	}
-	assert_string_equal(port_drop_name[DROP_HANDOFF_FULL], "handoff_full");
 }
 
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),    cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_bad_mac), cmocka_unit_test(test_bad_long),
-		cmocka_unit_test(test_check),   cmocka_unit_test(test_values),
-		cmocka_unit_test(test_table),   cmocka_unit_test(test_table_full),
-		cmocka_unit_test(test_mac),     cmocka_unit_test(test_drop_names),
+		cmocka_unit_test(test_good),
+		cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_bad_mac),
+		cmocka_unit_test(test_bad_long),
+		cmocka_unit_test(test_check),
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_table),
+		cmocka_unit_test(test_table_full),
+		cmocka_unit_test(test_mac),
+		cmocka_unit_test(test_counter_rows),
+		cmocka_unit_test(test_drop_directions),
 		cmocka_unit_test(test_uplink),
 	};
 
