@@ -18,9 +18,10 @@
 
 #include "borrow.h"
 #include "dataplane.h"
-#include "environment.h"
+#include "eal.h"
 #include "fwd.h"
 #include "gmem_sigbus.h"
+#include "lcores.h"
 #include "log.h"
 #include "loop.h"
 #include "options.h"
@@ -28,6 +29,7 @@
 #include "pool.h"
 #include "port.h"
 #include "rpc.h"
+#include "run_dir.h"
 #include "service.h"
 #include "stats_output.h"
 #include "usocket.h"
@@ -244,7 +246,7 @@ static void __attribute__((noreturn)) abandon(const struct diag *diag)
 	stats_output_final();
 	fail(diag, EXIT_RUN_TIME);
 	usocket_remove_all();
-	environment_abandon();
+	eal_abandon();
 	output_close();
 	_exit(EXIT_RUN_TIME);
 }
@@ -289,13 +291,13 @@ check(struct options *options, struct pool_size *size, struct diag *diag)
 	unsigned int n_workers, n_nic_pairs;
 	int ret;
 
-	port_env.run_dir = environment_run_dir(diag);
+	port_env.run_dir = run_dir_path(diag);
 	if (!port_env.run_dir)
 		return -ENOENT;
 	ret = options_parse_ports(options, diag);
 	if (ret < 0)
 		return ret;
-	ret = environment_count_workers(options, &n_workers, diag);
+	ret = lcores_count_workers(options, &n_workers, diag);
 	if (ret < 0)
 		return ret;
 	if (n_workers) {
@@ -331,18 +333,18 @@ vnicd(struct options *options, int argc, char **argv)
 		return fail(&diag, EXIT_COMMAND_LINE);
 
 	descriptors_raise();
-	if (signals_open(&diag) < 0 || environment_run_dir_open(&diag) < 0)
+	if (signals_open(&diag) < 0 || run_dir_open(&diag) < 0)
 		return fail(&diag, EXIT_RUN_TIME);
-	if (environment_eal_open(argv[0], options, &size, &diag) < 0) {
-		environment_run_dir_close();
+	if (eal_open(argv[0], options, &size, &diag) < 0) {
+		run_dir_close();
 		return fail(&diag, EXIT_RUN_TIME);
 	}
-	if (size.n_workers != environment_n_workers())
-		pool_size_compute(&size, RTE_MAX(environment_n_workers(), 1U), size.n_guest_pairs,
+	if (size.n_workers != lcores_n_workers())
+		pool_size_compute(&size, RTE_MAX(lcores_n_workers(), 1U), size.n_guest_pairs,
 				  size.n_nic_pairs);
 	status = run(options, &size);
-	environment_eal_close();
-	environment_run_dir_close();
+	eal_close();
+	run_dir_close();
 	return status;
 }
 

@@ -7,7 +7,7 @@
 #include <rte_version.h>
 
 #include "dataplane.h"
-#include "environment.h"
+#include "eal.h"
 #include "fwd.h"
 #include "list.h"
 #include "pools.h"
@@ -92,7 +92,7 @@ system_info_call(const char *const values[], json_t **ret_result, struct diag *d
 				VNICD_VERSION, "dpdk", rte_version(), "pid", (int)getpid(), "mode",
 				dataplane_mode()->name, "control_socket", rpc_path(), "main_lcore",
 				(int)rte_get_main_lcore(), "main_cpus", cpus_json(rte_get_main_lcore()),
-				"picked", environment_describe(), "pool", "size", (int)pool->size, "in_use",
+				"picked", eal_describe(), "pool", "size", (int)pool->size, "in_use",
 				(int)rte_mempool_in_use_count(pool), "waiting", pools_waiting_json(),
 				"workers", workers_json());
 	return RPC_OK;

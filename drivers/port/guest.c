@@ -284,7 +284,7 @@ guest_settings_changed(void *arg)
 {
 	struct guest *guest = arg;
 	const struct vnet_dev *vnet = &guest->vnet;
-	const struct hash_params *hash = &vnet->settings->hash;
+	const struct hash_params *hash = &vnet->settings->steer.hash;
 	struct hash_params request = {0};
 
 	if (!guest->uplink.uplink)

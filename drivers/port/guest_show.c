@@ -51,7 +51,7 @@ show_mac(const struct show *show, const char *key, const struct rte_ether_addr *
 }
 
 static void
-show_macs(const struct show *show, const char *key, const struct settings_macs *macs)
+show_macs(const struct show *show, const char *key, const struct filter_macs *macs)
 {
 	show->open(show->arg, key, SHOW_OBJECT);
 	show->flag(show->arg, "overflow", macs->overflow);
@@ -70,18 +70,18 @@ show_filter(const struct vnet_dev *dev, const struct show *show)
 
 	show->open(show->arg, "filter", SHOW_OBJECT);
 	show->flag(show->arg, "active", dev->filter != NULL);
-	show->flag(show->arg, "promisc", settings->promisc);
-	show->flag(show->arg, "allmulti", settings->allmulti);
-	show->flag(show->arg, "alluni", settings->alluni);
-	show->flag(show->arg, "nomulti", settings->nomulti);
-	show->flag(show->arg, "nouni", settings->nouni);
-	show->flag(show->arg, "nobcast", settings->nobcast);
-	show_macs(show, "unicast", &settings->unicast);
-	show_macs(show, "multicast", &settings->multicast);
+	show->flag(show->arg, "promisc", settings->filter.promisc);
+	show->flag(show->arg, "allmulti", settings->filter.allmulti);
+	show->flag(show->arg, "alluni", settings->filter.alluni);
+	show->flag(show->arg, "nomulti", settings->filter.nomulti);
+	show->flag(show->arg, "nouni", settings->filter.nouni);
+	show->flag(show->arg, "nobcast", settings->filter.nobcast);
+	show_macs(show, "unicast", &settings->filter.unicast);
+	show_macs(show, "multicast", &settings->filter.multicast);
 	if (dev->vdev.said.features & FEATURE_MASK(NET_CTRL_VLAN)) {
 		show->open(show->arg, "vlans", SHOW_LIST);
-		for (unsigned int vlan = 0; vlan < SETTINGS_VLANS; vlan++)
-			if (settings->vlans[vlan / 64] >> vlan % 64 & 1)
+		for (unsigned int vlan = 0; vlan < FILTER_VLANS; vlan++)
+			if (settings->filter.vlans[vlan / 64] >> vlan % 64 & 1)
 				show->number(show->arg, NULL, vlan);
 		show->close(show->arg);
 	} else {
@@ -93,18 +93,18 @@ show_filter(const struct vnet_dev *dev, const struct show *show)
 static void
 show_rss(const struct vnet_settings *settings, const struct show *show)
 {
-	char key[2 * SETTINGS_RSS_KEY_LEN + 1] = "";
+	char key[2 * STEER_RSS_KEY_LEN + 1] = "";
 
-	for (unsigned int i = 0; i < settings->hash.key_len && i < SETTINGS_RSS_KEY_LEN; i++)
-		snprintf(key + 2 * i, 3, "%02x", settings->hash.key[i]);
+	for (unsigned int i = 0; i < settings->steer.hash.key_len && i < STEER_RSS_KEY_LEN; i++)
+		snprintf(key + 2 * i, 3, "%02x", settings->steer.hash.key[i]);
 	show->open(show->arg, "rss", SHOW_OBJECT);
-	show->flag(show->arg, "enabled", settings->rss.enabled);
-	show_bits(show, "types", settings->hash.types, hash_names, RTE_DIM(hash_names));
+	show->flag(show->arg, "enabled", settings->steer.rss.enabled);
+	show_bits(show, "types", settings->steer.hash.types, hash_names, RTE_DIM(hash_names));
 	show->text(show->arg, "key", key);
-	show->number(show->arg, "unclassified", settings->rss.unclassified_queue);
+	show->number(show->arg, "unclassified", settings->steer.rss.unclassified_queue);
 	show->open(show->arg, "table", SHOW_LIST);
-	for (unsigned int i = 0; i < settings->rss.table_len && i < SETTINGS_RSS_TABLE_MAX; i++)
-		show->number(show->arg, NULL, settings->rss.table[i]);
+	for (unsigned int i = 0; i < settings->steer.rss.table_len && i < STEER_RSS_TABLE_MAX; i++)
+		show->number(show->arg, NULL, settings->steer.rss.table[i]);
 	show->close(show->arg);
 	show->close(show->arg);
 }
@@ -194,7 +194,7 @@ guest_show_device(const struct vnet_dev *dev, const struct show *show)
 	else
 		show->none(show->arg, "status"); /* the front-end does not tell */
 	show_bits(show, "features", dev->vdev.said.features, feature_names, RTE_DIM(feature_names));
-	show_mac(show, "mac", &settings->mac);
+	show_mac(show, "mac", &settings->filter.mac);
 	if (dev->mtu)
 		show->number(show->arg, "mtu", dev->mtu);
 	else

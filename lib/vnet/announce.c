@@ -30,7 +30,7 @@ static void
 announce_in_its_name(struct vnet_dev *dev)
 {
 	/* An address that is all zero is nobody's; nothing to announce then. */
-	dev->vdev.ops->send_rarp(&dev->vdev, dev->settings->mac.addr_bytes);
+	dev->vdev.ops->send_rarp(&dev->vdev, dev->settings->filter.mac.addr_bytes);
 }
 
 /* False: the driver has acknowledged, or there is nobody to announce any more. */

@@ -52,14 +52,14 @@ vnet_config_read(const struct vdev *vdev, uint8_t space[VDEV_CONFIG_MAX])
 		.mtu = dev->offered_mtu,
 		.speed = (uint32_t)dev->speed,
 		.duplex = dev->duplex,
-		.rss_max_key_size = SETTINGS_RSS_KEY_LEN,
-		.rss_max_indirection_table_length = SETTINGS_RSS_TABLE_MAX,
+		.rss_max_key_size = STEER_RSS_KEY_LEN,
+		.rss_max_indirection_table_length = STEER_RSS_TABLE_MAX,
 		.supported_hash_types = HASH_TYPES_ALL,
 	};
 	unsigned int len = 0;
 
 	static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the fields are stored as they are");
-	memcpy(config.mac, dev->settings->mac.addr_bytes, sizeof(config.mac));
+	memcpy(config.mac, dev->settings->filter.mac.addr_bytes, sizeof(config.mac));
 	memset(space, 0, VDEV_CONFIG_MAX);
 	for (size_t i = 0; i < RTE_DIM(config_fields); i++) {
 		if (!(offered & config_fields[i].needs_one_of))
@@ -83,7 +83,7 @@ vnet_config_write(struct vdev *vdev, unsigned int offset, const uint8_t *data, u
 		return -EROFS;
 	if (!migration && vdev->said.features & FEATURE_MASK(VERSION_1))
 		return -EROFS;
-	memcpy(settings.mac.addr_bytes + offset, data, len);
+	memcpy(settings.filter.mac.addr_bytes + offset, data, len);
 	return vnet_apply(dev, &settings);
 }
 

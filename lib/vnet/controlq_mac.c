@@ -15,7 +15,7 @@ enum { MAC_COUNT_LEN = 4 };
  * tell from the others.
  */
 static int
-mac_table(struct controlq_request *request, uint32_t room, struct settings_macs *macs)
+mac_table(struct controlq_request *request, uint32_t room, struct filter_macs *macs)
 {
 	uint32_t n;
 
@@ -46,11 +46,12 @@ static int
 mac_table_set(const struct vnet_dev *dev, struct controlq_request *request)
 {
 	struct vnet_settings *settings = request->settings;
-	int ret = mac_table(request, SETTINGS_MACS_MAX, &settings->unicast);
+	int ret = mac_table(request, FILTER_MACS_MAX, &settings->filter.unicast);
 
 	if (ret < 0)
 		return ret;
-	ret = mac_table(request, (uint32_t)SETTINGS_MACS_MAX - settings->unicast.n, &settings->multicast);
+	ret = mac_table(request, (uint32_t)FILTER_MACS_MAX - settings->filter.unicast.n,
+			&settings->filter.multicast);
 	if (ret < 0)
 		return ret;
 	return request->len ? -EINVAL : 0;
@@ -66,7 +67,7 @@ mac_addr_set(const struct vnet_dev *dev, struct controlq_request *request)
 	memcpy(&mac, request->data, sizeof(mac));
 	if (!rte_is_valid_assigned_ether_addr(&mac))
 		return -EINVAL;
-	request->settings->mac = mac;
+	request->settings->filter.mac = mac;
 	return 0;
 }
 

@@ -27,7 +27,7 @@ enum {
 static void
 mq_rss_off(struct vnet_settings *settings)
 {
-	memset(&settings->rss, 0, sizeof(settings->rss));
+	memset(&settings->steer.rss, 0, sizeof(settings->steer.rss));
 }
 
 static int
@@ -49,11 +49,11 @@ mq_pairs_set(const struct vnet_dev *dev, struct controlq_request *request)
 static int
 mq_hash_set(struct vnet_settings *settings, uint32_t types, const uint8_t *key, uint32_t len)
 {
-	struct hash_params *hash = &settings->hash;
+	struct hash_params *hash = &settings->steer.hash;
 
 	if (types & ~(uint32_t)HASH_TYPES_ALL)
 		return -EINVAL;
-	if (len < 1 || len != 1u + key[0] || key[0] > SETTINGS_RSS_KEY_LEN || (types && !key[0]))
+	if (len < 1 || len != 1u + key[0] || key[0] > STEER_RSS_KEY_LEN || (types && !key[0]))
 		return -EINVAL;
 	memset(hash, 0, sizeof(*hash));
 	hash->types = types;
@@ -65,7 +65,7 @@ mq_hash_set(struct vnet_settings *settings, uint32_t types, const uint8_t *key, 
 static int
 mq_rss_table(const struct vnet_dev *dev, const struct controlq_request *request, uint32_t table_len)
 {
-	struct settings_rss *rss = &request->settings->rss;
+	struct steer_rss *rss = &request->settings->steer.rss;
 
 	mq_rss_off(request->settings);
 	rss->enabled = true;
@@ -92,7 +92,7 @@ mq_rss_config(const struct vnet_dev *dev, struct controlq_request *request)
 	if (request->len < MQ_RSS_TABLE)
 		return -EINVAL;
 	table_len = controlq_le16(data + MQ_RSS_MASK) + 1u;
-	if (table_len & (table_len - 1) || table_len > SETTINGS_RSS_TABLE_MAX)
+	if (table_len & (table_len - 1) || table_len > STEER_RSS_TABLE_MAX)
 		return -ERANGE;
 	tail = MQ_RSS_TABLE + 2 * table_len;
 	if (request->len < tail + MQ_RSS_TAIL_LEN)

@@ -18,37 +18,37 @@ rx_set(const struct controlq_request *request, bool *mode)
 static int
 rx_promisc(const struct vnet_dev *dev, struct controlq_request *request)
 {
-	return rx_set(request, &request->settings->promisc);
+	return rx_set(request, &request->settings->filter.promisc);
 }
 
 static int
 rx_allmulti(const struct vnet_dev *dev, struct controlq_request *request)
 {
-	return rx_set(request, &request->settings->allmulti);
+	return rx_set(request, &request->settings->filter.allmulti);
 }
 
 static int
 rx_alluni(const struct vnet_dev *dev, struct controlq_request *request)
 {
-	return rx_set(request, &request->settings->alluni);
+	return rx_set(request, &request->settings->filter.alluni);
 }
 
 static int
 rx_nomulti(const struct vnet_dev *dev, struct controlq_request *request)
 {
-	return rx_set(request, &request->settings->nomulti);
+	return rx_set(request, &request->settings->filter.nomulti);
 }
 
 static int
 rx_nouni(const struct vnet_dev *dev, struct controlq_request *request)
 {
-	return rx_set(request, &request->settings->nouni);
+	return rx_set(request, &request->settings->filter.nouni);
 }
 
 static int
 rx_nobcast(const struct vnet_dev *dev, struct controlq_request *request)
 {
-	return rx_set(request, &request->settings->nobcast);
+	return rx_set(request, &request->settings->filter.nobcast);
 }
 
 static struct controlq_command rx_commands[] = {

@@ -15,9 +15,9 @@ vlan_find(const struct controlq_request *request, uint64_t **ret_word, uint64_t 
 	if (request->len != sizeof(vlan))
 		return -EINVAL;
 	vlan = controlq_le16(request->data);
-	if (vlan >= SETTINGS_VLANS)
+	if (vlan >= FILTER_VLANS)
 		return -ERANGE;
-	*ret_word = &request->settings->vlans[vlan / 64];
+	*ret_word = &request->settings->filter.vlans[vlan / 64];
 	*ret_bit = 1ull << vlan % 64;
 	return 0;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * filter: the settings compiled to one table look-up a frame.
+ * filter: the rules compiled to one table look-up a frame.
  *
  *     open        whether unicast and multicast frames are let in without being in the table: a bit each
  *     exceptions  destinations for which it is the other way round; each in the one place that it can be in
@@ -19,10 +19,11 @@
 
 #include "filter_table.h"
 #include "isa.h"
+#include "port.h"
 
 enum {
-	FILTER_KEYS_MAX = SETTINGS_MACS_MAX + 2, /* own address and broadcast */
-	FILTER_BITS_MIN = 10,                    /* 1024 places, 8 KiB: some eight tries for 66 addresses */
+	FILTER_KEYS_MAX = FILTER_MACS_MAX + 2, /* own address and broadcast */
+	FILTER_BITS_MIN = 10,                  /* 1024 places, 8 KiB: some eight tries for 66 addresses */
 	FILTER_BITS_MAX = 14,
 	FILTER_TRIES = 64, /* for each number of places */
 };
@@ -30,14 +31,14 @@ enum {
 /* --- making it --- */
 
 /* What the table is made of. */
-struct filter_rules {
+struct filter_table {
 	bool open_unicast, open_multicast;
 	uint64_t keys[FILTER_KEYS_MAX];
 	unsigned int n_keys;
 };
 
 static void
-filter_rules_add(struct filter_rules *rules, const struct rte_ether_addr *addr, bool is_multicast)
+filter_table_add(struct filter_table *table, const struct rte_ether_addr *addr, bool is_multicast)
 {
 	uint64_t key = 0;
 
@@ -48,43 +49,43 @@ filter_rules_add(struct filter_rules *rules, const struct rte_ether_addr *addr, 
 	 */
 	if ((key & 1) != is_multicast || key == FILTER_KEY_BROADCAST)
 		return;
-	for (unsigned int i = 0; i < rules->n_keys; i++)
-		if (rules->keys[i] == key)
+	for (unsigned int i = 0; i < table->n_keys; i++)
+		if (table->keys[i] == key)
 			return;
-	rules->keys[rules->n_keys++] = key;
+	table->keys[table->n_keys++] = key;
 }
 
 static void
-filter_rules_make(const struct vnet_settings *settings, struct filter_rules *rules)
+filter_table_make(const struct vnet_filter_rules *rules, struct filter_table *table)
 {
 	bool by_unicast_table, by_multicast_table;
 
-	rules->n_keys = 0;
-	rules->open_unicast = !settings->nouni && (settings->alluni || settings->unicast.overflow);
-	rules->open_multicast = !settings->nomulti && (settings->allmulti || settings->multicast.overflow);
-	by_unicast_table = !settings->nouni && !rules->open_unicast;
-	by_multicast_table = !settings->nomulti && !rules->open_multicast;
+	table->n_keys = 0;
+	table->open_unicast = !rules->nouni && (rules->alluni || rules->unicast.overflow);
+	table->open_multicast = !rules->nomulti && (rules->allmulti || rules->multicast.overflow);
+	by_unicast_table = !rules->nouni && !table->open_unicast;
+	by_multicast_table = !rules->nomulti && !table->open_multicast;
 	if (by_unicast_table)
-		filter_rules_add(rules, &settings->mac, false);
-	for (unsigned int i = 0; by_unicast_table && i < settings->unicast.n; i++)
-		filter_rules_add(rules, &settings->unicast.addrs[i], false);
-	for (unsigned int i = 0; by_multicast_table && i < settings->multicast.n; i++)
-		filter_rules_add(rules, &settings->multicast.addrs[i], true);
-	if (settings->nobcast == rules->open_multicast)
-		rules->keys[rules->n_keys++] = FILTER_KEY_BROADCAST;
+		filter_table_add(table, &rules->mac, false);
+	for (unsigned int i = 0; by_unicast_table && i < rules->unicast.n; i++)
+		filter_table_add(table, &rules->unicast.addrs[i], false);
+	for (unsigned int i = 0; by_multicast_table && i < rules->multicast.n; i++)
+		filter_table_add(table, &rules->multicast.addrs[i], true);
+	if (rules->nobcast == table->open_multicast)
+		table->keys[table->n_keys++] = FILTER_KEY_BROADCAST;
 }
 
 /* False: two of them would meet. */
 static bool
-filter_fill(struct vnet_filter *filter, const struct filter_rules *rules)
+filter_fill(struct vnet_filter *filter, const struct filter_table *table)
 {
 	memset(filter->exceptions, 0xff, sizeof(filter->exceptions[0]) << (64 - filter->shift));
-	for (unsigned int i = 0; i < rules->n_keys; i++) {
-		uint64_t *place = &filter->exceptions[rules->keys[i] * filter->multiplier >> filter->shift];
+	for (unsigned int i = 0; i < table->n_keys; i++) {
+		uint64_t *place = &filter->exceptions[table->keys[i] * filter->multiplier >> filter->shift];
 
 		if (*place != FILTER_KEY_NONE)
 			return false;
-		*place = rules->keys[i];
+		*place = table->keys[i];
 	}
 	return true;
 }
@@ -94,7 +95,7 @@ filter_fill(struct vnet_filter *filter, const struct filter_rules *rules)
  * that lucky all the same, its frames are let in as if its tables had overflowed.
  */
 static struct vnet_filter *
-filter_new(const struct vnet_settings *settings, struct filter_rules *rules)
+filter_new(const struct vnet_filter_rules *rules, struct filter_table *table)
 {
 	struct vnet_filter *filter = NULL;
 
@@ -106,51 +107,50 @@ filter_new(const struct vnet_settings *settings, struct filter_rules *rules)
 		filter->shift = 64 - bits;
 		for (unsigned int try = 0; try < FILTER_TRIES; try++) {
 			filter->multiplier = rte_rand() | 1;
-			if (filter_fill(filter, rules))
+			if (filter_fill(filter, table))
 				return filter;
 		}
 	}
-	rules->open_unicast = !settings->nouni;
-	rules->open_multicast = !settings->nomulti;
-	rules->n_keys = 0;
-	if (settings->nobcast == rules->open_multicast)
-		rules->keys[rules->n_keys++] = FILTER_KEY_BROADCAST;
-	filter_fill(filter, rules);
+	table->open_unicast = !rules->nouni;
+	table->open_multicast = !rules->nomulti;
+	table->n_keys = 0;
+	if (rules->nobcast == table->open_multicast)
+		table->keys[table->n_keys++] = FILTER_KEY_BROADCAST;
+	filter_fill(filter, table);
 	return filter;
 }
 
 static bool
-filter_vlans_are_all(const struct vnet_settings *settings)
+filter_vlans_are_all(const struct vnet_filter_rules *rules)
 {
-	for (size_t i = 0; i < RTE_DIM(settings->vlans); i++)
-		if (settings->vlans[i] != UINT64_MAX)
+	for (size_t i = 0; i < RTE_DIM(rules->vlans); i++)
+		if (rules->vlans[i] != UINT64_MAX)
 			return false;
 	return true;
 }
 
 int
-vnet_filter_build(const struct vnet_settings *settings, enum filter_vlans vlans,
+vnet_filter_build(const struct vnet_filter_rules *rules, enum filter_vlans vlans,
 		  struct vnet_filter **ret_filter)
 {
-	bool by_vlan = vlans == FILTER_VLANS_BY_MAP && !filter_vlans_are_all(settings);
-	struct filter_rules rules;
+	bool by_vlan = vlans == FILTER_VLANS_BY_MAP && !filter_vlans_are_all(rules);
+	struct filter_table table;
 	struct vnet_filter *filter;
 
-	filter_rules_make(settings, &rules);
-	if (settings->promisc ||
-	    (rules.open_unicast && rules.open_multicast && rules.n_keys == 0 && !by_vlan)) {
+	filter_table_make(rules, &table);
+	if (rules->promisc || (table.open_unicast && table.open_multicast && table.n_keys == 0 && !by_vlan)) {
 		*ret_filter = NULL;
 		return 0;
 	}
-	filter = filter_new(settings, &rules);
+	filter = filter_new(rules, &table);
 	if (!filter)
 		return -ENOMEM;
-	filter->open_unicast = rules.open_unicast;
-	filter->open_differs = rules.open_unicast != rules.open_multicast;
+	filter->open_unicast = table.open_unicast;
+	filter->open_differs = table.open_unicast != table.open_multicast;
 	filter->groups = isa_select() >= ISA_AVX512 ? filter_groups_avx512 : NULL;
 	filter->by_vlan = by_vlan;
 	if (by_vlan)
-		memcpy(filter->vlans, settings->vlans, sizeof(filter->vlans));
+		memcpy(filter->vlans, rules->vlans, sizeof(filter->vlans));
 	else
 		memset(filter->vlans, 0xff, sizeof(filter->vlans));
 	/* Tag 0 is a priority without a VLAN (IEEE 802.1Q, the null VID): such a frame counts as untagged. */

@@ -15,7 +15,7 @@
 #include <rte_ether.h>
 #include <rte_mbuf.h>
 
-#include "settings.h"
+#include "filter.h"
 
 /* Addresses are the low 48 bits of a frame's first 8 bytes, as a little endian CPU reads them. */
 #define FILTER_KEY_MASK 0x0000ffffffffffffull
@@ -29,8 +29,6 @@ enum {
 	/* Bytes of a frame that are looked at without asking whether it has them; it has, with a tag. */
 	FILTER_LOOK = 2 * RTE_ETHER_ADDR_LEN + 4,
 };
-
-struct vnet_filter;
 
 /*
  * Of n frames, as many as there are whole groups of: a bit for each that is wanted. FILTER_NONE: some first
@@ -48,8 +46,8 @@ struct vnet_filter {
 	uint64_t open_differs;   /* 1: it is the other way round for multicast */
 	filter_groups_fn groups; /* NULL: one at a time */
 	bool by_vlan;
-	uint64_t vlans[SETTINGS_VLANS / 64]; /* all ones when not by_vlan */
-	uint64_t exceptions[];               /* each in its only place; FILTER_KEY_NONE elsewhere */
+	uint64_t vlans[FILTER_VLANS / 64]; /* all ones when not by_vlan */
+	uint64_t exceptions[];             /* each in its only place; FILTER_KEY_NONE elsewhere */
 };
 
 /* 0 or 1, for a frame whose first FILTER_LOOK bytes are there. */
@@ -67,7 +65,7 @@ filter_judge(const struct vnet_filter *filter, const uint8_t *frame)
 		    filter->open_unicast ^ (key & filter->open_differs);
 	if ((uint16_t)type_and_tag != RTE_BE16(RTE_ETHER_TYPE_VLAN))
 		return is_wanted;
-	vlan = rte_bswap16((uint16_t)(type_and_tag >> 16)) % SETTINGS_VLANS;
+	vlan = rte_bswap16((uint16_t)(type_and_tag >> 16)) % FILTER_VLANS;
 	return is_wanted & filter->vlans[vlan / 64] >> vlan % 64;
 }
 

@@ -3,7 +3,6 @@
 #include "settings.h"
 
 #include <assert.h>
-#include <stddef.h>
 #include <string.h>
 
 #include "filter.h"
@@ -26,8 +25,8 @@ vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings)
 {
 	memset(settings, 0, sizeof(*settings));
 	settings->features = dev->vdev.said.features;
-	settings->mac = dev->mac;
-	settings->promisc = true;
+	settings->filter.mac = dev->mac;
+	settings->filter.promisc = true;
 	settings->n_pairs = 1;
 	/* All that the driver will have: its features may come later. */
 	settings->offloads = VNET_GUEST_OFFLOADS;
@@ -42,25 +41,6 @@ enum settings_part {
 	SETTINGS_WHOSE = 1 << 3, /* not the settings, but whether they count */
 };
 
-/* Where vnet_settings has what filters, and then what steering, is built from. */
-#define SETTINGS_FILTER_AT offsetof(struct vnet_settings, mac)
-#define SETTINGS_STEER_AT offsetof(struct vnet_settings, n_pairs)
-#define SETTINGS_REST_AT offsetof(struct vnet_settings, offloads)
-
-static_assert(offsetof(struct vnet_settings, vlans) < SETTINGS_STEER_AT &&
-		      offsetof(struct vnet_settings, rss) > SETTINGS_STEER_AT &&
-		      offsetof(struct vnet_settings, hash) > SETTINGS_STEER_AT &&
-		      offsetof(struct vnet_settings, hash) < SETTINGS_REST_AT &&
-		      offsetof(struct vnet_settings, announce) > SETTINGS_REST_AT &&
-		      SETTINGS_FILTER_AT < SETTINGS_STEER_AT && SETTINGS_STEER_AT < SETTINGS_REST_AT,
-	      "fields are in the order of the parts");
-
-static bool
-settings_differ(const struct vnet_settings *a, const struct vnet_settings *b, size_t from, size_t to)
-{
-	return memcmp((const uint8_t *)a + from, (const uint8_t *)b + from, to - from) != 0;
-}
-
 /* The parts that are to be put in effect anew. 0: none, all is in effect already. */
 static unsigned int
 settings_changes(const struct vnet_dev *dev, const struct vnet_settings *settings)
@@ -74,11 +54,12 @@ settings_changes(const struct vnet_dev *dev, const struct vnet_settings *setting
 	/* They decide on VLANs and on hash reports. */
 	if (old->features != settings->features)
 		return parts | SETTINGS_FILTER | SETTINGS_STEER | SETTINGS_REST;
-	if (settings_differ(old, settings, SETTINGS_FILTER_AT, SETTINGS_STEER_AT))
+	if (memcmp(&old->filter, &settings->filter, sizeof(old->filter)) != 0)
 		parts |= SETTINGS_FILTER;
-	if (settings_differ(old, settings, SETTINGS_STEER_AT, SETTINGS_REST_AT))
+	if (old->n_pairs != settings->n_pairs ||
+	    memcmp(&old->steer, &settings->steer, sizeof(old->steer)) != 0)
 		parts |= SETTINGS_STEER;
-	if (settings_differ(old, settings, SETTINGS_REST_AT, sizeof(*settings)))
+	if (memcmp(old, settings, sizeof(*old)) != 0)
 		parts |= SETTINGS_REST;
 	return parts;
 }
@@ -90,7 +71,7 @@ settings_changes(const struct vnet_dev *dev, const struct vnet_settings *setting
 static int
 settings_build_filter(const struct vnet_settings *settings, struct vnet_filter **ret_filter)
 {
-	return vnet_filter_build(settings,
+	return vnet_filter_build(&settings->filter,
 				 settings->features & FEATURE_MASK(NET_CTRL_VLAN) ? FILTER_VLANS_BY_MAP
 										  : FILTER_VLANS_IGNORED,
 				 ret_filter);
@@ -110,9 +91,9 @@ settings_build_steer(const struct vnet_dev *dev, const struct vnet_settings *set
 	const enum steer_report report = settings_report(settings);
 
 	*ret_steer = NULL;
-	if (!settings->rss.enabled && (report == STEER_NO_REPORT || settings->hash.types == 0))
+	if (!settings->steer.rss.enabled && (report == STEER_NO_REPORT || settings->steer.hash.types == 0))
 		return 0;
-	return vnet_steer_build(settings, dev->n_pairs, report, dev->flows, ret_steer);
+	return vnet_steer_build(&settings->steer, dev->n_pairs, report, dev->flows, ret_steer);
 }
 
 static struct port_steer *
@@ -215,7 +196,7 @@ vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx)
 	if (!vdev_queue_is_running(vdev, idx) || virtq_is_broken(vdev->queues[idx].vq) ||
 	    !vdev_queue_is_enabled(vdev, idx))
 		return false;
-	if (!vnet_controlq_is_ours(dev) || (is_receiveq && settings->rss.enabled))
+	if (!vnet_controlq_is_ours(dev) || (is_receiveq && settings->steer.rss.enabled))
 		return true;
 	return idx / 2 < settings->n_pairs;
 }

@@ -20,11 +20,11 @@
 /* Immutable when published. */
 struct steer {
 	struct port_steer port;
-	struct hash *hash;         /* ours; NULL: frames get none */
+	struct hash *hash;              /* ours; NULL: frames get none */
 	const struct vnet_flows *flows; /* the device's; NULL: none are learnt */
 	flow_groups_fn groups;          /* for flow_digests() */
 	uint16_t unclassified_queue, table_mask;
-	uint16_t table[SETTINGS_RSS_TABLE_MAX];
+	uint16_t table[STEER_RSS_TABLE_MAX];
 };
 
 static struct steer *
@@ -155,9 +155,9 @@ steer_by_flows_without_hash(const struct port_steer *port_steer, const struct po
 /* --- making it --- */
 
 static bool
-steer_rss_is_valid(const struct settings_rss *rss, uint16_t n_pairs)
+steer_rss_is_valid(const struct steer_rss *rss, uint16_t n_pairs)
 {
-	if (rss->table_len == 0 || rss->table_len > SETTINGS_RSS_TABLE_MAX ||
+	if (rss->table_len == 0 || rss->table_len > STEER_RSS_TABLE_MAX ||
 	    rss->table_len & (rss->table_len - 1) || rss->unclassified_queue >= n_pairs)
 		return false;
 	for (uint16_t i = 0; i < rss->table_len; i++)
@@ -167,10 +167,10 @@ steer_rss_is_valid(const struct settings_rss *rss, uint16_t n_pairs)
 }
 
 int
-vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum steer_report report,
+vnet_steer_build(const struct vnet_steer_rules *rules, uint16_t n_pairs, enum steer_report report,
 		 const struct vnet_flows *flows, struct port_steer **ret_steer)
 {
-	const struct settings_rss *rss = &settings->rss;
+	const struct steer_rss *rss = &rules->rss;
 	struct steer *steer;
 
 	if (!rss->enabled && n_pairs == 1 && report == STEER_NO_REPORT) {
@@ -182,8 +182,8 @@ vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum st
 	steer = calloc(1, sizeof(*steer));
 	if (!steer)
 		return -ENOMEM;
-	if (rss->enabled || (report == STEER_REPORT && settings->hash.types)) {
-		steer->hash = hash_new(&settings->hash, isa_select());
+	if (rss->enabled || (report == STEER_REPORT && rules->hash.types)) {
+		steer->hash = hash_new(&rules->hash, isa_select());
 		if (!steer->hash) {
 			free(steer);
 			return -ENOMEM;

@@ -17,13 +17,34 @@
 #ifndef VNICD_STEER_H
 #define VNICD_STEER_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <rte_mbuf.h>
 
 #include "flows.h"
+#include "hash.h"
 #include "port.h"
-#include "settings.h"
+
+enum {
+	STEER_RSS_KEY_LEN = HASH_KEY_LEN, /* rss_max_key_size: the least that the standard allows, 40 */
+	/* rss_max_indirection_table_length; Linux's driver has room for no more */
+	STEER_RSS_TABLE_MAX = 128,
+};
+
+/* VIRTIO, "Setting RSS parameters". */
+struct steer_rss {
+	bool enabled;
+	uint16_t unclassified_queue;         /* queue pair */
+	uint16_t table_len;                  /* a power of two */
+	uint16_t table[STEER_RSS_TABLE_MAX]; /* queue pairs */
+};
+
+/* As a driver sets them. */
+struct vnet_steer_rules {
+	struct steer_rss rss;
+	struct hash_params hash; /* RSS_CONFIG or HASH_CONFIG: whichever came last */
+};
 
 enum steer_report { STEER_NO_REPORT, STEER_REPORT }; /* HASH_REPORT */
 
@@ -32,7 +53,7 @@ enum steer_report { STEER_NO_REPORT, STEER_REPORT }; /* HASH_REPORT */
  * none) stays the caller's and outlives it. 0, -ENOMEM, or -EINVAL for an RSS table that is none or names
  * pairs that are not there.
  */
-int vnet_steer_build(const struct vnet_settings *settings, uint16_t n_pairs, enum steer_report report,
+int vnet_steer_build(const struct vnet_steer_rules *rules, uint16_t n_pairs, enum steer_report report,
 		     const struct vnet_flows *flows, struct port_steer **ret_steer);
 void vnet_steer_free(struct port_steer *steer); /* accepts NULL; no worker sees it any more */
 

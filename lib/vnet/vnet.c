@@ -166,7 +166,7 @@ vnet_conf_fill(struct vdev *vdev, unsigned int idx, struct virtq_conf *conf)
 		conf->only_read = true;
 		conf->enabled &= vnet_pair_is_in_use(dev, idx / 2);
 		/* Learnt only while they are steered by. */
-		conf->flows = dev->steer && !dev->settings->rss.enabled ? dev->flows : NULL;
+		conf->flows = dev->steer && !dev->settings->steer.rss.enabled ? dev->flows : NULL;
 		conf->offloads = vdev->said.features & VNET_HOST_OFFLOADS;
 		if (conf->offloads & FEATURE_MASK(NET_CSUM))
 			conf->traits |= TRAIT_OFFLOAD;
@@ -214,7 +214,7 @@ vnet_active_update(struct vnet_dev *dev)
 	while (vnet_next_is_filled(dev))
 		dev->n_filled++;
 	n_max = RTE_MIN(n_max, dev->n_filled);
-	if (vnet_controlq_is_ours(dev) && !dev->settings->rss.enabled)
+	if (vnet_controlq_is_ours(dev) && !dev->settings->steer.rss.enabled)
 		n_max = RTE_MIN(n_max, dev->settings->n_pairs);
 	/* Up to the highest pair that can receive, so that one broken queue does not silence those above it.
 	 */
@@ -384,7 +384,7 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	if (ret < 0 || !dev->queues || !dev->settings || (config->n_pairs > 1 && !dev->flows))
 		goto err;
 	for (enum steer_report report = STEER_NO_REPORT; report <= STEER_REPORT; report++)
-		if (vnet_steer_build(dev->settings, config->n_pairs, report, dev->flows,
+		if (vnet_steer_build(&dev->settings->steer, config->n_pairs, report, dev->flows,
 				     &dev->usual_steer[report]) < 0)
 			goto err;
 	memset(dev->queues, 0, config->n_pairs * sizeof(dev->queues[0]));

@@ -79,7 +79,7 @@ struct vnet_dev {
 	int32_t speed;      /* Mb/s, or VNET_SPEED_UNKNOWN */
 	uint8_t duplex;     /* VNET_DUPLEX_* */
 	_Atomic bool link_up;
-	struct rte_ether_addr mac; /* after a reset; settings->mac is what counts */
+	struct rte_ether_addr mac; /* after a reset; settings->filter.mac is what counts */
 	struct vnet_queue *queues; /* [n_pairs] */
 	struct controlq controlq;
 	struct announce announce;

@@ -131,7 +131,7 @@ static void
 settings_fill(const struct rig *rig, struct vnet_settings *settings)
 {
 	/* The key that Microsoft's RSS documentation verifies its hashes with. */
-	static const uint8_t key[SETTINGS_RSS_KEY_LEN] = {
+	static const uint8_t key[STEER_RSS_KEY_LEN] = {
 		0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 0x41, 0x67, 0x25, 0x3d, 0x43, 0xa3,
 		0x8f, 0xb0, 0xd0, 0xca, 0x2b, 0xcb, 0xae, 0x7b, 0x30, 0xb4, 0x77, 0xcb, 0x2d, 0xa3,
 		0x80, 0x30, 0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa,
@@ -139,23 +139,23 @@ settings_fill(const struct rig *rig, struct vnet_settings *settings)
 
 	vnet_settings_reset(&rig->dev, settings);
 	if (rig->features & (RSS | HASH_REPORT)) {
-		settings->hash.types = HASH_TYPES_ALL;
-		settings->hash.key_len = sizeof(key);
-		memcpy(settings->hash.key, key, sizeof(key));
+		settings->steer.hash.types = HASH_TYPES_ALL;
+		settings->steer.hash.key_len = sizeof(key);
+		memcpy(settings->steer.hash.key, key, sizeof(key));
 	}
 	if (rig->features & RSS) {
-		settings->rss.enabled = true;
-		settings->rss.table_len = SETTINGS_RSS_TABLE_MAX;
-		for (unsigned i = 0; rig->features & RSS_PAIRS && i < SETTINGS_RSS_TABLE_MAX; i++)
-			settings->rss.table[i] = i % PAIRS_MAX;
+		settings->steer.rss.enabled = true;
+		settings->steer.rss.table_len = STEER_RSS_TABLE_MAX;
+		for (unsigned i = 0; rig->features & RSS_PAIRS && i < STEER_RSS_TABLE_MAX; i++)
+			settings->steer.rss.table[i] = i % PAIRS_MAX;
 	}
 	if (rig->features & FILTER) {
-		settings->promisc = false;
-		settings->unicast.n = FRAME_MACS;
+		settings->filter.promisc = false;
+		settings->filter.unicast.n = FRAME_MACS;
 		for (unsigned i = 0; i < FRAME_MACS; i++)
-			frame_mac(i, settings->unicast.addrs[i].addr_bytes);
+			frame_mac(i, settings->filter.unicast.addrs[i].addr_bytes);
 		for (unsigned i = 0; i < FRAME_VLANS; i++)
-			settings->vlans[frame_vlan(i) / 64] |= 1ull << (frame_vlan(i) % 64);
+			settings->filter.vlans[frame_vlan(i) / 64] |= 1ull << (frame_vlan(i) % 64);
 	}
 }
 
@@ -248,11 +248,12 @@ rig_open(uint32_t traits, unsigned features)
 		rig->flows = vnet_flows_new();
 		MUST(rig->flows, "out of memory");
 	}
-	MUST(vnet_steer_build(&settings, config.n_pairs,
+	MUST(vnet_steer_build(&settings.steer, config.n_pairs,
 			      features & HASH_REPORT ? STEER_REPORT : STEER_NO_REPORT, rig->flows,
 			      &rig->steer) == 0,
 	     "no steering");
-	MUST(vnet_filter_build(&settings, features & FILTER ? FILTER_VLANS_BY_MAP : FILTER_VLANS_IGNORED,
+	MUST(vnet_filter_build(&settings.filter,
+			       features & FILTER ? FILTER_VLANS_BY_MAP : FILTER_VLANS_IGNORED,
 			       &rig->filter) == 0,
 	     "no filter");
 	MUST(!rig->steer == !(features & (RSS | HASH_REPORT | FLOWS)),

@@ -537,7 +537,7 @@ test_settings_changed(void **state)
 	unsigned int before = rig->n_settings;
 
 	assert_true(before > 0);
-	settings.promisc = false;
+	settings.filter.promisc = false;
 	assert_int_equal(vnet_apply(&rig->dev, &settings), 0);
 	assert_true(rig->n_settings > before);
 	rig_close(rig);

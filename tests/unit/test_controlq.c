@@ -226,9 +226,9 @@ test_long_commands_cut_everywhere(void **state)
 		assert_true(rig_do_data(rig, CLASS_MAC, 0, macs));
 		assert_true(rig_do_data(rig, CLASS_MQ, 1, rss));
 		whole = *rig->dev->settings;
-		assert_int_equal(whole.unicast.n, 40);
-		assert_int_equal(whole.multicast.n, 24);
-		assert_int_equal(whole.rss.table_len, 128);
+		assert_int_equal(whole.filter.unicast.n, 40);
+		assert_int_equal(whole.filter.multicast.n, 24);
+		assert_int_equal(whole.steer.rss.table_len, 128);
 		for (uint32_t cut = 1; cut < 2 + macs->len; cut++) {
 			struct rig_shape shape = {.cut = cut, .form = cut % DRIVER_N_FORMS};
 			uint16_t one = rte_cpu_to_le_16(1);
@@ -307,7 +307,7 @@ test_C98_no_room_for_an_answer(void **state)
 		assert_int_equal(tag, 7);
 		assert_int_equal(len, 0);
 		assert_int_equal(rig->dev->controlq.stats.unanswered, 1);
-		assert_true(rig->dev->settings->promisc);
+		assert_true(rig->dev->settings->filter.promisc);
 		assert_int_equal(rig->dev->controlq.stats.ok + rig->dev->controlq.stats.err, 0);
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 		rig_close(rig);
@@ -354,7 +354,7 @@ test_data_longer_than_64_KiB(void **state)
 	/* 65528 bytes: the most addresses that fit. */
 	answer = rig_ask(rig, &rig_direct, CLASS_MAC, 0, data->bytes, data->len, 0);
 	assert_int_equal(answer.ack, 0);
-	assert_true(rig->dev->settings->unicast.overflow);
+	assert_true(rig->dev->settings->filter.unicast.overflow);
 	for (unsigned int n = 10922; n < 11000; n += 70) {
 		data = data_macs(n, 0);
 		answer = rig_ask(rig, &rig_direct, CLASS_MAC, 0, data->bytes, data->len, 0);
@@ -379,7 +379,8 @@ test_more_commands_than_the_ring(void **state)
 			assert_true(rig_do_le16(rig, CLASS_VLAN, i < 4096 ? 0 : 1, vlan));
 		}
 		for (unsigned int i = 0; i < 4096; i++)
-			assert_int_equal(rig->dev->settings->vlans[i / 64] >> i % 64 & 1, i >= 5000 - 4096);
+			assert_int_equal(rig->dev->settings->filter.vlans[i / 64] >> i % 64 & 1,
+					 i >= 5000 - 4096);
 		assert_int_equal(rig->dev->controlq.stats.ok, 5000);
 		rig_close(rig);
 	}
@@ -432,7 +433,7 @@ test_controlq_index(void **state)
 		assert_int_equal(vnet_controlq_idx(rig->dev), cases[i].idx);
 		assert_int_equal(rig->controlq, cases[i].idx);
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
-		assert_false(rig->dev->settings->promisc);
+		assert_false(rig->dev->settings->filter.promisc);
 		rig_close(rig);
 	}
 }
@@ -448,9 +449,9 @@ failing(const struct vnet_dev *dev, struct controlq_request *request)
 
 	memset(request->result, 0x77, request->result_room);
 	request->result_len = request->result_room;
-	settings->allmulti = request->data[0] == FAILING_TO_STEER;
+	settings->filter.allmulti = request->data[0] == FAILING_TO_STEER;
 	settings->n_pairs = 2;
-	settings->rss = (struct settings_rss){.enabled = true, .unclassified_queue = 999, .table_len = 1};
+	settings->steer.rss = (struct steer_rss){.enabled = true, .unclassified_queue = 999, .table_len = 1};
 	return request->data[0] == FAILING_ITSELF ? -EIO : 0;
 }
 
@@ -677,14 +678,14 @@ test_settings_and_features(void **state)
 	rig_stop(rig);
 	assert_null(rig->dev->filter);
 	rig_start(rig, &options);
-	assert_true(rig->dev->settings->rss.enabled);
+	assert_true(rig->dev->settings->steer.rss.enabled);
 	assert_false(rig_wants(rig, RIG_OTHER));
 	assert_int_equal(rig_picks(rig, false), 3);
 	rig_stop(rig);
 	options.without = FEATURE_MASK(NET_RSS);
 	rig_start(rig, &options);
-	assert_false(rig->dev->settings->rss.enabled);
-	assert_int_equal(rig->dev->settings->hash.types, 0);
+	assert_false(rig->dev->settings->steer.rss.enabled);
+	assert_int_equal(rig->dev->settings->steer.hash.types, 0);
 	assert_true(rig_wants(rig, RIG_OTHER));
 	assert_int_equal(atomic_load(&rig->port.n_active), 1);
 	/* A front-end that does not speak of status means another driver in any case. */
@@ -694,7 +695,7 @@ test_settings_and_features(void **state)
 	assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 	rig_stop(rig);
 	rig_start(rig, &options);
-	assert_true(rig->dev->settings->promisc);
+	assert_true(rig->dev->settings->filter.promisc);
 	rig_close(rig);
 }
 

@@ -20,12 +20,12 @@ test_C96_hash_report_can_be_configured(void **state)
 			.types = HASH_TYPE_UDPV4, .mask = 0, .entry = 0, .max_tx_vq = 1, .key_len = 40};
 		struct rig *rig = rig_open(&(struct rig_options){.n_pairs = n_pairs});
 
-		assert_int_equal(rig->dev->settings->hash.types, 0);
+		assert_int_equal(rig->dev->settings->steer.hash.types, 0);
 		assert_true(rig_rss(rig, &rss));
-		assert_int_equal(rig->dev->settings->hash.types, HASH_TYPE_UDPV4);
+		assert_int_equal(rig->dev->settings->steer.hash.types, HASH_TYPE_UDPV4);
 		assert_true(rig_do_data(rig, CLASS_MQ, 2, data_hash(HASH_TYPE_TCPV4, 0, 40)));
-		assert_int_equal(rig->dev->settings->hash.types, HASH_TYPE_TCPV4);
-		assert_false(rig->dev->settings->rss.enabled);
+		assert_int_equal(rig->dev->settings->steer.hash.types, HASH_TYPE_TCPV4);
+		assert_false(rig->dev->settings->steer.rss.enabled);
 		/* Reserved words are ignored: drivers have left things there. */
 		assert_true(rig_do_data(rig, CLASS_MQ, 2, data_hash(HASH_TYPE_TCPV6, 4, 40)));
 		/* No types need no key, and the other way round not. */
@@ -183,7 +183,7 @@ test_C121_rss_parameters(void **state)
 		rss.mask = (uint16_t)(len - 1);
 		assert_int_equal(rig_rss(rig, &rss), good);
 		if (good)
-			assert_int_equal(settings->rss.table_len, len);
+			assert_int_equal(settings->steer.rss.table_len, len);
 	}
 	rss = data_usual_rss;
 	rss.mask = 0xffff;
@@ -214,17 +214,17 @@ test_C121_rss_parameters(void **state)
 	rss.max_tx_vq = 3;
 	assert_true(rig_do_le16(rig, CLASS_MQ, 0, 1));
 	assert_true(rig_rss(rig, &rss));
-	assert_int_equal(settings->hash.key_len, 16);
-	assert_int_equal(settings->hash.key[15], 16);
-	assert_int_equal(settings->hash.key[16], 0);
+	assert_int_equal(settings->steer.hash.key_len, 16);
+	assert_int_equal(settings->steer.hash.key[15], 16);
+	assert_int_equal(settings->steer.hash.key[16], 0);
 	assert_int_equal(settings->n_pairs, 3);
 	/* Drivers have left an old number in max_tx_vq: it silences no transmitq. */
 	rss.max_tx_vq = 2;
 	assert_true(rig_rss(rig, &rss));
 	assert_int_equal(settings->n_pairs, 3);
-	assert_int_equal(settings->rss.unclassified_queue, 3);
-	assert_int_equal(settings->rss.table[126], 1);
-	assert_int_equal(settings->rss.table[127], 2);
+	assert_int_equal(settings->steer.rss.unclassified_queue, 3);
+	assert_int_equal(settings->steer.rss.table[126], 1);
+	assert_int_equal(settings->steer.rss.table[127], 2);
 	rig_close(rig);
 }
 
@@ -239,7 +239,7 @@ test_C121_rss_length_is_exact(void **state)
 	for (uint32_t len = 0; len < data->len + 4; len++)
 		if (len != data->len)
 			rig_refuses(rig, &rss, data->bytes, len);
-	assert_false(rig->dev->settings->rss.enabled);
+	assert_false(rig->dev->settings->steer.rss.enabled);
 	rig_close(rig);
 }
 
@@ -253,14 +253,14 @@ test_C121_the_last_of_both_wins(void **state)
 	assert_int_equal(rig->dev->settings->n_pairs, 4);
 	assert_int_equal(rig_picks(rig, false), 3);
 	assert_true(rig_do_le16(rig, CLASS_MQ, 0, 2));
-	assert_false(rig->dev->settings->rss.enabled);
+	assert_false(rig->dev->settings->steer.rss.enabled);
 	assert_int_equal(atomic_load(&rig->port.n_active), 2);
 	for (unsigned int i = 0; i < 50; i++)
 		assert_true(rig_picks(rig, i % 2) < 2);
 	/* A refused one leaves the mode as it was. */
 	assert_true(rig_rss(rig, &data_usual_rss));
 	assert_false(rig_do_le16(rig, CLASS_MQ, 0, 5));
-	assert_true(rig->dev->settings->rss.enabled);
+	assert_true(rig->dev->settings->steer.rss.enabled);
 	rig_close(rig);
 }
 

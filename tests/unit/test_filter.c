@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The receive filter against a plain model that knows only the order of the rules, with random settings and
+ * The receive filter against a plain model that knows only the order of the rules, with random rules and
  * frames under every combination of flags; and the requirements of VIRTIO one by one.
  */
 #include "unit.h"
@@ -12,8 +12,8 @@
 
 #include "filter.h"
 #include "isa.h"
+#include "port.h"
 #include "rng.h"
-#include "settings.h"
 
 enum {
 	FRAME_LEN = 64,
@@ -86,7 +86,7 @@ frame_make(struct frame *frame, const struct rte_ether_addr *dst, int tci)
 /* --- the model --- */
 
 static bool
-model_is_in(const struct settings_macs *macs, const uint8_t *addr)
+model_is_in(const struct filter_macs *macs, const uint8_t *addr)
 {
 	for (unsigned int i = 0; i < macs->n; i++)
 		if (memcmp(&macs->addrs[i], addr, 6) == 0)
@@ -95,7 +95,7 @@ model_is_in(const struct settings_macs *macs, const uint8_t *addr)
 }
 
 static bool
-model_wants(const struct vnet_settings *s, enum filter_vlans vlans, const struct frame *frame)
+model_wants(const struct vnet_filter_rules *s, enum filter_vlans vlans, const struct frame *frame)
 {
 	static const uint8_t broadcast[6] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
 	const uint8_t *dst = frame->bytes;
@@ -130,7 +130,7 @@ model_wants(const struct vnet_settings *s, enum filter_vlans vlans, const struct
 
 /* A burst through the filter: those that the model wants first, in their order, and all the others behind. */
 static unsigned int
-check_burst(const struct vnet_settings *settings, enum filter_vlans vlans, struct frame frames[], uint16_t n)
+check_burst(const struct vnet_filter_rules *rules, enum filter_vlans vlans, struct frame frames[], uint16_t n)
 {
 	struct rte_mbuf *pkts[PORT_BURST], *wanted[PORT_BURST];
 	struct vnet_filter *filter = (struct vnet_filter *)1;
@@ -139,11 +139,11 @@ check_burst(const struct vnet_settings *settings, enum filter_vlans vlans, struc
 
 	for (uint16_t i = 0; i < n; i++) {
 		pkts[i] = frames[i].pkt;
-		if (model_wants(settings, vlans, &frames[i]))
+		if (model_wants(rules, vlans, &frames[i]))
 			wanted[n_wanted++] = frames[i].pkt;
 	}
-	assert_int_equal(vnet_filter_build(settings, vlans, &filter), 0);
-	if (settings->promisc)
+	assert_int_equal(vnet_filter_build(rules, vlans, &filter), 0);
+	if (rules->promisc)
 		assert_null(filter);
 	n_got = filter ? vnet_filter_burst(filter, pkts, n) : n;
 	assert_int_equal(n_got, n_wanted);
@@ -182,7 +182,7 @@ addrs_make(void)
 
 /* Mostly addresses of the table's class; a driver may give others. */
 static void
-macs_make(struct settings_macs *macs, unsigned int most, bool multicast)
+macs_make(struct filter_macs *macs, unsigned int most, bool multicast)
 {
 	macs->n = (uint16_t)rng_below(most + 1);
 	for (unsigned int i = 0; i < macs->n; i++) {
@@ -195,7 +195,7 @@ macs_make(struct settings_macs *macs, unsigned int most, bool multicast)
 }
 
 static void
-settings_make(struct vnet_settings *s, unsigned int flags)
+rules_make(struct vnet_filter_rules *s, unsigned int flags)
 {
 	memset(s, 0, sizeof(*s));
 	s->promisc = flags & 1;
@@ -208,7 +208,7 @@ settings_make(struct vnet_settings *s, unsigned int flags)
 	s->multicast.overflow = flags & 128;
 	s->mac = addrs[rng_below(N_ADDRS)];
 	macs_make(&s->unicast, rng_below(3) ? 32 : 64, false);
-	macs_make(&s->multicast, SETTINGS_MACS_MAX - s->unicast.n, true);
+	macs_make(&s->multicast, FILTER_MACS_MAX - s->unicast.n, true);
 	switch (rng_below(4)) {
 	case 0:
 		break;
@@ -217,7 +217,7 @@ settings_make(struct vnet_settings *s, unsigned int flags)
 		break;
 	default:
 		for (unsigned int i = 0; i < 100; i++) {
-			unsigned int vlan = rng_below(rng_below(2) ? 200 : SETTINGS_VLANS);
+			unsigned int vlan = rng_below(rng_below(2) ? 200 : FILTER_VLANS);
 
 			s->vlans[vlan / 64] |= 1ull << vlan % 64;
 		}
@@ -231,31 +231,31 @@ test_against_the_model(void **state)
 
 	addrs_make();
 	for (unsigned int round = 0; round < FLAG_COMBINATIONS * ROUNDS; round++) {
-		struct vnet_settings settings;
+		struct vnet_filter_rules rules;
 		struct frame frames[PORT_BURST];
 		uint16_t n = (uint16_t)(rng_below(2) ? PORT_BURST : 1 + rng_below(PORT_BURST));
 
 		/* Each ISA variant that this CPU has in turns. */
 		isa_limit((enum isa)(round / FLAG_COMBINATIONS % ISA_N));
-		settings_make(&settings, round % FLAG_COMBINATIONS);
+		rules_make(&rules, round % FLAG_COMBINATIONS);
 		for (uint16_t i = 0; i < n; i++) {
 			const struct rte_ether_addr *dst = &addrs[rng_below(N_ADDRS)];
 			static const uint32_t firsts[] = {14, 15, 16, 17, FRAME_LEN, FRAME_LEN};
 
 			switch (rng_below(6)) {
 			case 0:
-				dst = &settings.mac;
+				dst = &rules.mac;
 				break;
 			case 1:
 				dst = &addrs[0];
 				break;
 			case 2:
-				if (settings.unicast.n)
-					dst = &settings.unicast.addrs[rng_below(settings.unicast.n)];
+				if (rules.unicast.n)
+					dst = &rules.unicast.addrs[rng_below(rules.unicast.n)];
 				break;
 			case 3:
-				if (settings.multicast.n)
-					dst = &settings.multicast.addrs[rng_below(settings.multicast.n)];
+				if (rules.multicast.n)
+					dst = &rules.multicast.addrs[rng_below(rules.multicast.n)];
 				break;
 			}
 			frame_make(&frames[i], dst,
@@ -265,7 +265,7 @@ test_against_the_model(void **state)
 			frame_cut(&frames[i], RTE_MIN(firsts[rng_below(6)], frames[i].len));
 		}
 		for (int vlans = FILTER_VLANS_IGNORED; vlans <= FILTER_VLANS_BY_MAP; vlans++) {
-			n_wanted += check_burst(&settings, (enum filter_vlans)vlans, frames, n);
+			n_wanted += check_burst(&rules, (enum filter_vlans)vlans, frames, n);
 			n_frames += n;
 		}
 		for (uint16_t i = 0; i < n; i++)
@@ -284,7 +284,7 @@ static const struct rte_ether_addr own = {{0x52, 0x54, 0, 1, 2, 3}}, other = {{0
 				   everyone = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
 
 static bool
-lets_in(const struct vnet_settings *settings, enum filter_vlans vlans, const struct rte_ether_addr *dst,
+lets_in(const struct vnet_filter_rules *rules, enum filter_vlans vlans, const struct rte_ether_addr *dst,
 	int tci)
 {
 	struct vnet_filter *filter;
@@ -295,23 +295,23 @@ lets_in(const struct vnet_settings *settings, enum filter_vlans vlans, const str
 	frame_make(&frame, dst, tci);
 	frame_cut(&frame, FRAME_LEN);
 	pkt = frame.pkt;
-	assert_int_equal(vnet_filter_build(settings, vlans, &filter), 0);
+	assert_int_equal(vnet_filter_build(rules, vlans, &filter), 0);
 	is_in = !filter || vnet_filter_burst(filter, &pkt, 1) == 1;
 	vnet_filter_free(filter);
 	frame_free(&frame);
 	return is_in;
 }
 
-static struct vnet_settings
-settings_plain(void)
+static struct vnet_filter_rules
+rules_plain(void)
 {
-	struct vnet_settings settings;
+	struct vnet_filter_rules rules;
 
-	memset(&settings, 0, sizeof(settings));
-	settings.mac = own;
-	settings.multicast.n = 1;
-	settings.multicast.addrs[0] = group;
-	return settings;
+	memset(&rules, 0, sizeof(rules));
+	rules.mac = own;
+	rules.multicast.n = 1;
+	rules.multicast.addrs[0] = group;
+	return rules;
 }
 
 /* own, another's, the group in the table, another group, broadcast */
@@ -320,172 +320,172 @@ struct verdict {
 };
 
 static void
-expect(const struct vnet_settings *settings, struct verdict in)
+expect(const struct vnet_filter_rules *rules, struct verdict in)
 {
 	const enum filter_vlans vlans = FILTER_VLANS_BY_MAP;
 
-	assert_int_equal(lets_in(settings, vlans, &own, UNTAGGED), in.own);
-	assert_int_equal(lets_in(settings, vlans, &other, UNTAGGED), in.other);
-	assert_int_equal(lets_in(settings, vlans, &group, UNTAGGED), in.group);
-	assert_int_equal(lets_in(settings, vlans, &group2, UNTAGGED), in.group2);
-	assert_int_equal(lets_in(settings, vlans, &everyone, UNTAGGED), in.everyone);
+	assert_int_equal(lets_in(rules, vlans, &own, UNTAGGED), in.own);
+	assert_int_equal(lets_in(rules, vlans, &other, UNTAGGED), in.other);
+	assert_int_equal(lets_in(rules, vlans, &group, UNTAGGED), in.group);
+	assert_int_equal(lets_in(rules, vlans, &group2, UNTAGGED), in.group2);
+	assert_int_equal(lets_in(rules, vlans, &everyone, UNTAGGED), in.everyone);
 }
 
 static void
 test_c99_c100_promisc_overrides_all(void **state)
 {
-	struct vnet_settings settings = settings_plain();
+	struct vnet_filter_rules rules = rules_plain();
 	struct vnet_filter *filter;
 
-	expect(&settings, (struct verdict){.own = true, .group = true, .everyone = true});
-	settings.nomulti = settings.nouni = settings.nobcast = true;
-	expect(&settings, (struct verdict){0});
-	settings.promisc = true;
-	expect(&settings, (struct verdict){true, true, true, true, true});
-	assert_true(lets_in(&settings, FILTER_VLANS_BY_MAP, &other, 7));
-	assert_int_equal(vnet_filter_build(&settings, FILTER_VLANS_BY_MAP, &filter), 0);
+	expect(&rules, (struct verdict){.own = true, .group = true, .everyone = true});
+	rules.nomulti = rules.nouni = rules.nobcast = true;
+	expect(&rules, (struct verdict){0});
+	rules.promisc = true;
+	expect(&rules, (struct verdict){true, true, true, true, true});
+	assert_true(lets_in(&rules, FILTER_VLANS_BY_MAP, &other, 7));
+	assert_int_equal(vnet_filter_build(&rules, FILTER_VLANS_BY_MAP, &filter), 0);
 	assert_null(filter);
 }
 
 static void
 test_c101_allmulti(void **state)
 {
-	struct vnet_settings settings = settings_plain();
+	struct vnet_filter_rules rules = rules_plain();
 
-	settings.allmulti = true;
-	expect(&settings, (struct verdict){.own = true, .group = true, .group2 = true, .everyone = true});
+	rules.allmulti = true;
+	expect(&rules, (struct verdict){.own = true, .group = true, .group2 = true, .everyone = true});
 }
 
 static void
 test_c102_c103_alluni(void **state)
 {
-	struct vnet_settings settings = settings_plain();
+	struct vnet_filter_rules rules = rules_plain();
 
-	settings.alluni = true;
-	expect(&settings, (struct verdict){.own = true, .other = true, .group = true, .everyone = true});
+	rules.alluni = true;
+	expect(&rules, (struct verdict){.own = true, .other = true, .group = true, .everyone = true});
 }
 
 static void
 test_c104_nomulti_beats_allmulti(void **state)
 {
-	struct vnet_settings settings = settings_plain();
+	struct vnet_filter_rules rules = rules_plain();
 
-	settings.nomulti = true;
-	expect(&settings, (struct verdict){.own = true, .everyone = true});
-	settings.allmulti = settings.multicast.overflow = true;
-	expect(&settings, (struct verdict){.own = true, .everyone = true});
+	rules.nomulti = true;
+	expect(&rules, (struct verdict){.own = true, .everyone = true});
+	rules.allmulti = rules.multicast.overflow = true;
+	expect(&rules, (struct verdict){.own = true, .everyone = true});
 }
 
 static void
 test_c105_nouni_beats_alluni(void **state)
 {
-	struct vnet_settings settings = settings_plain();
+	struct vnet_filter_rules rules = rules_plain();
 
-	settings.nouni = true;
-	expect(&settings, (struct verdict){.group = true, .everyone = true});
-	settings.alluni = settings.unicast.overflow = true;
-	expect(&settings, (struct verdict){.group = true, .everyone = true});
+	rules.nouni = true;
+	expect(&rules, (struct verdict){.group = true, .everyone = true});
+	rules.alluni = rules.unicast.overflow = true;
+	expect(&rules, (struct verdict){.group = true, .everyone = true});
 }
 
 static void
 test_c106_nobcast_beats_allmulti(void **state)
 {
-	struct vnet_settings settings = settings_plain();
+	struct vnet_filter_rules rules = rules_plain();
 
-	settings.nobcast = true;
-	expect(&settings, (struct verdict){.own = true, .group = true});
-	settings.allmulti = true;
-	expect(&settings, (struct verdict){.own = true, .group = true, .group2 = true});
+	rules.nobcast = true;
+	expect(&rules, (struct verdict){.own = true, .group = true});
+	rules.allmulti = true;
+	expect(&rules, (struct verdict){.own = true, .group = true, .group2 = true});
 	/* Nor does an entry in the table help. */
-	settings.allmulti = false;
-	settings.multicast.addrs[0] = everyone;
-	expect(&settings, (struct verdict){.own = true});
+	rules.allmulti = false;
+	rules.multicast.addrs[0] = everyone;
+	expect(&rules, (struct verdict){.own = true});
 }
 
 static void
 test_c110_neither_mac_nor_table(void **state)
 {
-	struct vnet_settings settings = settings_plain();
+	struct vnet_filter_rules rules = rules_plain();
 
-	settings.unicast.n = 1;
-	settings.unicast.addrs[0] = other;
-	expect(&settings, (struct verdict){.own = true, .other = true, .group = true, .everyone = true});
-	settings.mac = settings.unicast.addrs[0];
-	settings.unicast.n = 0;
-	expect(&settings, (struct verdict){.other = true, .group = true, .everyone = true});
+	rules.unicast.n = 1;
+	rules.unicast.addrs[0] = other;
+	expect(&rules, (struct verdict){.own = true, .other = true, .group = true, .everyone = true});
+	rules.mac = rules.unicast.addrs[0];
+	rules.unicast.n = 0;
+	expect(&rules, (struct verdict){.other = true, .group = true, .everyone = true});
 	/* More than the table holds: all of that class. */
-	settings.unicast.overflow = true;
-	expect(&settings, (struct verdict){.own = true, .other = true, .group = true, .everyone = true});
-	settings.multicast.overflow = true;
-	expect(&settings, (struct verdict){true, true, true, true, true});
+	rules.unicast.overflow = true;
+	expect(&rules, (struct verdict){.own = true, .other = true, .group = true, .everyone = true});
+	rules.multicast.overflow = true;
+	expect(&rules, (struct verdict){true, true, true, true, true});
 }
 
 static void
 test_c111_two_tables(void **state)
 {
-	struct vnet_settings settings = settings_plain();
+	struct vnet_filter_rules rules = rules_plain();
 
-	settings.multicast.n = 0;
-	expect(&settings, (struct verdict){.own = true, .everyone = true});
+	rules.multicast.n = 0;
+	expect(&rules, (struct verdict){.own = true, .everyone = true});
 	/* A group address in the table of unicast addresses is none, and the other way round. */
-	settings.unicast.n = 1;
-	settings.unicast.addrs[0] = group;
-	settings.multicast.n = 1;
-	settings.multicast.addrs[0] = other;
-	expect(&settings, (struct verdict){.own = true, .everyone = true});
+	rules.unicast.n = 1;
+	rules.unicast.addrs[0] = group;
+	rules.multicast.n = 1;
+	rules.multicast.addrs[0] = other;
+	expect(&rules, (struct verdict){.own = true, .everyone = true});
 }
 
 static void
 test_c112_without_ctrl_vlan_all_tags(void **state)
 {
-	struct vnet_settings settings = settings_plain();
+	struct vnet_filter_rules rules = rules_plain();
 
-	for (int vlan = 0; vlan < SETTINGS_VLANS; vlan += 5)
-		assert_true(lets_in(&settings, FILTER_VLANS_IGNORED, &own, vlan));
-	assert_false(lets_in(&settings, FILTER_VLANS_IGNORED, &other, 5));
+	for (int vlan = 0; vlan < FILTER_VLANS; vlan += 5)
+		assert_true(lets_in(&rules, FILTER_VLANS_IGNORED, &own, vlan));
+	assert_false(lets_in(&rules, FILTER_VLANS_IGNORED, &other, 5));
 }
 
 static void
 test_c113_tags_in_the_table_only(void **state)
 {
-	struct vnet_settings settings = settings_plain();
+	struct vnet_filter_rules rules = rules_plain();
 
-	assert_true(lets_in(&settings, FILTER_VLANS_BY_MAP, &own, UNTAGGED));
-	for (int vlan = 1; vlan < SETTINGS_VLANS; vlan += 5)
-		assert_false(lets_in(&settings, FILTER_VLANS_BY_MAP, &own, vlan));
-	settings.vlans[100 / 64] |= 1ull << 100 % 64;
-	settings.vlans[4095 / 64] |= 1ull << 4095 % 64;
-	assert_true(lets_in(&settings, FILTER_VLANS_BY_MAP, &own, 100));
-	assert_true(lets_in(&settings, FILTER_VLANS_BY_MAP, &own, 0xf000 | 100)); /* priority 7 and DEI */
-	assert_true(lets_in(&settings, FILTER_VLANS_BY_MAP, &own, 4095));
-	assert_false(lets_in(&settings, FILTER_VLANS_BY_MAP, &own, 101));
-	assert_false(lets_in(&settings, FILTER_VLANS_BY_MAP, &everyone, 101));
+	assert_true(lets_in(&rules, FILTER_VLANS_BY_MAP, &own, UNTAGGED));
+	for (int vlan = 1; vlan < FILTER_VLANS; vlan += 5)
+		assert_false(lets_in(&rules, FILTER_VLANS_BY_MAP, &own, vlan));
+	rules.vlans[100 / 64] |= 1ull << 100 % 64;
+	rules.vlans[4095 / 64] |= 1ull << 4095 % 64;
+	assert_true(lets_in(&rules, FILTER_VLANS_BY_MAP, &own, 100));
+	assert_true(lets_in(&rules, FILTER_VLANS_BY_MAP, &own, 0xf000 | 100)); /* priority 7 and DEI */
+	assert_true(lets_in(&rules, FILTER_VLANS_BY_MAP, &own, 4095));
+	assert_false(lets_in(&rules, FILTER_VLANS_BY_MAP, &own, 101));
+	assert_false(lets_in(&rules, FILTER_VLANS_BY_MAP, &everyone, 101));
 	/* The right VLAN does not make up for the wrong address. */
-	assert_false(lets_in(&settings, FILTER_VLANS_BY_MAP, &other, 100));
+	assert_false(lets_in(&rules, FILTER_VLANS_BY_MAP, &other, 100));
 	/* A priority is no VLAN. */
-	assert_true(lets_in(&settings, FILTER_VLANS_BY_MAP, &own, 0));
-	assert_true(lets_in(&settings, FILTER_VLANS_BY_MAP, &own, 0xe000));
+	assert_true(lets_in(&rules, FILTER_VLANS_BY_MAP, &own, 0));
+	assert_true(lets_in(&rules, FILTER_VLANS_BY_MAP, &own, 0xe000));
 	/* With every address let in, tags still count. */
-	settings.alluni = settings.allmulti = true;
-	assert_false(lets_in(&settings, FILTER_VLANS_BY_MAP, &other, 101));
-	assert_true(lets_in(&settings, FILTER_VLANS_BY_MAP, &other, 100));
+	rules.alluni = rules.allmulti = true;
+	assert_false(lets_in(&rules, FILTER_VLANS_BY_MAP, &other, 101));
+	assert_true(lets_in(&rules, FILTER_VLANS_BY_MAP, &other, 100));
 }
 
 /* Nothing to keep out, nothing to look at. */
 static void
 test_no_filter_where_all_is_let_in(void **state)
 {
-	struct vnet_settings settings = settings_plain();
+	struct vnet_filter_rules rules = rules_plain();
 	struct vnet_filter *filter;
 
-	settings.alluni = settings.allmulti = true;
-	assert_int_equal(vnet_filter_build(&settings, FILTER_VLANS_IGNORED, &filter), 0);
+	rules.alluni = rules.allmulti = true;
+	assert_int_equal(vnet_filter_build(&rules, FILTER_VLANS_IGNORED, &filter), 0);
 	assert_null(filter);
-	memset(settings.vlans, 0xff, sizeof(settings.vlans));
-	assert_int_equal(vnet_filter_build(&settings, FILTER_VLANS_BY_MAP, &filter), 0);
+	memset(rules.vlans, 0xff, sizeof(rules.vlans));
+	assert_int_equal(vnet_filter_build(&rules, FILTER_VLANS_BY_MAP, &filter), 0);
 	assert_null(filter);
-	settings.vlans[3] = 0;
-	assert_int_equal(vnet_filter_build(&settings, FILTER_VLANS_BY_MAP, &filter), 0);
+	rules.vlans[3] = 0;
+	assert_int_equal(vnet_filter_build(&rules, FILTER_VLANS_BY_MAP, &filter), 0);
 	assert_non_null(filter);
 	vnet_filter_free(filter);
 	vnet_filter_free(NULL);

@@ -386,12 +386,12 @@ static const uint8_t key[40] = {0x6d, 0x5a, 0x56, 0xda, 0x25, 0x5b, 0x0e, 0xc2, 
 				0xf2, 0x0c, 0x6a, 0x42, 0xb7, 0x3b, 0xbe, 0xac, 0x01, 0xfa};
 
 static struct hash_params
-hash_settings(uint32_t types)
+hash_with(uint32_t types)
 {
-	struct hash_params settings = {.types = types, .key_len = sizeof(key)};
+	struct hash_params rules = {.types = types, .key_len = sizeof(key)};
 
-	memcpy(settings.key, key, sizeof(key));
-	return settings;
+	memcpy(rules.key, key, sizeof(key));
+	return rules;
 }
 
 /* Every variant of hashing that this machine has, with every set of types. */
@@ -407,9 +407,9 @@ hashes_open(void **state)
 		print_message("no GFNI on this CPU: the portable variant alone is tested\n");
 	for (unsigned int isa = 0; isa < n_isas; isa++)
 		for (uint32_t types = 0; types <= HASH_TYPES_ALL; types++) {
-			struct hash_params settings = hash_settings(types);
+			struct hash_params rules = hash_with(types);
 
-			hashes[isa][types] = hash_new(&settings, hash_isas[isa]);
+			hashes[isa][types] = hash_new(&rules, hash_isas[isa]);
 			if (!hashes[isa][types])
 				return -1;
 		}
@@ -537,27 +537,27 @@ ports_make(uint16_t n_from, uint16_t n_to)
 	to_port.n_active = n_to;
 }
 
-static struct vnet_settings
-rss_settings(uint32_t types)
+static struct vnet_steer_rules
+rss_rules(uint32_t types)
 {
-	struct vnet_settings settings = {.n_pairs = 1};
+	struct vnet_steer_rules rules = {0};
 
-	settings.hash = hash_settings(types);
-	settings.rss.enabled = true;
-	settings.rss.unclassified_queue = 5;
-	settings.rss.table_len = 128;
+	rules.hash = hash_with(types);
+	rules.rss.enabled = true;
+	rules.rss.unclassified_queue = 5;
+	rules.rss.table_len = 128;
 	for (unsigned int i = 0; i < 128; i++)
-		settings.rss.table[i] = (uint16_t)(i % 4);
-	return settings;
+		rules.rss.table[i] = (uint16_t)(i % 4);
+	return rules;
 }
 
 static struct port_steer *
-steer_make(const struct vnet_settings *settings, uint16_t n_pairs, enum steer_report report,
+steer_make(const struct vnet_steer_rules *rules, uint16_t n_pairs, enum steer_report report,
 	   const struct vnet_flows *flows)
 {
 	struct port_steer *steer = (struct port_steer *)1;
 
-	assert_int_equal(vnet_steer_build(settings, n_pairs, report, flows, &steer), 0);
+	assert_int_equal(vnet_steer_build(rules, n_pairs, report, flows, &steer), 0);
 	return steer;
 }
 
@@ -586,9 +586,9 @@ expect_mark(const struct rte_mbuf *pkt, uint32_t value, uint8_t report)
 static void
 test_c97_c119_vectors(void **state)
 {
-	struct vnet_settings settings = rss_settings(HASH_TYPES_ALL);
-	struct vnet_settings two = rss_settings(HASH_TYPE_IPV4 | HASH_TYPE_IPV6);
-	struct port_steer *steer = steer_make(&settings, 8, STEER_REPORT, NULL);
+	struct vnet_steer_rules rules = rss_rules(HASH_TYPES_ALL);
+	struct vnet_steer_rules two = rss_rules(HASH_TYPE_IPV4 | HASH_TYPE_IPV6);
+	struct port_steer *steer = steer_make(&rules, 8, STEER_REPORT, NULL);
 	struct port_steer *steer_two = steer_make(&two, 8, STEER_REPORT, NULL);
 
 	ports_make(1, 1);
@@ -908,18 +908,18 @@ test_home_address_among_options(void **state)
 static void
 test_variants_agree_for_every_key(void **state)
 {
-	for (unsigned int key_len = 0; key_len <= SETTINGS_RSS_KEY_LEN; key_len++) {
+	for (unsigned int key_len = 0; key_len <= STEER_RSS_KEY_LEN; key_len++) {
 		for (unsigned int round = 0; round < 20; round++) {
-			struct hash_params settings = {.types = HASH_TYPES_ALL, .key_len = (uint8_t)key_len};
-			uint8_t padded[SETTINGS_RSS_KEY_LEN] = {0}, bytes[PORT_BURST][FLOW_TUPLE_V6];
-			uint32_t converted[SETTINGS_RSS_KEY_LEN / 4];
+			struct hash_params rules = {.types = HASH_TYPES_ALL, .key_len = (uint8_t)key_len};
+			uint8_t padded[STEER_RSS_KEY_LEN] = {0}, bytes[PORT_BURST][FLOW_TUPLE_V6];
+			uint32_t converted[STEER_RSS_KEY_LEN / 4];
 			const uint8_t *tuples[PORT_BURST];
 			uint16_t n = (uint16_t)(1 + rng_below(PORT_BURST));
 
 			/* What the driver left behind the key's end is not part of it. */
-			for (unsigned int i = 0; i < sizeof(settings.key); i++)
-				settings.key[i] = rng_byte();
-			memcpy(padded, settings.key, key_len);
+			for (unsigned int i = 0; i < sizeof(rules.key); i++)
+				rules.key[i] = rng_byte();
+			memcpy(padded, rules.key, key_len);
 			rte_convert_rss_key((const uint32_t *)padded, converted, sizeof(padded));
 			segments_reset();
 			for (uint16_t i = 0; i < n; i++) {
@@ -928,7 +928,7 @@ test_variants_agree_for_every_key(void **state)
 				tuples[i] = pkt_new(bytes[i], FLOW_TUPLE_V6, FLOW_TUPLE_V6, 0)->buf_addr;
 			}
 			for (unsigned int isa = 0; isa < n_isas; isa++) {
-				struct hash *hash = hash_new(&settings, hash_isas[isa]);
+				struct hash *hash = hash_new(&rules, hash_isas[isa]);
 				uint32_t v4[PORT_BURST + 1], v6[PORT_BURST + 1];
 
 				v4[n] = v6[n] = 0xeeeeeeee;
@@ -1021,8 +1021,8 @@ udp_new(uint16_t sport, uint16_t dport)
 static void
 test_c119_unclassified_queue(void **state)
 {
-	struct vnet_settings settings = rss_settings(TCP4);
-	struct port_steer *steer = steer_make(&settings, 8, STEER_REPORT, NULL);
+	struct vnet_steer_rules rules = rss_rules(TCP4);
+	struct port_steer *steer = steer_make(&rules, 8, STEER_REPORT, NULL);
 	struct rte_mbuf *pkt;
 
 	ports_make(1, 8);
@@ -1038,9 +1038,9 @@ test_c119_unclassified_queue(void **state)
 	expect_mark(pkt, 0, 0);
 	vnet_steer_free(steer);
 	/* A single pair can have it too. */
-	settings.rss.unclassified_queue = 0;
-	settings.rss.table_len = 1;
-	steer = steer_make(&settings, 1, STEER_NO_REPORT, NULL);
+	rules.rss.unclassified_queue = 0;
+	rules.rss.table_len = 1;
+	steer = steer_make(&rules, 1, STEER_NO_REPORT, NULL);
 	assert_int_equal(pick_one(steer, pkt), 0);
 	vnet_steer_free(steer);
 }
@@ -1049,12 +1049,12 @@ test_c119_unclassified_queue(void **state)
 static void
 test_c120_target_is_kept(void **state)
 {
-	struct vnet_settings settings = rss_settings(UDP4);
+	struct vnet_steer_rules rules = rss_rules(UDP4);
 	struct port_steer *steer;
 
 	for (unsigned int i = 0; i < 128; i++)
-		settings.rss.table[i] = 6;
-	steer = steer_make(&settings, 8, STEER_NO_REPORT, NULL);
+		rules.rss.table[i] = 6;
+	steer = steer_make(&rules, 8, STEER_NO_REPORT, NULL);
 	ports_make(8, 2);
 	segments_reset();
 	assert_int_equal(pick_one(steer, udp_new(7, 8)), 6);
@@ -1066,17 +1066,17 @@ test_c120_target_is_kept(void **state)
 static void
 test_c121_tables(void **state)
 {
-	struct vnet_settings settings = rss_settings(UDP4);
+	struct vnet_steer_rules rules = rss_rules(UDP4);
 	struct port_steer *steer;
 
 	ports_make(1, 8);
 	for (uint16_t len = 1; len <= 128; len = (uint16_t)(len * 2)) {
 		unsigned int seen = 0;
 
-		settings.rss.table_len = len;
+		rules.rss.table_len = len;
 		for (unsigned int i = 0; i < 128; i++)
-			settings.rss.table[i] = (uint16_t)(i < len ? i % 8 : 7);
-		steer = steer_make(&settings, 8, STEER_REPORT, NULL);
+			rules.rss.table[i] = (uint16_t)(i < len ? i % 8 : 7);
+		steer = steer_make(&rules, 8, STEER_REPORT, NULL);
 		segments_reset();
 		for (uint16_t port = 0; port < 200; port++) {
 			struct rte_mbuf *pkt = udp_new(port, 53);
@@ -1088,18 +1088,18 @@ test_c121_tables(void **state)
 		assert_int_equal(seen, (1u << RTE_MIN(len, 8u)) - 1);
 		vnet_steer_free(steer);
 	}
-	settings.rss.table[5] = 8;
-	assert_int_equal(vnet_steer_build(&settings, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
-	settings.rss.table[5] = 0;
-	settings.rss.unclassified_queue = 8;
-	assert_int_equal(vnet_steer_build(&settings, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
-	settings.rss.unclassified_queue = 0;
-	settings.rss.table_len = 0;
-	assert_int_equal(vnet_steer_build(&settings, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
-	settings.rss.table_len = 96;
-	assert_int_equal(vnet_steer_build(&settings, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
-	settings.rss.table_len = 256;
-	assert_int_equal(vnet_steer_build(&settings, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
+	rules.rss.table[5] = 8;
+	assert_int_equal(vnet_steer_build(&rules, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
+	rules.rss.table[5] = 0;
+	rules.rss.unclassified_queue = 8;
+	assert_int_equal(vnet_steer_build(&rules, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
+	rules.rss.unclassified_queue = 0;
+	rules.rss.table_len = 0;
+	assert_int_equal(vnet_steer_build(&rules, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
+	rules.rss.table_len = 96;
+	assert_int_equal(vnet_steer_build(&rules, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
+	rules.rss.table_len = 256;
+	assert_int_equal(vnet_steer_build(&rules, 8, STEER_NO_REPORT, NULL, &steer), -EINVAL);
 }
 
 /* --- what a NIC has hashed --- */
@@ -1107,8 +1107,8 @@ test_c121_tables(void **state)
 static void
 test_nic_hash_is_used(void **state)
 {
-	struct vnet_settings settings = rss_settings(HASH_TYPES_ALL);
-	struct port_steer *steer = steer_make(&settings, 8, STEER_REPORT, NULL);
+	struct vnet_steer_rules rules = rss_rules(HASH_TYPES_ALL);
+	struct port_steer *steer = steer_make(&rules, 8, STEER_REPORT, NULL);
 	struct hash_params rx_hash = {.types = HASH_TYPES_ALL, .key_len = sizeof(key)};
 	const uint32_t planted = 0x12345602;
 	struct frame fragment;
@@ -1200,13 +1200,13 @@ test_nic_hash_in_bursts(void **state)
 static void
 test_c115_one_pair_needs_no_steering(void **state)
 {
-	struct vnet_settings settings = {.n_pairs = 1};
+	struct vnet_steer_rules rules = {0};
 	struct vnet_flows *flows = vnet_flows_new();
 	struct port_steer *steer;
 
-	assert_null(steer_make(&settings, 1, STEER_NO_REPORT, flows));
+	assert_null(steer_make(&rules, 1, STEER_NO_REPORT, flows));
 	/* With hash reports there is an object, and one pair all the same. Types are none after a reset. */
-	steer = steer_make(&settings, 1, STEER_REPORT, flows);
+	steer = steer_make(&rules, 1, STEER_REPORT, flows);
 	assert_non_null(steer);
 	ports_make(8, 1);
 	from.idx = 5;
@@ -1269,7 +1269,7 @@ static void
 test_c117_flows_come_back(void **state)
 {
 	enum { N_FLOWS = 300 };
-	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_steer_rules rules = {0};
 	struct vnet_flows *flows = vnet_flows_new();
 	struct port_steer *steer;
 
@@ -1277,7 +1277,7 @@ test_c117_flows_come_back(void **state)
 	for (unsigned int report = 0; report < 2; report++) {
 		unsigned int n_lost = 0;
 
-		steer = steer_make(&settings, 8, report ? STEER_REPORT : STEER_NO_REPORT, flows);
+		steer = steer_make(&rules, 8, report ? STEER_REPORT : STEER_NO_REPORT, flows);
 		segments_reset();
 		for (unsigned int i = 0; i < N_FLOWS; i++) {
 			struct rte_mbuf *pkt = flow_new(i, false);
@@ -1300,9 +1300,9 @@ test_c117_flows_come_back(void **state)
 static void
 test_c117_collisions(void **state)
 {
-	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_steer_rules rules = {0};
 	struct vnet_flows *flows = vnet_flows_new();
-	struct port_steer *steer = steer_make(&settings, 8, STEER_NO_REPORT, flows);
+	struct port_steer *steer = steer_make(&rules, 8, STEER_NO_REPORT, flows);
 	uint32_t first, other = 0;
 	struct rte_mbuf *pkt;
 	unsigned int i = 0;
@@ -1346,9 +1346,9 @@ test_c117_collisions(void **state)
 static void
 test_c116_pairs_above_get_nothing(void **state)
 {
-	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_steer_rules rules = {0};
 	struct vnet_flows *flows = vnet_flows_new();
-	struct port_steer *steer = steer_make(&settings, 8, STEER_NO_REPORT, flows);
+	struct port_steer *steer = steer_make(&rules, 8, STEER_NO_REPORT, flows);
 
 	for (uint16_t n_from = 1; n_from <= 8; n_from++) {
 		for (uint16_t n_to = 1; n_to <= 8; n_to++) {
@@ -1372,12 +1372,12 @@ test_c116_pairs_above_get_nothing(void **state)
 static void
 test_unknown_flows(void **state)
 {
-	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_steer_rules rules = {0};
 	struct vnet_flows *flows = vnet_flows_new();
 	unsigned int seen[8] = {0};
 
 	for (unsigned int without = 0; without < 2; without++) {
-		struct port_steer *steer = steer_make(&settings, 8, STEER_NO_REPORT, without ? NULL : flows);
+		struct port_steer *steer = steer_make(&rules, 8, STEER_NO_REPORT, without ? NULL : flows);
 
 		/* As many pairs there as here: the sender's own. */
 		ports_make(8, 8);
@@ -1409,13 +1409,13 @@ test_unknown_flows(void **state)
 static void
 test_hash_report_with_flows(void **state)
 {
-	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_steer_rules rules = {0};
 	struct vnet_flows *flows = vnet_flows_new();
 	struct port_steer *steer;
 	struct rte_mbuf *pkt, *back;
 
-	settings.hash = hash_settings(HASH_TYPES_ALL);
-	steer = steer_make(&settings, 8, STEER_REPORT, flows);
+	rules.hash = hash_with(HASH_TYPES_ALL);
+	steer = steer_make(&rules, 8, STEER_REPORT, flows);
 	ports_make(8, 8);
 	segments_reset();
 	for (unsigned int i = 0; i < RTE_DIM(vectors); i++) {
@@ -1435,7 +1435,7 @@ test_hash_report_with_flows(void **state)
 		    3);
 	vnet_steer_free(steer);
 	/* Without reports, what is there is left as it is. */
-	steer = steer_make(&settings, 8, STEER_NO_REPORT, flows);
+	steer = steer_make(&rules, 8, STEER_NO_REPORT, flows);
 	pkt->hash.rss = 0x12345678;
 	assert_int_equal(pick_one(steer, pkt), 6);
 	expect_mark(pkt, 0x12345678, 3);
@@ -1562,9 +1562,9 @@ expected_pair(const uint32_t entries[FLOWS_SIZE], const struct rte_mbuf *pkt, bo
 static void
 learn_and_pick(const struct flows_variant *variant)
 {
-	struct vnet_settings settings = {.n_pairs = 8};
+	struct vnet_steer_rules rules = {0};
 	struct vnet_flows *flows = vnet_flows_new();
-	struct port_steer *steer = steer_make(&settings, 8, STEER_NO_REPORT, flows);
+	struct port_steer *steer = steer_make(&rules, 8, STEER_NO_REPORT, flows);
 	static uint32_t entries[FLOWS_SIZE];
 	unsigned int n_found = 0;
 
@@ -1753,10 +1753,10 @@ test_borrowed_lies(void **state)
 static void
 test_borrowed_steering(void **state)
 {
-	struct vnet_settings rss = rss_settings(HASH_TYPES_ALL), settings = {.n_pairs = 8};
+	struct vnet_steer_rules rss = rss_rules(HASH_TYPES_ALL), rules = {0};
 	struct vnet_flows *flows = vnet_flows_new();
 	struct port_steer *by_rss = steer_make(&rss, 8, STEER_REPORT, NULL);
-	struct port_steer *by_flows = steer_make(&settings, 8, STEER_NO_REPORT, flows);
+	struct port_steer *by_flows = steer_make(&rules, 8, STEER_NO_REPORT, flows);
 
 	ports_make(8, 8);
 	for (unsigned int i = 0; i < 400; i++) {
