@@ -99,7 +99,7 @@ struct rig {
 	struct driver_queue driver[PAIRS_MAX];
 	struct vnet_dev dev;
 	struct port port;
-	struct port_queue queues[PAIRS_MAX];
+	struct port_txq txqs[PAIRS_MAX];
 	struct port_steer *steer;
 	struct vnet_filter *filter;
 	struct vnet_flows *flows; /* NULL: none */
@@ -113,7 +113,7 @@ static struct rte_mempool *pool;
 static uint8_t templates[TEMPLATES][FRAME_LEN];
 static struct fwd_worker worker;
 static struct port from_port = {.name = "from", .n_queues = 1};
-static struct port_queue from_queue = {.port = &from_port};
+static struct port_rxq from_queue = {.port = &from_port};
 
 #define MUST(condition, ...)                                \
 	do {                                                \
@@ -217,7 +217,7 @@ rig_queue_open(struct rig *rig, unsigned pair, uint32_t traits)
 		driver_alloc(&rig->mem, 2, (uint64_t)PASS_FRAMES * BUFFER_STRIDE, RTE_CACHE_LINE_SIZE);
 	for (unsigned i = 0; i < PASS_FRAMES; i++)
 		rig_post(rig, pair, i);
-	rig->queues[pair] = (struct port_queue){
+	rig->txqs[pair] = (struct port_txq){
 		.tx = vnet_tx, .dev = &rig->dev.queues[pair], .port = &rig->port, .idx = (uint16_t)pair};
 }
 
@@ -264,7 +264,7 @@ rig_open(uint32_t traits, unsigned features)
 				  .n_queues = config.n_pairs,
 				  .n_active = features & FLOWS ? PAIRS_MAX : 1,
 				  .steer = rig->steer,
-				  .queues = rig->queues};
+				  .txqs = rig->txqs};
 	for (unsigned pair = 0; pair < config.n_pairs; pair++)
 		rig_queue_open(rig, pair, traits);
 	return rig;
@@ -468,7 +468,7 @@ rig_prove(struct rig *rig, const struct row *row)
 	fwd_send(&worker, &from_queue, &rig->port, pkts, BURST);
 	rte_pktmbuf_free_bulk(pkts + BURST, PASS_FRAMES - BURST);
 	if (rig->features & (RSS_PAIRS | FLOWS))
-		MUST(rig->queues[0].stats.tx_packets && rig->queues[1].stats.tx_packets,
+		MUST(rig->txqs[0].stats.packets && rig->txqs[1].stats.packets,
 		     "%s: all frames went to one pair", row->name);
 	n = rig_reap(rig, &n_unhashed);
 	MUST(n == n_wanted, "%s: the filter does not do its work: %u frames came in, not %u", row->name, n,

@@ -364,7 +364,7 @@ test_link(void **state)
 {
 	struct rig *rig = rig_open((struct vnet_config){0});
 	struct vnet_queue *queue = &rig->dev.queues[0];
-	struct port_queue port_queue = {.dev = queue};
+	struct port_txq txq = {.dev = queue};
 	struct virtq_conf conf = {.enabled = true};
 	struct rte_mbuf *pkt = NULL;
 
@@ -378,15 +378,15 @@ test_link(void **state)
 	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, 0, &conf);
 	assert_false(conf.enabled);
 	/* Frames for it are dropped under a name of their own; without a driver under the usual one. */
-	assert_int_equal(vnet_tx(&port_queue, &pkt, 1), 0);
-	assert_int_equal(port_queue.stats.drops[DROP_NOT_READY], 1);
+	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
+	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 1);
 	atomic_store(&queue->to_guest.conf, &conf);
-	assert_int_equal(vnet_tx(&port_queue, &pkt, 1), 0);
-	assert_int_equal(port_queue.stats.drops[DROP_LINK_DOWN], 1);
+	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
+	assert_int_equal(txq.stats.drops[DROP_LINK_DOWN], 1);
 	/* Up, but disabled by the driver. */
 	atomic_store(&rig->dev.link_up, true);
-	assert_int_equal(vnet_tx(&port_queue, &pkt, 1), 0);
-	assert_int_equal(port_queue.stats.drops[DROP_NOT_READY], 2);
+	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
+	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 2);
 	atomic_store(&queue->to_guest.conf, NULL);
 	atomic_store(&rig->dev.link_up, false);
 

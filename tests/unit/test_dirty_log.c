@@ -41,7 +41,8 @@ struct rig {
 	struct driver_mem mem;
 	struct driver_queue driver;
 	struct vnet_queue queue;
-	struct port_queue port_queue;
+	struct port_rxq rxq;
+	struct port_txq txq;
 	vnet_from_guest_fn from_guest;
 	vnet_to_guest_fn to_guest;
 	bool is_to_guest;
@@ -63,7 +64,7 @@ rig_open(uint32_t traits, bool to_guest, bool generic)
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
 	rig->queue.borrowed_conf = &rig->driver.conf;
-	rig->port_queue.dev = &rig->queue;
+	rig->rxq.dev = rig->txq.dev = &rig->queue;
 	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
 	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
 	rig->from_guest = generic ? vnet_from_guest_generic : vnet_from_guest_variant(isa_select(), traits);
@@ -121,12 +122,12 @@ rig_burst(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 	uint16_t taken, n_taken = 0;
 
 	if (rig->is_to_guest)
-		return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
+		return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
 	do {
-		taken = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts + n_taken,
+		taken = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->rxq, pkts + n_taken,
 					(uint16_t)(n - n_taken));
-		if (rig->port_queue.borrowed)
-			vnet_done(&rig->port_queue);
+		if (rig->rxq.borrowed)
+			vnet_done(&rig->rxq);
 		n_taken = (uint16_t)(n_taken + taken);
 	} while (taken && n_taken < n);
 	return n_taken;

@@ -111,7 +111,7 @@ test_limit(void **state)
 		assert_int_equal(isa_limit((enum isa)isa), expected);
 		assert_int_equal(isa_select(), expected);
 	}
-	print_message("this CPU: %s\n", isa_name(most));
+	print_message("# this CPU: %s\n", isa_name(most));
 }
 
 int

@@ -97,7 +97,7 @@ keeper_let_go(void)
 }
 
 static uint16_t
-keeper_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+keeper_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	if (atomic_exchange(&keeper.lets_go, false))
 		keeper_let_go();
@@ -105,12 +105,12 @@ keeper_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 }
 
 static uint16_t
-keeper_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+keeper_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
-	quiesce_leave(queue->worker, queue);
+	quiesce_leave(txq->worker, &txq->place);
 	while (atomic_load(&keeper.stays))
 		sched_yield();
-	quiesce_return(queue->worker);
+	quiesce_return(txq->worker);
 	for (uint16_t i = 0; i < n; i++) {
 		unsigned int at = atomic_load(&keeper.n);
 
@@ -122,17 +122,17 @@ keeper_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 		keeper.pools[at] = pkts[i]->pool;
 		atomic_store(&keeper.n, at + 1);
 	}
-	queue->stats.tx_packets += n;
+	txq->stats.packets += n;
 	return n;
 }
 
 static int
 keeper_open(struct port *port, const struct port_config *config, struct diag *diag)
 {
-	port->queues = unit_zalloc(sizeof(*port->queues));
-	port->queues[0].rx = keeper_rx;
-	port->queues[0].tx = keeper_tx;
-	port->n_queues = 1;
+	if (port_queues_alloc(port, 1) < 0)
+		return -ENOMEM;
+	port->rxqs[0].rx = keeper_rx;
+	port->txqs[0].tx = keeper_tx;
 	return 0;
 }
 
@@ -140,7 +140,7 @@ static void
 keeper_close(struct port *port)
 {
 	keeper_let_go();
-	free(port->queues);
+	port_queues_free(port);
 }
 
 static int

@@ -104,8 +104,8 @@ test_null(void **state)
 		assert_true(rte_is_valid_assigned_ether_addr(&port->mac));
 		assert_non_null(
 			strstr(port->describe, "nic net_null0 (driver net_null), 2 queue pairs, link "));
-		assert_int_equal(port->queues[1].rx(&port->queues[1], pkts, PORT_BURST), PORT_BURST);
-		assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
+		assert_int_equal(port_rx(&port->rxqs[1], pkts, PORT_BURST), PORT_BURST);
+		assert_int_equal(port_tx(&port->txqs[0], pkts, PORT_BURST), PORT_BURST);
 		port_stats_read(port, &stats);
 		assert_int_equal(stats.rx_packets, PORT_BURST);
 		assert_int_equal(stats.rx_bytes, PORT_BURST * 64);
@@ -157,9 +157,9 @@ test_ring(void **state)
 	pkts[1] = frame(300, 40);
 	pkts[2] = frame(5000, 1000);
 	pkts[3] = frame(10, 10); /* comes back as a runt */
-	n = port->queues[0].tx(&port->queues[0], pkts, 4);
+	n = port_tx(&port->txqs[0], pkts, 4);
 	assert_int_equal(n, 4);
-	assert_int_equal(port->queues[0].rx(&port->queues[0], got, PORT_BURST), n - 1);
+	assert_int_equal(port_rx(&port->rxqs[0], got, PORT_BURST), n - 1);
 	assert_int_equal(got[0]->pkt_len, 100);
 	assert_int_equal(got[1]->pkt_len, 300);
 	assert_int_equal(got[1]->nb_segs, 8);
@@ -175,13 +175,13 @@ test_ring(void **state)
 	for (int i = 0; i < 100; i++) {
 		for (int k = 0; k < PORT_BURST; k++)
 			pkts[k] = frame(64, 64);
-		port->queues[0].tx(&port->queues[0], pkts, PORT_BURST);
+		port_tx(&port->txqs[0], pkts, PORT_BURST);
 	}
 	port_stats_read(port, &stats);
 	assert_true(stats.drops[DROP_TX_FULL] > 0);
 	assert_int_equal(stats.tx_packets + stats.drops[DROP_TX_FULL], n + 100 * PORT_BURST);
 	assert_int_equal(stats.tx_bytes, 5410 + 64 * (stats.tx_packets - n));
-	while ((n = port->queues[0].rx(&port->queues[0], got, PORT_BURST)))
+	while ((n = port_rx(&port->rxqs[0], got, PORT_BURST)))
 		rte_pktmbuf_free_bulk(got, n);
 	port_close(port);
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
@@ -203,7 +203,7 @@ test_link_down(void **state)
 	turns(150);
 	for (int i = 0; i < PORT_BURST; i++)
 		pkts[i] = frame(64, 64);
-	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, PORT_BURST), 0);
+	assert_int_equal(port_tx(&port->txqs[0], pkts, PORT_BURST), 0);
 	port_stats_read(port, &stats);
 	assert_int_equal(stats.tx_packets, 0);
 	assert_int_equal(stats.tx_bytes, 0);
@@ -211,8 +211,8 @@ test_link_down(void **state)
 	assert_int_equal(rte_eth_dev_set_link_up(eth_id), 0);
 	turns(150);
 	pkts[0] = frame(64, 64);
-	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, 1), 1);
-	n = port->queues[0].rx(&port->queues[0], pkts, PORT_BURST);
+	assert_int_equal(port_tx(&port->txqs[0], pkts, 1), 1);
+	n = port_rx(&port->rxqs[0], pkts, PORT_BURST);
 	assert_int_equal(n, 1);
 	rte_pktmbuf_free_bulk(pkts, n);
 	port_close(port);
@@ -233,7 +233,7 @@ test_linearise(void **state)
 	pkts[1] = frame(9014, 1000);
 	pkts[2] = frame(20000, 2000);
 	pkts[3] = frame(1514, 1514);
-	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, 4), 3);
+	assert_int_equal(port_tx(&port->txqs[0], pkts, 4), 3);
 	port_stats_read(port, &stats);
 	assert_int_equal(stats.tx_packets, 3);
 	assert_int_equal(stats.tx_bytes, 300 + 9014 + 1514);
@@ -253,7 +253,7 @@ test_plug(void **state)
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(open_line("up1=nic,vdev=net_null9;size=200;copy=1", &port, &diag), 0);
 		assert_int_equal(rte_eth_dev_get_port_by_name("net_null9", &eth_id), 0);
-		assert_int_equal(port->queues[0].rx(&port->queues[0], pkts, 8), 8);
+		assert_int_equal(port_rx(&port->rxqs[0], pkts, 8), 8);
 		assert_int_equal(pkts[0]->pkt_len, 200);
 		rte_pktmbuf_free_bulk(pkts, 8);
 		port_close(port);
@@ -297,7 +297,7 @@ receive_and_close(struct rte_mbuf **pkts)
 	struct diag diag;
 
 	assert_int_equal(open_line("up0=nic,vdev=net_null6", &port, &diag), 0);
-	assert_int_equal(port->queues[0].rx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
+	assert_int_equal(port_rx(&port->rxqs[0], pkts, PORT_BURST), PORT_BURST);
 	own = pkts[0]->pool;
 	port_close(port);
 	return own;
@@ -346,7 +346,7 @@ test_clones_outlive(void **state)
 	struct diag diag;
 
 	assert_int_equal(open_line("up0=nic,vdev=net_null6", &port, &diag), 0);
-	assert_int_equal(port->queues[0].rx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
+	assert_int_equal(port_rx(&port->rxqs[0], pkts, PORT_BURST), PORT_BURST);
 	own = pkts[0]->pool;
 	clone = rte_pktmbuf_clone(pkts[0], pool);
 	assert_non_null(clone);
@@ -496,7 +496,7 @@ send_borrowed(struct port *port, uint16_t n)
 
 	for (uint16_t i = 0; i < n; i++)
 		pkts[i] = i % 3 == 2 ? whole_frame(64) : borrowed_frame((uint16_t)(BORROWED_LEN - i));
-	return port->queues[0].tx(&port->queues[0], pkts, n);
+	return port_tx(&port->txqs[0], pkts, n);
 }
 
 static void
@@ -505,7 +505,7 @@ test_borrowed(void **state)
 	struct port *port = borrow_open("up0=nic,vdev=net_null7,queues=1");
 	struct port_stats stats;
 
-	assert_true(port->queues[0].accepts_borrowed);
+	assert_true(port->txqs[0].accepts_borrowed);
 	assert_non_null(strstr(port->describe, ", borrowed frames: yes ("));
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(send_borrowed(port, PORT_BURST), PORT_BURST);
@@ -519,7 +519,7 @@ test_borrowed(void **state)
 		pkts[1]->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM | RTE_MBUF_F_TX_IPV4;
 		pkts[1]->l2_len = 14;
 		pkts[1]->l3_len = 20;
-		assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, 2), 2);
+		assert_int_equal(port_tx(&port->txqs[0], pkts, 2), 2);
 		assert_int_equal(driver.n_pieces, 100 * 22);
 	}
 	port_stats_read(port, &stats);
@@ -538,7 +538,7 @@ test_borrowed_untouched(void **state)
 	for (uint16_t i = 0; i < PORT_BURST; i++)
 		pkts[i] = borrowed_frame(BORROWED_LEN);
 	assert_int_equal(mprotect(guest, BORROWED_LEN, PROT_NONE), 0);
-	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
+	assert_int_equal(port_tx(&port->txqs[0], pkts, PORT_BURST), PORT_BURST);
 	assert_int_equal(driver.n_pieces, PORT_BURST);
 	assert_int_equal(mprotect(guest, BORROWED_LEN, PROT_READ | PROT_WRITE), 0);
 	borrow_close(port);
@@ -554,7 +554,7 @@ test_borrowed_not_sent(void **state)
 	struct port_stats stats;
 
 	driver.takes = 1;
-	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, RTE_DIM(pkts)), 1);
+	assert_int_equal(port_tx(&port->txqs[0], pkts, RTE_DIM(pkts)), 1);
 	assert_int_equal(driver.n_pieces, 1);
 	port_stats_read(port, &stats);
 	assert_int_equal(stats.tx_packets, 1);
@@ -576,7 +576,7 @@ test_borrowed_no_mbuf(void **state)
 	unsigned int n = 0;
 
 	/* The device receives into it. */
-	assert_int_equal(port->queues[0].rx(&port->queues[0], &pkt, 1), 1);
+	assert_int_equal(port_rx(&port->rxqs[0], &pkt, 1), 1);
 	own = pkt->pool;
 	rte_pktmbuf_free(pkt);
 	all = calloc(own->size, sizeof(*all));
@@ -626,7 +626,7 @@ test_borrowed_unknown(void **state)
 
 	assert_int_equal(open_line("up0=nic,vdev=net_ring7", &port, &diag), 0);
 	for (uint16_t q = 0; q < port->n_queues; q++)
-		assert_false(port->queues[q].accepts_borrowed);
+		assert_false(port->txqs[q].accepts_borrowed);
 	assert_non_null(strstr(port->describe, ", borrowed frames: no ("));
 	port_close(port);
 }

@@ -127,7 +127,8 @@ struct rig {
 	struct loop *loop;
 	struct vnet_dev dev;
 	struct port port;
-	struct port_queue queues[N_PAIRS];
+	struct port_rxq rxqs[N_PAIRS];
+	struct port_txq txqs[N_PAIRS];
 	struct driver_mem mem;
 	struct driver_queue rings[N_QUEUES];
 	struct session *session;
@@ -215,7 +216,7 @@ snapshot_take(struct rig *rig, struct snapshot *shot)
 	shot->log_bytes = vdev->log ? vdev->log->n_bytes : 0;
 	shot->steered = steer != NULL;
 	if (steer)
-		steer->pick(steer, &rig->port, &rig->queues[1], frames, PORT_BURST, shot->pairs);
+		steer->pick(steer, &rig->port, &rig->rxqs[1], frames, PORT_BURST, shot->pairs);
 	for (unsigned int i = 0; i < N_QUEUES; i++)
 		snapshot_queue(rig, i, shot);
 }
@@ -672,12 +673,13 @@ rig_open(struct rig *rig, uint64_t traits)
 	rig->loop = port_env.loop;
 	config.loop = rig->loop;
 	rig->port.n_queues = N_PAIRS;
-	rig->port.queues = rig->queues;
+	rig->port.rxqs = rig->rxqs;
+	rig->port.txqs = rig->txqs;
 	driver_mem_open(&rig->mem);
 	for (uint16_t i = 0; i < N_PAIRS; i++) {
-		rig->queues[i].port = &rig->port;
-		rig->queues[i].idx = i;
-		rig->queues[i].dev = &rig->dev.queues[i];
+		rig->rxqs[i].port = rig->txqs[i].port = &rig->port;
+		rig->rxqs[i].idx = rig->txqs[i].idx = i;
+		rig->rxqs[i].dev = rig->txqs[i].dev = &rig->dev.queues[i];
 	}
 	for (unsigned int i = 0; i < N_QUEUES; i++)
 		rig->kicks[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);

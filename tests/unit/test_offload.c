@@ -352,12 +352,12 @@ struct sink {
 };
 
 static struct sink sink;
-static struct port_queue sink_queue;
+static struct port_txq sink_queue;
 
 static uint16_t
-sink_send(struct port_queue *queue, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
+sink_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
-	assert_ptr_equal(queue, &sink_queue);
+	assert_ptr_equal(txq, &sink_queue);
 	assert_ptr_equal(ctx, &sink);
 	assert_true(n >= 1 && n <= PORT_BURST);
 	for (uint16_t i = 0; i < n; i++)
@@ -1185,7 +1185,8 @@ struct end {
 	struct driver_mem mem;
 	struct driver_queue driver;
 	struct vnet_queue queue;
-	struct port_queue port_queue;
+	struct port_rxq rxq;
+	struct port_txq txq;
 };
 
 static struct end *
@@ -1206,7 +1207,7 @@ end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 					  : (void (*)(void))vnet_from_guest_variant(isa_select(), traits);
 	end->queue.pool = pool;
 	end->queue.borrowed_conf = &end->driver.conf;
-	end->port_queue.dev = &end->queue;
+	end->rxq.dev = end->txq.dev = &end->queue;
 	vq = receives ? &end->queue.to_guest : &end->queue.from_guest;
 	assert_int_equal(virtq_start(vq, &end->driver.conf, traits & TRAIT_PACKED ? 0x80008000u : 0), 0);
 	atomic_store(&vq->conf, &end->driver.conf);
@@ -1224,13 +1225,13 @@ end_close(struct end *end)
 static uint16_t
 end_take(struct end *end, struct rte_mbuf **pkts)
 {
-	uint16_t n = ((vnet_from_guest_fn)end->driver.conf.burst)(&end->queue, &end->driver.conf,
-								  &end->port_queue, pkts, PORT_BURST);
+	uint16_t n = ((vnet_from_guest_fn)end->driver.conf.burst)(&end->queue, &end->driver.conf, &end->rxq,
+								  pkts, PORT_BURST);
 
 	/* What the frames are made to ask for later would be where a borrowed frame's tail is said to be. */
-	if (end->port_queue.borrowed) {
+	if (end->rxq.borrowed) {
 		borrow_materialise_burst(pkts, n);
-		vnet_done(&end->port_queue);
+		vnet_done(&end->rxq);
 	}
 	return n;
 }
@@ -1355,7 +1356,7 @@ pair_check(uint32_t a_traits, uint64_t a_offloads, uint32_t b_traits, uint64_t b
 			pkts[0]->ol_flags |= RTE_MBUF_F_RX_RSS_HASH;
 			pkts[0]->hash.rss = 0xa1b2c3d4;
 			pkts[0]->hash.fdir.hi = 2;
-			assert_true(vnet_tx(&b->port_queue, pkts, 1) >= 1);
+			assert_true(vnet_tx(&b->txq, pkts, 1) >= 1);
 			while (end_receive(b, &hdr, &got, header)) {
 				assert_true(oracle_parse(&got));
 				strict_driver_check(&hdr, &got, b_offloads);
@@ -1386,8 +1387,8 @@ pair_check(uint32_t a_traits, uint64_t a_offloads, uint32_t b_traits, uint64_t b
 			} else {
 				assert_int_equal(n, 1);
 			}
-			assert_int_equal(b->port_queue.stats.tx_packets, n);
-			assert_int_equal(b->port_queue.stats.copies, n - 1);
+			assert_int_equal(b->txq.stats.packets, n);
+			assert_int_equal(b->txq.stats.copies, n - 1);
 			end_close(b);
 		}
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
@@ -1440,8 +1441,8 @@ test_nonsense_costs_its_own_frame(void **state)
 
 			end_send(end, &bad, frame, form);
 			assert_int_equal(end_take(end, pkts), 0);
-			assert_int_equal(end->port_queue.stats.drops[DROP_BAD_OFFLOAD], 1);
-			assert_int_equal(end->port_queue.stats.rx_packets, 1);
+			assert_int_equal(end->rxq.stats.drops[DROP_BAD_OFFLOAD], 1);
+			assert_int_equal(end->rxq.stats.packets, 1);
 			assert_true(driver_get(&end->driver, &tag, &written));
 			assert_int_equal(rte_mempool_in_use_count(pool), 0);
 			end_send(end, &good, frame, form);
@@ -1469,12 +1470,12 @@ test_offloads_switched_at_run_time(void **state)
 	off.burst = (void (*)(void))vnet_to_guest_variant(isa_select(), off.traits);
 	end_post(b);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
-	assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 1);
+	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 1);
 	assert_true(end_receive(b, &hdr, &got, header));
 	assert_int_equal(hdr.gso_type, G_V4);
 	atomic_store(&b->queue.to_guest.conf, &off);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
-	assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 2);
+	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 2);
 	for (int i = 0; i < 2; i++) {
 		assert_true(end_receive(b, &hdr, &got, header));
 		assert_true(oracle_is_complete(&got));
@@ -1483,7 +1484,7 @@ test_offloads_switched_at_run_time(void **state)
 	/* And a frame that the NIC has checked is no news to it. */
 	pkt = mbuf_from(frame_build(&specs[0], COMPLETE)->bytes, 154, WHOLE);
 	pkt->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_GOOD;
-	assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 1);
+	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 1);
 	assert_true(end_receive(b, &hdr, &got, header));
 	assert_int_equal(hdr.flags, 0);
 	end_close(b);
@@ -1525,7 +1526,7 @@ test_c95_hash_report(void **state)
 				pkt->ol_flags = rows[i].ol_flags;
 				pkt->hash.rss = 0xa1b2c3d4;
 				pkt->hash.fdir.hi = rows[i].code;
-				assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 1);
+				assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 1);
 				assert_true(end_receive(b, &hdr, &got, header));
 				assert_memory_equal(header, "\0\0\0\0\0\0\0\0\0\0\1\0", 12);
 				assert_memory_equal(header + 12, rows[i].tail, 8);
@@ -1556,11 +1557,11 @@ test_nic_gets_complete_frames(void **state)
 		unsigned int n, n_back = 0;
 
 		pkts[0] = requested(frame, !tso ? G_NONE : frame->v6 ? G_V6 : G_V4, tso ? 1000 : 0, FEW_CUTS);
-		n = port->queues[0].tx(&port->queues[0], pkts, 1);
+		n = port_tx(&port->txqs[0], pkts, 1);
 		assert_int_equal(n, tso ? (specs[i].payload + 999) / 1000 : 1);
 		/* The ring driver gives back what it was sent. */
 		while (n_back < n) {
-			uint16_t now = port->queues[0].rx(&port->queues[0], pkts + n_back, PORT_BURST);
+			uint16_t now = port_rx(&port->rxqs[0], pkts + n_back, PORT_BURST);
 
 			assert_true(now > 0);
 			n_back += now;

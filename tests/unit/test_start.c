@@ -386,7 +386,7 @@ check_all(uint32_t traits, uint16_t size)
 			check_bases(rig, &was, n, &in_hand);
 		}
 	}
-	print_message("size %u%s: %u states. Base believed: %u, %u of them wrong, but a ring that stands "
+	print_message("# size %u%s: %u states. Base believed: %u, %u of them wrong, but a ring that stands "
 		      "there looks the "
 		      "same; by the ring: %u, %u without a doubt. In hand: %u, %u; %u; unsure %u\n",
 		      size, traits & TRAIT_IN_ORDER ? ", in order" : "", n_states, clean.n_as_told,

@@ -404,7 +404,7 @@ hashes_open(void **state)
 {
 	n_isas = isa_select() >= ISA_AVX512_GFNI ? 2 : 1;
 	if (n_isas == 1)
-		print_message("no GFNI on this CPU: the portable variant alone is tested\n");
+		print_message("# no GFNI on this CPU: the portable variant alone is tested\n");
 	for (unsigned int isa = 0; isa < n_isas; isa++)
 		for (uint32_t types = 0; types <= HASH_TYPES_ALL; types++) {
 			struct hash_params rules = hash_with(types);
@@ -521,7 +521,7 @@ vector_frame(unsigned int i, unsigned int n_tags, uint8_t proto, struct frame *f
 	put_l4(frame, proto, vectors[i].sport, vectors[i].dport);
 }
 
-static struct port_queue from;
+static struct port_rxq from;
 static struct port from_port, to_port;
 
 static void

@@ -39,7 +39,8 @@ struct rig {
 	struct driver_mem mem;
 	struct driver_queue driver;
 	struct vnet_queue queue;
-	struct port_queue port_queue;
+	struct port_rxq rxq;
+	struct port_txq txq;
 	vnet_from_guest_fn from_guest;
 	vnet_to_guest_fn to_guest;
 	struct rng rng;
@@ -67,7 +68,7 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
 	rig->queue.borrowed_conf = &rig->driver.conf;
-	rig->port_queue.dev = &rig->queue;
+	rig->rxq.dev = rig->txq.dev = &rig->queue;
 	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
 	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
 	if (variant == GENERIC) {
@@ -86,12 +87,12 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 static uint16_t
 rig_take(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 {
-	n = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
-	if (rig->port_queue.borrowed) {
+	n = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->rxq, pkts, n);
+	if (rig->rxq.borrowed) {
 		borrow_materialise_burst(pkts, n);
-		vnet_done(&rig->port_queue);
+		vnet_done(&rig->rxq);
 	}
-	assert_false(rig->port_queue.borrowed);
+	assert_false(rig->rxq.borrowed);
 	for (uint16_t i = 0; i < n; i++)
 		assert_false(borrow_is(pkts[i]));
 	return n;
@@ -100,7 +101,7 @@ rig_take(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 static uint16_t
 rig_give(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 {
-	return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
+	return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
 }
 
 static void
@@ -267,7 +268,7 @@ from_guest_stream(struct rig *rig)
 		if (sent == returned)
 			rig->mem.next[1] = 1 << 20;
 	}
-	assert_int_equal(rig->port_queue.stats.rx_packets, total);
+	assert_int_equal(rig->rxq.stats.packets, total);
 	assert_false(virtq_is_broken(&rig->queue.from_guest));
 }
 
@@ -391,7 +392,7 @@ to_guest_stream(struct rig *rig)
 			frame_mark(pkts[i], first + i);
 			frame_borrow(pkts[i], first + i, i);
 		}
-		n_sent = rig->to_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
+		n_sent = rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
 		rte_pktmbuf_free_bulk(pkts, n);
 		/* Those that were given are somewhere among the n, in order; the rest found no buffer. */
 		for (uint16_t i = 0; i < n && n_seen < n_sent; i++) {
@@ -431,11 +432,11 @@ to_guest_stream(struct rig *rig)
 		assert_false(driver_get(&rig->driver, &tag, &written));
 		frames += n;
 	}
-	assert_int_equal(rig->port_queue.stats.tx_bytes, sent_bytes);
-	assert_int_equal(rig->port_queue.stats.tx_packets + rig->port_queue.stats.drops[DROP_NO_BUFFER] +
-				 rig->port_queue.stats.drops[DROP_TOO_LONG],
+	assert_int_equal(rig->txq.stats.bytes, sent_bytes);
+	assert_int_equal(rig->txq.stats.packets + rig->txq.stats.drops[DROP_NO_BUFFER] +
+				 rig->txq.stats.drops[DROP_TOO_LONG],
 			 frames);
-	assert_true(rig->port_queue.stats.tx_packets > 0);
+	assert_true(rig->txq.stats.packets > 0);
 	assert_false(virtq_is_broken(&rig->queue.to_guest));
 }
 
@@ -455,17 +456,11 @@ test_to_guest(void **state)
 
 static int variants[] = {ISA_PORTABLE, ISA_AVX512};
 
-/* The variant that a test is for; skips the test where it can't run. */
+/* The variant that a test is for. */
 static int
 variant_of(void **state)
 {
-	int variant = *(int *)*state;
-
-	if (!variant_runs(variant)) {
-		print_message("not compiled in, or this CPU has no AVX-512\n");
-		skip();
-	}
-	return variant;
+	return *(int *)*state;
 }
 
 /* cmocka compares byte by byte, which would be half of the time here. */
@@ -476,12 +471,19 @@ assert_same_bytes(const void *a, const void *b, size_t len)
 		assert_memory_equal(a, b, len);
 }
 
+static void
+stats_compare(const struct rig *a, const struct rig *b)
+{
+	assert_same_bytes(&a->rxq.stats, &b->rxq.stats, sizeof(a->rxq.stats));
+	assert_same_bytes(&a->txq.stats, &b->txq.stats, sizeof(a->txq.stats));
+}
+
 /* What the device leaves behind. */
 static void
 rigs_compare(const struct rig *a, const struct rig *b)
 {
 	driver_mem_same(&a->mem, &b->mem);
-	assert_same_bytes(&a->port_queue.stats, &b->port_queue.stats, sizeof(struct port_stats));
+	stats_compare(a, b);
 	assert_same_bytes((void *)a->mem.log.bits, (void *)b->mem.log.bits, a->mem.log.n_bytes);
 }
 
@@ -707,7 +709,7 @@ pair_compare(struct rig *const rigs[PAIR], const struct virtq *a, const struct v
 	assert_int_equal(a->batch, 0);
 	assert_int_equal(b->batch, 0);
 	assert_int_equal(a->fault, b->fault);
-	assert_same_bytes(&rigs[0]->port_queue.stats, &rigs[1]->port_queue.stats, sizeof(struct port_stats));
+	stats_compare(rigs[0], rigs[1]);
 	if (rigs[0]->driver.conf.log) {
 		assert_same_bytes((void *)rigs[0]->mem.log.bits, (void *)rigs[1]->mem.log.bits,
 				  rigs[0]->mem.log.n_bytes);
@@ -779,8 +781,7 @@ from_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, en
 	if (!(rigs[0]->driver.packed && rigs[0]->driver.in_order))
 		pair_compare(rigs, &rigs[0]->queue.from_guest, &rigs[1]->queue.from_guest);
 	else
-		assert_same_bytes(&rigs[0]->port_queue.stats, &rigs[1]->port_queue.stats,
-				  sizeof(struct port_stats));
+		stats_compare(rigs[0], rigs[1]);
 	pair_get(rigs, first_tag, n, written);
 	for (uint16_t i = 0; i < n; i++)
 		assert_int_equal(written[i], 0);
@@ -1100,10 +1101,10 @@ test_only_what_cannot_fit_is_lost(void **state)
 			/* 1512 bytes (or 1520) take all eight buffers' 1600, but one is gone: 7 * 200 is too
 			 * little. */
 			assert_int_equal(n, 4);
-			assert_int_equal(rig->port_queue.stats.drops[DROP_NO_BUFFER], 1);
+			assert_int_equal(rig->txq.stats.drops[DROP_NO_BUFFER], 1);
 		} else {
 			assert_int_equal(n, 3);
-			assert_int_equal(rig->port_queue.stats.drops[DROP_TOO_LONG], 2);
+			assert_int_equal(rig->txq.stats.drops[DROP_TOO_LONG], 2);
 		}
 		rig_close(rig);
 	}
@@ -1176,7 +1177,7 @@ test_malformed_chains(void **state)
 						       rig_take(rig, pkts + n, (uint16_t)(PORT_BURST - n)));
 				assert_int_equal(n, 2);
 				rte_pktmbuf_free_bulk(pkts, 2);
-				assert_int_equal(rig->port_queue.stats.drops[rows[i].reason], 1);
+				assert_int_equal(rig->rxq.stats.drops[rows[i].reason], 1);
 				for (uint64_t want = 1; want <= 3; want++) {
 					assert_true(driver_get(&rig->driver, &tag, &written));
 					assert_int_equal(tag, want);
@@ -1224,7 +1225,7 @@ test_malformed_receive_chains(void **state)
 			assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 2));
 			assert_int_equal(rig_give(rig, pkts, 2), 1);
 			rte_pktmbuf_free_bulk(pkts, 2);
-			assert_int_equal(rig->port_queue.stats.drops[DROP_MALFORMED], 1);
+			assert_int_equal(rig->txq.stats.drops[DROP_MALFORMED], 1);
 			assert_true(driver_get(&rig->driver, &tag, &written));
 			assert_int_equal(tag, 1);
 			assert_int_equal(written, 0);
@@ -1298,8 +1299,8 @@ test_long_chains(void **state)
 						pattern(1, b));
 				}
 				rte_pktmbuf_free_bulk(pkts, n);
-				assert_int_equal(rig->port_queue.stats.drops[DROP_CHAIN_LONG], 3 - n_good);
-				assert_int_equal(rig->port_queue.stats.drops[DROP_MALFORMED], 0);
+				assert_int_equal(rig->rxq.stats.drops[DROP_CHAIN_LONG], 3 - n_good);
+				assert_int_equal(rig->rxq.stats.drops[DROP_MALFORMED], 0);
 				for (uint64_t want = 1; want <= 3; want++) {
 					assert_true(driver_get(&rig->driver, &tag, &written));
 					assert_int_equal(tag, want);
@@ -1341,8 +1342,8 @@ test_long_receive_chains(void **state)
 				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 2));
 				assert_int_equal(rig_give(rig, pkts, 2), good ? 2 : 1);
 				rte_pktmbuf_free_bulk(pkts, 2);
-				assert_int_equal(rig->port_queue.stats.drops[DROP_CHAIN_LONG], !good);
-				assert_int_equal(rig->queue.unusable_buffers, !good);
+				assert_int_equal(rig->txq.stats.drops[DROP_CHAIN_LONG], !good);
+				assert_int_equal(rig->rxq.stats.drops[DROP_CHAIN_LONG], 0);
 				assert_true(driver_get(&rig->driver, &tag, &written));
 				assert_int_equal(tag, 1);
 				assert_int_equal(written, good ? hdr_len + len : 0);
@@ -1449,12 +1450,12 @@ static uint16_t
 borrowing_iteration(struct borrowing *borrowing)
 {
 	struct rte_mbuf *pkts[PORT_BURST];
-	uint16_t n = vnet_rx(&borrowing->from->port_queue, pkts, PORT_BURST);
+	uint16_t n = vnet_rx(&borrowing->from->rxq, pkts, PORT_BURST);
 
 	if (n)
-		n = vnet_tx(&borrowing->to->port_queue, pkts, n);
-	if (borrowing->from->port_queue.borrowed)
-		vnet_done(&borrowing->from->port_queue);
+		n = vnet_tx(&borrowing->to->txq, pkts, n);
+	if (borrowing->from->rxq.borrowed)
+		vnet_done(&borrowing->from->rxq);
 	return n;
 }
 
@@ -1503,11 +1504,11 @@ borrowed_deliver(uint32_t traits, int variant, enum receiver how, uint32_t len)
 	/* Whatever became of it, the sender has its buffer back, and it counts once on either side. */
 	assert_true(driver_get(&borrowing.from->driver, &back, &written));
 	assert_int_equal(back, tag);
-	assert_int_equal(borrowing.from->port_queue.stats.rx_packets, 1);
-	assert_int_equal(borrowing.from->port_queue.stats.rx_bytes, len);
-	assert_int_equal(borrowing.to->port_queue.stats.tx_packets, fits);
-	assert_int_equal(borrowing.to->port_queue.stats.drops[DROP_NO_BUFFER], how == RX_FULL);
-	assert_int_equal(borrowing.to->port_queue.stats.drops[DROP_TOO_LONG], !fits && how != RX_FULL);
+	assert_int_equal(borrowing.from->rxq.stats.packets, 1);
+	assert_int_equal(borrowing.from->rxq.stats.bytes, len);
+	assert_int_equal(borrowing.to->txq.stats.packets, fits);
+	assert_int_equal(borrowing.to->txq.stats.drops[DROP_NO_BUFFER], how == RX_FULL);
+	assert_int_equal(borrowing.to->txq.stats.drops[DROP_TOO_LONG], !fits && how != RX_FULL);
 	for (unsigned int i = 0; fits && got < hdr_len + len; i++) {
 		assert_true(driver_get(&borrowing.to->driver, &back, &written));
 		assert_int_equal(back, i);
@@ -1577,8 +1578,8 @@ test_borrowed_is_the_devices_until_done(void **state)
 		}
 		before = malloc(ring_len);
 		memcpy(before, ring, ring_len);
-		assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 8);
-		assert_true(borrowing.from->port_queue.borrowed);
+		assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 8);
+		assert_true(borrowing.from->rxq.borrowed);
 		assert_ptr_equal(borrowing.from->queue.borrowed_conf, &borrowing.from->driver.conf);
 		assert_same_bytes(ring, before, ring_len);
 		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
@@ -1597,8 +1598,8 @@ test_borrowed_is_the_devices_until_done(void **state)
 			assert_same_bytes(rte_pktmbuf_mtod(pkts[i], uint8_t *), noise + i, i % 2 ? 1500 : 60);
 		}
 		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
-		vnet_done(&borrowing.from->port_queue);
-		assert_false(borrowing.from->port_queue.borrowed);
+		vnet_done(&borrowing.from->rxq);
+		assert_false(borrowing.from->rxq.borrowed);
 		for (unsigned int i = 0; i < 8; i++) {
 			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
 			assert_int_equal(tag, i);
@@ -1629,12 +1630,12 @@ test_borrowed_on_a_disabled_queue(void **state)
 		borrowing.from->driver.conf.enabled = false;
 		for (unsigned int i = 0; i < 8; i++)
 			borrowing_send(&borrowing, 1500, i);
-		assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 0);
-		assert_false(borrowing.from->port_queue.borrowed);
+		assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 0);
+		assert_false(borrowing.from->rxq.borrowed);
 		for (unsigned int i = 0; i < 8; i++)
 			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
-		assert_int_equal(borrowing.from->port_queue.stats.rx_packets, 8);
-		assert_int_equal(borrowing.from->port_queue.stats.drops[DROP_DISABLED], 8);
+		assert_int_equal(borrowing.from->rxq.stats.packets, 8);
+		assert_int_equal(borrowing.from->rxq.stats.drops[DROP_DISABLED], 8);
 		assert_int_equal(borrowing.from->queue.discarded_bytes, 8 * 1500);
 		borrowing_close(&borrowing);
 	}
@@ -1696,7 +1697,7 @@ test_borrowed_flow_behind_the_head(void **state)
 
 		borrowing_open(&borrowing, words[t], variant);
 		borrowing.from->driver.conf.flows = flows;
-		borrowing.from->port_queue.idx = 3;
+		borrowing.from->rxq.idx = 3;
 		for (uint16_t i = 0; i < 20; i++) {
 			const uint64_t gpa = driver_region_gpa(0) + (4 << 20);
 			const struct driver_buf buf = {gpa, 2000, true};
@@ -1708,15 +1709,15 @@ test_borrowed_flow_behind_the_head(void **state)
 			deep_frame(frame, i);
 			deep_send(&borrowing, header, frame, i);
 			assert_true(driver_add(&borrowing.to->driver, &buf, 1, DRIVER_DIRECT, i));
-			assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 1);
-			assert_true(borrowing.from->port_queue.borrowed);
+			assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 1);
+			assert_true(borrowing.from->rxq.borrowed);
 			memcpy(rte_pktmbuf_append(whole, DEEP_LEN), frame, DEEP_LEN);
 			assert_true(flow_digest(whole, &digest));
 			assert_int_equal(flows->entries[digest % FLOWS_SIZE], flows_entry(digest, 3));
 			rte_pktmbuf_free(whole);
-			assert_int_equal(vnet_tx(&borrowing.to->port_queue, pkts, 1), 1);
+			assert_int_equal(vnet_tx(&borrowing.to->txq, pkts, 1), 1);
 			assert_false(driver_get(&borrowing.from->driver, &tag, &written));
-			vnet_done(&borrowing.from->port_queue);
+			vnet_done(&borrowing.from->rxq);
 			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
 			assert_true(driver_get(&borrowing.to->driver, &tag, &written));
 			assert_int_equal(written, borrowing.to->driver.conf.hdr_len + DEEP_LEN);
@@ -1761,14 +1762,14 @@ test_checksum_behind_the_head(void **state)
 				header[7] = (uint8_t)(starts[s] >> 8);
 				header[8] = 6;
 				deep_send(&borrowing, header, frame, 1);
-				assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 1);
+				assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 1);
 				/* Such frames are whole at once, and the buffer is back. */
 				assert_false(borrow_is(pkts[0]));
-				assert_false(borrowing.from->port_queue.borrowed);
+				assert_false(borrowing.from->rxq.borrowed);
 				assert_true(driver_get(&borrowing.from->driver, &tag, &written));
 				memset(driver_va(&borrowing.from->mem, driver_region_gpa(0) + 65536), 0x77,
 				       2 * SLOT_LEN);
-				assert_int_equal(vnet_tx(&borrowing.to->port_queue, pkts, 1), 1);
+				assert_int_equal(vnet_tx(&borrowing.to->txq, pkts, 1), 1);
 				assert_true(driver_get(&borrowing.to->driver, &tag, &written));
 				assert_int_equal(written, 12 + DEEP_LEN);
 				driver_read(&borrowing.to->mem, gpa, got, written);
@@ -1798,7 +1799,7 @@ test_checksum_behind_the_head(void **state)
 int
 main(void)
 {
-	const struct CMUnitTest tests[] = {
+	struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_from_guest),
 		cmocka_unit_test(test_to_guest),
 		EACH_WAY(test_variants_agree),
@@ -1821,5 +1822,13 @@ main(void)
 	};
 
 	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 128, .n_mbufs = POOL_SIZE});
-	return UNIT_RUN(tests);
+	/* cmocka's skip() is a failure in TAP. usertools/run-tests knows these lines. */
+	size_t n = 0;
+
+	for (size_t i = 0; i < RTE_DIM(tests); i++)
+		if (!tests[i].initial_state || variant_runs(variant_of(&tests[i].initial_state)))
+			tests[n++] = tests[i];
+		else
+			print_message("# SKIP %s: not compiled in, or this CPU has no AVX-512\n", tests[i].name);
+	return unit_run("tests", tests, n, NULL, NULL);
 }
