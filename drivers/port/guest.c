@@ -414,22 +414,22 @@ guest_show(const struct port *port, const struct show *show)
 /* --- life --- */
 
 static int
-guest_open_queues(struct port *port, struct guest *guest)
+guest_open_queues(struct port *port, struct guest *guest, uint16_t n_queues)
 {
-	port->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, port->n_queues * sizeof(port->queues[0]));
-	if (!port->queues)
+	if (port_queues_alloc(port, n_queues) < 0)
 		return -ENOMEM;
-	memset(port->queues, 0, port->n_queues * sizeof(port->queues[0]));
-	for (uint16_t i = 0; i < port->n_queues; i++) {
-		port->queues[i].rx = vnet_rx;
-		port->queues[i].tx = vnet_tx;
-		port->queues[i].service = vnet_service;
-		port->queues[i].done = vnet_done;
-		port->queues[i].accepts_borrowed = true;
-		port->queues[i].dev = &guest->vnet.queues[i];
-		port->queues[i].port = port;
-		port->queues[i].idx = i;
-		port->queues[i].worker = UINT16_MAX;
+	for (uint16_t i = 0; i < n_queues; i++) {
+		struct port_rxq *rxq = &port->rxqs[i];
+		struct port_txq *txq = &port->txqs[i];
+
+		rxq->rx = vnet_rx;
+		rxq->service = vnet_rx_service;
+		rxq->done = vnet_done;
+		rxq->dev = &guest->vnet.queues[i];
+		txq->tx = vnet_tx;
+		txq->service = vnet_tx_service;
+		txq->accepts_borrowed = true;
+		txq->dev = &guest->vnet.queues[i];
 	}
 	return 0;
 }
@@ -446,8 +446,7 @@ guest_close(struct port *port)
 		guest->transport_ops->close(guest->transport);
 	guest_watch_stop(guest);
 	vnet_fini(&guest->vnet);
-	free(port->queues);
-	port->queues = NULL;
+	port_queues_free(port);
 	free(guest);
 	port->dev = NULL;
 }
@@ -494,7 +493,6 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		port->mac = config->mac;
 	else
 		port_mac_from_name(&port->mac, port->name);
-	port->n_queues = config->n_queues;
 	atomic_store(&port->n_active, 1);
 	vnet.mac = port->mac;
 	/* VIRTIO, "Device configuration layout": it should not be less, for that is what IPv6 needs. */
@@ -506,7 +504,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		return diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 	}
 	port->dev = guest;
-	if (guest_open_queues(port, guest) < 0 || guest_watch_start(guest) < 0) {
+	if (guest_open_queues(port, guest, config->n_queues) < 0 || guest_watch_start(guest) < 0) {
 		ret = diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 		goto err;
 	}

@@ -195,10 +195,10 @@ output_choose(const struct vnet_dev *dev, struct vnet_output *output)
  * not in use.
  */
 static uint16_t
-vnet_from_guest_later(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+vnet_from_guest_later(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_rxq *rxq,
 		      struct rte_mbuf **pkts, uint16_t n)
 {
-	(void)queue, (void)conf, (void)port_queue, (void)pkts, (void)n;
+	(void)queue, (void)conf, (void)rxq, (void)pkts, (void)n;
 	return 0;
 }
 

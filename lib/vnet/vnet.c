@@ -172,10 +172,10 @@ vnet_is_held(const struct vdev *vdev, unsigned int worker)
 {
 	const struct port *port = vnet_of(vdev)->port;
 
-	if (!port || !port->queues)
+	if (!port || !port->rxqs)
 		return false;
 	for (uint16_t i = 0; i < port->n_queues; i++)
-		if (port->queues[i].worker == worker && port_queue_is_borrowed(&port->queues[i]))
+		if (port->rxqs[i].worker == worker && port_rxq_is_borrowed(&port->rxqs[i]))
 			return true;
 	return false;
 }
@@ -185,10 +185,10 @@ vnet_borrow(struct vdev *vdev, enum vdev_borrow borrow)
 {
 	struct port *port = vnet_of(vdev)->port;
 
-	if (!port || !port->queues)
+	if (!port || !port->rxqs)
 		return;
 	for (uint16_t i = 0; i < port->n_queues; i++)
-		atomic_store_explicit(&port->queues[i].materialises, borrow == VDEV_BORROW_NOTHING,
+		atomic_store_explicit(&port->rxqs[i].materialises, borrow == VDEV_BORROW_NOTHING,
 				      memory_order_relaxed);
 }
 
@@ -302,48 +302,46 @@ vnet_closed(const struct vnet_queue *queue, enum port_drop otherwise)
 
 /* The conf is still there: the worker has not been quiescent since vnet_rx(). */
 void
-vnet_done(struct port_queue *port_queue)
+vnet_done(struct port_rxq *rxq)
 {
-	struct vnet_queue *queue = port_queue->dev;
+	struct vnet_queue *queue = rxq->dev;
 	uint16_t n = queue->from_guest.batch;
 
 	virtq_publish(&queue->from_guest, queue->borrowed_conf, queue->borrowed_conf->traits);
 	virtq_notify(&queue->from_guest, queue->borrowed_conf, n);
-	/* Release: pairs with port_queue_is_borrowed(). */
-	__atomic_store_n(&port_queue->borrowed, false, __ATOMIC_RELEASE);
+	/* Release: pairs with port_rxq_is_borrowed(). */
+	__atomic_store_n(&rxq->borrowed, false, __ATOMIC_RELEASE);
 }
 
 uint16_t
-vnet_rx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
+vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
-	struct vnet_queue *queue = port_queue->dev;
+	struct vnet_queue *queue = rxq->dev;
 	const struct virtq_conf *conf = virtq_conf(&queue->from_guest);
 
-	if (unlikely(atomic_load_explicit(&queue->dev->rarp_mac, memory_order_relaxed)) &&
-	    port_queue->idx == 0) {
+	if (unlikely(atomic_load_explicit(&queue->dev->rarp_mac, memory_order_relaxed)) && rxq->idx == 0) {
 		pkts[0] = vnet_rarp(queue);
 		if (pkts[0]) {
-			counter_add(&port_queue->stats.rx_packets, 1);
-			counter_add(&port_queue->stats.rx_bytes, pkts[0]->pkt_len);
+			counter_add(&rxq->stats.packets, 1);
+			counter_add(&rxq->stats.bytes, pkts[0]->pkt_len);
 			return 1;
 		}
 	}
 	if (!conf || unlikely(virtq_is_broken(&queue->from_guest)))
 		return 0;
-	n = ((vnet_from_guest_fn)conf->burst)(queue, conf, port_queue, pkts, n);
+	n = ((vnet_from_guest_fn)conf->burst)(queue, conf, rxq, pkts, n);
 	queue->borrowed_conf = conf;
 	if (unlikely(n && !conf->enabled)) {
 		/* Started but disabled: drained and discarded (vhost-user, "Ring states"). */
 		for (uint16_t i = 0; i < n; i++)
 			counter_add(&queue->discarded_bytes, pkts[i]->pkt_len);
-		port_drop(port_queue, vnet_closed(queue, DROP_DISABLED), pkts, n);
-		counter_add(&queue->discarded_packets, n);
-		if (port_queue->borrowed)
-			vnet_done(port_queue);
+		port_rx_drop(rxq, vnet_closed(queue, DROP_DISABLED), pkts, n);
+		if (rxq->borrowed)
+			vnet_done(rxq);
 		return 0;
 	}
 	if (unlikely(n && conf->flows))
-		vnet_flows_learn(conf->flows, port_queue->idx, pkts, n);
+		vnet_flows_learn(conf->flows, rxq->idx, pkts, n);
 	return n;
 }
 
@@ -368,12 +366,12 @@ vnet_free(struct rte_mbuf **pkts, uint16_t n)
 
 /* The rest of sending, for frames that ask for nothing that the guest does not take; `ctx` is the conf. */
 static uint16_t
-vnet_send(struct port_queue *port_queue, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
+vnet_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct virtq_conf *conf = ctx;
 	uint16_t n_sent;
 
-	n_sent = ((vnet_to_guest_fn)conf->burst)(port_queue->dev, conf, port_queue, pkts, n);
+	n_sent = ((vnet_to_guest_fn)conf->burst)(txq->dev, conf, txq, pkts, n);
 	vnet_free(pkts, n);
 	return n_sent;
 }
@@ -390,25 +388,25 @@ vnet_requests_unsupported(uint64_t offloads)
 }
 
 uint16_t
-vnet_tx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
+vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
-	struct vnet_queue *queue = port_queue->dev;
+	struct vnet_queue *queue = txq->dev;
 	const struct virtq_conf *conf = virtq_conf(&queue->to_guest);
 	uint64_t flags = 0;
 
 	if (unlikely(!conf || !conf->enabled)) {
-		port_drop(port_queue, conf ? vnet_closed(queue, DROP_NOT_READY) : DROP_NOT_READY, pkts, n);
+		port_tx_drop(txq, conf ? vnet_closed(queue, DROP_NOT_READY) : DROP_NOT_READY, pkts, n);
 		return 0;
 	}
 	if (unlikely(virtq_is_broken(&queue->to_guest))) {
-		port_drop(port_queue, DROP_BROKEN, pkts, n);
+		port_tx_drop(txq, DROP_BROKEN, pkts, n);
 		return 0;
 	}
 	if (unlikely(conf->filter)) {
 		uint16_t n_wanted = vnet_filter_burst(conf->filter, pkts, n);
 
 		if (n_wanted < n)
-			port_drop(port_queue, DROP_FILTERED, pkts + n_wanted, (uint16_t)(n - n_wanted));
+			port_tx_drop(txq, DROP_FILTERED, pkts + n_wanted, (uint16_t)(n - n_wanted));
 		if (n_wanted == 0)
 			return 0;
 		n = n_wanted;
@@ -417,17 +415,23 @@ vnet_tx(struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
 		flags |= pkts[i]->ol_flags;
 	/* The conf stays the same for all of them: what is completed depends on it. */
 	if (unlikely(flags & vnet_requests_unsupported(conf->offloads)))
-		return port_software_offload(port_queue, queue->pool,
-					     vnet_offload_capabilities(conf->offloads), pkts, n, vnet_send,
-					     conf);
-	return vnet_send(port_queue, conf, pkts, n);
+		return port_software_offload(txq, queue->pool, vnet_offload_capabilities(conf->offloads),
+					     pkts, n, vnet_send, conf);
+	return vnet_send(txq, conf, pkts, n);
 }
 
 void
-vnet_service(struct port_queue *port_queue)
+vnet_rx_service(struct port_rxq *rxq)
 {
-	struct vnet_queue *queue = port_queue->dev;
+	struct vnet_queue *queue = rxq->dev;
 
 	virtq_notify_service(&queue->from_guest);
+}
+
+void
+vnet_tx_service(struct port_txq *txq)
+{
+	struct vnet_queue *queue = txq->dev;
+
 	virtq_notify_service(&queue->to_guest);
 }

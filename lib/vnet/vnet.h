@@ -13,8 +13,10 @@
 #ifndef VNICD_VNET_H
 #define VNICD_VNET_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <rte_ether.h>
@@ -33,19 +35,25 @@ struct vnet_filter;
 struct vnet_flows;
 struct virtio_net_hdr;
 
-/* One queue pair; its owner's, but for what is said at the fields. */
+/* One queue pair: the two virtqueues may have different owners. */
 struct vnet_queue {
-	struct virtq from_guest;  /* transmitq */
-	struct virtq to_guest;    /* receiveq */
-	struct rte_mempool *pool; /* for frames from the guest */
-	struct vnet_dev *dev;
+	/* the rxq's owner's */
+	struct virtq from_guest; /* transmitq */
+	struct rte_mempool
+		*pool;        /* for frames from the guest, and for what is made of those to it; read-only */
+	struct vnet_dev *dev; /* read-only */
 	const struct virtq_conf
 		*borrowed_conf; /* of the last vnet_rx(): what borrowed frames were taken under */
-	/* Counters (counter.h): what the port's do not tell apart (controlq_stats.c). */
-	uint64_t discarded_packets, discarded_bytes; /* from the guest, on a queue that is not enabled */
-	uint64_t unusable_buffers; /* those of drops[DROP_MALFORMED, DROP_CHAIN_LONG] that were frames to the
-				      guest */
+	/* Counter (counter.h): what the port's do not tell apart (controlq_stats.c). */
+	uint64_t discarded_bytes; /* from the guest, on a queue that is not enabled */
+
+	/* the txq's owner's */
+	struct virtq to_guest; /* receiveq */
 };
+
+static_assert(offsetof(struct vnet_queue, to_guest) % RTE_CACHE_LINE_SIZE == 0 &&
+		      sizeof(struct vnet_queue) % RTE_CACHE_LINE_SIZE == 0,
+	      "what one owner writes is in no line of the other's");
 
 /* VIRTIO, "Device configuration layout". */
 enum {
@@ -172,28 +180,29 @@ void vnet_config_notify(struct vnet_dev *dev);
  */
 int vnet_set_link(struct vnet_dev *dev, const struct port_link *link);
 
-/* The port functions of a queue pair: queue->dev is its struct vnet_queue. */
-uint16_t vnet_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
-uint16_t vnet_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
-void vnet_done(struct port_queue *queue);
-void vnet_service(struct port_queue *queue);
+/* The port functions of a queue pair: `dev` of both its queues is its struct vnet_queue. */
+uint16_t vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
+uint16_t vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);
+void vnet_done(struct port_rxq *rxq);
+void vnet_rx_service(struct port_rxq *rxq);
+void vnet_tx_service(struct port_txq *txq);
 
 /* --- burst functions: conf->burst of a transmitq and a receiveq --- */
 
-/* Take up to n frames from the guest. Counts what the guest got wrong on port_queue. */
+/* Take up to n frames from the guest. Counts what the guest got wrong on rxq. */
 typedef uint16_t (*vnet_from_guest_fn)(struct vnet_queue *queue, const struct virtq_conf *conf,
-				       struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n);
+				       struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
 /* Give n frames to the guest; they stay the caller's. Returns how many were given; the rest is counted as
  * dropped. */
 typedef uint16_t (*vnet_to_guest_fn)(struct vnet_queue *queue, const struct virtq_conf *conf,
-				     struct port_queue *port_queue, struct rte_mbuf *const *pkts, uint16_t n);
+				     struct port_txq *txq, struct rte_mbuf *const *pkts, uint16_t n);
 
 /* All chains, all frames, any traits: what the specialised functions (burst_variants.h) fall back to, and are
  * tested against. */
 uint16_t vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,
-				 struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n);
-uint16_t vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,
-			       struct port_queue *port_queue, struct rte_mbuf *const *pkts, uint16_t n);
+				 struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
+uint16_t vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+			       struct rte_mbuf *const *pkts, uint16_t n);
 
 /* The odd cases: chains, indirect tables, frames over several buffers or mbufs, all errors (burst.c). */
 enum vnet_took {
@@ -202,11 +211,11 @@ enum vnet_took {
 	VNET_TOOK_NONE,  /* the chain stays: no packet buffer, or the queue broke */
 };
 enum vnet_took vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf,
-				     struct port_queue *port_queue, const struct virtq_elem *elem,
+				     struct port_rxq *rxq, const struct virtq_elem *elem,
 				     struct rte_mbuf *first, struct rte_mbuf **ret_pkt);
 
 /* A header that asks for something. True: the request is in pkt; false: nonsense, counted, pkt is freed. */
-bool vnet_from_guest_request(const struct virtq_conf *conf, struct port_queue *port_queue,
+bool vnet_from_guest_request(const struct virtq_conf *conf, struct port_rxq *rxq,
 			     const struct virtio_net_hdr *hdr, struct rte_mbuf *pkt);
 
 /* Chains fetched for a burst and not used yet: elems[next .. n), then what lies beyond the cursor. */
@@ -216,8 +225,7 @@ struct vnet_buffers {
 	struct virtq_cursor at;
 };
 /* True: the frame was given; false: it was counted as dropped. */
-bool vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf,
-			 struct port_queue *port_queue, const struct rte_mbuf *pkt,
-			 struct vnet_buffers *buffers);
+bool vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+			 const struct rte_mbuf *pkt, struct vnet_buffers *buffers);
 
 #endif

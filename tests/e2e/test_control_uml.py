@@ -13,6 +13,8 @@ import threading
 import time
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib"), str(HERE.parent / "guests"), str(HERE.parent / "hostile")]
 import guests  # noqa: E402
@@ -651,6 +653,7 @@ class TwoGuests(guests.GuestTest):
         now = guest.counters()
         return (now["rx_bytes"] - before["rx_bytes"]) / (now["rx_packets"] - before["rx_packets"])
 
+    @pytest.mark.long
     def test_transfers(self):
         vnicd = self.start({"vm0": f"vhost-user,queues={PAIRS}", "vm1": f"vhost-user,queues={PAIRS}"}, "switch")
         a, b = (self.guest(vnicd.sock(f"vm{n}"), f"10.0.0.{n + 1}", programs=("ethtool",)) for n in (0, 1))

@@ -9,6 +9,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "guests")]
 import guests  # noqa: E402
@@ -113,6 +115,7 @@ class QemuGuests(guests.GuestTest):
         self.assertEqual([d for port in ("vm0", "vm1") for d in ("broken", "malformed")
                           if vnicd.stats()[port]["drops"].get(d)], [])
 
+    @pytest.mark.long  # split rings in the usual run: test_readme.py, once
     def test_restart_of_the_backend(self):
         self.check_restarts(("modern", ""), ("transitional", ""))
 

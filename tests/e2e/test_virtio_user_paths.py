@@ -10,6 +10,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import virtio_user as vu  # noqa: E402  (adds tests/lib to the path)
 import pcapfile  # noqa: E402
@@ -22,7 +24,6 @@ LARGE = [1519, 1600, 2035, 2036, 2037, 2047, 2048, 2049, 2060, 2061, 3000, 4083,
 SIZES = SMALL + LARGE * 3 + SMALL[::7]  # large between small ones, so that a bad end of a large one shows
 DEFAULT_ROOM = 2048  # payload bytes of testpmd's default mbuf
 LARGE_MBUF = 9216 + 128
-LONG = bool(os.environ.get("VNICD_LONG"))
 
 
 def drops(ports):
@@ -104,8 +105,8 @@ def _add_path_cases():
 
         setattr(DriverPaths, f"test_{name}", every_size)
         # Who makes the socket matters to connections, not to paths: one of each layout and kind in the usual run.
-        if LONG or path.name in ("S-MRG", "S-NOM-IO", "P-MRG-IO", "P-VEC"):
-            setattr(DriverPathsServer, f"test_{name}_server", every_size_server)
+        usual = path.name in ("S-MRG", "S-NOM-IO", "P-MRG-IO", "P-VEC")
+        setattr(DriverPathsServer, f"test_{name}_server", every_size_server if usual else pytest.mark.long(every_size_server))
         if not path.mrg:
             setattr(DriverPaths, f"test_{name}_oversize", oversize)
 
@@ -309,13 +310,13 @@ class Queues(unittest.TestCase):
 
 
 def _add_queue_cases():
-    for queues in (1, 2, 4, 8) if LONG else (1, 8):
+    for queues in (1, 2, 4, 8):
         for workers in (1, 2):
             for path in ("S-MRG", "P-NOM"):
                 def case(self, queues=queues, workers=workers, path=path):
                     self.run_queues(queues, workers, path)
                 ring = "packed" if vu.PATHS[path].packed else "split"
-                setattr(Queues, f"test_{queues}_queues_{workers}_workers_{ring}", case)
+                setattr(Queues, f"test_{queues}_queues_{workers}_workers_{ring}", case if queues in (1, 8) else pytest.mark.long(case))
 
 
 _add_queue_cases()

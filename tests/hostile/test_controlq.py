@@ -14,12 +14,16 @@ import subprocess
 import time
 import unittest
 
+import pytest
+
 import invariants
 from invariants import CONTROL_FEATURES, ControlPing, KeptGuestCase, LONG, Nack, Silent, bits, frame_of, median, quantile
 from invariants import seconds
 import rawfe as fe
 from rawfe import At, D, ERR, INDIRECT, NEXT, OK, WRITE
 import vnictest
+
+pytestmark = pytest.mark.long_sanitized  # its unit programs run under the sanitizers always
 
 LAYOUTS = ("split", "packed")
 UNMAPPED = 0x2000_0000

@@ -22,6 +22,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 VNICD = os.environ.get("VNICD", str(ROOT / "build/app/vnicd"))
 
 _live = []
+_dirs = []
 
 # A shell in the background, or nohup, starts programs with these ignored, and so would every one that is tested.
 for _sig in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
@@ -30,11 +31,9 @@ for _sig in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signa
 
 
 def tmpdir(prefix="vnicd-test-"):
-    """A directory that is gone at exit (unless VNICD_KEEP is set); short, for unix socket paths."""
-    path = tempfile.mkdtemp(prefix=prefix, dir="/tmp")
-    if not os.environ.get("VNICD_KEEP"):
-        atexit.register(shutil.rmtree, path, True)
-    return path
+    """A directory that tidy() removes (unless VNICD_KEEP is set); short, for unix socket paths."""
+    _dirs.append(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+    return _dirs[-1]
 
 
 def _can_set_pdeathsig():
@@ -143,13 +142,19 @@ class Proc:
 
 
 @atexit.register
-def _reap():
+def tidy():
+    """At exit, and after each file's tests: what they have started and made is gone."""
     for proc in _live:
         if proc.alive():
             try:
                 os.killpg(proc.pid, signal.SIGKILL)
             except ProcessLookupError:
                 pass
+    _live.clear()
+    while _dirs:
+        path = _dirs.pop()
+        if not os.environ.get("VNICD_KEEP"):
+            shutil.rmtree(path, True)
 
 
 class RpcError(Exception):

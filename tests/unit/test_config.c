@@ -3,15 +3,11 @@
  * test_config: the configuration space, the link and announcing, of a device without a front-end. Tests that
  * are named after a requirement of VIRTIO ("Device configuration layout") check that one.
  */
+#include "unit.h"
+
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include <rte_byteorder.h>
 
@@ -58,9 +54,8 @@ rig_notice(void *arg)
 static struct rig *
 rig_open(struct vnet_config config)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 
-	memset(rig, 0, sizeof(*rig));
 	rig->loop = loop_open();
 	assert_non_null(rig->loop);
 	config.name = "vm0";
@@ -359,7 +354,7 @@ test_link(void **state)
 {
 	struct rig *rig = rig_open((struct vnet_config){0});
 	struct vnet_queue *queue = &rig->dev.queues[0];
-	struct port_queue port_queue = {.dev = queue};
+	struct port_txq txq = {.dev = queue};
 	struct virtq_conf conf = {.enabled = true};
 	struct rte_mbuf *pkt = NULL;
 
@@ -373,15 +368,15 @@ test_link(void **state)
 	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 0, &conf);
 	assert_false(conf.enabled);
 	/* Frames for it are dropped under a name of their own; without a driver under the usual one. */
-	assert_int_equal(vnet_tx(&port_queue, &pkt, 1), 0);
-	assert_int_equal(port_queue.stats.drops[DROP_NOT_READY], 1);
+	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
+	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 1);
 	atomic_store(&queue->to_guest.conf, &conf);
-	assert_int_equal(vnet_tx(&port_queue, &pkt, 1), 0);
-	assert_int_equal(port_queue.stats.drops[DROP_LINK_DOWN], 1);
+	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
+	assert_int_equal(txq.stats.drops[DROP_LINK_DOWN], 1);
 	/* Up, but disabled by the driver. */
 	atomic_store(&rig->dev.link_up, true);
-	assert_int_equal(vnet_tx(&port_queue, &pkt, 1), 0);
-	assert_int_equal(port_queue.stats.drops[DROP_NOT_READY], 2);
+	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
+	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 2);
 	atomic_store(&queue->to_guest.conf, NULL);
 	atomic_store(&rig->dev.link_up, false);
 
@@ -545,5 +540,5 @@ main(void)
 		cmocka_unit_test(test_no_rarp_on_a_link_that_is_down),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

@@ -530,12 +530,7 @@ twin_open(const struct rig *rig, const struct rig_options *options)
 	struct vdev *to;
 	struct diag diag;
 
-	twin->port.n_queues = options->n_pairs;
-	twin->port.queues = unit_zalloc(options->n_pairs * sizeof(twin->port.queues[0]));
-	for (uint16_t i = 0; i < options->n_pairs; i++) {
-		twin->port.queues[i].port = &twin->port;
-		twin->port.queues[i].idx = i;
-	}
+	assert_int_equal(port_queues_alloc(&twin->port, options->n_pairs), 0);
 	twin->dev = unit_zalloc(sizeof(*twin->dev));
 	twin->controlq = rig->controlq;
 	assert_int_equal(vnet_init(twin->dev, &config), 0);
@@ -566,7 +561,7 @@ twin_close(struct rig *twin)
 	vdev->mem = NULL;
 	vdev->log = NULL;
 	vnet_fini(twin->dev);
-	free(twin->port.queues);
+	port_queues_free(&twin->port);
 	free(twin->dev);
 	free(twin);
 }

@@ -3,11 +3,7 @@
  * A session's turn: how much of what a front-end has sent is handled before others get theirs. A session's
  * end: when a worker that is away lets go of the device.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -264,5 +260,5 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_end_waits_with_its_reason, set_up, tear_down),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

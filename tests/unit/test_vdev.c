@@ -4,20 +4,16 @@
  * here), where a ring starts again, and what a function that fails leaves behind. A device type with nothing
  * in it, four queues, each with a ring of the model driver; the test plays the worker.
  */
+#include "unit.h"
+
 #include <errno.h>
 #include <malloc.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "driver.h"
 #include "vdev.h"
@@ -275,9 +271,8 @@ enum rig_speaks { SPEAKS_STATUS, SPEAKS_NO_STATUS };
 static struct rig *
 rig_open(bool packed, enum rig_speaks speaks)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 
-	memset(rig, 0, sizeof(*rig));
 	rig->packed = packed;
 	rig->status_used = speaks == SPEAKS_STATUS;
 	driver_mem_open(&rig->mem);
@@ -997,5 +992,5 @@ main(void)
 	};
 
 	log_set_level(LOG_LEVEL_ERROR);
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }
