@@ -80,14 +80,6 @@ struct virtq_conf {
 	/* Notifications are held back until so many packets or ticks (ticks.h) have gathered; 0, 0: never. */
 	uint32_t coal_max_packets;
 	uint64_t coal_max_ticks;
-
-	/* Filled by the device type. */
-	uint16_t hdr_len;    /* bytes before the frame */
-	uint32_t frame_max;  /* longest frame to deliver */
-	void (*burst)(void); /* the device type's burst function, cast back by it */
-	const void *filter;  /* what is not let through to the guest; NULL: everything is */
-	void *flows;         /* where flows from the guest are learnt; NULL: nowhere */
-	uint64_t offloads;   /* feature bits of the offloads that the frames of this queue may ask for */
 };
 
 /* What a queue owes its driver (notify.c). */

@@ -195,7 +195,7 @@ output_choose(const struct vnet_dev *dev, struct vnet_output *output)
  * not in use.
  */
 static uint16_t
-vnet_from_guest_later(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_rxq *rxq,
+vnet_from_guest_later(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
 		      struct rte_mbuf **pkts, uint16_t n)
 {
 	(void)queue, (void)conf, (void)rxq, (void)pkts, (void)n;
@@ -204,26 +204,26 @@ vnet_from_guest_later(struct vnet_queue *queue, const struct virtq_conf *conf, s
 
 static void
 conf_fill_transmitq(const struct vnet_dev *dev, const struct vnet_input *input,
-		    const struct vnet_output *output, unsigned int idx, struct virtq_conf *conf)
+		    const struct vnet_output *output, unsigned int idx, struct vnet_conf *conf)
 {
 	const struct vnet_settings *settings = &input->settings;
 
-	conf->only_read = true;
+	conf->virtq.only_read = true;
 	/* One above the pairs in use is drained and discarded, like a disabled one. */
-	conf->enabled &= !output->ours || idx / 2 < settings->n_pairs;
+	conf->virtq.enabled &= !output->ours || idx / 2 < settings->n_pairs;
 	/* Learnt only while they are steered by. */
 	conf->flows = output->steer && !settings->steer.rss.enabled ? dev->flows : NULL;
 	conf->offloads = dev->vdev.said.features & VNET_HOST_OFFLOADS;
 	if (conf->offloads & FEATURE_MASK(NET_CSUM))
-		conf->traits |= TRAIT_OFFLOAD;
-	conf->burst = (void (*)(void))vnet_from_guest_variant(isa_select(), conf->traits);
+		conf->virtq.traits |= TRAIT_OFFLOAD;
+	conf->from_guest = vnet_from_guest_variant(isa_select(), conf->virtq.traits);
 	if (vdev_queue_waits(&dev->vdev, idx))
-		conf->burst = (void (*)(void))vnet_from_guest_later;
+		conf->from_guest = vnet_from_guest_later;
 }
 
 static void
 conf_fill_receiveq(const struct vnet_dev *dev, const struct vnet_input *input,
-		   const struct vnet_output *output, struct virtq_conf *conf)
+		   const struct vnet_output *output, struct vnet_conf *conf)
 {
 	const uint64_t features = dev->vdev.said.features;
 
@@ -231,15 +231,15 @@ conf_fill_receiveq(const struct vnet_dev *dev, const struct vnet_input *input,
 	/* All that the driver has, until it says otherwise. */
 	conf->offloads = input->settings.offloads & features;
 	if (conf->offloads & FEATURE_MASK(NET_GUEST_CSUM))
-		conf->traits |= TRAIT_OFFLOAD;
+		conf->virtq.traits |= TRAIT_OFFLOAD;
 	if (features & FEATURE_MASK(NET_HASH_REPORT))
-		conf->traits |= TRAIT_HASH_REPORT;
-	conf->burst = (void (*)(void))vnet_to_guest_variant(isa_select(), conf->traits);
+		conf->virtq.traits |= TRAIT_HASH_REPORT;
+	conf->to_guest = vnet_to_guest_variant(isa_select(), conf->virtq.traits);
 }
 
 void
 vnet_conf_fill(const struct vnet_dev *dev, const struct vnet_input *input, const struct vnet_output *output,
-	       unsigned int idx, struct virtq_conf *conf)
+	       unsigned int idx, struct vnet_conf *conf)
 {
 	const struct settings_coal *coal = &input->settings.coal[idx];
 	const uint64_t features = dev->vdev.said.features;
@@ -248,16 +248,16 @@ vnet_conf_fill(const struct vnet_dev *dev, const struct vnet_input *input, const
 	if ((int)idx == vnet_controlq_idx(dev))
 		return;
 	/* No frame passes a link that is down; it is as if the driver had disabled the queue. */
-	conf->enabled &= input->link.up;
+	conf->virtq.enabled &= input->link.up;
 	if (mergeable)
-		conf->traits |= TRAIT_MERGEABLE;
+		conf->virtq.traits |= TRAIT_MERGEABLE;
 	conf->hdr_len = mergeable || features & FEATURE_MASK(VERSION_1) ? HEADER_LEN : HEADER_LEN_LEGACY;
 	if (features & FEATURE_MASK(NET_HASH_REPORT))
 		conf->hdr_len = HEADER_LEN_HASH;
 	/* VIRTIO, "Notifications Coalescing": with either of them 0 (or with 1 packet), not at all. */
 	if (coal->max_usecs && coal->max_packets > 1) {
-		conf->coal_max_packets = coal->max_packets;
-		conf->coal_max_ticks = ticks_from_us(coal->max_usecs, rte_get_tsc_hz());
+		conf->virtq.coal_max_packets = coal->max_packets;
+		conf->virtq.coal_max_ticks = ticks_from_us(coal->max_usecs, rte_get_tsc_hz());
 	}
 	conf->frame_max = PORT_FRAME_MAX;
 	if (input->mtu)
@@ -274,7 +274,8 @@ conf_fill_all(const struct vnet_dev *dev, const struct vnet_output *output)
 {
 	for (unsigned int i = 0; i < dev->vdev.n_queues; i++)
 		if (dev->vdev.queues[i].conf)
-			vnet_conf_fill(dev, &dev->draft, output, i, dev->vdev.queues[i].conf);
+			vnet_conf_fill(dev, &dev->draft, output, i,
+				       (struct vnet_conf *)dev->vdev.queues[i].conf);
 }
 
 /* --- publishing it --- */

@@ -18,7 +18,7 @@
 #include "diag.h"
 
 struct vdev;
-struct virtq_conf;
+struct vnet_conf;
 struct vnet_dev;
 struct vnet_input;
 struct vnet_output;
@@ -35,8 +35,9 @@ int vnet_apply(struct vnet_dev *dev);
 /* What was changed in dev->draft is forgotten. */
 void vnet_draft_drop(struct vnet_dev *dev);
 
-/* The type's part of a conf that queue `idx` ought to have; conf->enabled is the front-end's word. */
+/* What a data queue ought to have besides what follows from its ring; conf->virtq.enabled is the front-end's
+ * word. Nothing for the controlq. */
 void vnet_conf_fill(const struct vnet_dev *dev, const struct vnet_input *input,
-		    const struct vnet_output *output, unsigned int idx, struct virtq_conf *conf);
+		    const struct vnet_output *output, unsigned int idx, struct vnet_conf *conf);
 
 #endif

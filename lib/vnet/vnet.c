@@ -194,7 +194,7 @@ vnet_borrow(struct vdev *vdev, enum vdev_borrow borrow)
 
 static const struct vdev_ops vnet_ops = {
 	.name = "net",
-	.conf_size = sizeof(struct virtq_conf),
+	.conf_size = sizeof(struct vnet_conf),
 	.features = vnet_features,
 	.features_check = vnet_features_check,
 	.queue = vnet_queue_of,
@@ -305,10 +305,11 @@ void
 vnet_done(struct port_rxq *rxq)
 {
 	struct vnet_queue *queue = rxq->dev;
+	const struct virtq_conf *conf = &queue->borrowed_conf->virtq;
 	uint16_t n = queue->from_guest.batch;
 
-	virtq_publish(&queue->from_guest, queue->borrowed_conf, queue->borrowed_conf->traits);
-	virtq_notify(&queue->from_guest, queue->borrowed_conf, n);
+	virtq_publish(&queue->from_guest, conf, conf->traits);
+	virtq_notify(&queue->from_guest, conf, n);
 	/* Release: pairs with port_rxq_is_borrowed(). */
 	__atomic_store_n(&rxq->borrowed, false, __ATOMIC_RELEASE);
 }
@@ -317,7 +318,7 @@ uint16_t
 vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct vnet_queue *queue = rxq->dev;
-	const struct virtq_conf *conf = virtq_conf(&queue->from_guest);
+	const struct vnet_conf *conf = vnet_conf(&queue->from_guest);
 
 	if (unlikely(atomic_load_explicit(&queue->dev->rarp_mac, memory_order_relaxed)) && rxq->idx == 0) {
 		pkts[0] = vnet_rarp(queue);
@@ -329,9 +330,9 @@ vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	}
 	if (!conf || unlikely(virtq_is_broken(&queue->from_guest)))
 		return 0;
-	n = ((vnet_from_guest_fn)conf->burst)(queue, conf, rxq, pkts, n);
+	n = conf->from_guest(queue, conf, rxq, pkts, n);
 	queue->borrowed_conf = conf;
-	if (unlikely(n && !conf->enabled)) {
+	if (unlikely(n && !conf->virtq.enabled)) {
 		/* Started but disabled: drained and discarded (vhost-user, "Ring states"). */
 		for (uint16_t i = 0; i < n; i++)
 			counter_add(&queue->discarded_bytes, pkts[i]->pkt_len);
@@ -368,10 +369,10 @@ vnet_free(struct rte_mbuf **pkts, uint16_t n)
 static uint16_t
 vnet_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
-	const struct virtq_conf *conf = ctx;
+	const struct vnet_conf *conf = ctx;
 	uint16_t n_sent;
 
-	n_sent = ((vnet_to_guest_fn)conf->burst)(txq->dev, conf, txq, pkts, n);
+	n_sent = conf->to_guest(txq->dev, conf, txq, pkts, n);
 	vnet_free(pkts, n);
 	return n_sent;
 }
@@ -391,10 +392,10 @@ uint16_t
 vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct vnet_queue *queue = txq->dev;
-	const struct virtq_conf *conf = virtq_conf(&queue->to_guest);
+	const struct vnet_conf *conf = vnet_conf(&queue->to_guest);
 	uint64_t flags = 0;
 
-	if (unlikely(!conf || !conf->enabled)) {
+	if (unlikely(!conf || !conf->virtq.enabled)) {
 		port_tx_drop(txq, conf ? vnet_closed(queue, DROP_NOT_READY) : DROP_NOT_READY, pkts, n);
 		return 0;
 	}

@@ -35,6 +35,40 @@ struct vnet_filter;
 struct vnet_flows;
 struct virtio_net_hdr;
 
+struct vnet_conf;
+struct vnet_queue;
+
+/* Take up to n frames from the guest. Counts what the guest got wrong on rxq. */
+typedef uint16_t (*vnet_from_guest_fn)(struct vnet_queue *queue, const struct vnet_conf *conf,
+				       struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
+/* Give n frames to the guest; they stay the caller's. Returns how many were given; the rest is counted as
+ * dropped. */
+typedef uint16_t (*vnet_to_guest_fn)(struct vnet_queue *queue, const struct vnet_conf *conf,
+				     struct port_txq *txq, struct rte_mbuf *const *pkts, uint16_t n);
+
+/* Of a receiveq or a transmitq: what its virtqueue's is, and what is the network device's. */
+struct vnet_conf {
+	struct virtq_conf virtq; /* the first, by which it is published */
+	uint16_t hdr_len;        /* bytes before the frame */
+	uint32_t frame_max;      /* longest frame to deliver */
+	union {
+		vnet_from_guest_fn from_guest; /* of a transmitq */
+		vnet_to_guest_fn to_guest;     /* of a receiveq */
+	};
+	const struct vnet_filter *filter; /* what is not let through to the guest; NULL: everything is */
+	struct vnet_flows *flows;         /* where flows from the guest are learnt; NULL: nowhere */
+	uint64_t offloads; /* feature bits of the offloads that the frames of this queue may ask for */
+};
+
+static_assert(offsetof(struct vnet_conf, virtq) == 0, "a published virtq_conf is one of these");
+
+/* What workers have of a data queue now; NULL: it stands still. */
+static inline const struct vnet_conf *
+vnet_conf(const struct virtq *vq)
+{
+	return (const struct vnet_conf *)virtq_conf(vq);
+}
+
 /* One queue pair: the two virtqueues may have different owners. */
 struct vnet_queue {
 	/* the rxq's owner's */
@@ -42,7 +76,7 @@ struct vnet_queue {
 	struct rte_mempool
 		*pool;        /* for frames from the guest, and for what is made of those to it; read-only */
 	struct vnet_dev *dev; /* read-only */
-	const struct virtq_conf
+	const struct vnet_conf
 		*borrowed_conf; /* of the last vnet_rx(): what borrowed frames were taken under */
 	/* Counter (counter.h): what the port's do not tell apart (controlq_stats.c). */
 	uint64_t discarded_bytes; /* from the guest, on a queue that is not enabled */
@@ -187,21 +221,13 @@ void vnet_done(struct port_rxq *rxq);
 void vnet_rx_service(struct port_rxq *rxq);
 void vnet_tx_service(struct port_txq *txq);
 
-/* --- burst functions: conf->burst of a transmitq and a receiveq --- */
-
-/* Take up to n frames from the guest. Counts what the guest got wrong on rxq. */
-typedef uint16_t (*vnet_from_guest_fn)(struct vnet_queue *queue, const struct virtq_conf *conf,
-				       struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
-/* Give n frames to the guest; they stay the caller's. Returns how many were given; the rest is counted as
- * dropped. */
-typedef uint16_t (*vnet_to_guest_fn)(struct vnet_queue *queue, const struct virtq_conf *conf,
-				     struct port_txq *txq, struct rte_mbuf *const *pkts, uint16_t n);
+/* --- burst functions --- */
 
 /* All chains, all frames, any traits: what the specialised functions (burst_variants.h) fall back to, and are
  * tested against. */
-uint16_t vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,
-				 struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
-uint16_t vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+uint16_t vnet_from_guest_generic(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
+				 struct rte_mbuf **pkts, uint16_t n);
+uint16_t vnet_to_guest_generic(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 			       struct rte_mbuf *const *pkts, uint16_t n);
 
 /* The odd cases: chains, indirect tables, frames over several buffers or mbufs, all errors (burst.c). */
@@ -210,12 +236,12 @@ enum vnet_took {
 	VNET_TOOK_DROP,  /* counted; the chain goes back */
 	VNET_TOOK_NONE,  /* the chain stays: no packet buffer, or the queue broke */
 };
-enum vnet_took vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf,
+enum vnet_took vnet_from_guest_chain(struct vnet_queue *queue, const struct vnet_conf *conf,
 				     struct port_rxq *rxq, const struct virtq_elem *elem,
 				     struct rte_mbuf *first, struct rte_mbuf **ret_pkt);
 
 /* A header that asks for something. True: the request is in pkt; false: nonsense, counted, pkt is freed. */
-bool vnet_from_guest_request(const struct virtq_conf *conf, struct port_rxq *rxq,
+bool vnet_from_guest_request(const struct vnet_conf *conf, struct port_rxq *rxq,
 			     const struct virtio_net_hdr *hdr, struct rte_mbuf *pkt);
 
 /* Chains fetched for a burst and not used yet: elems[next .. n), then what lies beyond the cursor. */
@@ -225,7 +251,7 @@ struct vnet_buffers {
 	struct virtq_cursor at;
 };
 /* True: the frame was given; false: it was counted as dropped. */
-bool vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+bool vnet_to_guest_frame(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 			 const struct rte_mbuf *pkt, struct vnet_buffers *buffers);
 
 #endif

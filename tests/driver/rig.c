@@ -254,7 +254,7 @@ rig_announce(struct rig *rig)
 bool
 rig_wants_at(const struct rig *rig, uint64_t dst, int vlan, uint16_t pair)
 {
-	const struct virtq_conf *conf = virtq_conf(&rig->dev->queues[pair].to_guest);
+	const struct vnet_conf *conf = vnet_conf(&rig->dev->queues[pair].to_guest);
 	static struct packet packet;
 	struct rte_mbuf *pkt;
 	bool wanted = true;

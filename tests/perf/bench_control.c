@@ -98,6 +98,7 @@ static const struct row rows[] = {
 struct rig {
 	struct driver_mem mem;
 	struct driver_queue driver[PAIRS_MAX];
+	struct vnet_conf confs[PAIRS_MAX]; /* of their devices' halves */
 	struct vnet_dev dev;
 	struct port port;
 	struct port_txq txqs[PAIRS_MAX];
@@ -206,14 +207,16 @@ rig_queue_open(struct rig *rig, unsigned pair, uint32_t traits)
 {
 	uint32_t base = traits & TRAIT_PACKED ? 0x80008000u : 0;
 	struct driver_queue *driver = &rig->driver[pair];
+	struct vnet_conf *conf = &rig->confs[pair];
 
 	driver_queue_open(driver, &rig->mem, 2, traits, RING_SIZE, false);
 	driver_interrupts(driver, DRIVER_INTERRUPTS_OFF);
-	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 2 * pair, &driver->conf);
-	driver->conf.filter = rig->filter;
-	rig->hdr_len = (uint16_t)driver->conf.hdr_len;
-	MUST(virtq_start(&rig->dev.queues[pair].to_guest, &driver->conf, base) == 0, "no queue");
-	atomic_store(&rig->dev.queues[pair].to_guest.conf, &driver->conf);
+	conf->virtq = driver->conf;
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 2 * pair, conf);
+	conf->filter = rig->filter;
+	rig->hdr_len = (uint16_t)conf->hdr_len;
+	MUST(virtq_start(&rig->dev.queues[pair].to_guest, &conf->virtq, base) == 0, "no queue");
+	atomic_store(&rig->dev.queues[pair].to_guest.conf, &conf->virtq);
 	rig->buffers_gpa[pair] =
 		driver_alloc(&rig->mem, 2, (uint64_t)PASS_FRAMES * BUFFER_STRIDE, RTE_CACHE_LINE_SIZE);
 	for (unsigned i = 0; i < PASS_FRAMES; i++)

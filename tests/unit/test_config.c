@@ -200,7 +200,7 @@ test_C54_C55_mtu(void **state)
 static uint32_t
 rig_frame_max(struct rig *rig, unsigned int queue)
 {
-	struct virtq_conf conf = {0};
+	struct vnet_conf conf = {0};
 
 	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, queue, &conf);
 	return conf.frame_max;
@@ -355,7 +355,7 @@ test_link(void **state)
 	struct rig *rig = rig_open((struct vnet_config){0});
 	struct vnet_queue *queue = &rig->dev.queues[0];
 	struct port_txq txq = {.dev = queue};
-	struct virtq_conf conf = {.enabled = true};
+	struct vnet_conf conf = {.virtq.enabled = true};
 	struct rte_mbuf *pkt = NULL;
 
 	assert_int_equal(rig_set_link(rig, false, PORT_SPEED_UNKNOWN), 0);
@@ -363,14 +363,14 @@ test_link(void **state)
 	assert_int_equal(rig->n_notices, 1);
 	/* What the driver enabled is shut, both ways. */
 	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 1, &conf);
-	assert_false(conf.enabled);
-	conf.enabled = true;
+	assert_false(conf.virtq.enabled);
+	conf.virtq.enabled = true;
 	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 0, &conf);
-	assert_false(conf.enabled);
+	assert_false(conf.virtq.enabled);
 	/* Frames for it are dropped under a name of their own; without a driver under the usual one. */
 	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
 	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 1);
-	atomic_store(&queue->to_guest.conf, &conf);
+	atomic_store(&queue->to_guest.conf, &conf.virtq);
 	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
 	assert_int_equal(txq.stats.drops[DROP_LINK_DOWN], 1);
 	/* Up, but disabled by the driver. */

@@ -662,7 +662,7 @@ test_only_what_changes_is_built(void **state)
 	assert_true(rig_wants_tagged(rig, RIG_OWN, 3) && !rig_wants_tagged(rig, RIG_OWN, 4));
 	assert_true(rig_do_data(rig, CLASS_COAL, 0, data_coal(-1, 5, 55)));
 	assert_ptr_equal(rig->dev->output.filter, filter);
-	assert_ptr_equal(virtq_conf(&rig->dev->queues[0].to_guest)->filter, filter);
+	assert_ptr_equal(vnet_conf(&rig->dev->queues[0].to_guest)->filter, filter);
 	rig_close(rig);
 }
 

@@ -40,6 +40,7 @@ enum shape {
 struct rig {
 	struct driver_mem mem;
 	struct driver_queue driver;
+	struct vnet_conf conf; /* of the device's half */
 	struct vnet_queue queue;
 	struct port_rxq rxq;
 	struct port_txq txq;
@@ -59,14 +60,15 @@ rig_open(uint32_t traits, bool to_guest, bool generic)
 
 	driver_mem_open(&rig->mem);
 	driver_queue_open(&rig->driver, &rig->mem, 0, traits, size, false);
-	rig->driver.conf.hdr_len = HDR_LEN;
-	rig->driver.conf.frame_max = PORT_FRAME_MAX;
+	rig->conf.virtq = rig->driver.conf;
+	rig->conf.hdr_len = HDR_LEN;
+	rig->conf.frame_max = PORT_FRAME_MAX;
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
-	rig->queue.borrowed_conf = &rig->driver.conf;
+	rig->queue.borrowed_conf = &rig->conf;
 	rig->rxq.dev = rig->txq.dev = &rig->queue;
-	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
-	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
+	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->conf.virtq, base), 0);
+	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->conf.virtq, base), 0);
 	rig->from_guest = generic ? vnet_from_guest_generic : vnet_from_guest_variant(isa_select(), traits);
 	rig->to_guest = generic ? vnet_to_guest_generic : vnet_to_guest_variant(isa_select(), traits);
 	rig->is_to_guest = to_guest;
@@ -122,9 +124,9 @@ rig_burst(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 	uint16_t taken, n_taken = 0;
 
 	if (rig->is_to_guest)
-		return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
+		return rig->to_guest(&rig->queue, &rig->conf, &rig->txq, pkts, n);
 	do {
-		taken = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->rxq, pkts + n_taken,
+		taken = rig->from_guest(&rig->queue, &rig->conf, &rig->rxq, pkts + n_taken,
 					(uint16_t)(n - n_taken));
 		if (rig->rxq.borrowed)
 			vnet_done(&rig->rxq);
@@ -241,13 +243,13 @@ test_wanted_kicks_are_marked(void **state)
 				struct rig *rig =
 					rig_open(TRAIT_LOG | (packed ? TRAIT_PACKED : 0), true, true);
 
-				rig->driver.conf.event_idx = event_idx;
+				rig->conf.virtq.event_idx = event_idx;
 				/* What was there before differs. */
-				virtq_want_kicks(&rig->queue.to_guest, &rig->driver.conf,
+				virtq_want_kicks(&rig->queue.to_guest, &rig->conf.virtq,
 						 wanted ? VIRTQ_KICKS_UNWANTED : VIRTQ_KICKS_WANTED);
 				harvest_start(&rig->mem);
 				harvest_step_on();
-				virtq_want_kicks(&rig->queue.to_guest, &rig->driver.conf,
+				virtq_want_kicks(&rig->queue.to_guest, &rig->conf.virtq,
 						 wanted ? VIRTQ_KICKS_WANTED : VIRTQ_KICKS_UNWANTED);
 				harvest_step_off();
 				assert_int_equal(harvest_end(), -1);

@@ -178,6 +178,7 @@ static void
 snapshot_queue(const struct rig *rig, unsigned int idx, struct snapshot *shot)
 {
 	const struct virtq_conf *conf = virtq_conf(rig->dev.vdev.queues[idx].vq);
+	const struct vnet_conf *net = (const struct vnet_conf *)conf;
 
 	shot->queues[idx].enabled = vdev_queue_is_enabled(&rig->dev.vdev, idx);
 	shot->queues[idx].running = conf != NULL;
@@ -185,14 +186,14 @@ snapshot_queue(const struct rig *rig, unsigned int idx, struct snapshot *shot)
 		return;
 	shot->queues[idx].on = conf->enabled;
 	shot->queues[idx].size = conf->size;
-	shot->queues[idx].hdr_len = conf->hdr_len;
+	shot->queues[idx].hdr_len = net->hdr_len;
 	shot->queues[idx].traits = conf->traits;
 	shot->queues[idx].coal_max_packets = conf->coal_max_packets;
-	shot->queues[idx].offloads = conf->offloads;
-	shot->queues[idx].flows = conf->flows != NULL;
+	shot->queues[idx].offloads = net->offloads;
+	shot->queues[idx].flows = net->flows != NULL;
 	shot->queues[idx].logs = conf->log != NULL;
-	shot->queues[idx].filtered = conf->filter != NULL;
-	shot->queues[idx].wanted = snapshot_wanted(conf->filter);
+	shot->queues[idx].filtered = net->filter != NULL;
+	shot->queues[idx].wanted = snapshot_wanted(net->filter);
 	shot->queues[idx].call_fd_is_one = conf->call_fd >= 0;
 }
 

@@ -1184,6 +1184,7 @@ test_hostile_headers(void **state)
 struct end {
 	struct driver_mem mem;
 	struct driver_queue driver;
+	struct vnet_conf conf; /* of the device's half */
 	struct vnet_queue queue;
 	struct port_rxq rxq;
 	struct port_txq txq;
@@ -1197,20 +1198,23 @@ end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 
 	driver_mem_open(&end->mem);
 	driver_queue_open(&end->driver, &end->mem, 2, traits, 256, false);
+	end->conf.virtq = end->driver.conf;
 	driver_interrupts(&end->driver, DRIVER_INTERRUPTS_OFF);
-	end->driver.conf.traits = traits;
-	end->driver.conf.hdr_len = hdr_len;
-	end->driver.conf.frame_max = 1518;
-	end->driver.conf.offloads = offloads;
-	end->driver.conf.enabled = true;
-	end->driver.conf.burst = receives ? (void (*)(void))vnet_to_guest_variant(isa_select(), traits)
-					  : (void (*)(void))vnet_from_guest_variant(isa_select(), traits);
+	end->conf.virtq.traits = traits;
+	end->conf.hdr_len = hdr_len;
+	end->conf.frame_max = 1518;
+	end->conf.offloads = offloads;
+	end->conf.virtq.enabled = true;
+	if (receives)
+		end->conf.to_guest = vnet_to_guest_variant(isa_select(), traits);
+	else
+		end->conf.from_guest = vnet_from_guest_variant(isa_select(), traits);
 	end->queue.pool = pool;
-	end->queue.borrowed_conf = &end->driver.conf;
+	end->queue.borrowed_conf = &end->conf;
 	end->rxq.dev = end->txq.dev = &end->queue;
 	vq = receives ? &end->queue.to_guest : &end->queue.from_guest;
-	assert_int_equal(virtq_start(vq, &end->driver.conf, traits & TRAIT_PACKED ? 0x80008000u : 0), 0);
-	atomic_store(&vq->conf, &end->driver.conf);
+	assert_int_equal(virtq_start(vq, &end->conf.virtq, traits & TRAIT_PACKED ? 0x80008000u : 0), 0);
+	atomic_store(&vq->conf, &end->conf.virtq);
 	return end;
 }
 
@@ -1225,8 +1229,7 @@ end_close(struct end *end)
 static uint16_t
 end_take(struct end *end, struct rte_mbuf **pkts)
 {
-	uint16_t n = ((vnet_from_guest_fn)end->driver.conf.burst)(&end->queue, &end->driver.conf, &end->rxq,
-								  pkts, PORT_BURST);
+	uint16_t n = end->conf.from_guest(&end->queue, &end->conf, &end->rxq, pkts, PORT_BURST);
 
 	/* What the frames are made to ask for later would be where a borrowed frame's tail is said to be. */
 	if (end->rxq.borrowed) {
@@ -1242,19 +1245,18 @@ end_send(struct end *end, const struct virtio_net_hdr *hdr, const struct frame *
 {
 	const uint64_t gpa = driver_region_gpa(0) + 4096;
 	uint8_t header[HEADER_LEN_MAX];
-	struct driver_buf bufs[3] = {{.gpa = gpa, .len = end->driver.conf.hdr_len + frame->len}};
+	struct driver_buf bufs[3] = {{.gpa = gpa, .len = end->conf.hdr_len + frame->len}};
 	unsigned int n = 1;
 
 	memset(header, 0xee, sizeof(header));
 	memcpy(header, hdr, sizeof(*hdr));
-	driver_write(&end->mem, gpa, header, end->driver.conf.hdr_len);
-	driver_write(&end->mem, gpa + end->driver.conf.hdr_len, frame->bytes, frame->len);
+	driver_write(&end->mem, gpa, header, end->conf.hdr_len);
+	driver_write(&end->mem, gpa + end->conf.hdr_len, frame->bytes, frame->len);
 	if (form != DRIVER_DIRECT) {
 		/* The header in two pieces, too. */
 		bufs[0].len = 7;
-		bufs[1] = (struct driver_buf){.gpa = gpa + 7, .len = end->driver.conf.hdr_len + 20 - 7};
-		bufs[2] = (struct driver_buf){.gpa = gpa + end->driver.conf.hdr_len + 20,
-					      .len = frame->len - 20};
+		bufs[1] = (struct driver_buf){.gpa = gpa + 7, .len = end->conf.hdr_len + 20 - 7};
+		bufs[2] = (struct driver_buf){.gpa = gpa + end->conf.hdr_len + 20, .len = frame->len - 20};
 		n = 3;
 	}
 	assert_true(driver_add(&end->driver, bufs, n, form, 1));
@@ -1265,7 +1267,7 @@ enum { BUFFERS = 100, BUFFER_MERGEABLE = 1536, BUFFER_LARGE = 68 << 10 };
 static void
 end_post(struct end *end)
 {
-	const bool mergeable = end->driver.conf.traits & TRAIT_MERGEABLE;
+	const bool mergeable = end->conf.virtq.traits & TRAIT_MERGEABLE;
 
 	for (uint64_t i = 0; i < BUFFERS; i++) {
 		uint32_t len = mergeable ? BUFFER_MERGEABLE : BUFFER_LARGE;
@@ -1281,8 +1283,8 @@ static bool
 end_receive(struct end *end, struct virtio_net_hdr *ret_hdr, struct frame *frame,
 	    uint8_t header[HEADER_LEN_MAX])
 {
-	const struct virtq_conf *conf = &end->driver.conf;
-	const bool mergeable = conf->traits & TRAIT_MERGEABLE;
+	const struct vnet_conf *conf = &end->conf;
+	const bool mergeable = conf->virtq.traits & TRAIT_MERGEABLE;
 	const uint32_t room = mergeable ? BUFFER_MERGEABLE : BUFFER_LARGE;
 	static uint8_t bytes[FRAME_SIZE + HEADER_LEN_MAX];
 	uint32_t len = 0, written;
@@ -1459,21 +1461,21 @@ test_offloads_switched_at_run_time(void **state)
 {
 	const struct spec spec = {.proto = PROTO_TCP, .payload = 2000, .tcp_flags = TCP_ACK};
 	struct end *b = end_open(true, TRAIT_OFFLOAD | TRAIT_MERGEABLE, 12, GUEST_ALL);
-	struct virtq_conf off = b->driver.conf;
+	struct vnet_conf off = b->conf;
 	static struct frame got;
 	struct virtio_net_hdr hdr;
 	uint8_t header[HEADER_LEN_MAX];
 	struct rte_mbuf *pkt;
 
 	off.offloads = 0;
-	off.traits = TRAIT_MERGEABLE;
-	off.burst = (void (*)(void))vnet_to_guest_variant(isa_select(), off.traits);
+	off.virtq.traits = TRAIT_MERGEABLE;
+	off.to_guest = vnet_to_guest_variant(isa_select(), off.virtq.traits);
 	end_post(b);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
 	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 1);
 	assert_true(end_receive(b, &hdr, &got, header));
 	assert_int_equal(hdr.gso_type, G_V4);
-	atomic_store(&b->queue.to_guest.conf, &off);
+	atomic_store(&b->queue.to_guest.conf, &off.virtq);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
 	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 2);
 	for (int i = 0; i < 2; i++) {

@@ -571,9 +571,9 @@ static void
 same_confs(const struct rig *a, const struct rig *b, const char *after)
 {
 	for (unsigned int i = 0; i <= a->controlq; i++) {
-		const struct virtq_conf *of_a = virtq_conf(a->dev->vdev.queues[i].vq);
-		const struct virtq_conf *of_b = virtq_conf(b->dev->vdev.queues[i].vq);
-		struct virtq_conf ca, cb;
+		const struct vnet_conf *of_a = vnet_conf(a->dev->vdev.queues[i].vq);
+		const struct vnet_conf *of_b = vnet_conf(b->dev->vdev.queues[i].vq);
+		struct vnet_conf ca, cb;
 
 		if (!of_a != !of_b)
 			fail_msg("after %s: queue %u runs in one of the two", after, i);

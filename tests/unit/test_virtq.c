@@ -97,7 +97,7 @@ test_base_outside_the_ring_is_refused(void **state)
 static void
 test_restart_at_every_position(void **state)
 {
-	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
+	for (uint32_t traits = 0; traits < TRAIT_VIRTQ_N; traits++) {
 		uint16_t size = traits & TRAIT_PACKED ? 5 : 4;
 		struct rig *rig = rig_open(traits, size, false);
 		uint64_t tag;
@@ -146,7 +146,7 @@ test_restart_takes_unreturned_again(void **state)
 static void
 test_not_retired_is_put_back(void **state)
 {
-	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
+	for (uint32_t traits = 0; traits < TRAIT_VIRTQ_N; traits++) {
 		struct rig *rig = rig_open(traits, 8, false);
 		struct virtq_elem elems[VIRTQ_FETCH_MAX];
 
@@ -164,7 +164,7 @@ test_not_retired_is_put_back(void **state)
 static void
 test_retired_is_invisible_until_published(void **state)
 {
-	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
+	for (uint32_t traits = 0; traits < TRAIT_VIRTQ_N; traits++) {
 		struct rig *rig = rig_open(traits, 8, false);
 		struct virtq_elem elems[VIRTQ_FETCH_MAX];
 		uint64_t tag;

@@ -38,6 +38,7 @@ variant_runs(int variant)
 struct rig {
 	struct driver_mem mem;
 	struct driver_queue driver;
+	struct vnet_conf conf; /* of the device's half */
 	struct vnet_queue queue;
 	struct port_rxq rxq;
 	struct port_txq txq;
@@ -62,15 +63,16 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 	rig->rng = rng_stream(traits * 131u + size);
 	driver_mem_open(&rig->mem);
 	driver_queue_open(&rig->driver, &rig->mem, 2, traits, size, false);
-	rig->driver.conf.hdr_len = hdr_len;
-	rig->driver.conf.frame_max = PORT_FRAME_MAX;
-	rig->driver.conf.offloads = VNET_HOST_OFFLOADS;
+	rig->conf.virtq = rig->driver.conf;
+	rig->conf.hdr_len = hdr_len;
+	rig->conf.frame_max = PORT_FRAME_MAX;
+	rig->conf.offloads = VNET_HOST_OFFLOADS;
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
-	rig->queue.borrowed_conf = &rig->driver.conf;
+	rig->queue.borrowed_conf = &rig->conf;
 	rig->rxq.dev = rig->txq.dev = &rig->queue;
-	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
-	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
+	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->conf.virtq, base), 0);
+	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->conf.virtq, base), 0);
 	if (variant == GENERIC) {
 		rig->from_guest = vnet_from_guest_generic;
 		rig->to_guest = vnet_to_guest_generic;
@@ -87,7 +89,7 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 static uint16_t
 rig_take(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 {
-	n = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->rxq, pkts, n);
+	n = rig->from_guest(&rig->queue, &rig->conf, &rig->rxq, pkts, n);
 	if (rig->rxq.borrowed) {
 		borrow_materialise_burst(pkts, n);
 		vnet_done(&rig->rxq);
@@ -101,7 +103,7 @@ rig_take(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 static uint16_t
 rig_give(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 {
-	return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
+	return rig->to_guest(&rig->queue, &rig->conf, &rig->txq, pkts, n);
 }
 
 static void
@@ -143,14 +145,14 @@ enum { SUM_START = 14 };
 static bool
 sum_is_asked(const struct rig *rig, uint64_t tag, uint32_t len)
 {
-	return rig->driver.conf.traits & TRAIT_OFFLOAD && tag % 3 == 1 && len >= SUM_START + 2;
+	return rig->conf.virtq.traits & TRAIT_OFFLOAD && tag % 3 == 1 && len >= SUM_START + 2;
 }
 
 /* Byte i of the header in front of a frame from the guest: nonsense where it must not be read. */
 static uint8_t
 header_byte(const struct rig *rig, uint64_t tag, uint32_t len, uint32_t i)
 {
-	if (rig->driver.conf.traits & TRAIT_OFFLOAD) {
+	if (rig->conf.virtq.traits & TRAIT_OFFLOAD) {
 		if (i == 1)
 			return 0; /* gso_type */
 		if (sum_is_asked(rig, tag, len) && (i == 0 || (i >= 6 && i < 10)))
@@ -216,7 +218,7 @@ for_all(void (*fn)(struct rig *rig))
 static void
 from_guest_stream(struct rig *rig)
 {
-	const uint32_t hdr_len = rig->driver.conf.hdr_len;
+	const uint32_t hdr_len = rig->conf.hdr_len;
 	/* Where frames live: around the seam of the two regions that touch, so that some buffers cross it. */
 	const uint64_t seam = driver_region_gpa(1);
 	const unsigned int slots = 64;
@@ -339,7 +341,7 @@ header_check(const struct rig *rig, uint64_t tag, const uint8_t *header)
 {
 	const uint8_t asks[10] = {1, 0, 0, 0, 0, 0, 38, 0, 6, 0}, valid[10] = {2}, none[10] = {0};
 	const uint8_t hash[8] = {4, 3, 2, 1, 3, 0, 0, 0}, no_hash[8] = {0};
-	const uint32_t traits = rig->driver.conf.traits;
+	const uint32_t traits = rig->conf.virtq.traits;
 
 	if (!(traits & TRAIT_OFFLOAD))
 		assert_memory_equal(header, none, 10);
@@ -353,8 +355,8 @@ header_check(const struct rig *rig, uint64_t tag, const uint8_t *header)
 static void
 to_guest_stream(struct rig *rig)
 {
-	const uint32_t hdr_len = rig->driver.conf.hdr_len;
-	const bool mergeable = rig->driver.conf.traits & TRAIT_MERGEABLE;
+	const uint32_t hdr_len = rig->conf.hdr_len;
+	const bool mergeable = rig->conf.virtq.traits & TRAIT_MERGEABLE;
 	const uint64_t seam = driver_region_gpa(1);
 	/* Non-mergeable buffers take the longest frame; mergeable ones need several for most. */
 	const uint32_t buffer_len = mergeable ? 600 : hdr_len + 1600,
@@ -392,7 +394,7 @@ to_guest_stream(struct rig *rig)
 			frame_mark(pkts[i], first + i);
 			frame_borrow(pkts[i], first + i, i);
 		}
-		n_sent = rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
+		n_sent = rig->to_guest(&rig->queue, &rig->conf, &rig->txq, pkts, n);
 		rte_pktmbuf_free_bulk(pkts, n);
 		/* Those that were given are somewhere among the n, in order; the rest found no buffer. */
 		for (uint16_t i = 0; i < n && n_seen < n_sent; i++) {
@@ -573,7 +575,7 @@ heads_arrange(struct driver_queue *queue, uint32_t how, uint32_t first)
 static void
 step_make(struct rig *rig, struct step *step, bool writable, uint16_t n, enum oddity odd)
 {
-	const uint16_t hdr_len = rig->driver.conf.hdr_len;
+	const uint16_t hdr_len = rig->conf.hdr_len;
 
 	step->n = n;
 	step->odd = odd;
@@ -667,7 +669,7 @@ step_is_mapped(uint64_t gpa, uint32_t len)
 static void
 step_write(struct rig *rig, const struct step *step, uint64_t first_tag)
 {
-	const uint16_t hdr_len = rig->driver.conf.hdr_len;
+	const uint16_t hdr_len = rig->conf.hdr_len;
 
 	for (uint16_t i = 0; i < step->n; i++) {
 		uint8_t header[20];
@@ -678,7 +680,7 @@ step_write(struct rig *rig, const struct step *step, uint64_t first_tag)
 			continue;
 		driver_write(&rig->mem, gpa, noise + tag % 1021, len);
 		memset(header, 0xee, sizeof(header));
-		if (rig->driver.conf.traits & TRAIT_OFFLOAD) {
+		if (rig->conf.virtq.traits & TRAIT_OFFLOAD) {
 			/* Nothing, a checksum, or what makes no sense. */
 			memset(header, 0, sizeof(header));
 			if (tag % 7 == 3) {
@@ -710,7 +712,7 @@ pair_compare(struct rig *const rigs[PAIR], const struct virtq *a, const struct v
 	assert_int_equal(b->batch, 0);
 	assert_int_equal(a->fault, b->fault);
 	stats_compare(rigs[0], rigs[1]);
-	if (rigs[0]->driver.conf.log) {
+	if (rigs[0]->conf.virtq.log) {
 		assert_same_bytes((void *)rigs[0]->mem.log.bits, (void *)rigs[1]->mem.log.bits,
 				  rigs[0]->mem.log.n_bytes);
 		memset((void *)rigs[0]->mem.log.bits, 0, rigs[0]->mem.log.n_bytes);
@@ -894,7 +896,7 @@ test_bursts_agree_to_guest(void **state)
 static void
 table_continue(struct rig *rig)
 {
-	struct virtq_conf *conf = &rig->driver.conf;
+	struct virtq_conf *conf = &rig->conf.virtq;
 	const uint32_t len = conf->size * (uint32_t)sizeof(struct vring_desc);
 	const uint64_t gpa = driver_alloc(&rig->mem, 2, 2 * len, 16);
 
@@ -954,8 +956,8 @@ log_oracle(struct rig *rig, void (*stream)(struct rig *rig))
 {
 	/* What the driver writes is not the device's: compare with the same stream on a queue without the
 	 * log. */
-	struct rig *direct = rig_open(rig->driver.conf.traits & ~(uint32_t)TRAIT_LOG, rig->driver.conf.size,
-				      rig->driver.conf.hdr_len, GENERIC);
+	struct rig *direct = rig_open(rig->conf.virtq.traits & ~(uint32_t)TRAIT_LOG, rig->conf.virtq.size,
+				      rig->conf.hdr_len, GENERIC);
 	unsigned int marked = 0;
 
 	direct->rng = rig->rng;
@@ -1411,11 +1413,13 @@ borrowing_open(struct borrowing *borrowing, uint32_t traits, int variant)
 		borrowing->devs[k]->link_up = true;
 		rig->queue.dev = borrowing->devs[k];
 		rig->queue.borrowed_conf = NULL;
-		rig->driver.conf.burst =
-			k == 0 ? (void (*)(void))rig->from_guest : (void (*)(void))rig->to_guest;
-		rig->driver.conf.offloads = VNET_HOST_OFFLOADS | VNET_GUEST_OFFLOADS;
+		if (k == 0)
+			rig->conf.from_guest = rig->from_guest;
+		else
+			rig->conf.to_guest = rig->to_guest;
+		rig->conf.offloads = VNET_HOST_OFFLOADS | VNET_GUEST_OFFLOADS;
 		atomic_store(k == 0 ? &rig->queue.from_guest.conf : &rig->queue.to_guest.conf,
-			     &rig->driver.conf);
+			     &rig->conf.virtq);
 	}
 }
 
@@ -1433,7 +1437,7 @@ borrowing_close(struct borrowing *borrowing)
 static uint64_t
 borrowing_send(struct borrowing *borrowing, uint32_t len, uint64_t tag)
 {
-	const uint16_t hdr_len = borrowing->from->driver.conf.hdr_len;
+	const uint16_t hdr_len = borrowing->from->conf.hdr_len;
 	const struct driver_buf buf = {driver_region_gpa(0) + 65536 + tag % 64 * SLOT_LEN + tag % 3,
 				       hdr_len + len, false};
 	const uint8_t header[20] = {0};
@@ -1580,11 +1584,11 @@ test_borrowed_is_the_devices_until_done(void **state)
 		memcpy(before, ring, ring_len);
 		assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 8);
 		assert_true(borrowing.from->rxq.borrowed);
-		assert_ptr_equal(borrowing.from->queue.borrowed_conf, &borrowing.from->driver.conf);
+		assert_ptr_equal(borrowing.from->queue.borrowed_conf, &borrowing.from->conf);
 		assert_same_bytes(ring, before, ring_len);
 		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
 		for (unsigned int i = 0; i < 8; i++) {
-			const uint16_t hdr_len = borrowing.from->driver.conf.hdr_len;
+			const uint16_t hdr_len = borrowing.from->conf.hdr_len;
 
 			assert_int_equal(borrow_is(pkts[i]), i % 2);
 			/* What the guest does to a head now comes too late; its tail is its own affair. */
@@ -1627,7 +1631,7 @@ test_borrowed_on_a_disabled_queue(void **state)
 		uint32_t written;
 
 		borrowing_open(&borrowing, traits, variant);
-		borrowing.from->driver.conf.enabled = false;
+		borrowing.from->conf.virtq.enabled = false;
 		for (unsigned int i = 0; i < 8; i++)
 			borrowing_send(&borrowing, 1500, i);
 		assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 0);
@@ -1673,7 +1677,7 @@ deep_frame(uint8_t frame[DEEP_LEN], uint16_t sport)
 static void
 deep_send(struct borrowing *borrowing, const uint8_t header[20], const uint8_t frame[DEEP_LEN], uint64_t tag)
 {
-	const uint16_t hdr_len = borrowing->from->driver.conf.hdr_len;
+	const uint16_t hdr_len = borrowing->from->conf.hdr_len;
 	const struct driver_buf buf = {driver_region_gpa(0) + 65536 + tag % 64 * SLOT_LEN + tag % 3,
 				       hdr_len + DEEP_LEN, false};
 
@@ -1696,7 +1700,7 @@ test_borrowed_flow_behind_the_head(void **state)
 		struct borrowing borrowing;
 
 		borrowing_open(&borrowing, words[t], variant);
-		borrowing.from->driver.conf.flows = flows;
+		borrowing.from->conf.flows = flows;
 		borrowing.from->rxq.idx = 3;
 		for (uint16_t i = 0; i < 20; i++) {
 			const uint64_t gpa = driver_region_gpa(0) + (4 << 20);
@@ -1720,9 +1724,8 @@ test_borrowed_flow_behind_the_head(void **state)
 			vnet_done(&borrowing.from->rxq);
 			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
 			assert_true(driver_get(&borrowing.to->driver, &tag, &written));
-			assert_int_equal(written, borrowing.to->driver.conf.hdr_len + DEEP_LEN);
-			driver_read(&borrowing.to->mem, gpa + borrowing.to->driver.conf.hdr_len, got,
-				    DEEP_LEN);
+			assert_int_equal(written, borrowing.to->conf.hdr_len + DEEP_LEN);
+			driver_read(&borrowing.to->mem, gpa + borrowing.to->conf.hdr_len, got, DEEP_LEN);
 			assert_same_bytes(got, frame, DEEP_LEN);
 		}
 		borrowing_close(&borrowing);
@@ -1755,7 +1758,7 @@ test_checksum_behind_the_head(void **state)
 
 				borrowing_open(&borrowing, packed | TRAIT_MERGEABLE | TRAIT_OFFLOAD, variant);
 				if (!takes)
-					borrowing.to->driver.conf.offloads = 0;
+					borrowing.to->conf.offloads = 0;
 				assert_true(driver_add(&borrowing.to->driver, &buf, 1, DRIVER_DIRECT, 1));
 				deep_frame(frame, 5);
 				header[6] = (uint8_t)starts[s];
@@ -1829,6 +1832,7 @@ main(void)
 		if (!tests[i].initial_state || variant_runs(variant_of(&tests[i].initial_state)))
 			tests[n++] = tests[i];
 		else
-			print_message("# SKIP %s: not compiled in, or this CPU has no AVX-512\n", tests[i].name);
+			print_message("# SKIP %s: not compiled in, or this CPU has no AVX-512\n",
+				      tests[i].name);
 	return unit_run("tests", tests, n, NULL, NULL);
 }
