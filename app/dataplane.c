@@ -126,10 +126,11 @@ workers_fence(void)
 static void
 worker_place(unsigned int idx, char *text, size_t size)
 {
-	const struct port_queue *queue = quiesce_where(idx);
+	const struct port_place *place = quiesce_where(idx);
 
-	if (queue)
-		snprintf(text, size, "in the driver of port %s, queue %u", queue->port->name, queue->idx);
+	if (place)
+		snprintf(text, size, "in the driver of port %s, queue %u", place->port->name,
+			 place->queue_idx);
 	else
 		snprintf(text, size, "in no port's driver");
 }
@@ -592,9 +593,6 @@ dataplane_port_add(const struct port_config *config, struct port **ret_port, str
 	ret = port_open(config, &port, diag);
 	if (ret < 0)
 		return ret;
-	/* The plan gives every pair its worker. */
-	for (unsigned int i = 0; i < port->n_queues; i++)
-		port->queues[i].worker = UINT16_MAX;
 	dp.ports[dp.n_ports++] = port;
 	if (dp.running) {
 		/* Again: opening a device takes as long as it takes. */

@@ -14,7 +14,7 @@ struct fwd_mode;
 struct loop;
 struct port;
 struct port_config;
-struct port_queue;
+struct port_place;
 struct rte_mempool;
 
 /*
@@ -66,7 +66,7 @@ struct dataplane_worker_info {
 	unsigned int n_queues; /* queue pairs it serves */
 	struct dataplane_worker_stats stats;
 	uint64_t still_ms;              /* it stands still for so long; 0: it does not */
-	const struct port_queue *where; /* in whose driver it stands still; NULL: in none */
+	const struct port_place *where; /* in whose driver it stands still; NULL: in none */
 };
 void dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info);
 

@@ -10,7 +10,8 @@
  * A pair is busy while its counters move: frames came from it or were sent to it, by whomever, at most
  * POLL_BUSY_ITERATIONS visits ago. What a visit costs that finds nothing is little beside what busy pairs
  * cost, but many of them are not, so idle ones take turns: each is visited at least once in
- * POLL_IDLE_ITERATIONS iterations. While no pair is busy, nobody has to wait: all are visited in every iteration.
+ * POLL_IDLE_ITERATIONS iterations. While no pair is busy, nobody has to wait: all are visited in every
+ * iteration.
  *
  * So a pair that wakes up waits for its first frame POLL_IDLE_ITERATIONS iterations at most (those of a busy
  * worker are a microsecond or so), and so does what a pair owes its driver when frames were sent to it: from
@@ -53,9 +54,9 @@ static_assert((FWD_WORKER_QUEUES_MAX & (FWD_WORKER_QUEUES_MAX - 1)) == 0,
 	      "free-running indexes wrap in idle[]");
 
 static inline uint64_t
-poll_moved(const struct port_queue *queue)
+poll_moved(const struct fwd_visit *visit)
 {
-	return queue->stats.rx_packets + queue->stats.tx_packets;
+	return visit->rxq->stats.packets + visit->txq->stats.packets;
 }
 
 static inline void
@@ -82,7 +83,7 @@ poll_reset(struct poll *poll, const struct fwd_plan *plan, const struct fwd_work
 	poll->n = 0;
 	poll->n_idle = 0;
 	for (uint16_t i = 0; i < own->n_queues; i++) {
-		poll->queues[i].moved = poll_moved(own->queues[i]);
+		poll->queues[i].moved = poll_moved(&own->queues[i]);
 		poll->queues[i].n_still = POLL_BUSY_ITERATIONS;
 		poll_add_idle(poll, i);
 	}
@@ -111,7 +112,7 @@ poll_end(struct poll *poll, const struct fwd_worker_plan *own)
 
 	for (uint16_t k = 0; k < poll->n; k++) {
 		uint16_t i = poll->visits[k];
-		uint64_t moved = poll_moved(own->queues[i]);
+		uint64_t moved = poll_moved(&own->queues[i]);
 
 		if (moved != poll->queues[i].moved) {
 			poll->queues[i].moved = moved;

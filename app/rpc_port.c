@@ -21,7 +21,7 @@ port_object(const struct port *port)
 	rte_ether_format_addr(mac, sizeof(mac), &port->mac);
 	/* The owner of each queue pair, in order. */
 	for (unsigned int i = 0; i < port->n_queues; i++)
-		json_array_append_new(workers, json_integer(port->queues[i].worker));
+		json_array_append_new(workers, json_integer(port->rxqs[i].worker));
 	if (port->kind->link) {
 		port->kind->link(port, &state);
 		link = json_string(state.up ? "up" : "down");

@@ -40,7 +40,7 @@ still_json(const struct dataplane_worker_info *info)
 		return json_pack("{s:f, s:n, s:n}", "seconds", (double)info->still_ms / 1000, "port",
 				 "queue");
 	return json_pack("{s:f, s:s, s:i}", "seconds", (double)info->still_ms / 1000, "port",
-			 info->where->port->name, "queue", (int)info->where->idx);
+			 info->where->port->name, "queue", (int)info->where->queue_idx);
 }
 
 static json_t *

@@ -47,7 +47,7 @@ stats_walk_port(const struct port *port, stats_visit_fn visit, void *arg)
 
 	memset(&sum, 0, sizeof(sum));
 	for (uint16_t i = 0; i < port->n_queues; i++) {
-		port_queue_stats_read(&port->queues[i], &stats);
+		port_pair_stats_read(port, i, &stats);
 		port_stats_add(&sum, &stats);
 		visit_port_stats(port, i, &stats, visit, arg);
 	}

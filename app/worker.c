@@ -40,25 +40,28 @@ worker_take(struct fwd_worker *fwd, const struct fwd_plan *plan, const struct fw
 	unsigned int n_frames = 0;
 
 	for (unsigned int i = 0; i < poll->n; i++) {
-		struct port_queue *queue = own->queues[poll->visits[i]];
-		uint16_t n = queue->rx(queue, pkts, PORT_BURST);
+		struct port_rxq *rxq = own->queues[poll->visits[i]].rxq;
+		uint16_t n = port_rx(rxq, pkts, PORT_BURST);
 
 		if (n) {
-			fwd_forward(fwd, mode, queue, pkts, n);
+			fwd_forward(fwd, mode, rxq, pkts, n);
 			n_frames += n;
 		}
 	}
 	if (mode->generate)
 		for (unsigned int i = 0; i < own->n_queues; i++)
-			mode->generate(fwd, own->queues[i]);
+			if (own->queues[i].txq != &port_txq_none)
+				mode->generate(fwd, own->queues[i].txq);
 	return n_frames;
 }
 
 static inline void
-worker_serve_queue(struct port_queue *queue)
+worker_serve_visit(const struct fwd_visit *visit)
 {
-	if (queue->service)
-		queue->service(queue);
+	if (visit->rxq->service)
+		visit->rxq->service(visit->rxq);
+	if (visit->txq->service)
+		visit->txq->service(visit->txq);
 }
 
 /* Pairs that were sent to but not visited can wait for their visit (poll.h). */
@@ -66,9 +69,9 @@ static inline void
 worker_serve(const struct fwd_worker_plan *own, const struct poll *poll)
 {
 	for (unsigned int i = 0; i < poll->n; i++)
-		worker_serve_queue(own->queues[poll->visits[i]]);
+		worker_serve_visit(&own->queues[poll->visits[i]]);
 	for (unsigned int i = 0; i < own->n_leaving; i++)
-		worker_serve_queue(own->queues[own->n_queues + i]);
+		worker_serve_visit(&own->queues[own->n_queues + i]);
 }
 
 int

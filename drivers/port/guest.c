@@ -270,28 +270,21 @@ static void
 guest_uplink_look(void *arg)
 {
 	struct guest *guest = arg;
-	bool was_up = guest->vnet.link_up;
+	bool was_up = guest->vnet.input.link.up;
 
 	/* -EAGAIN, -EBUSY: the next look does the rest. */
 	guest_link_update(guest);
-	if (!was_up && guest->vnet.link_up)
+	if (!was_up && guest->vnet.input.link.up)
 		vnet_announce(&guest->vnet);
 }
 
-/* Of use are hashes that the driver asked for, itself. */
 static void
-guest_settings_changed(void *arg)
+guest_hash_changed(void *arg, const struct hash_params *hash)
 {
 	struct guest *guest = arg;
-	const struct vnet_dev *vnet = &guest->vnet;
-	const struct hash_params *hash = &vnet->settings->steer.hash;
-	struct hash_params request = {0};
 
-	if (!guest->uplink.uplink)
-		return;
-	if (vnet_controlq_is_ours(vnet) && vnet->steer)
-		request = *hash;
-	uplink_want_hash(&guest->uplink, &request);
+	if (guest->uplink.uplink)
+		uplink_want_hash(&guest->uplink, hash);
 }
 
 static void
@@ -299,8 +292,9 @@ guest_link(const struct port *port, struct port_link *ret_link)
 {
 	const struct guest *guest = port->dev;
 
-	*ret_link = (struct port_link){
-		.up = guest->vnet.link_up, .speed = guest->vnet.speed, .duplex = guest->vnet.duplex};
+	*ret_link = (struct port_link){.up = guest->vnet.input.link.up,
+				       .speed = guest->vnet.input.link.speed,
+				       .duplex = guest->vnet.input.link.duplex};
 }
 
 static int
@@ -335,7 +329,7 @@ guest_announce(struct port *port, struct diag *diag)
 	case -ENOMEM:
 		return diag_set(diag, -ENOMEM, "free some memory", "port %s: out of memory", port->name);
 	default:
-		if (!guest->vnet.link_up) {
+		if (!guest->vnet.input.link.up) {
 			diag_set(diag, -ENOTCONN, NULL, "port %s: its link is down", port->name);
 			diag_hint(diag, "%s",
 				  guest->link.up ? "bring its uplink up" : "port.set with link=up first");
@@ -352,8 +346,8 @@ guest_show_link(const struct guest *guest, const struct show *show)
 	const struct vnet_dev *vnet = &guest->vnet;
 
 	show->open(show->arg, "link", SHOW_OBJECT);
-	show->text(show->arg, "state", vnet->link_up ? "up" : "down");
-	guest_show_speed(show, vnet->speed, vnet->duplex);
+	show->text(show->arg, "state", vnet->input.link.up ? "up" : "down");
+	guest_show_speed(show, vnet->input.link.speed, vnet->input.link.duplex);
 	show->text(show->arg, "set", guest->link.up ? "up" : "down");
 	if (guest->uplink.uplink) {
 		show->text(show->arg, "uplink", uplink_name(&guest->uplink));
@@ -420,22 +414,22 @@ guest_show(const struct port *port, const struct show *show)
 /* --- life --- */
 
 static int
-guest_open_queues(struct port *port, struct guest *guest)
+guest_open_queues(struct port *port, struct guest *guest, uint16_t n_queues)
 {
-	port->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, port->n_queues * sizeof(port->queues[0]));
-	if (!port->queues)
+	if (port_queues_alloc(port, n_queues) < 0)
 		return -ENOMEM;
-	memset(port->queues, 0, port->n_queues * sizeof(port->queues[0]));
-	for (uint16_t i = 0; i < port->n_queues; i++) {
-		port->queues[i].rx = vnet_rx;
-		port->queues[i].tx = vnet_tx;
-		port->queues[i].service = vnet_service;
-		port->queues[i].done = vnet_done;
-		port->queues[i].accepts_borrowed = true;
-		port->queues[i].dev = &guest->vnet.queues[i];
-		port->queues[i].port = port;
-		port->queues[i].idx = i;
-		port->queues[i].worker = UINT16_MAX;
+	for (uint16_t i = 0; i < n_queues; i++) {
+		struct port_rxq *rxq = &port->rxqs[i];
+		struct port_txq *txq = &port->txqs[i];
+
+		rxq->rx = vnet_rx;
+		rxq->service = vnet_rx_service;
+		rxq->done = vnet_done;
+		rxq->dev = &guest->vnet.queues[i];
+		txq->tx = vnet_tx;
+		txq->service = vnet_tx_service;
+		txq->accepts_borrowed = true;
+		txq->dev = &guest->vnet.queues[i];
 	}
 	return 0;
 }
@@ -452,8 +446,7 @@ guest_close(struct port *port)
 		guest->transport_ops->close(guest->transport);
 	guest_watch_stop(guest);
 	vnet_fini(&guest->vnet);
-	free(port->queues);
-	port->queues = NULL;
+	port_queues_free(port);
 	free(guest);
 	port->dev = NULL;
 }
@@ -494,13 +487,12 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		config->values[GUEST_KEY_SPEED] || config->values[GUEST_KEY_DUPLEX] || config->uplink;
 	vnet.speed = link.speed;
 	vnet.duplex = link.duplex;
-	vnet.settings_changed = guest_settings_changed;
-	vnet.settings_changed_arg = guest;
+	vnet.hash_changed = guest_hash_changed;
+	vnet.hash_changed_arg = guest;
 	if (config->has_mac)
 		port->mac = config->mac;
 	else
 		port_mac_from_name(&port->mac, port->name);
-	port->n_queues = config->n_queues;
 	atomic_store(&port->n_active, 1);
 	vnet.mac = port->mac;
 	/* VIRTIO, "Device configuration layout": it should not be less, for that is what IPv6 needs. */
@@ -512,7 +504,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		return diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 	}
 	port->dev = guest;
-	if (guest_open_queues(port, guest) < 0 || guest_watch_start(guest) < 0) {
+	if (guest_open_queues(port, guest, config->n_queues) < 0 || guest_watch_start(guest) < 0) {
 		ret = diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 		goto err;
 	}

@@ -90,16 +90,16 @@ static struct nic_device *nic_devices_closed;
 
 /* Out of line, for few bursts need it. */
 static __rte_noinline uint16_t
-nic_rx_slow(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+nic_rx_slow(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
-	const struct nic *nic = queue->dev;
+	const struct nic *nic = rxq->dev;
 	uint16_t n_kept = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
 		if (rte_pktmbuf_data_len(pkts[i]) < RTE_ETHER_HDR_LEN)
-			port_drop(queue, DROP_RUNT, &pkts[i], 1);
+			port_rx_drop(rxq, DROP_RUNT, &pkts[i], 1);
 		else if (nic_limit_is_cut(&nic->limit, pkts[i]))
-			port_drop(queue, DROP_TRUNCATED, &pkts[i], 1);
+			port_rx_drop(rxq, DROP_TRUNCATED, &pkts[i], 1);
 		else
 			pkts[n_kept++] = pkts[i];
 	}
@@ -107,23 +107,23 @@ nic_rx_slow(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 }
 
 static uint16_t
-nic_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+nic_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
-	const struct nic *nic = queue->dev;
+	const struct nic *nic = rxq->dev;
 	const uint32_t span = nic->rx_span;
 	bool any_odd = false;
 	uint64_t bytes = 0;
 
-	quiesce_leave(queue->worker, queue);
-	n = rte_eth_rx_burst(nic->eth_id, queue->idx, pkts, n);
-	quiesce_return(queue->worker);
+	quiesce_leave(rxq->worker, &rxq->place);
+	n = rte_eth_rx_burst(nic->eth_id, rxq->idx, pkts, n);
+	quiesce_return(rxq->worker);
 	for (uint16_t i = 0; i < n; i++) {
 		bytes += rte_pktmbuf_pkt_len(pkts[i]);
 		any_odd |= (uint32_t)rte_pktmbuf_data_len(pkts[i]) - RTE_ETHER_HDR_LEN > span;
 	}
-	counter_add(&queue->stats.rx_packets, n);
-	counter_add(&queue->stats.rx_bytes, bytes);
-	return unlikely(any_odd) ? nic_rx_slow(queue, pkts, n) : n;
+	counter_add(&rxq->stats.packets, n);
+	counter_add(&rxq->stats.bytes, bytes);
+	return unlikely(any_odd) ? nic_rx_slow(rxq, pkts, n) : n;
 }
 
 /* 0: the link is down. */
@@ -164,23 +164,23 @@ nic_linearise(const struct nic *nic, const struct rte_mbuf *m, enum port_drop *r
 
 /* The frames that the device can take, in order; the others are counted. Returns their number. */
 static uint16_t
-nic_tx_fit(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t *ret_bytes)
+nic_tx_fit(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t *ret_bytes)
 {
-	const struct nic *nic = queue->dev;
+	const struct nic *nic = txq->dev;
 	const uint32_t frame_max = nic_frame_max(nic);
 	uint16_t n_kept = 0;
 	uint64_t bytes = 0;
 
 	if (frame_max == 0) {
 		*ret_bytes = 0;
-		port_drop(queue, DROP_LINK_DOWN, pkts, n);
+		port_tx_drop(txq, DROP_LINK_DOWN, pkts, n);
 		return 0;
 	}
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = pkts[i];
 
 		if (rte_pktmbuf_pkt_len(m) > frame_max && !nic_limit_capabilities(&nic->limit, m)) {
-			port_drop(queue, DROP_TOO_LONG, &m, 1);
+			port_tx_drop(txq, DROP_TOO_LONG, &m, 1);
 			continue;
 		}
 		if (m->nb_segs > nic->segs_max) {
@@ -188,7 +188,7 @@ nic_tx_fit(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_
 
 			m = nic_linearise(nic, pkts[i], &drop);
 			if (!m) {
-				port_drop(queue, drop, &pkts[i], 1);
+				port_tx_drop(txq, drop, &pkts[i], 1);
 				continue;
 			}
 			rte_pktmbuf_free(pkts[i]);
@@ -202,9 +202,9 @@ nic_tx_fit(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_
 
 /* As nic_tx_fit(), which few bursts need. */
 static inline uint16_t
-nic_tx_check(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t *ret_bytes)
+nic_tx_check(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t *ret_bytes)
 {
-	const struct nic *nic = queue->dev;
+	const struct nic *nic = txq->dev;
 	const uint32_t frame_max = nic_frame_max(nic);
 	bool any_odd = false;
 	uint64_t bytes = 0;
@@ -214,67 +214,67 @@ nic_tx_check(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint6
 		any_odd |= pkts[i]->nb_segs > nic->segs_max || rte_pktmbuf_pkt_len(pkts[i]) > frame_max;
 	}
 	if (unlikely(any_odd))
-		return nic_tx_fit(queue, pkts, n, ret_bytes);
+		return nic_tx_fit(txq, pkts, n, ret_bytes);
 	*ret_bytes = bytes;
 	return n;
 }
 
 /* Frames that the device can take, of so many bytes together. */
 static inline uint16_t
-nic_tx_burst(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t bytes)
+nic_tx_burst(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t bytes)
 {
-	const struct nic *nic = queue->dev;
+	const struct nic *nic = txq->dev;
 	uint16_t n_sent;
 
-	quiesce_leave(queue->worker, queue);
-	n_sent = rte_eth_tx_burst(nic->eth_id, queue->idx, pkts, n);
-	quiesce_return(queue->worker);
+	quiesce_leave(txq->worker, &txq->place);
+	n_sent = rte_eth_tx_burst(nic->eth_id, txq->idx, pkts, n);
+	quiesce_return(txq->worker);
 	if (unlikely(n_sent < n)) {
 		for (uint16_t i = n_sent; i < n; i++)
 			bytes -= rte_pktmbuf_pkt_len(pkts[i]);
-		port_drop(queue, DROP_TX_FULL, pkts + n_sent, (uint16_t)(n - n_sent));
+		port_tx_drop(txq, DROP_TX_FULL, pkts + n_sent, (uint16_t)(n - n_sent));
 	}
-	counter_add(&queue->stats.tx_packets, n_sent);
-	counter_add(&queue->stats.tx_bytes, bytes);
+	counter_add(&txq->stats.packets, n_sent);
+	counter_add(&txq->stats.bytes, bytes);
 	return n_sent;
 }
 
 /* Frames that ask for nothing that the device does not do. */
 static uint16_t
-nic_send(struct port_queue *queue, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
+nic_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
 	uint64_t bytes;
 
-	n = nic_tx_check(queue, pkts, n, &bytes);
-	return nic_tx_burst(queue, pkts, n, bytes);
+	n = nic_tx_check(txq, pkts, n, &bytes);
+	return nic_tx_burst(txq, pkts, n, bytes);
 }
 
 /* Some of them are borrowed. */
 static uint16_t
-nic_send_borrowed(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+nic_send_borrowed(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
-	struct nic *nic = queue->dev;
+	struct nic *nic = txq->dev;
 	uint16_t n_tails, n_sent;
 	uint64_t bytes;
 
-	n = nic_tx_check(queue, pkts, n, &bytes);
-	n_tails = nic_borrow_attach(&nic->borrow, queue->idx, nic->pool, pkts, n);
-	n_sent = nic_tx_burst(queue, pkts, n, bytes);
-	nic_borrow_check(&nic->borrow, queue->idx, n_tails);
+	n = nic_tx_check(txq, pkts, n, &bytes);
+	n_tails = nic_borrow_attach(&nic->borrow, txq->idx, nic->pool, pkts, n);
+	n_sent = nic_tx_burst(txq, pkts, n, bytes);
+	nic_borrow_check(&nic->borrow, txq->idx, n_tails);
 	return n_sent;
 }
 
 /* Out of line, so that other bursts do not save registers for it. */
 static __rte_noinline uint16_t
-nic_tx_slow(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64_t flags)
+nic_tx_slow(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t flags)
 {
-	const struct nic *nic = queue->dev;
+	const struct nic *nic = txq->dev;
 
 	if (!(flags & FRAME_REQUESTS))
-		return nic_send_borrowed(queue, pkts, n);
+		return nic_send_borrowed(txq, pkts, n);
 	/* The burst becomes others, in which some may be borrowed and some not. */
 	borrow_materialise_burst(pkts, n);
-	return port_software_offload(queue, nic->pool, PORT_CAP_NONE, pkts, n, nic_send, NULL);
+	return port_software_offload(txq, nic->pool, PORT_CAP_NONE, pkts, n, nic_send, NULL);
 }
 
 /*
@@ -282,15 +282,15 @@ nic_tx_slow(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n, uint64
  * from the pool whose buffers the device's rings were counted for.
  */
 static uint16_t
-nic_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+nic_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
 	uint64_t flags = 0;
 
 	for (uint16_t i = 0; i < n; i++)
 		flags |= pkts[i]->ol_flags;
 	if (unlikely(flags & (FRAME_REQUESTS | BORROW_FLAG)))
-		return nic_tx_slow(queue, pkts, n, flags);
-	return nic_send(queue, NULL, pkts, n);
+		return nic_tx_slow(txq, pkts, n, flags);
+	return nic_send(txq, NULL, pkts, n);
 }
 
 /* --- control thread: finding the device -------------------------------------------------------------------
@@ -636,22 +636,14 @@ nic_start(struct nic *nic, const struct port_config *config, struct diag *diag)
 static int
 nic_make_queues(struct nic *nic, struct port *port, const struct port_config *config, struct diag *diag)
 {
-	size_t size = config->n_queues * sizeof(struct port_queue);
-
-	port->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
-	if (!port->queues)
+	if (port_queues_alloc(port, config->n_queues) < 0)
 		return diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
-	memset(port->queues, 0, size);
-	for (uint16_t q = 0; q < config->n_queues; q++)
-		port->queues[q] = (struct port_queue){
-			.rx = nic_rx,
-			.tx = nic_tx,
-			.dev = nic,
-			.port = port,
-			.idx = q,
-			.worker = UINT16_MAX,
-		};
-	port->n_queues = config->n_queues;
+	for (uint16_t q = 0; q < config->n_queues; q++) {
+		port->rxqs[q].rx = nic_rx;
+		port->rxqs[q].dev = nic;
+		port->txqs[q].tx = nic_tx;
+		port->txqs[q].dev = nic;
+	}
 	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
 	return 0;
 }
@@ -742,7 +734,7 @@ nic_close(struct port *port)
 {
 	uplink_port_closing(port);
 	nic_free(port->dev);
-	free(port->queues);
+	port_queues_free(port);
 }
 
 static void

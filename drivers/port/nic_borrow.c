@@ -186,7 +186,7 @@ nic_borrow_open(struct nic_borrow *borrow, struct port *port, const struct rte_e
 	for (uint16_t q = 0; q < port->n_queues; q++) {
 		for (uint16_t i = 0; i < PORT_BURST; i++)
 			borrow->queues[q].tails[i].free_cb = nic_borrow_back;
-		port->queues[q].accepts_borrowed = true;
+		port->txqs[q].accepts_borrowed = true;
 	}
 	nic_borrow_describe(port, true, driver->why);
 }

@@ -20,8 +20,17 @@
 
 enum {
 	FWD_WORKERS_MAX = 64,        /* poll-mode workers */
-	FWD_WORKER_QUEUES_MAX = 512, /* queue pairs that one worker serves */
+	FWD_WORKER_QUEUES_MAX = 512, /* queue pairs that one worker serves, or halves of such */
 	FWD_HANDOFF_SIZE = 1024,     /* frames in flight from one worker to another */
+};
+
+/*
+ * What a worker serves of a queue pair: usually both queues. The queue that another worker has is
+ * port_rxq_none or port_txq_none here.
+ */
+struct fwd_visit {
+	struct port_rxq *rxq;
+	struct port_txq *txq;
 };
 
 /* Published to workers; nothing in it changes after that, but the ports' own state. */
@@ -46,7 +55,7 @@ struct fwd_plan {
 	struct fwd_worker_plan {
 		uint16_t n_queues;  /* to take frames from, and to service */
 		uint16_t n_leaving; /* after those: to service only */
-		struct port_queue *queues[FWD_WORKER_QUEUES_MAX];
+		struct fwd_visit queues[FWD_WORKER_QUEUES_MAX];
 	} workers[]; /* [n_workers] */
 };
 
@@ -81,13 +90,12 @@ struct fwd_mode {
 	/* A port is about to leave: forget it. Control thread, before the plan without it is published. */
 	void (*port_removed)(void *state, const struct port *port);
 	/* Worker: n (1 .. PORT_BURST) frames came from `from`; takes ownership of all. */
-	void (*forward)(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts,
-			uint16_t n);
+	void (*forward)(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n);
 	/* forward looks at no more of a frame than its head, and neither keeps nor shares it: it may be
 	 * borrowed (borrow.h). */
 	bool accepts_borrowed;
-	/* Worker: once per turn for each owned queue pair, to make traffic. NULL: none. */
-	void (*generate)(struct fwd_worker *worker, struct port_queue *queue);
+	/* Worker: once per iteration for each owned transmit queue, to make traffic. NULL: none. */
+	void (*generate)(struct fwd_worker *worker, struct port_txq *txq);
 };
 
 void fwd_mode_register(struct fwd_mode *mode);
@@ -106,7 +114,7 @@ int fwd_check_pairs(unsigned int n_ports, struct diag *diag);
 /* Worker: n (1 .. PORT_BURST) frames that rx took from `from` go through the mode; nothing is borrowed any
  * more then. */
 static inline void
-fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_queue *from,
+fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_rxq *from,
 	    struct rte_mbuf **pkts, uint16_t n)
 {
 	if (from->borrowed &&
@@ -122,10 +130,14 @@ fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_
 /*
  * Worker: send n (at most PORT_BURST) frames that came from `from` to the port `to`: queue pair
  * that the port's steering picks (without one: from->idx mod to->n_active), at once when this worker owns
- * that pair, over the ring to its owner otherwise. Takes ownership; counts HANDOFF_FULL on `from`.
+ * its transmit queue, over the ring to its owner otherwise. Takes ownership; counts HANDOFF_FULL on `from`.
  */
-void fwd_send(struct fwd_worker *worker, struct port_queue *from, struct port *to, struct rte_mbuf **pkts,
+void fwd_send(struct fwd_worker *worker, struct port_rxq *from, struct port *to, struct rte_mbuf **pkts,
 	      uint16_t n);
+
+/* Worker: the same without a choice of the pair. */
+void fwd_send_to(struct fwd_worker *worker, struct port_rxq *from, struct port_txq *txq,
+		 struct rte_mbuf **pkts, uint16_t n);
 
 /* Worker: deliver what others handed over. Returns the number of frames. */
 unsigned int fwd_handoff_drain(struct fwd_worker *worker);
@@ -138,8 +150,9 @@ void fwd_workers_close(struct fwd_worker workers[], unsigned int n_workers);
 
 /*
  * Control thread: a new plan over ports[0..n_ports) (their queues' `worker` is assigned here for those not
- * yet assigned: UINT16_MAX). NULL with diag filled: the mode refuses, a worker would serve more than
- * FWD_WORKER_QUEUES_MAX pairs, or there is no memory. Freed with fwd_plan_free() after no worker sees it.
+ * yet assigned: UINT16_MAX; the same one for both queues of a pair, so that its lines stay with one CPU).
+ * NULL with diag filled: the mode refuses, a worker would serve more than FWD_WORKER_QUEUES_MAX pairs, or
+ * there is no memory. Freed with fwd_plan_free() after no worker sees it.
  *
  * `leaving` (NULL: none) is a port being removed: first publish a plan that names it as leaving, wait for
  * quiescence three times (nobody sends to it any more; what was under way has arrived: quiesce.h), then

@@ -30,41 +30,41 @@ handoff_dest(struct rte_mbuf *m)
 }
 
 static inline uint32_t
-handoff_dest_pack(const struct port_queue *queue)
+handoff_dest_pack(const struct port_txq *txq)
 {
-	return (uint32_t)queue->port->id << 16 | queue->idx;
+	return (uint32_t)txq->port->id << 16 | txq->idx;
 }
 
-/* Frames of `from` into the ring to the owner of `queue`. */
+/* Frames of `from` into the ring to the owner of `txq`. */
 static void
-handoff_send(struct fwd_worker *worker, struct port_queue *from, const struct port_queue *queue,
+handoff_send(struct fwd_worker *worker, struct port_rxq *from, const struct port_txq *txq,
 	     struct rte_mbuf **pkts, uint16_t n)
 {
-	uint32_t dest = handoff_dest_pack(queue);
+	uint32_t dest = handoff_dest_pack(txq);
 	unsigned int n_taken;
 
 	for (uint16_t i = 0; i < n; i++)
 		*handoff_dest(pkts[i]) = dest;
-	n_taken = rte_ring_sp_enqueue_burst(worker->handoff_out[queue->worker], (void **)pkts, n, NULL);
+	n_taken = rte_ring_sp_enqueue_burst(worker->handoff_out[txq->worker], (void **)pkts, n, NULL);
 	if (unlikely(n_taken < n))
-		port_drop(from, DROP_HANDOFF_FULL, pkts + n_taken, (uint16_t)(n - n_taken));
+		port_rx_drop(from, DROP_HANDOFF_FULL, pkts + n_taken, (uint16_t)(n - n_taken));
 }
 
 static inline void
-handoff_or_tx(struct fwd_worker *worker, struct port_queue *from, struct port_queue *queue,
-	      struct rte_mbuf **pkts, uint16_t n)
+handoff_or_tx(struct fwd_worker *worker, struct port_rxq *from, struct port_txq *txq, struct rte_mbuf **pkts,
+	      uint16_t n)
 {
-	if (unlikely(from->borrowed) && !(queue->accepts_borrowed && queue->worker == worker->idx))
+	if (unlikely(from->borrowed) && !(txq->accepts_borrowed && txq->worker == worker->idx))
 		borrow_materialise_burst(pkts, n);
-	if (likely(queue->worker == worker->idx))
-		queue->tx(queue, pkts, n);
+	if (likely(txq->worker == worker->idx))
+		port_tx(txq, pkts, n);
 	else
-		handoff_send(worker, from, queue, pkts, n);
+		handoff_send(worker, from, txq, pkts, n);
 }
 
 /* Frames of one burst for several pairs: those of the first frame's pair together, then those of the next. */
 static void
-handoff_steered(struct fwd_worker *worker, struct port_queue *from, struct port *to,
+handoff_steered(struct fwd_worker *worker, struct port_rxq *from, struct port *to,
 		const struct port_steer *steer, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct rte_mbuf *run[PORT_BURST];
@@ -76,7 +76,7 @@ handoff_steered(struct fwd_worker *worker, struct port_queue *from, struct port 
 	for (uint16_t i = 1; i < n; i++)
 		others |= pairs[i] ^ pairs[0];
 	if (others == 0) {
-		handoff_or_tx(worker, from, &to->queues[pairs[0]], pkts, n);
+		handoff_or_tx(worker, from, &to->txqs[pairs[0]], pkts, n);
 		return;
 	}
 	while (n) {
@@ -90,13 +90,13 @@ handoff_steered(struct fwd_worker *worker, struct port_queue *from, struct port 
 				pairs[n_left++] = pairs[i];
 			}
 		}
-		handoff_or_tx(worker, from, &to->queues[pair], run, n_run);
+		handoff_or_tx(worker, from, &to->txqs[pair], run, n_run);
 		n = n_left;
 	}
 }
 
 void
-fwd_send(struct fwd_worker *worker, struct port_queue *from, struct port *to, struct rte_mbuf **pkts,
+fwd_send(struct fwd_worker *worker, struct port_rxq *from, struct port *to, struct rte_mbuf **pkts,
 	 uint16_t n)
 {
 	/* Acquire: pairs with the release of whoever published it. */
@@ -110,7 +110,14 @@ fwd_send(struct fwd_worker *worker, struct port_queue *from, struct port *to, st
 	n_active = atomic_load_explicit(&to->n_active, memory_order_relaxed);
 	if (unlikely(idx >= n_active))
 		idx %= n_active;
-	handoff_or_tx(worker, from, &to->queues[idx], pkts, n);
+	handoff_or_tx(worker, from, &to->txqs[idx], pkts, n);
+}
+
+void
+fwd_send_to(struct fwd_worker *worker, struct port_rxq *from, struct port_txq *txq, struct rte_mbuf **pkts,
+	    uint16_t n)
+{
+	handoff_or_tx(worker, from, txq, pkts, n);
 }
 
 /* A run of frames with one destination, which this worker owns. */
@@ -125,7 +132,7 @@ handoff_deliver(struct fwd_worker *worker, struct rte_mbuf **pkts, uint16_t n)
 		rte_pktmbuf_free_bulk(pkts, n);
 		return;
 	}
-	port->queues[dest & UINT16_MAX].tx(&port->queues[dest & UINT16_MAX], pkts, n);
+	port_tx(&port->txqs[dest & UINT16_MAX], pkts, n);
 }
 
 static unsigned int

@@ -122,7 +122,7 @@ icmpecho_answer(struct rte_mbuf *m, const struct rte_ether_addr *mac)
 }
 
 static void
-icmpecho_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+icmpecho_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
 	uint16_t n_answers = 0;
 
@@ -130,14 +130,14 @@ icmpecho_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_
 		struct rte_mbuf *m = frame_own(worker, pkts[i], ICMPECHO_LEN);
 
 		if (unlikely(!m))
-			port_drop(from, DROP_NO_CLONE, &pkts[i], 1);
+			port_rx_drop(from, DROP_NO_CLONE, &pkts[i], 1);
 		else if (icmpecho_answer(m, &from->port->mac))
 			pkts[n_answers++] = m;
 		else
-			port_drop(from, DROP_NOT_ECHO, &m, 1);
+			port_rx_drop(from, DROP_NOT_ECHO, &m, 1);
 	}
 	if (n_answers)
-		from->tx(from, pkts, n_answers);
+		fwd_send_to(worker, from, &from->port->txqs[from->idx], pkts, n_answers);
 }
 
 static struct fwd_mode icmpecho_mode = {

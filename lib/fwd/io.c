@@ -3,14 +3,14 @@
 #include "fwd.h"
 
 static void
-io_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+io_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct port *peer = worker->plan->peer_by_id[from->port->id];
 
 	if (likely(peer))
 		fwd_send(worker, from, peer, pkts, n);
 	else
-		port_drop(from, DROP_NO_PORT, pkts, n);
+		port_rx_drop(from, DROP_NO_PORT, pkts, n);
 }
 
 static struct fwd_mode io_mode = {

@@ -10,7 +10,7 @@ mac_rewrite(struct rte_ether_hdr *eth, const struct rte_ether_hdr *addresses)
 }
 
 static void
-mac_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+mac_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
 	rewrite_forward(worker, from, pkts, n, mac_rewrite);
 }

@@ -12,7 +12,7 @@ macswap_rewrite(struct rte_ether_hdr *eth, const struct rte_ether_hdr *addresses
 }
 
 static void
-macswap_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+macswap_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
 	rewrite_forward(worker, from, pkts, n, macswap_rewrite);
 }

@@ -5,32 +5,69 @@
 #include <errno.h>
 #include <stdlib.h>
 
+enum plan_role { PLAN_SERVES, PLAN_LEAVES };
+
 static int
-plan_worker_add(struct fwd_plan *plan, struct port_queue *queue, uint16_t *n, struct diag *diag)
+plan_worker_add(struct fwd_plan *plan, const struct port *port, uint16_t idx, struct fwd_visit visit,
+		enum plan_role role, struct diag *diag)
 {
-	struct fwd_worker_plan *worker = &plan->workers[queue->worker];
+	struct fwd_worker_plan *worker = &plan->workers[idx];
 
 	if (worker->n_queues + worker->n_leaving >= FWD_WORKER_QUEUES_MAX) {
 		diag_set(diag, -ENOSPC, NULL, "port %s: worker %u would serve more than %d queue pairs",
-			 queue->port->name, queue->worker, FWD_WORKER_QUEUES_MAX);
+			 port->name, idx, FWD_WORKER_QUEUES_MAX);
 		diag_hint(diag, "run more workers (EAL option -l), or give ports fewer queues");
 		return -ENOSPC;
 	}
-	worker->queues[worker->n_queues + worker->n_leaving] = queue;
-	(*n)++;
+	worker->queues[worker->n_queues + worker->n_leaving] = visit;
+	if (role == PLAN_SERVES)
+		worker->n_queues++;
+	else
+		worker->n_leaving++;
+	return 0;
+}
+
+/* The pairs of a port to their owners; of one that was never published none has any. */
+static int
+plan_add(struct fwd_plan *plan, struct port *port, enum plan_role role, struct diag *diag)
+{
+	for (uint16_t q = 0; q < port->n_queues; q++) {
+		struct port_rxq *rxq = &port->rxqs[q];
+		struct port_txq *txq = &port->txqs[q];
+		struct fwd_visit visit = {rxq, txq};
+		int ret = 0;
+
+		if (rxq->worker != txq->worker) {
+			visit.rxq = &port_rxq_none;
+			if (txq->worker != UINT16_MAX)
+				ret = plan_worker_add(plan, port, txq->worker, visit, role, diag);
+			if (ret < 0)
+				return ret;
+			visit = (struct fwd_visit){rxq, &port_txq_none};
+		}
+		if (rxq->worker != UINT16_MAX)
+			ret = plan_worker_add(plan, port, rxq->worker, visit, role, diag);
+		if (ret < 0)
+			return ret;
+	}
 	return 0;
 }
 
 /*
  * Pair i of two neighbouring ports goes to the same worker, so that traffic between them needs no ring. A
- * pair keeps its owner for life: moving it would need the old owner to stop first.
+ * queue keeps its owner for life: moving it would need the old owner to stop first.
  */
 static void
 plan_assign(struct port *port, unsigned int position, unsigned int n_workers)
 {
-	for (uint16_t q = 0; q < port->n_queues; q++)
-		if (port->queues[q].worker == UINT16_MAX)
-			port->queues[q].worker = (uint16_t)((position / 2 + q) % n_workers);
+	for (uint16_t q = 0; q < port->n_queues; q++) {
+		uint16_t worker = (uint16_t)((position / 2 + q) % n_workers);
+
+		if (port->rxqs[q].worker == UINT16_MAX)
+			port->rxqs[q].worker = worker;
+		if (port->txqs[q].worker == UINT16_MAX)
+			port->txqs[q].worker = worker;
+	}
 }
 
 static int
@@ -48,13 +85,9 @@ plan_fill(struct fwd_plan *plan, struct port *const ports[], unsigned int n_port
 		plan->port_by_id[port->id] = port;
 		plan_assign(port, plan->n_ports, plan->n_workers);
 		plan->n_ports++;
-		for (uint16_t q = 0; q < port->n_queues; q++) {
-			struct port_queue *queue = &port->queues[q];
-
-			ret = plan_worker_add(plan, queue, &plan->workers[queue->worker].n_queues, diag);
-			if (ret < 0)
-				return ret;
-		}
+		ret = plan_add(plan, port, PLAN_SERVES, diag);
+		if (ret < 0)
+			return ret;
 	}
 	for (unsigned int i = 0; i + 1 < plan->n_ports; i += 2) {
 		plan->peer_by_id[plan->ports[i]->id] = plan->ports[i + 1];
@@ -64,17 +97,7 @@ plan_fill(struct fwd_plan *plan, struct port *const ports[], unsigned int n_port
 		return 0;
 	plan->leaving = leaving;
 	plan->port_by_id[leaving->id] = leaving;
-	for (uint16_t q = 0; q < leaving->n_queues; q++) {
-		struct port_queue *queue = &leaving->queues[q];
-
-		/* Never published: no worker has anything to finish for it. */
-		if (queue->worker == UINT16_MAX)
-			continue;
-		ret = plan_worker_add(plan, queue, &plan->workers[queue->worker].n_leaving, diag);
-		if (ret < 0)
-			return ret;
-	}
-	return 0;
+	return plan_add(plan, leaving, PLAN_LEAVES, diag);
 }
 
 struct fwd_plan *

@@ -10,7 +10,7 @@ typedef void (*rewrite_fn)(struct rte_ether_hdr *eth, const struct rte_ether_hdr
 
 /* `rewrite` is a constant at every call, so it folds into the loop. */
 static __rte_always_inline void
-rewrite_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n,
+rewrite_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n,
 		rewrite_fn rewrite)
 {
 	struct port *peer = worker->plan->peer_by_id[from->port->id];
@@ -18,7 +18,7 @@ rewrite_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_m
 	uint16_t n_kept = 0;
 
 	if (unlikely(!peer)) {
-		port_drop(from, DROP_NO_PORT, pkts, n);
+		port_rx_drop(from, DROP_NO_PORT, pkts, n);
 		return;
 	}
 	addresses.src_addr = peer->mac;
@@ -27,7 +27,7 @@ rewrite_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_m
 		struct rte_mbuf *m = frame_own(worker, pkts[i], sizeof(struct rte_ether_hdr));
 
 		if (unlikely(!m)) {
-			port_drop(from, DROP_NO_CLONE, &pkts[i], 1);
+			port_rx_drop(from, DROP_NO_CLONE, &pkts[i], 1);
 			continue;
 		}
 		rewrite(rte_pktmbuf_mtod(m, struct rte_ether_hdr *), &addresses);

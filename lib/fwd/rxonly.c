@@ -3,9 +3,9 @@
 #include "fwd.h"
 
 static void
-rxonly_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+rxonly_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
-	port_drop(from, DROP_SINK, pkts, n);
+	port_rx_drop(from, DROP_SINK, pkts, n);
 }
 
 static struct fwd_mode rxonly_mode = {

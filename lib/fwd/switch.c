@@ -20,8 +20,8 @@ switch_port(const struct fwd_plan *plan, unsigned int id_and_1)
 
 /* Copies of n frames to `to`. A copy that can't be made counts as made and dropped, so that the sums hold. */
 static void
-switch_send_copies(struct fwd_worker *worker, struct port_queue *from, struct port *to,
-		   struct rte_mbuf **pkts, uint16_t n)
+switch_send_copies(struct fwd_worker *worker, struct port_rxq *from, struct port *to, struct rte_mbuf **pkts,
+		   uint16_t n)
 {
 	struct rte_mbuf *copies[PORT_BURST];
 	uint16_t n_copies = 0;
@@ -41,7 +41,7 @@ switch_send_copies(struct fwd_worker *worker, struct port_queue *from, struct po
 }
 
 static void
-switch_flood(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+switch_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct fwd_plan *plan = worker->plan;
 	struct port *last = NULL;
@@ -56,12 +56,12 @@ switch_flood(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf
 	if (last)
 		fwd_send(worker, from, last, pkts, n);
 	else
-		port_drop(from, DROP_NO_PORT, pkts, n);
+		port_rx_drop(from, DROP_NO_PORT, pkts, n);
 }
 
 /* A run of frames, each for a known port: those for the first one's port together, then those of the next. */
 static void
-switch_send_run(struct fwd_worker *worker, struct port_queue *from, struct port **to, struct rte_mbuf **pkts,
+switch_send_run(struct fwd_worker *worker, struct port_rxq *from, struct port **to, struct rte_mbuf **pkts,
 		uint16_t n)
 {
 	struct rte_mbuf *group[PORT_BURST];
@@ -85,8 +85,8 @@ switch_send_run(struct fwd_worker *worker, struct port_queue *from, struct port 
 
 /* A burst that does not go to one port as it is. Frames to one port stay in order, flooded ones too. */
 static void
-switch_spread(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts,
-	      const uint64_t dsts[], const unsigned int ids[], uint16_t n)
+switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, const uint64_t dsts[],
+	      const unsigned int ids[], uint16_t n)
 {
 	struct port *to[PORT_BURST];
 	uint16_t n_kept = 0;
@@ -96,9 +96,9 @@ switch_spread(struct fwd_worker *worker, struct port_queue *from, struct rte_mbu
 
 		to[n_kept] = switch_port(worker->plan, ids[i]);
 		if (unlikely((dsts[i] & SWITCH_RESERVED_MASK) == SWITCH_RESERVED))
-			port_drop(from, DROP_NO_PORT, &m, 1);
+			port_rx_drop(from, DROP_NO_PORT, &m, 1);
 		else if (unlikely(to[n_kept] == from->port))
-			port_drop(from, DROP_SAME_PORT, &m, 1);
+			port_rx_drop(from, DROP_SAME_PORT, &m, 1);
 		else
 			pkts[n_kept++] = m;
 	}
@@ -114,7 +114,7 @@ switch_spread(struct fwd_worker *worker, struct port_queue *from, struct rte_mbu
 }
 
 static void
-switch_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct fwd_plan *plan = worker->plan;
 	struct fdb *fdb = plan->mode_state;
@@ -124,7 +124,7 @@ switch_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mb
 	struct port *to;
 
 	if (unlikely(plan->n_ports < 2)) {
-		port_drop(from, DROP_NO_PORT, pkts, n);
+		port_rx_drop(from, DROP_NO_PORT, pkts, n);
 		return;
 	}
 	/* All lines of the burst are under way before the first of them is needed. */

@@ -57,7 +57,7 @@ txonly_open(void **ret_state, struct diag *diag)
 }
 
 static void
-txonly_generate(struct fwd_worker *worker, struct port_queue *queue)
+txonly_generate(struct fwd_worker *worker, struct port_txq *txq)
 {
 	const struct txonly_frame *template = worker->plan->mode_state;
 	struct rte_mbuf *pkts[PORT_BURST];
@@ -66,23 +66,23 @@ txonly_generate(struct fwd_worker *worker, struct port_queue *queue)
 	/* All buffers are on their way: try again next iteration. */
 	if (rte_pktmbuf_alloc_bulk(worker->clone_pool, pkts, PORT_BURST) < 0)
 		return;
-	frame_station(&dst, queue->port);
+	frame_station(&dst, txq->port);
 	for (unsigned int i = 0; i < PORT_BURST; i++) {
 		struct txonly_frame *frame = rte_pktmbuf_mtod(pkts[i], struct txonly_frame *);
 
 		memcpy(frame, template, sizeof(*frame));
 		frame->eth.dst_addr = dst;
-		frame->eth.src_addr = queue->port->mac;
+		frame->eth.src_addr = txq->port->mac;
 		pkts[i]->data_len = TXONLY_FRAME_LEN;
 		pkts[i]->pkt_len = TXONLY_FRAME_LEN;
 	}
-	queue->tx(queue, pkts, PORT_BURST);
+	port_tx(txq, pkts, PORT_BURST);
 }
 
 static void
-txonly_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+txonly_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
-	port_drop(from, DROP_SINK, pkts, n);
+	port_rx_drop(from, DROP_SINK, pkts, n);
 }
 
 static struct fwd_mode txonly_mode = {

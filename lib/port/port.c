@@ -8,9 +8,19 @@
 #include <stdlib.h>
 #include <string.h>
 
-static_assert(sizeof(struct port_stats) % sizeof(uint64_t) == 0, "it is read and added word by word");
+static_assert(sizeof(struct port_stats) % sizeof(uint64_t) == 0, "it is added word by word");
+static_assert(sizeof(struct port_queue_stats) % sizeof(uint64_t) == 0, "it is read word by word");
 
 struct port_env port_env;
+
+static uint16_t
+port_none_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
+{
+	return 0;
+}
+
+struct port_rxq port_rxq_none = {.rx = port_none_rx, .idx = UINT16_MAX, .worker = UINT16_MAX};
+struct port_txq port_txq_none = {.idx = UINT16_MAX, .worker = UINT16_MAX};
 
 static struct port_kind *port_kind_list;
 
@@ -95,12 +105,6 @@ port_open(const struct port_config *config, struct port **ret_port, struct diag 
 	ret = config->kind->open(port, config, diag);
 	if (ret < 0)
 		goto fail;
-	/* True of every kind, so said once: the first plan with the port in it chooses the owners. */
-	for (uint16_t i = 0; i < port->n_queues; i++) {
-		port->queues[i].port = port;
-		port->queues[i].idx = i;
-		port->queues[i].worker = UINT16_MAX;
-	}
 	if (atomic_load_explicit(&port->n_active, memory_order_relaxed) == 0)
 		atomic_store_explicit(&port->n_active, 1, memory_order_relaxed);
 	port_table[id] = (struct port_slot){.port = port, .resource = resource};
@@ -150,14 +154,66 @@ port_count(void)
 	return port_table_count;
 }
 
-void
-port_queue_stats_read(const struct port_queue *queue, struct port_stats *ret_stats)
+int
+port_queues_alloc(struct port *port, uint16_t n_queues)
 {
-	const uint64_t *counter = (const uint64_t *)&queue->stats;
+	port->rxqs = aligned_alloc(RTE_CACHE_LINE_SIZE, n_queues * sizeof(port->rxqs[0]));
+	port->txqs = aligned_alloc(RTE_CACHE_LINE_SIZE, n_queues * sizeof(port->txqs[0]));
+	if (!port->rxqs || !port->txqs) {
+		port_queues_free(port);
+		return -ENOMEM;
+	}
+	memset(port->rxqs, 0, n_queues * sizeof(port->rxqs[0]));
+	memset(port->txqs, 0, n_queues * sizeof(port->txqs[0]));
+	port->n_queues = n_queues;
+	for (uint16_t i = 0; i < n_queues; i++) {
+		struct port_rxq *rxq = &port->rxqs[i];
+		struct port_txq *txq = &port->txqs[i];
+
+		rxq->port = txq->port = port;
+		rxq->idx = txq->idx = i;
+		rxq->place = txq->place = (struct port_place){.port = port, .queue_idx = i};
+		/* The first plan with the port in it chooses the owners. */
+		rxq->worker = txq->worker = UINT16_MAX;
+	}
+	return 0;
+}
+
+void
+port_queues_free(struct port *port)
+{
+	free(port->rxqs);
+	free(port->txqs);
+	port->rxqs = NULL;
+	port->txqs = NULL;
+}
+
+void
+port_queue_stats_read(const struct port_queue_stats *stats, struct port_queue_stats *ret_stats)
+{
+	const uint64_t *counter = (const uint64_t *)stats;
 	uint64_t *copy = (uint64_t *)ret_stats;
 
 	for (size_t i = 0; i < sizeof(*ret_stats) / sizeof(*copy); i++)
 		copy[i] = counter_read(&counter[i]);
+}
+
+void
+port_pair_stats_read(const struct port *port, uint16_t idx, struct port_stats *ret_stats)
+{
+	struct port_queue_stats rx, tx;
+
+	port_queue_stats_read(&port->rxqs[idx].stats, &rx);
+	port_queue_stats_read(&port->txqs[idx].stats, &tx);
+	*ret_stats = (struct port_stats){
+		.rx_packets = rx.packets,
+		.rx_bytes = rx.bytes,
+		.tx_packets = tx.packets,
+		.tx_bytes = tx.bytes,
+		.copies = rx.copies + tx.copies,
+	};
+	for (unsigned int i = 0; i < DROP_N; i++)
+		ret_stats->drops[i] = rx.drops[i] + tx.drops[i];
 }
 
 void
@@ -177,7 +233,7 @@ port_stats_read(const struct port *port, struct port_stats *ret_stats)
 
 	memset(ret_stats, 0, sizeof(*ret_stats));
 	for (uint16_t q = 0; q < port->n_queues; q++) {
-		port_queue_stats_read(&port->queues[q], &stats);
+		port_pair_stats_read(port, q, &stats);
 		port_stats_add(ret_stats, &stats);
 	}
 }

@@ -2,9 +2,11 @@
 /*
  * port: something frames come from and go to: a guest, a NIC.
  *
- * A port has queue pairs. One worker owns a queue pair: it alone calls rx, tx and service of that pair and it
- * alone writes the pair's counters (counter.h). Kinds of ports register themselves (PORT_KIND_REGISTER), so
- * adding a kind is adding a file.
+ * A port has queue pairs: a receive queue, which frames come from, and a transmit queue, which they go to.
+ * Each of the two has a worker that owns it: it alone calls port_rx() or port_tx() and the service of that
+ * queue, and it alone writes its counters (counter.h). Both of a pair usually have the same one
+ * (fwd_plan_build()). Kinds of ports register themselves (PORT_KIND_REGISTER), so adding a kind is adding a
+ * file.
  *
  * Life: port_config_parse() checks one line of configuration and opens nothing; port_config_check() checks a
  * set of them against each other; port_open() makes the port. All three belong to the control thread.
@@ -12,7 +14,9 @@
 #ifndef VNICD_PORT_H
 #define VNICD_PORT_H
 
+#include <assert.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <rte_common.h>
@@ -57,6 +61,13 @@ struct port_stats {
 	uint64_t drops[DROP_N];
 };
 
+/* The same of one queue, which is of one direction. */
+struct port_queue_stats {
+	uint64_t packets, bytes;
+	uint64_t copies; /* rx: made to flood; tx: segments beyond the first */
+	uint64_t drops[DROP_N];
+};
+
 /* What the device behind a port counts itself, since the port was opened: the class COUNTERS_DEVICE. */
 struct port_device_stats {
 #define COUNTER_DEVICE(field, ...) uint64_t field;
@@ -64,52 +75,92 @@ struct port_device_stats {
 };
 
 struct port;
-struct port_queue;
+struct port_rxq;
+struct port_txq;
+
+/* Where a worker is while it is in a port's driver (quiesce.h). */
+struct port_place {
+	const struct port *port;
+	uint16_t queue_idx;
+};
 
 /*
  * Take up to n (at most PORT_BURST) frames; the caller owns the mbufs. Packet type and l2/l3 lengths are not
  * set. Multi-segment mbufs are possible. Returns the count.
  */
-typedef uint16_t (*port_rx_fn)(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
+typedef uint16_t (*port_rx_fn)(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
 /*
  * Send n (at most PORT_BURST) frames: takes ownership of all of them, counts those not sent under a drop
  * reason. Does not write to frames whose reference count is above one. Returns the number sent.
  */
-typedef uint16_t (*port_tx_fn)(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
+typedef uint16_t (*port_tx_fn)(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);
 /*
  * The frames that the last rx took have gone where they go: what is borrowed of them (borrow.h) is given
- * back. Called by the owner when queue->borrowed is set, which it clears.
+ * back. Called by the owner when rxq->borrowed is set, which it clears.
  */
-typedef void (*port_done_fn)(struct port_queue *queue);
+typedef void (*port_done_fn)(struct port_rxq *rxq);
 /*
  * Called at the end of iterations of the owner's poll loop, after all rx and tx of that iteration: of each
  * iteration while frames come from the pair or are sent to it, and of dozens more; of every few iterations
  * otherwise, as rx is. NULL when not needed.
  */
-typedef void (*port_service_fn)(struct port_queue *queue);
+typedef void (*port_rx_service_fn)(struct port_rxq *rxq);
+typedef void (*port_tx_service_fn)(struct port_txq *txq);
 
-struct port_queue {
+/* Where frames come from. */
+struct port_rxq {
 	/* read-only after port_open() */
-	port_rx_fn rx;
-	port_tx_fn tx;
-	port_service_fn service;
+	port_rx_fn rx; /* called by port_rx() alone */
+	port_rx_service_fn service;
 	port_done_fn done; /* NULL: the kind never borrows */
 	void *dev;         /* the kind's own */
 	struct port *port;
-	uint16_t idx;          /* of this pair in its port */
-	uint16_t worker;       /* index of the owner; set before the pair is polled, fixed while it is */
-	bool accepts_borrowed; /* tx knows borrowed frames (borrow.h), and is through with them when it
-				  returns */
+	uint16_t idx;    /* of this pair in its port */
+	uint16_t worker; /* index of the owner; set before the queue is polled, fixed while it is */
 	/* What rx takes is not borrowed for longer than that: somebody waits for its memory. Written under
 	 * the control lock. */
 	_Atomic bool materialises;
+	struct port_place place;
 
 	/* written by the owner */
-	struct port_stats stats __rte_cache_aligned;
+	struct port_queue_stats stats __rte_cache_aligned;
 	/* Some of the frames that rx took last are borrowed. Read under the control lock, too
-	 * (port_queue_is_borrowed()). */
+	 * (port_rxq_is_borrowed()). */
 	bool borrowed;
 } __rte_cache_aligned;
+
+/* Where they go. */
+struct port_txq {
+	/* read-only after port_open() */
+	port_tx_fn tx; /* called by port_tx() alone */
+	port_tx_service_fn service;
+	void *dev; /* the kind's own */
+	struct port *port;
+	uint16_t idx;          /* of this pair in its port */
+	uint16_t worker;       /* index of the owner; as rxq's */
+	bool accepts_borrowed; /* tx knows borrowed frames (borrow.h), and is through with them when it
+				  returns */
+	struct port_place place;
+
+	/* written by the owner */
+	struct port_queue_stats stats __rte_cache_aligned;
+} __rte_cache_aligned;
+
+/* Never has a frame, and needs no service; no owner. Where a plan has a place for a queue, and there is none.
+ */
+extern struct port_rxq port_rxq_none;
+extern struct port_txq port_txq_none; /* nothing is sent to it */
+
+/* What is called for each burst, and who is called for it, is one line; no two owners write to the same one.
+ */
+static_assert(offsetof(struct port_rxq, materialises) < RTE_CACHE_LINE_MIN_SIZE &&
+		      offsetof(struct port_txq, accepts_borrowed) < RTE_CACHE_LINE_MIN_SIZE,
+	      "what a burst reads is in the first line");
+static_assert(offsetof(struct port_rxq, stats) % RTE_CACHE_LINE_SIZE == 0 &&
+		      offsetof(struct port_txq, stats) % RTE_CACHE_LINE_SIZE == 0 &&
+		      sizeof(struct port_rxq) % RTE_CACHE_LINE_SIZE == 0 &&
+		      sizeof(struct port_txq) % RTE_CACHE_LINE_SIZE == 0,
+	      "what the owner writes is in lines of its own");
 
 /*
  * How frames for a port are spread over its queue pairs, where that is not simply by the sender's own pair
@@ -120,7 +171,7 @@ struct port_steer {
 	 * Any worker that sends to the port: the pair for each of n (1 .. PORT_BURST) frames, each below
 	 * `to`'s n_queues. May write the mbufs' hash fields.
 	 */
-	void (*pick)(const struct port_steer *steer, const struct port *to, const struct port_queue *from,
+	void (*pick)(const struct port_steer *steer, const struct port *to, const struct port_rxq *from,
 		     struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[]);
 };
 
@@ -145,9 +196,10 @@ struct port {
 	_Atomic(const struct hash_params *) rx_hash;
 	const struct port_kind *kind;
 	struct rte_ether_addr mac;
-	void *dev;                 /* the kind's own */
-	struct port_queue *queues; /* [n_queues] */
-	char describe[192];        /* one line for people: "vhost-user server /run/vnicd/vm0.sock" */
+	void *dev;             /* the kind's own */
+	struct port_rxq *rxqs; /* [n_queues] */
+	struct port_txq *txqs; /* [n_queues] */
+	char describe[192];    /* one line for people: "vhost-user server /run/vnicd/vm0.sock" */
 };
 
 /* One line of configuration, checked: NAME=KIND[,key=value]... */
@@ -199,7 +251,7 @@ struct port_kind {
 	 */
 	int (*check)(struct port_config *config, struct diag *diag);
 	/*
-	 * Make the port: allocate port->queues, fill every field but name, id and kind. Returns 0 or -errno
+	 * Make the port: port_queues_alloc(), fill every field but name, id and kind. Returns 0 or -errno
 	 * with diag filled and nothing left behind.
 	 */
 	int (*open)(struct port *port, const struct port_config *config, struct diag *diag);
@@ -284,25 +336,51 @@ unsigned int port_count(void);
 /* Sum over the queues, from any thread; a snapshot in which single counters are exact. */
 void port_stats_read(const struct port *port, struct port_stats *ret_stats);
 /* As port_stats_read(), of one queue pair. */
-void port_queue_stats_read(const struct port_queue *queue, struct port_stats *ret_stats);
+void port_pair_stats_read(const struct port *port, uint16_t idx, struct port_stats *ret_stats);
 void port_stats_add(struct port_stats *sum, const struct port_stats *stats);
+/* Of one queue, by its `stats`. */
+void port_queue_stats_read(const struct port_queue_stats *stats, struct port_queue_stats *ret_stats);
+
+/* For a kind's open: n_queues of both, zeroed but for what is true of every kind. 0 or -ENOMEM. */
+int port_queues_alloc(struct port *port, uint16_t n_queues);
+void port_queues_free(struct port *port); /* accepts a port without any */
 
 /* A locally administered address that is always the same for a name. */
 void port_mac_from_name(struct rte_ether_addr *mac, const char *name);
 
+/* Owner of the queue: as port_rx_fn and port_tx_fn; nobody calls those in another way. */
+static inline uint16_t
+port_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
+{
+	return rxq->rx(rxq, pkts, n);
+}
+
+static inline uint16_t
+port_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+	return txq->tx(txq, pkts, n);
+}
+
 /* Control lock: false: what was borrowed is given back, with all that this writes to the sender's memory. */
 static inline bool
-port_queue_is_borrowed(const struct port_queue *queue)
+port_rxq_is_borrowed(const struct port_rxq *rxq)
 {
 	/* Acquire: pairs with the release of who gives it back. */
-	return __atomic_load_n(&queue->borrowed, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&rxq->borrowed, __ATOMIC_ACQUIRE);
 }
 
 /* Owner of the queue only: count n packets under a reason, and free them. */
 static inline void
-port_drop(struct port_queue *queue, enum port_drop reason, struct rte_mbuf **pkts, uint16_t n)
+port_rx_drop(struct port_rxq *rxq, enum port_drop reason, struct rte_mbuf **pkts, uint16_t n)
 {
-	counter_add(&queue->stats.drops[reason], n);
+	counter_add(&rxq->stats.drops[reason], n);
+	rte_pktmbuf_free_bulk(pkts, n);
+}
+
+static inline void
+port_tx_drop(struct port_txq *txq, enum port_drop reason, struct rte_mbuf **pkts, uint16_t n)
+{
+	counter_add(&txq->stats.drops[reason], n);
 	rte_pktmbuf_free_bulk(pkts, n);
 }
 

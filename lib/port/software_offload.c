@@ -69,7 +69,7 @@ destination_segments(const struct rte_mbuf *frame, unsigned int capabilities)
 
 /* Frames gathered for the next call of `send`. */
 struct offload_burst {
-	struct port_queue *queue;
+	struct port_txq *txq;
 	struct rte_mempool *pool;
 	unsigned int capabilities;
 	software_offload_send_fn send;
@@ -83,7 +83,7 @@ static void
 burst_flush(struct offload_burst *burst)
 {
 	if (burst->n)
-		burst->n_sent += burst->send(burst->queue, burst->ctx, burst->pkts, burst->n);
+		burst->n_sent += burst->send(burst->txq, burst->ctx, burst->pkts, burst->n);
 	burst->n = 0;
 }
 
@@ -101,7 +101,7 @@ burst_add_segments(struct offload_burst *burst, struct rte_mbuf *frame)
 	struct segmenter segmenter;
 
 	if (!segment_is_possible(frame, burst->pool)) {
-		port_drop(burst->queue, DROP_BAD_OFFLOAD, &frame, 1);
+		port_tx_drop(burst->txq, DROP_BAD_OFFLOAD, &frame, 1);
 		return;
 	}
 	segment_start(&segmenter, frame,
@@ -112,13 +112,13 @@ burst_add_segments(struct offload_burst *burst, struct rte_mbuf *frame)
 
 		if (!segment) {
 			/* What is missing counts as one more frame: the segments made are copies. */
-			counter_add(&burst->queue->stats.copies, segmenter.n);
-			port_drop(burst->queue, DROP_NO_MBUF, &frame, 1);
+			counter_add(&burst->txq->stats.copies, segmenter.n);
+			port_tx_drop(burst->txq, DROP_NO_MBUF, &frame, 1);
 			return;
 		}
 		burst_add(burst, segment);
 	}
-	counter_add(&burst->queue->stats.copies, segmenter.n - 1u);
+	counter_add(&burst->txq->stats.copies, segmenter.n - 1u);
 	rte_pktmbuf_free(frame);
 }
 
@@ -130,15 +130,15 @@ burst_add_checksummed(struct offload_burst *burst, struct rte_mbuf *frame)
 	if (own)
 		burst_add(burst, own);
 	else
-		port_drop(burst->queue, DROP_NO_MBUF, &frame, 1);
+		port_tx_drop(burst->txq, DROP_NO_MBUF, &frame, 1);
 }
 
 uint16_t
-port_software_offload(struct port_queue *queue, struct rte_mempool *pool, unsigned int capabilities,
+port_software_offload(struct port_txq *txq, struct rte_mempool *pool, unsigned int capabilities,
 		      struct rte_mbuf **pkts, uint16_t n, software_offload_send_fn send, const void *ctx)
 {
 	struct offload_burst burst = {
-		.queue = queue, .pool = pool, .capabilities = capabilities, .send = send, .ctx = ctx};
+		.txq = txq, .pool = pool, .capabilities = capabilities, .send = send, .ctx = ctx};
 
 	for (uint16_t i = 0; i < n; i++) {
 		uint64_t requests = pkts[i]->ol_flags & FRAME_REQUESTS;

@@ -24,18 +24,18 @@ enum port_capabilities {
 
 /* Send n (at most PORT_BURST) frames that request nothing that the destination is not capable of; takes
  * ownership; returns how many were sent and counts the others. */
-typedef uint16_t (*software_offload_send_fn)(struct port_queue *queue, const void *ctx,
-					     struct rte_mbuf **pkts, uint16_t n);
+typedef uint16_t (*software_offload_send_fn)(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts,
+					     uint16_t n);
 
 /*
  * Owner of the queue; takes ownership of n frames. Those that request something beyond `capabilities` (enum
  * port_capabilities) get it in software: checksums in place, or in a copy when the data is shared;
  * segmentation into frames from `pool`. All go to `send`, in order, in bursts of at most PORT_BURST. What
  * can't be done for want of packet buffers is counted under DROP_NO_MBUF, a frame that can't be cut as it
- * asks under DROP_BAD_OFFLOAD. A frame that became several counts as copies of itself on `queue`. Returns the
+ * asks under DROP_BAD_OFFLOAD. A frame that became several counts as copies of itself on `txq`. Returns the
  * number sent.
  */
-uint16_t port_software_offload(struct port_queue *queue, struct rte_mempool *pool, unsigned int capabilities,
+uint16_t port_software_offload(struct port_txq *txq, struct rte_mempool *pool, unsigned int capabilities,
 			       struct rte_mbuf **pkts, uint16_t n, software_offload_send_fn send,
 			       const void *ctx);
 

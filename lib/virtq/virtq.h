@@ -73,7 +73,7 @@ struct virtq_conf {
 	bool event_idx; /* VIRTIO_F_EVENT_IDX */
 	bool indirect;  /* VIRTIO_F_INDIRECT_DESC */
 	bool enabled;   /* SET_VRING_ENABLE; a started but disabled queue takes nothing in and discards what
-			   comes out, unless control.waits */
+			   comes out */
 	bool only_read; /* no buffer of this queue is ever written to; filled by the device type */
 	int call_fd;    /* -1: the driver is never notified */
 	enum notifier_kind call_kind;
@@ -88,14 +88,6 @@ struct virtq_conf {
 	const void *filter;  /* what is not let through to the guest; NULL: everything is */
 	void *flows;         /* where flows from the guest are learnt; NULL: nowhere */
 	uint64_t offloads;   /* feature bits of the offloads that the frames of this queue may ask for */
-
-	/* The control thread's; workers do not look. */
-	struct {
-		struct virtq_conf *next; /* in the list of replaced confs */
-		uint16_t queue_idx;
-		bool last;  /* nothing was published in its place */
-		bool waits; /* not enabled yet since the connection began: nothing is taken out of it */
-	} control;
 };
 
 /* What a queue owes its driver (notify.c). */

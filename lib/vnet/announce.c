@@ -4,6 +4,7 @@
 #include <errno.h>
 
 #include "loop.h"
+#include "reconcile.h"
 #include "vnet.h"
 
 static bool
@@ -16,13 +17,9 @@ announce_can_ask(const struct vnet_dev *dev)
 static void
 announce_ask(struct vnet_dev *dev)
 {
-	struct vnet_settings settings = *dev->settings;
-
-	if (!settings.announce) {
-		settings.announce = true;
-		if (vnet_apply(dev, &settings) < 0)
-			return;
-	}
+	dev->draft.settings.announce = true;
+	if (vnet_apply(dev) < 0)
+		return;
 	vnet_config_notify(dev);
 }
 
@@ -30,7 +27,7 @@ static void
 announce_in_its_name(struct vnet_dev *dev)
 {
 	/* An address that is all zero is nobody's; nothing to announce then. */
-	dev->vdev.ops->send_rarp(&dev->vdev, dev->settings->filter.mac.addr_bytes);
+	dev->vdev.ops->send_rarp(&dev->vdev, dev->input.settings.filter.mac.addr_bytes);
 }
 
 /* False: the driver has acknowledged, or there is nobody to announce any more. */
@@ -39,14 +36,14 @@ announce_round(struct vnet_dev *dev)
 {
 	bool is_first = dev->announce.n_rounds++ == 0;
 
-	if (!dev->vdev.said.has_features || !dev->link_up)
+	if (!dev->vdev.said.has_features || !dev->input.link.up)
 		return false;
 	if (!announce_can_ask(dev)) {
 		announce_in_its_name(dev);
 		return true;
 	}
 	if (!is_first) {
-		if (!dev->settings->announce)
+		if (!dev->input.settings.announce)
 			return false;
 		/* It may have no way to hear us. */
 		announce_in_its_name(dev);
@@ -73,7 +70,7 @@ vnet_announce(struct vnet_dev *dev)
 {
 	struct announce *announce = &dev->announce;
 
-	if (!dev->vdev.said.has_features || !dev->link_up)
+	if (!dev->vdev.said.has_features || !dev->input.link.up)
 		return -ENOTCONN;
 	if (!announce->timer && dev->loop) {
 		announce->timer = loop_timer_add(dev->loop, ANNOUNCE_FIRST_MS, 0, announce_next, dev);

@@ -72,18 +72,18 @@ burst_mbufs_fill(struct rte_mempool *pool, struct rte_mbuf *first, struct burst_
 }
 
 bool
-vnet_from_guest_request(const struct virtq_conf *conf, struct port_queue *port_queue,
-			const struct virtio_net_hdr *hdr, struct rte_mbuf *pkt)
+vnet_from_guest_request(const struct virtq_conf *conf, struct port_rxq *rxq, const struct virtio_net_hdr *hdr,
+			struct rte_mbuf *pkt)
 {
 	if (likely_true(vnet_offload_from_guest(pkt, hdr, conf->offloads)))
 		return true;
-	counter_add(&port_queue->stats.drops[DROP_BAD_OFFLOAD], 1);
+	counter_add(&rxq->stats.drops[DROP_BAD_OFFLOAD], 1);
 	rte_pktmbuf_free(pkt);
 	return false;
 }
 
 enum vnet_took
-vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_rxq *rxq,
 		      const struct virtq_elem *elem, struct rte_mbuf *first, struct rte_mbuf **ret_pkt)
 {
 	enum port_drop reason = DROP_MALFORMED;
@@ -121,12 +121,12 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	if (!(conf->traits & TRAIT_OFFLOAD))
 		return VNET_TOOK_FRAME;
 	hdr = header_read(header);
-	if (vnet_offload_requested(&hdr) && !vnet_from_guest_request(conf, port_queue, &hdr, *ret_pkt))
+	if (vnet_offload_requested(&hdr) && !vnet_from_guest_request(conf, rxq, &hdr, *ret_pkt))
 		return VNET_TOOK_DROP;
 	return VNET_TOOK_FRAME;
 
 drop:
-	counter_add(&port_queue->stats.drops[reason], 1);
+	counter_add(&rxq->stats.drops[reason], 1);
 	rte_mempool_put(queue->pool, first);
 	return VNET_TOOK_DROP;
 }
@@ -275,7 +275,7 @@ burst_frame_max(const struct virtq_conf *conf, const struct rte_mbuf *pkt)
 }
 
 bool
-vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
 		    const struct rte_mbuf *pkt, struct vnet_buffers *buffers)
 {
 	const struct virtq_cursor at = buffers->at;
@@ -297,8 +297,7 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	else
 		reason = burst_gather(vq, conf, buffers, need, &span);
 	if (reason != DROP_N) {
-		counter_add(&port_queue->stats.drops[reason], 1);
-		counter_add(&queue->unusable_buffers, burst_is_useless(reason));
+		counter_add(&txq->stats.drops[reason], 1);
 		if (burst_is_useless(reason))
 			burst_give(vq, conf, buffers, &span, 0);
 		else
@@ -321,15 +320,15 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 /* --- whole bursts --- */
 
 uint16_t
-vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,
-			struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n)
+vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_rxq *rxq,
+			struct rte_mbuf **pkts, uint16_t n)
 {
-	return vnet_from_guest_any(queue, conf, port_queue, pkts, n, conf->traits);
+	return vnet_from_guest_any(queue, conf, rxq, pkts, n, conf->traits);
 }
 
 uint16_t
-vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
 		      struct rte_mbuf *const *pkts, uint16_t n)
 {
-	return vnet_to_guest_any(queue, conf, port_queue, pkts, n, conf->traits);
+	return vnet_to_guest_any(queue, conf, txq, pkts, n, conf->traits);
 }

@@ -43,27 +43,19 @@ stats_cvq(const struct vnet_dev *dev, unsigned int idx, uint64_t counters[])
 	counters[1] = controlq->stats.ok + 1;
 }
 
-/* What a frame to the guest is dropped for, and no frame from it. */
-static const enum port_drop stats_rx_drops[] = {DROP_NOT_READY, DROP_NO_BUFFER, DROP_TOO_LONG,
-						DROP_NO_MBUF,   DROP_FILTERED,  DROP_BROKEN};
-
 static void
 stats_rx_basic(const struct vnet_dev *dev, unsigned int idx, uint64_t counters[])
 {
-	const struct vnet_queue *queue = &dev->queues[idx / 2];
-	/* First what is subtracted, for it is counted last: by its worker, meanwhile. */
-	uint64_t drops = counter_read(&queue->unusable_buffers) - counter_read(&queue->discarded_packets);
-	struct port_stats stats;
+	struct port_queue_stats stats;
+	uint64_t drops = 0;
 
-	port_queue_stats_read(&dev->port->queues[idx / 2], &stats);
-	/* A link that is down drops both ways: less the frames from the guest. */
-	drops += stats.drops[DROP_LINK_DOWN] + stats.drops[DROP_DISABLED];
-	for (size_t i = 0; i < RTE_DIM(stats_rx_drops); i++)
-		drops += stats.drops[stats_rx_drops[i]];
+	port_queue_stats_read(&dev->port->txqs[idx / 2].stats, &stats);
+	for (unsigned int i = 0; i < DROP_N; i++)
+		drops += stats.drops[i];
 	counters[0] = vdev_queue_kicks(&dev->vdev, idx);
-	counters[1] = stats.tx_packets;
-	counters[2] = stats.tx_bytes;
-	counters[3] = counter_read(&queue->to_guest.notified);
+	counters[1] = stats.packets;
+	counters[2] = stats.bytes;
+	counters[3] = counter_read(&dev->queues[idx / 2].to_guest.notified);
 	counters[4] = drops;
 	counters[5] = stats.drops[DROP_NO_BUFFER];
 }
@@ -72,19 +64,17 @@ static void
 stats_tx_basic(const struct vnet_dev *dev, unsigned int idx, uint64_t counters[])
 {
 	const struct vnet_queue *queue = &dev->queues[idx / 2];
-	/* First what is subtracted, as above. */
-	uint64_t unusable = counter_read(&queue->unusable_buffers);
+	/* First what is subtracted, for it is counted last: by its worker, meanwhile. */
 	uint64_t discarded_bytes = counter_read(&queue->discarded_bytes), malformed, drops;
-	struct port_stats stats;
+	struct port_queue_stats stats;
 
-	port_queue_stats_read(&dev->port->queues[idx / 2], &stats);
-	malformed = stats.drops[DROP_MALFORMED] + stats.drops[DROP_CHAIN_LONG] - unusable +
-		    stats.drops[DROP_RUNT];
+	port_queue_stats_read(&dev->port->rxqs[idx / 2].stats, &stats);
+	malformed = stats.drops[DROP_MALFORMED] + stats.drops[DROP_CHAIN_LONG] + stats.drops[DROP_RUNT];
 	drops = malformed + stats.drops[DROP_OVERSIZE] + stats.drops[DROP_BAD_OFFLOAD] +
-		counter_read(&queue->discarded_packets);
+		stats.drops[DROP_DISABLED] + stats.drops[DROP_LINK_DOWN];
 	counters[0] = vdev_queue_kicks(&dev->vdev, idx);
-	counters[1] = RTE_MAX(stats.rx_packets, drops) - drops;
-	counters[2] = stats.rx_bytes - discarded_bytes;
+	counters[1] = RTE_MAX(stats.packets, drops) - drops;
+	counters[2] = stats.bytes - discarded_bytes;
 	counters[3] = counter_read(&queue->from_guest.notified);
 	counters[4] = drops;
 	counters[5] = malformed;

@@ -42,7 +42,7 @@ from_guest_mbuf_set(struct rte_mbuf *pkt, uint32_t len)
 
 /* What the header asks for goes into the mbuf; false: it was nonsense, the frame is counted and gone. */
 TEMPLATE bool
-from_guest_request(const struct virtq_conf *conf, struct port_queue *port_queue, const uint8_t *header,
+from_guest_request(const struct virtq_conf *conf, struct port_rxq *rxq, const uint8_t *header,
 		   struct rte_mbuf *pkt, const uint32_t traits)
 {
 	struct virtio_net_hdr hdr;
@@ -50,11 +50,11 @@ from_guest_request(const struct virtq_conf *conf, struct port_queue *port_queue,
 	if (!(traits & TRAIT_OFFLOAD))
 		return true;
 	hdr = header_read(header);
-	return !vnet_offload_requested(&hdr) || vnet_from_guest_request(conf, port_queue, &hdr, pkt);
+	return !vnet_offload_requested(&hdr) || vnet_from_guest_request(conf, rxq, &hdr, pkt);
 }
 
 TEMPLATE uint16_t
-vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_rxq *rxq,
 		    struct rte_mbuf **pkts, uint16_t n, const uint32_t traits)
 {
 	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
@@ -105,13 +105,12 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
 
 			from_guest_mbuf_set(pkt, len);
 			copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame[n_done], len);
-			if (from_guest_request(conf, port_queue, frame[n_done] - hdr_len, pkt, traits)) {
+			if (from_guest_request(conf, rxq, frame[n_done] - hdr_len, pkt, traits)) {
 				bytes += len;
 				pkts[n_pkts++] = pkt;
 			}
 		} else {
-			took = vnet_from_guest_chain(queue, conf, port_queue, &elems[n_done], pkt,
-						     &pkts[n_pkts]);
+			took = vnet_from_guest_chain(queue, conf, rxq, &elems[n_done], pkt, &pkts[n_pkts]);
 			if (took == VNET_TOOK_NONE)
 				break;
 			if (took == VNET_TOOK_FRAME)
@@ -130,8 +129,8 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		virtq_retire_batch(vq, conf, elems, n_done, traits);
 	virtq_publish(vq, conf, traits);
 	virtq_notify(vq, conf, n_done);
-	counter_add(&port_queue->stats.rx_packets, n_done);
-	counter_add(&port_queue->stats.rx_bytes, bytes);
+	counter_add(&rxq->stats.packets, n_done);
+	counter_add(&rxq->stats.bytes, bytes);
 	return n_pkts;
 }
 
@@ -140,8 +139,8 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
  * frame that is borrowed. False: the frame is counted as dropped and gone.
  */
 TEMPLATE bool
-from_guest_frame(const struct virtq_conf *conf, struct port_queue *port_queue, const uint8_t *header,
-		 uint32_t len, struct rte_mbuf *pkt, const uint32_t traits)
+from_guest_frame(const struct virtq_conf *conf, struct port_rxq *rxq, const uint8_t *header, uint32_t len,
+		 struct rte_mbuf *pkt, const uint32_t traits)
 {
 	const uint8_t *frame = header + conf->hdr_len;
 
@@ -151,13 +150,13 @@ from_guest_frame(const struct virtq_conf *conf, struct port_queue *port_queue, c
 
 		if (likely_false(vnet_offload_requested(&hdr))) {
 			copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, len);
-			return vnet_from_guest_request(conf, port_queue, &hdr, pkt);
+			return vnet_from_guest_request(conf, rxq, &hdr, pkt);
 		}
 	}
 	if (len >= BORROW_MIN) {
 		copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, BORROW_HEAD);
 		borrow_start(pkt, frame);
-		port_queue->borrowed = true;
+		rxq->borrowed = true;
 	} else {
 		copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, len);
 	}
@@ -176,7 +175,7 @@ from_guest_prefetch(const struct virtq_direct *direct, uint16_t i, uint32_t hdr_
 }
 
 TEMPLATE uint16_t
-vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_rxq *rxq,
 		      struct rte_mbuf **pkts, uint16_t n, const uint32_t traits)
 {
 	const uint32_t hdr_len = conf->hdr_len;
@@ -192,8 +191,7 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	uint64_t bytes = 0;
 
 	if (n_direct <= 0)
-		return n_direct == DIRECT_NONE ? 0
-					       : vnet_from_guest_generic(queue, conf, port_queue, pkts, n);
+		return n_direct == DIRECT_NONE ? 0 : vnet_from_guest_generic(queue, conf, rxq, pkts, n);
 	n_chains = (uint16_t)n_direct;
 
 	/* Have as many frames on their way as a CPU can wait for at a time; the others follow while these are
@@ -212,16 +210,16 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 
 		if (i + FROM_GUEST_AHEAD < n_chains)
 			from_guest_prefetch(&direct, (uint16_t)(i + FROM_GUEST_AHEAD), hdr_len, traits);
-		if (likely_true(from_guest_frame(conf, port_queue, direct.va[i], len, fresh[i], traits))) {
+		if (likely_true(from_guest_frame(conf, rxq, direct.va[i], len, fresh[i], traits))) {
 			bytes += len;
 			pkts[n_pkts++] = fresh[i];
 		}
 	}
 	virtq_retire_direct(vq, conf, &direct, NULL, n_chains, traits);
-	counter_add(&port_queue->stats.rx_packets, n_chains);
-	counter_add(&port_queue->stats.rx_bytes, bytes);
+	counter_add(&rxq->stats.packets, n_chains);
+	counter_add(&rxq->stats.bytes, bytes);
 	/* What is borrowed stays the device's until vnet_done(). */
-	if (likely_true(!port_queue->borrowed)) {
+	if (likely_true(!rxq->borrowed)) {
 		virtq_publish(vq, conf, traits);
 		virtq_notify(vq, conf, n_chains);
 	}

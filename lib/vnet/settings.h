@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * settings: all that a guest's driver has set by its control queue; what a reset forgets.
+ * settings: all that a guest's driver has set by its control queue; what a reset forgets. And with what else
+ * is known of the driver and of its link: the device's input (reconcile.h).
  *
- * Plain data: a command changes a copy, and the copy takes effect as a whole or not at all (vnet_apply()).
- * Workers never see it; they see what is built from it: filters, steering, confs. Control lock.
+ * Plain data, without pointers: a command changes a copy, and the copy takes effect as a whole or not at all
+ * (vnet_apply()). Workers never see it; they see what is built from it: filters, steering, confs. Control
+ * lock.
  */
 #ifndef VNICD_SETTINGS_H
 #define VNICD_SETTINGS_H
@@ -34,5 +36,32 @@ struct vnet_settings {
 	struct settings_coal
 		coal[2 * PORT_QUEUES_MAX + 1]; /* by virtqueue; the controlq may be any even one */
 };
+
+enum { INPUT_QUEUES_WORDS = (2 * PORT_QUEUES_MAX + 1 + 63) / 64 };
+
+/* Padding included, it is all zero or written: inputs are compared as bytes. */
+struct vnet_input {
+	struct vnet_settings settings;
+	uint64_t driver; /* counts them: what was learnt of the one before is void */
+	/* offered_mtu, or what NET_SET_MTU has made of it; 0: no limit known. Used: some ring has run since
+	 * that was said, so that it is not for the next driver. */
+	uint16_t mtu;
+	bool mtu_used;
+	/* Pairs 0 .. n_filled - 1 have had a receive buffer since the driver's reset; pair 0 counts as one.
+	 */
+	uint16_t n_filled;
+	/* Bit by virtqueue, the last one the controlq: in use, lately. */
+	uint64_t queues_used[INPUT_QUEUES_WORDS];
+	struct port_link link; /* of the administrator, and of what is behind it */
+};
+
+struct vnet_dev;
+
+/* The driver's settings after a reset, under the features that it has. */
+void vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings);
+/* Another driver starts: all that is the last one's. What was said for the next one, and the link, stay. */
+void vnet_input_reset(const struct vnet_dev *dev, struct vnet_input *input);
+/* Back to what the port was configured with. */
+void vnet_input_forget_mtu(const struct vnet_dev *dev, struct vnet_input *input);
 
 #endif

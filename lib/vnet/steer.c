@@ -34,7 +34,7 @@ steer_of(const struct port_steer *steer)
 }
 
 static inline enum hash_source
-steer_hash_source(const struct steer *steer, const struct port_queue *from)
+steer_hash_source(const struct steer *steer, const struct port_rxq *from)
 {
 	/* Acquire: pairs with the release of the port's kind. */
 	const struct hash_params *rx_hash = atomic_load_explicit(&from->port->rx_hash, memory_order_acquire);
@@ -57,8 +57,8 @@ steer_mark(struct rte_mbuf *pkt, uint32_t value, uint8_t report)
 
 /* VIRTIO, "RSS processing". A queue that can't take the frame drops it when it gets there. */
 static inline void
-steer_pick_by_rss(const struct steer *steer, const struct port_queue *from, struct rte_mbuf **pkts,
-		  uint16_t n, uint16_t ret_pairs[], uint32_t values[], uint8_t reports[])
+steer_pick_by_rss(const struct steer *steer, const struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n,
+		  uint16_t ret_pairs[], uint32_t values[], uint8_t reports[])
 {
 	hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
 	for (uint16_t i = 0; i < n; i++)
@@ -68,7 +68,7 @@ steer_pick_by_rss(const struct steer *steer, const struct port_queue *from, stru
 
 /* Nobody asks what the hash was, so it is not written down. */
 static void
-steer_by_rss(const struct port_steer *port_steer, const struct port *to, const struct port_queue *from,
+steer_by_rss(const struct port_steer *port_steer, const struct port *to, const struct port_rxq *from,
 	     struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
 {
 	uint32_t values[PORT_BURST];
@@ -79,8 +79,7 @@ steer_by_rss(const struct port_steer *port_steer, const struct port *to, const s
 
 static void
 steer_by_rss_with_hash(const struct port_steer *port_steer, const struct port *to,
-		       const struct port_queue *from, struct rte_mbuf **pkts, uint16_t n,
-		       uint16_t ret_pairs[])
+		       const struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
 {
 	uint32_t values[PORT_BURST];
 	uint8_t reports[PORT_BURST];
@@ -96,7 +95,7 @@ steer_by_rss_with_hash(const struct port_steer *port_steer, const struct port *t
  * than the guest: then all of them are used by hash.
  */
 static inline void
-steer_pick_by_flows(const struct steer *steer, const struct port *to, const struct port_queue *from,
+steer_pick_by_flows(const struct steer *steer, const struct port *to, const struct port_rxq *from,
 		    struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
 {
 	uint16_t n_active = atomic_load_explicit(&to->n_active, memory_order_relaxed);
@@ -120,7 +119,7 @@ steer_pick_by_flows(const struct steer *steer, const struct port *to, const stru
 }
 
 static void
-steer_by_flows(const struct port_steer *port_steer, const struct port *to, const struct port_queue *from,
+steer_by_flows(const struct port_steer *port_steer, const struct port *to, const struct port_rxq *from,
 	       struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
 {
 	steer_pick_by_flows(steer_of(port_steer), to, from, pkts, n, ret_pairs);
@@ -128,7 +127,7 @@ steer_by_flows(const struct port_steer *port_steer, const struct port *to, const
 
 static void
 steer_by_flows_with_hash(const struct port_steer *port_steer, const struct port *to,
-			 const struct port_queue *from, struct rte_mbuf **pkts, uint16_t n,
+			 const struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n,
 			 uint16_t ret_pairs[])
 {
 	const struct steer *steer = steer_of(port_steer);
@@ -144,7 +143,7 @@ steer_by_flows_with_hash(const struct port_steer *port_steer, const struct port 
 /* HASH_REPORT, and no types: there is nothing to compute. */
 static void
 steer_by_flows_without_hash(const struct port_steer *port_steer, const struct port *to,
-			    const struct port_queue *from, struct rte_mbuf **pkts, uint16_t n,
+			    const struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n,
 			    uint16_t ret_pairs[])
 {
 	for (uint16_t i = 0; i < n; i++)

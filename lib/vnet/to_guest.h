@@ -60,7 +60,7 @@ to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_
 }
 
 TEMPLATE uint16_t
-vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
 		  struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
 {
 	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT;
@@ -77,7 +77,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 	buffers.next = 0;
 	buffers.n = virtq_fetch(vq, conf, &buffers.at, buffers.elems, n, traits);
 	if (buffers.n == 0) {
-		counter_add(&port_queue->stats.drops[virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER], n);
+		counter_add(&txq->stats.drops[virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER], n);
 		return 0;
 	}
 
@@ -107,7 +107,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 			written[k] = hdr_len + len;
 			virtq_retire(vq, conf, &buffers.elems[k], hdr_len + len, traits);
 			buffers.next++;
-		} else if (!vnet_to_guest_frame(queue, conf, port_queue, pkt, &buffers)) {
+		} else if (!vnet_to_guest_frame(queue, conf, txq, pkt, &buffers)) {
 			continue;
 		}
 		bytes += len;
@@ -120,8 +120,8 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 			gmem_log_mark(conf->log, buffers.elems[i].addr, written[i]);
 		virtq_notify(vq, conf, n_sent);
 	}
-	counter_add(&port_queue->stats.tx_packets, n_sent);
-	counter_add(&port_queue->stats.tx_bytes, bytes);
+	counter_add(&txq->stats.packets, n_sent);
+	counter_add(&txq->stats.bytes, bytes);
 	return n_sent;
 }
 
@@ -157,7 +157,7 @@ enum {
  * for us; without that, and with less than n sent, there are no more buffers.
  */
 TEMPLATE uint16_t
-to_guest_direct(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+to_guest_direct(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
 		struct rte_mbuf *const *pkts, uint16_t n, bool *ret_odd, const uint32_t traits)
 {
 	const struct direct_constraints constraints = {
@@ -195,8 +195,8 @@ to_guest_direct(struct vnet_queue *queue, const struct virtq_conf *conf, struct 
 	for (uint16_t i = 0; traits & TRAIT_LOG && i < n_sent; i++)
 		gmem_log_mark(conf->log, gmem_cache_gpa(&conf->hot, direct.va[i]), written[i]);
 	virtq_notify(vq, conf, n_sent);
-	counter_add(&port_queue->stats.tx_packets, n_sent);
-	counter_add(&port_queue->stats.tx_bytes, bytes);
+	counter_add(&txq->stats.packets, n_sent);
+	counter_add(&txq->stats.bytes, bytes);
 	/*
 	 * After a short burst there is time, and the next one is likely to be as short: its buffers' lines
 	 * can be here before its frames are.
@@ -210,24 +210,23 @@ to_guest_direct(struct vnet_queue *queue, const struct virtq_conf *conf, struct 
 }
 
 TEMPLATE uint16_t
-vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_queue *port_queue,
+vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
 		    struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
 {
 	bool odd;
-	uint16_t n_sent = to_guest_direct(queue, conf, port_queue, pkts, n, &odd, traits), more = n_sent;
+	uint16_t n_sent = to_guest_direct(queue, conf, txq, pkts, n, &odd, traits), more = n_sent;
 
 	/* The ring's end was in the way, or an odd buffer, or the driver made more available meanwhile. */
 	while (unlikely(more && n_sent < n && !odd)) {
-		more = to_guest_direct(queue, conf, port_queue, pkts + n_sent, (uint16_t)(n - n_sent), &odd,
-				       traits);
+		more = to_guest_direct(queue, conf, txq, pkts + n_sent, (uint16_t)(n - n_sent), &odd, traits);
 		n_sent = (uint16_t)(n_sent + more);
 	}
 	if (likely(n_sent == n))
 		return n;
 	if (odd)
-		return (uint16_t)(n_sent + vnet_to_guest_generic(queue, conf, port_queue, pkts + n_sent,
+		return (uint16_t)(n_sent + vnet_to_guest_generic(queue, conf, txq, pkts + n_sent,
 								 (uint16_t)(n - n_sent)));
-	counter_add(&port_queue->stats.drops[DROP_NO_BUFFER], n - n_sent);
+	counter_add(&txq->stats.drops[DROP_NO_BUFFER], n - n_sent);
 	return n_sent;
 }
 

@@ -10,17 +10,16 @@
 #include "from_guest.h"
 #include "to_guest.h"
 
-#define VARIANT(name, word)                                                                                  \
-	static uint16_t from_guest_##name(struct vnet_queue *queue, const struct virtq_conf *conf,           \
-					  struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n) \
-	{                                                                                                    \
-		return vnet_from_guest_burst(queue, conf, port_queue, pkts, n, (word));                      \
-	}                                                                                                    \
-	static uint16_t to_guest_##name(struct vnet_queue *queue, const struct virtq_conf *conf,             \
-					struct port_queue *port_queue, struct rte_mbuf *const *pkts,         \
-					uint16_t n)                                                          \
-	{                                                                                                    \
-		return vnet_to_guest_burst(queue, conf, port_queue, pkts, n, (word));                        \
+#define VARIANT(name, word)                                                                             \
+	static uint16_t from_guest_##name(struct vnet_queue *queue, const struct virtq_conf *conf,      \
+					  struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)     \
+	{                                                                                               \
+		return vnet_from_guest_burst(queue, conf, rxq, pkts, n, (word));                        \
+	}                                                                                               \
+	static uint16_t to_guest_##name(struct vnet_queue *queue, const struct virtq_conf *conf,        \
+					struct port_txq *txq, struct rte_mbuf *const *pkts, uint16_t n) \
+	{                                                                                               \
+		return vnet_to_guest_burst(queue, conf, txq, pkts, n, (word));                          \
 	}
 #include "variants.def"
 VARIANT(other, conf->traits)

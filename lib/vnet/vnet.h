@@ -13,8 +13,10 @@
 #ifndef VNICD_VNET_H
 #define VNICD_VNET_H
 
+#include <assert.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <rte_ether.h>
@@ -33,19 +35,25 @@ struct vnet_filter;
 struct vnet_flows;
 struct virtio_net_hdr;
 
-/* One queue pair; its owner's, but for what is said at the fields. */
+/* One queue pair: the two virtqueues may have different owners. */
 struct vnet_queue {
-	struct virtq from_guest;  /* transmitq */
-	struct virtq to_guest;    /* receiveq */
-	struct rte_mempool *pool; /* for frames from the guest */
-	struct vnet_dev *dev;
+	/* the rxq's owner's */
+	struct virtq from_guest; /* transmitq */
+	struct rte_mempool
+		*pool;        /* for frames from the guest, and for what is made of those to it; read-only */
+	struct vnet_dev *dev; /* read-only */
 	const struct virtq_conf
 		*borrowed_conf; /* of the last vnet_rx(): what borrowed frames were taken under */
-	/* Counters (counter.h): what the port's do not tell apart (controlq_stats.c). */
-	uint64_t discarded_packets, discarded_bytes; /* from the guest, on a queue that is not enabled */
-	uint64_t unusable_buffers; /* those of drops[DROP_MALFORMED, DROP_CHAIN_LONG] that were frames to the
-				      guest */
+	/* Counter (counter.h): what the port's do not tell apart (controlq_stats.c). */
+	uint64_t discarded_bytes; /* from the guest, on a queue that is not enabled */
+
+	/* the txq's owner's */
+	struct virtq to_guest; /* receiveq */
 };
+
+static_assert(offsetof(struct vnet_queue, to_guest) % RTE_CACHE_LINE_SIZE == 0 &&
+		      sizeof(struct vnet_queue) % RTE_CACHE_LINE_SIZE == 0,
+	      "what one owner writes is in no line of the other's");
 
 /* VIRTIO, "Device configuration layout". */
 enum {
@@ -66,7 +74,23 @@ enum {
 	(FEATURE_MASK(NET_CSUM) | FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6) | \
 	 FEATURE_MASK(NET_HOST_ECN))
 
-enum { VNET_QUEUES_USED_WORDS = (2 * PORT_QUEUES_MAX + 1 + 63) / 64 };
+/*
+ * What follows from the inputs and is published, besides the confs (reconcile.c). Workers have it, or, what
+ * is said here, the device's own.
+ */
+struct vnet_output {
+	bool ours;                  /* the controlq is served by us, so the driver's word counts */
+	struct vnet_filter *filter; /* NULL: nothing is kept out */
+	struct port_steer *steer;   /* NULL: none needed */
+	uint16_t pairs_max;         /* pairs that frames may go to, by the driver's word */
+	struct port_link link;
+	struct hash_params hash; /* that would be of use: asked for by the driver itself; no types: none */
+	/* The device's: made of the settings, NULL for those after a reset. Workers have them, or, as long as
+	 * nobody's word counts, don't. */
+	struct vnet_filter *own_filter;
+	struct port_steer *own_steer; /* by the driver's table, or with its hashes */
+	uint64_t driver;              /* whose flows and announcements these are */
+};
 
 /* Control lock. */
 struct vnet_dev {
@@ -74,46 +98,31 @@ struct vnet_dev {
 	uint16_t n_pairs;
 	/* mtu of the configuration space, which never changes; 0: MTU is not offered. */
 	uint16_t offered_mtu;
-	bool offer_standby; /* failover: this is the standby of a passed-through NIC */
-	bool offer_speed;   /* SPEED_DUPLEX */
-	int32_t speed;      /* Mb/s, or VNET_SPEED_UNKNOWN */
-	uint8_t duplex;     /* VNET_DUPLEX_* */
-	_Atomic bool link_up;
-	struct rte_ether_addr mac; /* after a reset; settings->filter.mac is what counts */
+	bool offer_standby;        /* failover: this is the standby of a passed-through NIC */
+	bool offer_speed;          /* SPEED_DUPLEX */
+	struct rte_ether_addr mac; /* after a reset; the settings' is what counts */
 	struct vnet_queue *queues; /* [n_pairs] */
 	struct controlq controlq;
 	struct announce announce;
 	struct loop *loop; /* NULL: nobody watches the controlq's kicks */
 
-	struct vnet_settings *settings; /* in effect */
-	/* What filter and steer were published for: whose word counts (vnet_controlq_is_ours()). */
-	enum vnet_built { VNET_BUILT_NOTHING, VNET_BUILT_OURS, VNET_BUILT_NOT_OURS } built;
-	uint64_t queues_used[VNET_QUEUES_USED_WORDS]; /* bit by virtqueue: vnet_queue_is_used(), lately */
-	/* What workers have: */
-	struct vnet_filter *filter; /* NULL: nothing is kept out */
-	struct port_steer *steer;   /* NULL: none needed */
-	/* made of the settings, NULL for those after a reset; */
-	struct vnet_filter *own_filter;
-	struct port_steer *own_steer; /* by the driver's table, or with its hashes */
-	/* or once for all, so that a reset needs no memory: without a table and hashes, by STEER_*REPORT. */
+	/*
+	 * What the driver and the administrator have said, and is in effect; and what is to be, which is the
+	 * same but while a message or a command is heard: that changes the draft, and vnet_apply() does the
+	 * rest.
+	 */
+	struct vnet_input input, draft;
+	struct vnet_output output;
+	/* Once for all, so that a reset needs no memory: without a table and hashes, by STEER_*REPORT. */
 	struct port_steer *usual_steer[2];
 	struct vnet_flows *flows; /* NULL: a single pair */
-	/* Called after new settings took effect, the first ones in vnet_init() included; NULL: nobody asks.
-	 */
-	void (*settings_changed)(void *arg);
-	void *settings_changed_arg;
+	/* Called when output.hash has changed; NULL: nobody asks. */
+	void (*hash_changed)(void *arg, const struct hash_params *hash);
+	void *hash_changed_arg;
 	/* Where workers look for `steer` and how many pairs can be sent to: the port's fields. */
 	struct port *port;
 
-	/*
-	 * What the front-end says by messages and what is learnt of the driver, besides `settings`, `flows`
-	 * and `announce`: vnet_ended() forgets all of these, and vnet_reset() what is the driver's.
-	 */
-	uint16_t mtu; /* offered_mtu, or what NET_SET_MTU has made of it; 0: no limit known */
-	/* Pairs 0 .. n_filled - 1 have had a receive buffer since the driver's reset; pair 0 counts as one.
-	 */
-	uint16_t n_filled;
-	bool mtu_used; /* some ring has run since that was said: it is not for the next driver */
+	_Atomic bool link_up;
 	/* SEND_RARP: the address to announce, written by the control thread, taken by the owner of pair 0. 0:
 	 * none. */
 	_Atomic uint64_t rarp_mac;
@@ -132,8 +141,9 @@ struct vnet_config {
 	bool speed_duplex; /* offer speed and duplex */
 	int32_t speed;
 	uint8_t duplex;
-	void (*settings_changed)(void *arg);
-	void *settings_changed_arg;
+	/* See struct vnet_dev. Not called for what it is in the beginning: none. */
+	void (*hash_changed)(void *arg, const struct hash_params *hash);
+	void *hash_changed_arg;
 };
 
 /* 0 or -ENOMEM. */
@@ -141,35 +151,19 @@ int vnet_init(struct vnet_dev *dev, const struct vnet_config *config);
 /* No worker polls its queues any more. */
 void vnet_fini(struct vnet_dev *dev);
 
-/* The driver's settings after a reset, under the features that it has. */
-void vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings);
-/*
- * The settings take effect as a whole, for every worker, before this returns. 0, or -errno and nothing
- * changed: -EINVAL, or -ENOMEM, but not for settings of which nothing is built, as those after a reset.
- */
-int vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings);
-/*
- * Queues started, stopped, were enabled or disabled, or the driver has new features. New features: the
- * settings of those before are void. Whose word counts (vnet_controlq_is_ours()) changed: what follows from
- * the settings does, too. A queue that is used again has the coalescing of its direction ("Notifications
- * Coalescing").
- */
-void vnet_settings_follow(struct vnet_dev *dev);
 /*
  * The driver has this data queue enabled and may use it: active, and of a pair in use. Under RSS the table
  * says which receiveqs get frames, not the number of pairs.
  */
 bool vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx);
+/* VIRTIO, "Virtqueues" of the network device: without MQ and RSS there is one pair, and the controlq follows
+ * it.
+ */
+bool vnet_has_one_pair(const struct vnet_dev *dev);
 /* Index of the controlq under the features that the driver has; -1: it has none. */
 int vnet_controlq_idx(const struct vnet_dev *dev);
 /* The controlq is served by us: what the driver sets there comes to us, not to the VMM. */
 bool vnet_controlq_is_ours(const struct vnet_dev *dev);
-/*
- * Pairs that can be sent to: 0 .. n - 1 (n is at least 1); recount after queues or settings changed. A
- * front-end may enable more pairs than the driver uses: those from the first on whose receiveq the driver has
- * never made a buffer available in are not among them.
- */
-void vnet_active_update(struct vnet_dev *dev);
 /* Every few milliseconds: has the driver begun to use another pair? */
 void vnet_look(struct vnet_dev *dev);
 
@@ -186,28 +180,29 @@ void vnet_config_notify(struct vnet_dev *dev);
  */
 int vnet_set_link(struct vnet_dev *dev, const struct port_link *link);
 
-/* The port functions of a queue pair: queue->dev is its struct vnet_queue. */
-uint16_t vnet_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
-uint16_t vnet_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n);
-void vnet_done(struct port_queue *queue);
-void vnet_service(struct port_queue *queue);
+/* The port functions of a queue pair: `dev` of both its queues is its struct vnet_queue. */
+uint16_t vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
+uint16_t vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);
+void vnet_done(struct port_rxq *rxq);
+void vnet_rx_service(struct port_rxq *rxq);
+void vnet_tx_service(struct port_txq *txq);
 
 /* --- burst functions: conf->burst of a transmitq and a receiveq --- */
 
-/* Take up to n frames from the guest. Counts what the guest got wrong on port_queue. */
+/* Take up to n frames from the guest. Counts what the guest got wrong on rxq. */
 typedef uint16_t (*vnet_from_guest_fn)(struct vnet_queue *queue, const struct virtq_conf *conf,
-				       struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n);
+				       struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
 /* Give n frames to the guest; they stay the caller's. Returns how many were given; the rest is counted as
  * dropped. */
 typedef uint16_t (*vnet_to_guest_fn)(struct vnet_queue *queue, const struct virtq_conf *conf,
-				     struct port_queue *port_queue, struct rte_mbuf *const *pkts, uint16_t n);
+				     struct port_txq *txq, struct rte_mbuf *const *pkts, uint16_t n);
 
 /* All chains, all frames, any traits: what the specialised functions (burst_variants.h) fall back to, and are
  * tested against. */
 uint16_t vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,
-				 struct port_queue *port_queue, struct rte_mbuf **pkts, uint16_t n);
-uint16_t vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,
-			       struct port_queue *port_queue, struct rte_mbuf *const *pkts, uint16_t n);
+				 struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
+uint16_t vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+			       struct rte_mbuf *const *pkts, uint16_t n);
 
 /* The odd cases: chains, indirect tables, frames over several buffers or mbufs, all errors (burst.c). */
 enum vnet_took {
@@ -216,11 +211,11 @@ enum vnet_took {
 	VNET_TOOK_NONE,  /* the chain stays: no packet buffer, or the queue broke */
 };
 enum vnet_took vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf,
-				     struct port_queue *port_queue, const struct virtq_elem *elem,
+				     struct port_rxq *rxq, const struct virtq_elem *elem,
 				     struct rte_mbuf *first, struct rte_mbuf **ret_pkt);
 
 /* A header that asks for something. True: the request is in pkt; false: nonsense, counted, pkt is freed. */
-bool vnet_from_guest_request(const struct virtq_conf *conf, struct port_queue *port_queue,
+bool vnet_from_guest_request(const struct virtq_conf *conf, struct port_rxq *rxq,
 			     const struct virtio_net_hdr *hdr, struct rte_mbuf *pkt);
 
 /* Chains fetched for a burst and not used yet: elems[next .. n), then what lies beyond the cursor. */
@@ -230,8 +225,7 @@ struct vnet_buffers {
 	struct virtq_cursor at;
 };
 /* True: the frame was given; false: it was counted as dropped. */
-bool vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf,
-			 struct port_queue *port_queue, const struct rte_mbuf *pkt,
-			 struct vnet_buffers *buffers);
+bool vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+			 const struct rte_mbuf *pkt, struct vnet_buffers *buffers);
 
 #endif

@@ -9,6 +9,7 @@
 #include "filter.h"
 #include "mbufs.h"
 #include "packet.h"
+#include "reconcile.h"
 #include "unit_eal.h"
 
 enum {
@@ -103,15 +104,13 @@ rig_open(const struct rig_options *options)
 	};
 	struct diag diag;
 
-	rig->port.n_queues = options->n_pairs;
-	rig->port.queues = unit_zalloc(options->n_pairs * sizeof(rig->port.queues[0]));
+	assert_int_equal(port_queues_alloc(&rig->port, options->n_pairs), 0);
 	driver_mem_open(&rig->mem);
 	rig->dev = unit_zalloc(sizeof(*rig->dev));
 	assert_int_equal(vnet_init(rig->dev, &config), 0);
 	for (uint16_t i = 0; i < options->n_pairs; i++) {
-		rig->port.queues[i].dev = &rig->dev->queues[i];
-		rig->port.queues[i].port = &rig->port;
-		rig->port.queues[i].idx = i;
+		rig->port.rxqs[i].dev = &rig->dev->queues[i];
+		rig->port.txqs[i].dev = &rig->dev->queues[i];
 	}
 	assert_int_equal(vdev_set_mem(&rig->dev->vdev, driver_gmem(&rig->mem), &diag), 0);
 	rig_start(rig, options);
@@ -126,7 +125,7 @@ rig_close(struct rig *rig)
 		driver_queue_close(&rig->data[i]);
 	driver_queue_close(&rig->driver);
 	driver_mem_close(&rig->mem);
-	free(rig->port.queues);
+	port_queues_free(&rig->port);
 	free(rig->dev);
 	free(rig);
 }
@@ -248,10 +247,8 @@ rig_do_le16(struct rig *rig, uint8_t class, uint8_t command, uint16_t number)
 void
 rig_announce(struct rig *rig)
 {
-	struct vnet_settings settings = *rig->dev->settings;
-
-	settings.announce = true;
-	assert_int_equal(vnet_apply(rig->dev, &settings), 0);
+	rig->dev->draft.settings.announce = true;
+	assert_int_equal(vnet_apply(rig->dev), 0);
 }
 
 bool
@@ -294,12 +291,12 @@ rig_refuses(struct rig *rig, const struct rig_command *command, const uint8_t *b
 	struct rig_answer answer;
 
 	rig_announce(rig);
-	memcpy(&before, rig->dev->settings, sizeof(before));
+	memcpy(&before, &rig->dev->input.settings, sizeof(before));
 	answer = rig_ask(rig, &rig_direct, command->class, command->command, bytes, len, command->result);
 	if (answer.len != 1 || answer.ack != 1)
 		fail_msg("%s, %u bytes: %u bytes written, ack %u", command->name, len, answer.len,
 			 answer.ack);
-	assert_memory_equal(&before, rig->dev->settings, sizeof(before));
+	assert_memory_equal(&before, &rig->dev->input.settings, sizeof(before));
 	assert_int_equal(rig->dev->controlq.stats.err, n_err + 1);
 }
 
@@ -356,7 +353,7 @@ rig_picks(struct rig *rig, bool udp)
 		packet_put16(packet.bytes + 12, PACKET_TYPE_TEST);
 	pkt = mbufs_make(rig_pool, packet.bytes, packet.len, MBUFS_WHOLE);
 	assert_non_null(steer);
-	steer->pick(steer, &rig->port, &rig->port.queues[1], &pkt, 1, &pair);
+	steer->pick(steer, &rig->port, &rig->port.rxqs[1], &pkt, 1, &pair);
 	rte_pktmbuf_free(pkt);
 	return pair;
 }

@@ -31,6 +31,8 @@
 #include "frame.h"
 #include "fwd.h"
 #include "isa.h"
+#include "reconcile.h"
+#include "rng.h"
 #include "steer.h"
 #include "vnet.h"
 
@@ -98,7 +100,7 @@ struct rig {
 	struct driver_queue driver[PAIRS_MAX];
 	struct vnet_dev dev;
 	struct port port;
-	struct port_queue queues[PAIRS_MAX];
+	struct port_txq txqs[PAIRS_MAX];
 	struct port_steer *steer;
 	struct vnet_filter *filter;
 	struct vnet_flows *flows; /* NULL: none */
@@ -107,11 +109,12 @@ struct rig {
 	unsigned features;
 };
 
+static struct rng rng = {1}; /* the same frames in every run */
 static struct rte_mempool *pool;
 static uint8_t templates[TEMPLATES][FRAME_LEN];
 static struct fwd_worker worker;
 static struct port from_port = {.name = "from", .n_queues = 1};
-static struct port_queue from_queue = {.port = &from_port};
+static struct port_rxq from_queue = {.port = &from_port};
 
 #define MUST(condition, ...)                                \
 	do {                                                \
@@ -122,17 +125,6 @@ static struct port_queue from_queue = {.port = &from_port};
 			exit(1);                            \
 		}                                           \
 	} while (0)
-
-static uint32_t
-scatter(void)
-{
-	static uint64_t state = 88172645463325252u;
-
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (uint32_t)(state >> 16);
-}
 
 /* --- a device --- */
 
@@ -217,7 +209,7 @@ rig_queue_open(struct rig *rig, unsigned pair, uint32_t traits)
 
 	driver_queue_open(driver, &rig->mem, 2, traits, RING_SIZE, false);
 	driver_interrupts(driver, DRIVER_INTERRUPTS_OFF);
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, 2 * pair, &driver->conf);
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 2 * pair, &driver->conf);
 	driver->conf.filter = rig->filter;
 	rig->hdr_len = (uint16_t)driver->conf.hdr_len;
 	MUST(virtq_start(&rig->dev.queues[pair].to_guest, &driver->conf, base) == 0, "no queue");
@@ -226,7 +218,7 @@ rig_queue_open(struct rig *rig, unsigned pair, uint32_t traits)
 		driver_alloc(&rig->mem, 2, (uint64_t)PASS_FRAMES * BUFFER_STRIDE, RTE_CACHE_LINE_SIZE);
 	for (unsigned i = 0; i < PASS_FRAMES; i++)
 		rig_post(rig, pair, i);
-	rig->queues[pair] = (struct port_queue){
+	rig->txqs[pair] = (struct port_txq){
 		.tx = vnet_tx, .dev = &rig->dev.queues[pair], .port = &rig->port, .idx = (uint16_t)pair};
 }
 
@@ -273,7 +265,7 @@ rig_open(uint32_t traits, unsigned features)
 				  .n_queues = config.n_pairs,
 				  .n_active = features & FLOWS ? PAIRS_MAX : 1,
 				  .steer = rig->steer,
-				  .queues = rig->queues};
+				  .txqs = rig->txqs};
 	for (unsigned pair = 0; pair < config.n_pairs; pair++)
 		rig_queue_open(rig, pair, traits);
 	return rig;
@@ -312,8 +304,8 @@ frames_make(enum frame_kind kind, unsigned features, struct rte_mbuf *pkts[PASS_
 	MUST(rte_pktmbuf_alloc_bulk(pool, pkts, PASS_FRAMES) == 0, "a frame was not freed");
 	for (unsigned i = 0; i < PASS_FRAMES; i++) {
 		uint8_t *frame = rte_pktmbuf_mtod(pkts[i], uint8_t *);
-		uint32_t template = scatter() % (features & FLOWS ? FLOWS_KNOWN : TEMPLATES);
-		uint32_t ports = features & FLOWS ? template : scatter();
+		uint32_t template = rng_draw(&rng, features & FLOWS ? FLOWS_KNOWN : TEMPLATES);
+		uint32_t ports = features & FLOWS ? template : (uint32_t)rng_next(&rng);
 
 		memcpy(frame, templates[template], FRAME_LEN);
 		memcpy(frame + ports_off, &ports, sizeof(ports));
@@ -477,7 +469,7 @@ rig_prove(struct rig *rig, const struct row *row)
 	fwd_send(&worker, &from_queue, &rig->port, pkts, BURST);
 	rte_pktmbuf_free_bulk(pkts + BURST, PASS_FRAMES - BURST);
 	if (rig->features & (RSS_PAIRS | FLOWS))
-		MUST(rig->queues[0].stats.tx_packets && rig->queues[1].stats.tx_packets,
+		MUST(rig->txqs[0].stats.packets && rig->txqs[1].stats.packets,
 		     "%s: all frames went to one pair", row->name);
 	n = rig_reap(rig, &n_unhashed);
 	MUST(n == n_wanted, "%s: the filter does not do its work: %u frames came in, not %u", row->name, n,

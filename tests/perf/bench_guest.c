@@ -54,18 +54,26 @@ guest_port_fill(struct bench_guest *guest, const char *name, uint16_t port_id, u
 	guest->port.id = port_id;
 	guest->port.n_queues = n_pairs;
 	guest->port.n_active = 1;
-	guest->port.queues = guest->port_queues;
-	for (uint16_t i = 0; i < n_pairs; i++)
-		guest->port_queues[i] = (struct port_queue){
+	guest->port.rxqs = guest->rxqs;
+	guest->port.txqs = guest->txqs;
+	for (uint16_t i = 0; i < n_pairs; i++) {
+		guest->rxqs[i] = (struct port_rxq){
 			.rx = vnet_rx,
-			.tx = vnet_tx,
-			.service = vnet_service,
+			.service = vnet_rx_service,
 			.done = vnet_done,
+			.dev = &guest->dev.queues[i],
+			.port = &guest->port,
+			.idx = i,
+		};
+		guest->txqs[i] = (struct port_txq){
+			.tx = vnet_tx,
+			.service = vnet_tx_service,
 			.dev = &guest->dev.queues[i],
 			.port = &guest->port,
 			.idx = i,
 			.accepts_borrowed = true,
 		};
+	}
 }
 
 struct bench_guest *

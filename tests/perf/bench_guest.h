@@ -32,7 +32,8 @@ struct bench_guest {
 	uint16_t next_slot[2 * BENCH_GUEST_PAIRS];
 	struct vnet_dev dev;
 	struct port port;
-	struct port_queue port_queues[BENCH_GUEST_PAIRS];
+	struct port_rxq rxqs[BENCH_GUEST_PAIRS];
+	struct port_txq txqs[BENCH_GUEST_PAIRS];
 	uint16_t hdr_len;
 	int fds[2 * (2 * BENCH_GUEST_PAIRS + 1)];
 };

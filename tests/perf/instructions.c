@@ -126,7 +126,7 @@ struct bench {
 static struct rte_mempool *pool;
 static struct fwd_worker workers[N_WORKERS];
 static struct port from_port = {.name = "from", .id = GUESTS_MAX, .n_queues = 1, .n_active = 1};
-static struct port_queue from_queue = {.port = &from_port};
+static struct port_rxq from_queue = {.port = &from_port};
 static struct bench *polled; /* whose poll loop runs */
 
 /* --- frames --- */
@@ -317,7 +317,7 @@ from_guest_prepare(struct bench *bench)
 }
 
 static void
-keep_burst(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+keep_burst(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
 	(void)worker, (void)from;
 	polled->n_pkts = n;
@@ -330,11 +330,11 @@ static const struct fwd_mode mode_materialising = {.name = "keep", .forward = ke
 static void
 from_guest_run(struct bench *bench)
 {
-	struct port_queue *queue = &bench->guests[0]->port.queues[0];
-	uint16_t n = queue->rx(queue, bench->pkts, bench->n_frames);
+	struct port_rxq *rxq = &bench->guests[0]->port.rxqs[0];
+	uint16_t n = port_rx(rxq, bench->pkts, bench->n_frames);
 
 	polled = bench;
-	fwd_forward(&workers[0], bench->row->materialised ? &mode_materialising : &mode_borrowing, queue,
+	fwd_forward(&workers[0], bench->row->materialised ? &mode_materialising : &mode_borrowing, rxq,
 		    bench->pkts, n);
 }
 
@@ -373,21 +373,21 @@ to_guest_prepare(struct bench *bench)
 static void
 to_guest_prepare_borrowed(struct bench *bench)
 {
-	struct port_queue *queue = &bench->guests[1]->port.queues[0];
+	struct port_rxq *rxq = &bench->guests[1]->port.rxqs[0];
 
 	guest_post(bench, bench->guests[0], 0, bench->n_frames);
 	guest_send(bench, bench->guests[1]);
-	bench->n_pkts = queue->rx(queue, bench->pkts, bench->n_frames);
+	bench->n_pkts = port_rx(rxq, bench->pkts, bench->n_frames);
 	must_be(bench, bench->n_pkts, bench->n_frames, "frames came");
-	MUST(queue->borrowed, "%s: nothing is borrowed", bench->row->name);
+	MUST(rxq->borrowed, "%s: nothing is borrowed", bench->row->name);
 }
 
 static void
 to_guest_run(struct bench *bench)
 {
-	struct port_queue *queue = &bench->guests[0]->port.queues[0];
+	struct port_txq *txq = &bench->guests[0]->port.txqs[0];
 
-	queue->tx(queue, bench->pkts, bench->n_pkts);
+	port_tx(txq, bench->pkts, bench->n_pkts);
 }
 
 static void
@@ -400,9 +400,9 @@ to_guest_finish(struct bench *bench)
 static void
 to_guest_finish_borrowed(struct bench *bench)
 {
-	struct port_queue *queue = &bench->guests[1]->port.queues[0];
+	struct port_rxq *rxq = &bench->guests[1]->port.rxqs[0];
 
-	queue->done(queue);
+	rxq->done(rxq);
 	must_be(bench, bench_guest_reap_sent(bench->guests[1], 0), bench->n_frames, "buffers came back");
 	to_guest_finish(bench);
 }
@@ -430,13 +430,13 @@ open_filter(struct bench *bench)
 				    sizeof(vlan));
 	}
 	bench_guest_command(bench->guests[0], VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, "", 1);
-	MUST(bench->guests[0]->dev.filter, "no filter");
+	MUST(bench->guests[0]->dev.output.filter, "no filter");
 }
 
 static void
 filter_run(struct bench *bench)
 {
-	bench->n_pkts = vnet_filter_burst(bench->guests[0]->dev.filter, bench->pkts, bench->n_frames);
+	bench->n_pkts = vnet_filter_burst(bench->guests[0]->dev.output.filter, bench->pkts, bench->n_frames);
 }
 
 static void
@@ -593,7 +593,7 @@ switch_addresses(struct bench *bench, uint32_t from, uint32_t to, uint16_t n_por
 static void
 switch_forward(struct bench *bench, unsigned int from)
 {
-	bench->mode->forward(&workers[0], &bench->guests[from]->port.queues[0], bench->pkts, bench->n_pkts);
+	bench->mode->forward(&workers[0], &bench->guests[from]->port.rxqs[0], bench->pkts, bench->n_pkts);
 }
 
 static void
@@ -693,7 +693,7 @@ static void
 open_handoff(struct bench *bench)
 {
 	open_guests(bench);
-	bench->guests[0]->port.queues[0].worker = 1;
+	bench->guests[0]->port.rxqs[0].worker = bench->guests[0]->port.txqs[0].worker = 1;
 	open_plan(bench, "rxonly", N_WORKERS);
 }
 
@@ -714,7 +714,7 @@ send_run(struct bench *bench)
 
 /* The first of the worker's queues: from its visit to the next one is one iteration. */
 static uint16_t
-poll_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+poll_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct bench *bench = polled;
 
@@ -725,7 +725,7 @@ poll_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 		atomic_store(&bench->shared.order, WORKER_STOP);
 		return 0;
 	}
-	return vnet_rx(queue, pkts, n);
+	return vnet_rx(rxq, pkts, n);
 }
 
 static void
@@ -733,7 +733,7 @@ open_poll(struct bench *bench)
 {
 	open_guests(bench);
 	open_plan(bench, "io", 1);
-	bench->guests[0]->port.queues[0].rx = poll_rx;
+	bench->guests[0]->port.rxqs[0].rx = poll_rx;
 	bench->shared.rcu = aligned_alloc(RTE_CACHE_LINE_SIZE, rte_rcu_qsbr_get_memsize(1));
 	MUST(bench->shared.rcu && rte_rcu_qsbr_init(bench->shared.rcu, 1) == 0, "no RCU");
 	atomic_store(&bench->shared.plan, bench->plan);

@@ -3,20 +3,17 @@
  * test_config: the configuration space, the link and announcing, of a device without a front-end. Tests that
  * are named after a requirement of VIRTIO ("Device configuration layout") check that one.
  */
+#include "unit.h"
+
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include <rte_byteorder.h>
 
 #include "flows.h"
 #include "loop.h"
+#include "reconcile.h"
 #include "vnet.h"
 
 /* Offsets of the fields; written down here so that the header is tested too. */
@@ -43,7 +40,6 @@ struct rig {
 	uint8_t space[VDEV_CONFIG_MAX];
 	unsigned int len; /* of the space */
 	unsigned int n_notices;
-	unsigned int n_settings;
 };
 
 static void
@@ -54,29 +50,18 @@ rig_notice(void *arg)
 	rig->n_notices++;
 }
 
-static void
-rig_settings_changed(void *arg)
-{
-	struct rig *rig = arg;
-
-	rig->n_settings++;
-}
-
 /* What is not given in `config` is as usual. */
 static struct rig *
 rig_open(struct vnet_config config)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 
-	memset(rig, 0, sizeof(*rig));
 	rig->loop = loop_open();
 	assert_non_null(rig->loop);
 	config.name = "vm0";
 	config.n_pairs = config.n_pairs ? config.n_pairs : 1;
 	config.mac = own_mac;
 	config.loop = rig->loop;
-	config.settings_changed = rig_settings_changed;
-	config.settings_changed_arg = rig;
 	assert_int_equal(vnet_init(&rig->dev, &config), 0);
 	rig->dev.vdev.config_changed = rig_notice;
 	rig->dev.vdev.config_changed_arg = rig;
@@ -217,7 +202,7 @@ rig_frame_max(struct rig *rig, unsigned int queue)
 {
 	struct virtq_conf conf = {0};
 
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, queue, &conf);
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, queue, &conf);
 	return conf.frame_max;
 }
 
@@ -258,7 +243,7 @@ test_nothing_outlives_its_driver(void **state)
 			vdev_reset(vdev);
 		else
 			vdev_disconnect(vdev);
-		assert_int_equal(rig->dev.mtu, 1500);
+		assert_int_equal(rig->dev.input.mtu, 1500);
 		assert_int_equal(rig_frame_max(rig, 0), 1500 + 14 + 2 * 4);
 		assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
 		assert_int_equal(atomic_load(entry), 0);
@@ -268,7 +253,7 @@ test_nothing_outlives_its_driver(void **state)
 	assert_int_equal(vdev->ops->set_mtu(vdev, 1400), 0);
 	atomic_store(entry, flows_entry(7, 1));
 	rig_set_features(rig, FEATURE_MASK(VERSION_1) | FEATURE_MASK(NET_MRG_RXBUF));
-	assert_int_equal(rig->dev.mtu, 1400);
+	assert_int_equal(rig->dev.input.mtu, 1400);
 	assert_int_equal(atomic_load(entry), 0);
 	rig_close(rig);
 }
@@ -369,7 +354,7 @@ test_link(void **state)
 {
 	struct rig *rig = rig_open((struct vnet_config){0});
 	struct vnet_queue *queue = &rig->dev.queues[0];
-	struct port_queue port_queue = {.dev = queue};
+	struct port_txq txq = {.dev = queue};
 	struct virtq_conf conf = {.enabled = true};
 	struct rte_mbuf *pkt = NULL;
 
@@ -377,21 +362,21 @@ test_link(void **state)
 	assert_int_equal(rig_u16(rig, AT_STATUS), 0);
 	assert_int_equal(rig->n_notices, 1);
 	/* What the driver enabled is shut, both ways. */
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, 1, &conf);
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 1, &conf);
 	assert_false(conf.enabled);
 	conf.enabled = true;
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, 0, &conf);
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 0, &conf);
 	assert_false(conf.enabled);
 	/* Frames for it are dropped under a name of their own; without a driver under the usual one. */
-	assert_int_equal(vnet_tx(&port_queue, &pkt, 1), 0);
-	assert_int_equal(port_queue.stats.drops[DROP_NOT_READY], 1);
+	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
+	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 1);
 	atomic_store(&queue->to_guest.conf, &conf);
-	assert_int_equal(vnet_tx(&port_queue, &pkt, 1), 0);
-	assert_int_equal(port_queue.stats.drops[DROP_LINK_DOWN], 1);
+	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
+	assert_int_equal(txq.stats.drops[DROP_LINK_DOWN], 1);
 	/* Up, but disabled by the driver. */
 	atomic_store(&rig->dev.link_up, true);
-	assert_int_equal(vnet_tx(&port_queue, &pkt, 1), 0);
-	assert_int_equal(port_queue.stats.drops[DROP_NOT_READY], 2);
+	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
+	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 2);
 	atomic_store(&queue->to_guest.conf, NULL);
 	atomic_store(&rig->dev.link_up, false);
 
@@ -534,20 +519,6 @@ test_announce_ends(void **state)
 	rig_close(rig);
 }
 
-static void
-test_settings_changed(void **state)
-{
-	struct rig *rig = rig_open((struct vnet_config){0});
-	struct vnet_settings settings = *rig->dev.settings;
-	unsigned int before = rig->n_settings;
-
-	assert_true(before > 0);
-	settings.filter.promisc = false;
-	assert_int_equal(vnet_apply(&rig->dev, &settings), 0);
-	assert_true(rig->n_settings > before);
-	rig_close(rig);
-}
-
 int
 main(void)
 {
@@ -567,8 +538,7 @@ main(void)
 		cmocka_unit_test(test_announce_rounds),
 		cmocka_unit_test(test_announce_ends),
 		cmocka_unit_test(test_no_rarp_on_a_link_that_is_down),
-		cmocka_unit_test(test_settings_changed),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

@@ -53,30 +53,32 @@ static void
 test_C125_counters(void **state)
 {
 	struct rig *rig = rig_usual();
-	struct port_stats *stats = &rig->port.queues[1].stats;
+	struct port_queue_stats *rx = &rig->port.rxqs[1].stats, *tx = &rig->port.txqs[1].stats;
 	struct data data = {.len = 0};
 	struct rig_answer answer;
 
-	*stats = (struct port_stats){
-		.rx_packets = 1000, .rx_bytes = 90000, .tx_packets = 2000, .tx_bytes = 180000};
-	/* From the guest: 3 + 5 + 7 + 11 + 13, of these 4 with the link down; to it: 2 malformed, 6 link
-	 * down. */
-	stats->drops[DROP_MALFORMED] = 3 + 2;
-	stats->drops[DROP_RUNT] = 5;
-	stats->drops[DROP_OVERSIZE] = 7;
-	stats->drops[DROP_BAD_OFFLOAD] = 11;
-	stats->drops[DROP_DISABLED] = 9;
-	stats->drops[DROP_LINK_DOWN] = 4 + 6;
-	rig->dev->queues[1].discarded_packets = 13;
+	/* From the guest: 3 + 5 + 7 + 11 + 13, of these 4 with the link down. */
+	rx->packets = 1000;
+	rx->bytes = 90000;
+	rx->drops[DROP_MALFORMED] = 3;
+	rx->drops[DROP_RUNT] = 5;
+	rx->drops[DROP_OVERSIZE] = 7;
+	rx->drops[DROP_BAD_OFFLOAD] = 11;
+	rx->drops[DROP_DISABLED] = 9;
+	rx->drops[DROP_LINK_DOWN] = 4;
 	rig->dev->queues[1].discarded_bytes = 1300;
-	rig->dev->queues[1].unusable_buffers = 2;
 	/* After the device: not its drops. */
-	stats->drops[DROP_NO_PORT] = stats->drops[DROP_SINK] = stats->drops[DROP_HANDOFF_FULL] = 100;
-	stats->drops[DROP_NO_BUFFER] = 20;
-	stats->drops[DROP_FILTERED] = 30;
-	stats->drops[DROP_NOT_READY] = 40;
-	stats->drops[DROP_TOO_LONG] = 50;
-	stats->drops[DROP_BROKEN] = 60;
+	rx->drops[DROP_NO_PORT] = rx->drops[DROP_SINK] = rx->drops[DROP_HANDOFF_FULL] = 100;
+	/* To it: whatever the reason. */
+	tx->packets = 2000;
+	tx->bytes = 180000;
+	tx->drops[DROP_MALFORMED] = 2;
+	tx->drops[DROP_LINK_DOWN] = 6;
+	tx->drops[DROP_NO_BUFFER] = 20;
+	tx->drops[DROP_FILTERED] = 30;
+	tx->drops[DROP_NOT_READY] = 40;
+	tx->drops[DROP_TOO_LONG] = 50;
+	tx->drops[DROP_BROKEN] = 60;
 	rig->dev->queues[1].to_guest.notified = 77;
 	rig->dev->queues[1].from_guest.notified = 88;
 	for (unsigned int i = 0; i < 3; i++)
@@ -132,8 +134,7 @@ test_C125_bounded_by_the_buffer(void **state)
 	uint8_t whole[2 * RIG_PAIRS * 56];
 
 	for (uint16_t idx = 0; idx < 2 * RIG_PAIRS; idx++) {
-		rig->port.queues[idx / 2].stats.rx_packets = rig->port.queues[idx / 2].stats.tx_packets =
-			idx * 1001u;
+		rig->port.rxqs[idx / 2].stats.packets = rig->port.txqs[idx / 2].stats.packets = idx * 1001u;
 		data_put(&data, idx, 2);
 		data_put(&data, 0, 6);
 		data_put(&data, idx % 2 ? 1ull << TX_BASIC : 1ull << RX_BASIC, 8);

@@ -3,23 +3,19 @@
  * The dirty log against a migration that harvests it and copies pages while the device writes: what counts is
  * that the copy is whole when the device has stopped.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include <rte_eal.h>
 #include <rte_mbuf.h>
 
 #include "borrow.h"
 #include "burst_variants.h"
 #include "driver.h"
 #include "harvest.h"
+#include "unit_eal.h"
 #include "vnet.h"
 
 enum {
@@ -45,7 +41,8 @@ struct rig {
 	struct driver_mem mem;
 	struct driver_queue driver;
 	struct vnet_queue queue;
-	struct port_queue port_queue;
+	struct port_rxq rxq;
+	struct port_txq txq;
 	vnet_from_guest_fn from_guest;
 	vnet_to_guest_fn to_guest;
 	bool is_to_guest;
@@ -55,12 +52,11 @@ struct rig {
 static struct rig *
 rig_open(uint32_t traits, bool to_guest, bool generic)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 	/* Rings that reach from one page into the next. */
 	const uint16_t size = traits & TRAIT_PACKED ? 260 : 512;
 	uint32_t base = traits & TRAIT_PACKED ? 0x80008000u : 0;
 
-	memset(rig, 0, sizeof(*rig));
 	driver_mem_open(&rig->mem);
 	driver_queue_open(&rig->driver, &rig->mem, 0, traits, size, false);
 	rig->driver.conf.hdr_len = HDR_LEN;
@@ -68,11 +64,10 @@ rig_open(uint32_t traits, bool to_guest, bool generic)
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
 	rig->queue.borrowed_conf = &rig->driver.conf;
-	rig->port_queue.dev = &rig->queue;
+	rig->rxq.dev = rig->txq.dev = &rig->queue;
 	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
 	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
-	rig->from_guest =
-		generic ? vnet_from_guest_generic : vnet_from_guest_variant(isa_select(), traits);
+	rig->from_guest = generic ? vnet_from_guest_generic : vnet_from_guest_variant(isa_select(), traits);
 	rig->to_guest = generic ? vnet_to_guest_generic : vnet_to_guest_variant(isa_select(), traits);
 	rig->is_to_guest = to_guest;
 	return rig;
@@ -127,12 +122,12 @@ rig_burst(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 	uint16_t taken, n_taken = 0;
 
 	if (rig->is_to_guest)
-		return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
+		return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
 	do {
-		taken = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts + n_taken,
+		taken = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->rxq, pkts + n_taken,
 					(uint16_t)(n - n_taken));
-		if (rig->port_queue.borrowed)
-			vnet_done(&rig->port_queue);
+		if (rig->rxq.borrowed)
+			vnet_done(&rig->rxq);
 		n_taken = (uint16_t)(n_taken + taken);
 	} while (taken && n_taken < n);
 	return n_taken;
@@ -300,28 +295,12 @@ test_harvest_all_the_time(void **state)
 int
 main(void)
 {
-	/* A prefix of its own, so that other DPDK programs on the machine don't matter. */
-	char *eal[] = {(char *)"test_dirty_log",
-		       (char *)"--no-huge",
-		       (char *)"-m",
-		       (char *)"64",
-		       (char *)"--no-pci",
-		       (char *)"--no-shconf",
-		       (char *)"--no-telemetry",
-		       (char *)"--file-prefix=test_dirty_log",
-		       (char *)"--log-level=lib.*:error",
-		       (char *)"-l",
-		       (char *)"0"};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_write_is_marked_after_it_is_made),
 		cmocka_unit_test(test_wanted_kicks_are_marked),
 		cmocka_unit_test(test_harvest_all_the_time),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
-		return 1;
-	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
-	if (!pool)
-		return 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 64, .n_mbufs = POOL_SIZE});
+	return UNIT_RUN(tests);
 }

@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* test_fwd: every forwarding mode, the plan and the handoff, between made-up ports that record what they are
  * sent. */
+#include "unit.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include <rte_arp.h>
 #include <rte_eal.h>
@@ -23,8 +19,10 @@
 #include <rte_udp.h>
 
 #include "borrow.h"
-#include "fwd.h"
 #include "fdb.h"
+#include "fwd.h"
+#include "rng.h"
+#include "unit_eal.h"
 
 enum {
 	POOL_SIZE = 8191,
@@ -46,21 +44,21 @@ static struct port *ports[PORT_MAX];
 static unsigned int n_fakes;
 
 static uint16_t
-fake_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+fake_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
-	struct fake *fake = queue->dev;
+	struct fake *fake = txq->dev;
 	uint16_t n_sent = 0;
 
 	assert_true(n >= 1 && n <= PORT_BURST);
 	while (n_sent < n && fake->n_sent < fake->room) {
-		fake->sent_on[fake->n_sent] = queue->idx;
+		fake->sent_on[fake->n_sent] = txq->idx;
 		fake->sent[fake->n_sent++] = pkts[n_sent];
-		queue->stats.tx_bytes += rte_pktmbuf_pkt_len(pkts[n_sent]);
+		txq->stats.bytes += rte_pktmbuf_pkt_len(pkts[n_sent]);
 		n_sent++;
 	}
-	queue->stats.tx_packets += n_sent;
+	txq->stats.packets += n_sent;
 	if (n_sent < n)
-		port_drop(queue, DROP_TX_FULL, pkts + n_sent, (uint16_t)(n - n_sent));
+		port_tx_drop(txq, DROP_TX_FULL, pkts + n_sent, (uint16_t)(n - n_sent));
 	return n_sent;
 }
 
@@ -68,23 +66,15 @@ static struct fake *
 fake_open(uint16_t n_queues)
 {
 	struct fake *fake = calloc(1, sizeof(*fake));
-	size_t size = n_queues * sizeof(struct port_queue);
 
 	snprintf(fake->port.name, sizeof(fake->port.name), "p%u", n_fakes);
 	fake->port.id = (uint16_t)n_fakes;
-	fake->port.n_queues = n_queues;
 	atomic_init(&fake->port.n_active, n_queues);
 	fake->port.mac = (struct rte_ether_addr){{0x52, 0, 0, 0, (uint8_t)(n_fakes >> 8), (uint8_t)n_fakes}};
-	fake->port.queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
-	memset(fake->port.queues, 0, size);
+	assert_int_equal(port_queues_alloc(&fake->port, n_queues), 0);
 	for (uint16_t q = 0; q < n_queues; q++) {
-		struct port_queue *queue = &fake->port.queues[q];
-
-		queue->tx = fake_tx;
-		queue->dev = fake;
-		queue->port = &fake->port;
-		queue->idx = q;
-		queue->worker = UINT16_MAX;
+		fake->port.txqs[q].tx = fake_tx;
+		fake->port.txqs[q].dev = fake;
 	}
 	fake->room = SENT_MAX;
 	fakes[n_fakes] = fake;
@@ -158,7 +148,7 @@ teardown(struct fwd_plan *plan)
 	fwd_workers_close(workers, n_workers);
 	for (unsigned int i = 0; i < n_fakes; i++) {
 		fake_forget(fakes[i]);
-		free(fakes[i]->port.queues);
+		port_queues_free(&fakes[i]->port);
 		free(fakes[i]);
 	}
 	n_fakes = 0;
@@ -203,10 +193,10 @@ frame_number(const struct rte_mbuf *m)
 static void
 arrive(unsigned int i, uint16_t q, struct rte_mbuf **pkts, uint16_t n)
 {
-	struct port_queue *from = &ports[i]->queues[q];
+	struct port_rxq *from = &ports[i]->rxqs[q];
 	struct fwd_worker *worker = &workers[from->worker];
 
-	from->stats.rx_packets += n;
+	from->stats.packets += n;
 	worker->plan->mode->forward(worker, from, pkts, n);
 }
 
@@ -281,8 +271,10 @@ test_plan(void **state)
 	assert_int_equal(plan->n_ports, 6);
 	/* (position / 2 + queue) mod 2 */
 	for (unsigned int i = 0; i < 6; i++)
-		for (unsigned int q = 0; q < 2; q++)
-			assert_int_equal(ports[i]->queues[q].worker, (i / 2 + q) % 2);
+		for (unsigned int q = 0; q < 2; q++) {
+			assert_int_equal(ports[i]->rxqs[q].worker, (i / 2 + q) % 2);
+			assert_int_equal(ports[i]->txqs[q].worker, (i / 2 + q) % 2);
+		}
 	assert_int_equal(plan->workers[0].n_queues, 6);
 	assert_int_equal(plan->workers[1].n_queues, 6);
 	assert_int_equal(plan->workers[0].n_leaving, 0);
@@ -304,15 +296,17 @@ test_plan(void **state)
 	assert_null(next->port_by_id[2]);
 	assert_null(next->peer_by_id[1]);
 	assert_ptr_equal(next->peer_by_id[0], ports[3]);
-	assert_int_equal(ports[3]->queues[0].worker, 1);
+	assert_int_equal(ports[3]->rxqs[0].worker, 1);
 	for (unsigned int w = 0; w < 2; w++) {
 		const struct fwd_worker_plan *worker = &next->workers[w];
 
 		assert_int_equal(worker->n_queues, 4);
 		assert_int_equal(worker->n_leaving, 1);
-		assert_ptr_equal(worker->queues[4]->port, ports[1]);
-		for (unsigned int i = 0; i < 5; i++)
-			assert_int_equal(worker->queues[i]->worker, w);
+		assert_ptr_equal(worker->queues[4].rxq->port, ports[1]);
+		for (unsigned int i = 0; i < 5; i++) {
+			assert_int_equal(worker->queues[i].rxq->worker, w);
+			assert_int_equal(worker->queues[i].txq->worker, w);
+		}
 	}
 	fwd_plan_free(next);
 	/* A leaving port that is still in the list counts as leaving. */
@@ -441,7 +435,7 @@ test_txonly(void **state)
 
 	assert_int_equal(mode->open(&mode_state, &diag), 0);
 	plan = setup("txonly", mode_state, 2, 2, 1);
-	mode->generate(&workers[0], &ports[1]->queues[1]);
+	mode->generate(&workers[0], &ports[1]->txqs[1]);
 	assert_int_equal(fakes[1]->n_sent, 32);
 	for (int i = 0; i < 32; i++) {
 		struct rte_mbuf *m = fakes[1]->sent[i];
@@ -475,13 +469,13 @@ test_txonly(void **state)
 	/* No buffer left: no burst, nothing counted. */
 	while ((hoard[n_hoard] = rte_pktmbuf_alloc(pool)))
 		n_hoard++;
-	mode->generate(&workers[0], &ports[1]->queues[0]);
+	mode->generate(&workers[0], &ports[1]->txqs[0]);
 	ASSERT_SENT_NONE(1);
 	port_stats_read(ports[1], &stats);
 	assert_int_equal(stats.tx_packets, 32);
 	rte_pktmbuf_free_bulk(hoard, n_hoard);
 	/* Made here, so on no port's receiving side. */
-	ports[1]->queues[1].stats.rx_packets += 32;
+	ports[1]->rxqs[1].stats.packets += 32;
 	teardown(plan);
 	mode->close(mode_state);
 }
@@ -781,14 +775,14 @@ test_handoff(void **state)
 	assert_int_equal(fwd_handoff_drain(&workers[0]), 1);
 	ASSERT_SENT_NONE(1);
 	assert_int_equal(workers[0].lost_port_gone, 1);
-	ports[1]->queues[0].stats.drops[DROP_NOT_READY]++; /* for the sums */
+	ports[1]->txqs[0].stats.drops[DROP_NOT_READY]++; /* for the sums */
 	fwd_plan_free(empty);
 
 	/* What is still in a ring when workers close is freed. */
 	workers[0].plan = plan;
 	pkts[0] = frame(station(1), station(2), 9);
 	arrive(0, 1, pkts, 1);
-	ports[1]->queues[0].stats.drops[DROP_NOT_READY]++;
+	ports[1]->txqs[0].stats.drops[DROP_NOT_READY]++;
 	fwd_workers_close(workers, 2);
 	teardown(plan);
 }
@@ -802,10 +796,10 @@ static uint8_t borrowed_memory[BORROWED_N][BORROWED_LEN];
 static unsigned int borrowed_done;
 
 static void
-borrowed_done_fn(struct port_queue *queue)
+borrowed_done_fn(struct port_rxq *rxq)
 {
-	assert_true(queue->borrowed);
-	queue->borrowed = false;
+	assert_true(rxq->borrowed);
+	rxq->borrowed = false;
 	borrowed_done++;
 	/* From here on it is the guest's to use for something else. */
 	memset(borrowed_memory, 0xbb, sizeof(borrowed_memory));
@@ -814,35 +808,35 @@ borrowed_done_fn(struct port_queue *queue)
 /* A tx that takes borrowed frames copies their tails at once, as vnet_tx() does. What is borrowed is shared
  * with nobody. */
 static uint16_t
-borrowed_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+borrowed_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
 	for (uint16_t i = 0; i < n; i++)
 		assert_true(!borrow_is(pkts[i]) ||
 			    (RTE_MBUF_DIRECT(pkts[i]) && rte_mbuf_refcnt_read(pkts[i]) == 1));
 	borrow_materialise_burst(pkts, n);
-	return fake_tx(queue, pkts, n);
+	return fake_tx(txq, pkts, n);
 }
 
 /* One that does not must never see one. */
 static uint16_t
-unborrowed_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+unborrowed_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
 	for (uint16_t i = 0; i < n; i++)
 		assert_false(borrow_is(pkts[i]));
-	return fake_tx(queue, pkts, n);
+	return fake_tx(txq, pkts, n);
 }
 
 /* Frames 0 .. n - 1, the odd ones borrowed, from queue q of port i; n at most BORROWED_N. */
 static void
 borrowed_arrive(unsigned int i, uint16_t q, struct rte_ether_addr dst, uint16_t n)
 {
-	struct port_queue *from = &ports[i]->queues[q];
+	struct port_rxq *from = &ports[i]->rxqs[q];
 	struct fwd_worker *worker = &workers[from->worker];
 	struct rte_mbuf *pkts[BORROWED_N];
 
 	borrowed_done = 0;
 	from->done = borrowed_done_fn;
-	from->stats.rx_packets += n;
+	from->stats.packets += n;
 	for (uint16_t k = 0; k < n; k++) {
 		pkts[k] = frame(dst, station(2), k);
 		rte_pktmbuf_append(pkts[k], BORROWED_LEN - 64);
@@ -887,8 +881,8 @@ borrowed_setup(const char *mode, void *mode_state, unsigned int n_ports, bool ta
 
 	for (unsigned int i = 0; i < n_ports; i++)
 		for (uint16_t q = 0; q < 2; q++) {
-			ports[i]->queues[q].accepts_borrowed = takes;
-			ports[i]->queues[q].tx = takes ? borrowed_tx : unborrowed_tx;
+			ports[i]->txqs[q].accepts_borrowed = takes;
+			ports[i]->txqs[q].tx = takes ? borrowed_tx : unborrowed_tx;
 		}
 	return plan;
 }
@@ -906,7 +900,7 @@ test_borrowed_in_pairs(void **state)
 			for (uint16_t q = 0; q < 2; q++) {
 				struct fwd_plan *plan = borrowed_setup(modes[i], NULL, 2, takes);
 
-				assert_int_equal(ports[0]->queues[q].worker, q);
+				assert_int_equal(ports[0]->rxqs[q].worker, q);
 				borrowed_arrive(0, q, station(1), BORROWED_N);
 				assert_sent_whole(1, BORROWED_N);
 				/* Pair 1 is the other worker's: by then the sender's memory is its own again.
@@ -921,10 +915,10 @@ test_borrowed_in_pairs(void **state)
 }
 
 static uint16_t
-confirmed_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+confirmed_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
-	assert_false(port_queue_is_borrowed(&ports[0]->queues[0]));
-	return unborrowed_tx(queue, pkts, n);
+	assert_false(port_rxq_is_borrowed(&ports[0]->rxqs[0]));
+	return unborrowed_tx(txq, pkts, n);
 }
 
 /* Somebody waits for the sender's memory: it is given back before anybody may be long in sending the frames.
@@ -934,12 +928,12 @@ test_borrowed_to_nobody_for_long(void **state)
 {
 	struct fwd_plan *plan = borrowed_setup("io", NULL, 2, true);
 
-	atomic_store(&ports[0]->queues[0].materialises, true);
-	ports[1]->queues[0].tx = confirmed_tx;
+	atomic_store(&ports[0]->rxqs[0].materialises, true);
+	ports[1]->txqs[0].tx = confirmed_tx;
 	borrowed_arrive(0, 0, station(1), BORROWED_N);
 	assert_sent_whole(1, BORROWED_N);
-	atomic_store(&ports[0]->queues[0].materialises, false);
-	ports[1]->queues[0].tx = borrowed_tx;
+	atomic_store(&ports[0]->rxqs[0].materialises, false);
+	ports[1]->txqs[0].tx = borrowed_tx;
 	borrowed_arrive(0, 0, station(1), BORROWED_N);
 	assert_sent_whole(1, BORROWED_N);
 	teardown(plan);
@@ -961,9 +955,9 @@ test_borrowed_to_nobody(void **state)
 }
 
 static void
-whole_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+whole_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
-	fake_tx(&ports[0]->queues[0], pkts, n);
+	fake_tx(&ports[0]->txqs[0], pkts, n);
 }
 
 /* A mode that does not say that it takes borrowed frames sees whole ones only. */
@@ -1010,8 +1004,8 @@ test_borrowed_switched(void **state)
 	assert_int_equal(fwd_mode_by_name("switch")->open(&bridge, &diag), 0);
 	plan = borrowed_setup("switch", bridge, 4, true);
 	for (uint16_t q = 0; q < 2; q++) {
-		ports[2]->queues[q].accepts_borrowed = false;
-		ports[2]->queues[q].tx = unborrowed_tx;
+		ports[2]->txqs[q].accepts_borrowed = false;
+		ports[2]->txqs[q].tx = unborrowed_tx;
 	}
 	atomic_store(&ports[3]->n_active, 1);
 	for (uint16_t q = 0; q < 2; q++) {
@@ -1582,8 +1576,8 @@ test_switch_generations(void **state)
 	struct fwd_plan *plan = setup("switch", bridge, 4, 1, 2);
 	struct fwd_mode *mode = fwd_mode_by_name("switch");
 
-	assert_int_not_equal(ports[0]->queues[0].worker, ports[2]->queues[0].worker);
-	assert_int_equal(ports[2]->queues[0].worker, ports[3]->queues[0].worker);
+	assert_int_not_equal(ports[0]->txqs[0].worker, ports[2]->txqs[0].worker);
+	assert_int_equal(ports[2]->txqs[0].worker, ports[3]->txqs[0].worker);
 	arrive_one(0, frame(station(2), station(1), 0));
 	assert_int_equal(fdb_waiting(bridge), 1);
 	mode->port_removed(bridge, ports[0]);
@@ -1624,18 +1618,17 @@ test_switch_order(void **state)
 	}
 	for (unsigned int i = 0; i < 4; i++)
 		fake_forget(fakes[i]);
-	srandom(2);
 	for (int round = 0; round < 2000; round++) {
 		uint32_t expected[4][PORT_BURST];
-		uint16_t n_expected[4] = {0}, n = (uint16_t)(1 + (unsigned int)random() % PORT_BURST);
+		uint16_t n_expected[4] = {0}, n = (uint16_t)(1 + rng_below(PORT_BURST));
 		struct rte_mbuf *pkts[PORT_BURST];
 
 		for (uint16_t k = 0; k < n; k++) {
 			/* Ports, unknown, broadcast, reserved; most frames go where the one before went. */
 			static unsigned int kind;
 
-			if (random() % 3 == 0)
-				kind = (unsigned int)random() % 7;
+			if (rng_below(3) == 0)
+				kind = rng_below(7);
 			pkts[k] = frame(kind < 4    ? station((uint8_t)(kind + 1))
 					: kind == 4 ? station(99)
 					: kind == 5 ? broadcast
@@ -1665,35 +1658,34 @@ test_conservation(void **state)
 	static const char *const names[] = {"io", "mac", "macswap", "rxonly", "icmpecho", "switch"};
 	void *bridge = switch_state(16);
 
-	srandom(1);
 	for (size_t mode = 0; mode < RTE_DIM(names); mode++) {
 		struct fwd_plan *plan = setup(names[mode], bridge, 6, 3, 3);
 		uint32_t number = 0;
 
 		for (int round = 0; round < 3000; round++) {
 			struct rte_mbuf *pkts[PORT_BURST];
-			unsigned int port = (unsigned int)random() % 6;
-			uint16_t queue = (uint16_t)((unsigned int)random() % 3);
-			uint16_t n = (uint16_t)(1 + (unsigned int)random() % PORT_BURST);
+			unsigned int port = rng_below(6);
+			uint16_t queue = (uint16_t)rng_below(3);
+			uint16_t n = (uint16_t)(1 + rng_below(PORT_BURST));
 
 			if (rte_mempool_avail_count(pool) < PORT_BURST)
 				for (unsigned int i = 0; i < 6; i++)
 					fake_forget(fakes[i]);
 			for (uint16_t i = 0; i < n; i++) {
-				unsigned int dst = (unsigned int)random() % 20;
+				unsigned int dst = rng_below(20);
 
 				pkts[i] = frame(dst ? station((uint8_t)dst) : broadcast,
-						station((uint8_t)(random() % 20)), number++);
+						station((uint8_t)rng_below(20)), number++);
 			}
 			arrive(port, queue, pkts, n);
-			if (random() % 40 == 0)
-				fwd_handoff_drain(&workers[random() % 3]);
-			if (random() % 20 == 0)
+			if (rng_below(40) == 0)
+				fwd_handoff_drain(&workers[rng_below(3)]);
+			if (rng_below(20) == 0)
 				fdb_tick(bridge, (uint32_t)round);
-			if (random() % 10 == 0) {
+			if (rng_below(10) == 0) {
 				fake_forget(fakes[port]);
-				fakes[port]->room = (unsigned int)random() % 200;
-				atomic_store(&ports[port]->n_active, (uint16_t)(1 + random() % 3));
+				fakes[port]->room = rng_below(200);
+				atomic_store(&ports[port]->n_active, (uint16_t)(1 + rng_below(3)));
 			}
 		}
 		for (unsigned int w = 0; w < 3; w++)
@@ -1716,16 +1708,16 @@ static struct {
 } race;
 
 static uint16_t
-race_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+race_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
 	for (uint16_t i = 0; i < n; i++) {
 		const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(pkts[i], struct rte_ether_hdr *);
 
 		/* Station s is behind port s % 4 and nowhere else. */
-		if (eth->src_addr.addr_bytes[5] % 4 == queue->port->id)
+		if (eth->src_addr.addr_bytes[5] % 4 == txq->port->id)
 			atomic_fetch_add(&race.n_wrong, 1);
 	}
-	queue->stats.tx_packets += n;
+	txq->stats.packets += n;
 	rte_pktmbuf_free_bulk(pkts, n);
 	return n;
 }
@@ -1735,19 +1727,20 @@ race_worker(void *arg)
 {
 	struct fwd_worker *worker = arg;
 	const struct fwd_worker_plan *own = &worker->plan->workers[worker->idx];
-	unsigned int seed = worker->idx, rounds = 0;
+	struct rng rng = rng_stream(worker->idx);
+	uint32_t rounds = 0;
 
 	rte_thread_register();
 	while (!atomic_load_explicit(&race.stop, memory_order_relaxed)) {
 		for (uint16_t q = 0; q < own->n_queues; q++) {
-			struct port_queue *from = own->queues[q];
+			struct port_rxq *from = own->queues[q].rxq;
 			struct rte_mbuf *pkts[PORT_BURST];
 			uint16_t n = 0;
 
 			while (n < PORT_BURST) {
 				uint8_t src =
-					(uint8_t)(rand_r(&seed) % (RACE_STATIONS / 4) * 4 + from->port->id);
-				uint8_t dst = (uint8_t)(rand_r(&seed) % RACE_STATIONS);
+					(uint8_t)(rng_draw(&rng, RACE_STATIONS / 4) * 4 + from->port->id);
+				uint8_t dst = (uint8_t)rng_draw(&rng, RACE_STATIONS);
 
 				pkts[n] = rte_pktmbuf_alloc(pool);
 				if (!pkts[n])
@@ -1757,7 +1750,7 @@ race_worker(void *arg)
 				rte_pktmbuf_mtod(pkts[n], struct rte_ether_hdr *)->dst_addr = station(dst);
 				n++;
 			}
-			from->stats.rx_packets += n;
+			from->stats.packets += n;
 			if (n)
 				worker->plan->mode->forward(worker, from, pkts, n);
 		}
@@ -1779,7 +1772,7 @@ test_race(void **state)
 	uint64_t n_rx = 0;
 
 	for (unsigned int i = 0; i < 4; i++)
-		ports[i]->queues[0].tx = race_tx;
+		ports[i]->txqs[0].tx = race_tx;
 	fdb_set_ageing_s(bridge, 1);
 	memset(&race, 0, sizeof(race));
 	for (int w = 0; w < 2; w++)
@@ -1794,7 +1787,7 @@ test_race(void **state)
 	for (int w = 0; w < 2; w++)
 		pthread_join(threads[w], NULL);
 	for (unsigned int i = 0; i < 4; i++)
-		n_rx += ports[i]->queues[0].stats.rx_packets;
+		n_rx += ports[i]->rxqs[0].stats.packets;
 	assert_true(n_rx > 1000);
 	assert_int_equal(atomic_load(&race.n_wrong), 0);
 	teardown(plan);
@@ -1804,18 +1797,10 @@ test_race(void **state)
 static int
 group_setup(void **state)
 {
-	char *args[] = {"test_fwd",    "--no-huge",      "--no-pci",      "-m", "64",
-			"--no-shconf", "--no-telemetry", "--log-level=4", "-l", "0"};
-
-	cpu_set_t cpus;
-
-	/* EAL binds this thread, and so those it makes, to one CPU; the race needs more. */
-	sched_getaffinity(0, sizeof(cpus), &cpus);
-	if (rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
-		return -1;
-	sched_setaffinity(0, sizeof(cpus), &cpus);
-	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-	return pool ? 0 : -1;
+	/* The race needs more than one CPU. */
+	pool = unit_eal_start(
+		&(struct unit_eal){.memory_mb = 64, .n_mbufs = POOL_SIZE, .keep_affinity = true});
+	return 0;
 }
 
 static int
@@ -1865,5 +1850,5 @@ main(void)
 		cmocka_unit_test(test_race),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

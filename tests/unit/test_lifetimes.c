@@ -4,19 +4,15 @@
  * a port that keeps what it is sent, as the transmit ring of a NIC does, until it is told to let go or
  * closed.
  */
+#include "unit.h"
+
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include <rte_eal.h>
 #include <rte_ring.h>
@@ -28,6 +24,7 @@
 #include "pools.h"
 #include "port.h"
 #include "quiesce.h"
+#include "unit_eal.h"
 
 enum { KEEP = 64, PATIENCE_MS = 20000 };
 
@@ -100,7 +97,7 @@ keeper_let_go(void)
 }
 
 static uint16_t
-keeper_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+keeper_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	if (atomic_exchange(&keeper.lets_go, false))
 		keeper_let_go();
@@ -108,12 +105,12 @@ keeper_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 }
 
 static uint16_t
-keeper_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+keeper_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
-	quiesce_leave(queue->worker, queue);
+	quiesce_leave(txq->worker, &txq->place);
 	while (atomic_load(&keeper.stays))
 		sched_yield();
-	quiesce_return(queue->worker);
+	quiesce_return(txq->worker);
 	for (uint16_t i = 0; i < n; i++) {
 		unsigned int at = atomic_load(&keeper.n);
 
@@ -125,20 +122,17 @@ keeper_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
 		keeper.pools[at] = pkts[i]->pool;
 		atomic_store(&keeper.n, at + 1);
 	}
-	queue->stats.tx_packets += n;
+	txq->stats.packets += n;
 	return n;
 }
 
 static int
 keeper_open(struct port *port, const struct port_config *config, struct diag *diag)
 {
-	port->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*port->queues));
-	if (!port->queues)
+	if (port_queues_alloc(port, 1) < 0)
 		return -ENOMEM;
-	memset(port->queues, 0, sizeof(*port->queues));
-	port->queues[0].rx = keeper_rx;
-	port->queues[0].tx = keeper_tx;
-	port->n_queues = 1;
+	port->rxqs[0].rx = keeper_rx;
+	port->txqs[0].tx = keeper_tx;
 	return 0;
 }
 
@@ -146,7 +140,7 @@ static void
 keeper_close(struct port *port)
 {
 	keeper_let_go();
-	free(port->queues);
+	port_queues_free(port);
 }
 
 static int
@@ -303,8 +297,6 @@ static int
 group_setup(void **state)
 {
 	char lcores[64];
-	char *args[] = {"test_lifetimes", "--no-huge",      "--no-pci",      "-m",       "128",
-			"--no-shconf",    "--no-telemetry", "--log-level=4", "--lcores", lcores};
 	struct diag diag = {0};
 	cpu_set_t cpus;
 	int first = 0, last = 0;
@@ -317,11 +309,9 @@ group_setup(void **state)
 		if (CPU_ISSET(cpu, &cpus))
 			last = cpu;
 	snprintf(lcores, sizeof(lcores), "0@%d,1@%d", last, first);
-	if (rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
-		return -1;
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 128, .n_mbufs = 4095, .lcores = lcores});
 	port_env.loop = loop_open();
-	pool = rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-	if (!port_env.loop || !pool || dataplane_open(fwd_mode_by_name("io"), pool, port_env.loop, &diag) < 0)
+	if (!port_env.loop || dataplane_open(fwd_mode_by_name("io"), pool, port_env.loop, &diag) < 0)
 		return -1;
 	port_env.pool = pool;
 	port_env.n_workers = dataplane_n_workers();
@@ -344,5 +334,5 @@ main(void)
 		cmocka_unit_test(test_close),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* test_nic: the port kind nic over drivers that need no hardware and no privileges. */
+#include "unit.h"
+
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#include <cmocka.h>
 
 #include <rte_eal.h>
 #include <rte_ethdev.h>
@@ -20,6 +16,7 @@
 #include "pools.h"
 #include "port.h"
 #include "quiesce.h"
+#include "unit_eal.h"
 
 static struct rte_mempool *pool;
 
@@ -107,8 +104,8 @@ test_null(void **state)
 		assert_true(rte_is_valid_assigned_ether_addr(&port->mac));
 		assert_non_null(
 			strstr(port->describe, "nic net_null0 (driver net_null), 2 queue pairs, link "));
-		assert_int_equal(port->queues[1].rx(&port->queues[1], pkts, PORT_BURST), PORT_BURST);
-		assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
+		assert_int_equal(port_rx(&port->rxqs[1], pkts, PORT_BURST), PORT_BURST);
+		assert_int_equal(port_tx(&port->txqs[0], pkts, PORT_BURST), PORT_BURST);
 		port_stats_read(port, &stats);
 		assert_int_equal(stats.rx_packets, PORT_BURST);
 		assert_int_equal(stats.rx_bytes, PORT_BURST * 64);
@@ -160,9 +157,9 @@ test_ring(void **state)
 	pkts[1] = frame(300, 40);
 	pkts[2] = frame(5000, 1000);
 	pkts[3] = frame(10, 10); /* comes back as a runt */
-	n = port->queues[0].tx(&port->queues[0], pkts, 4);
+	n = port_tx(&port->txqs[0], pkts, 4);
 	assert_int_equal(n, 4);
-	assert_int_equal(port->queues[0].rx(&port->queues[0], got, PORT_BURST), n - 1);
+	assert_int_equal(port_rx(&port->rxqs[0], got, PORT_BURST), n - 1);
 	assert_int_equal(got[0]->pkt_len, 100);
 	assert_int_equal(got[1]->pkt_len, 300);
 	assert_int_equal(got[1]->nb_segs, 8);
@@ -178,13 +175,13 @@ test_ring(void **state)
 	for (int i = 0; i < 100; i++) {
 		for (int k = 0; k < PORT_BURST; k++)
 			pkts[k] = frame(64, 64);
-		port->queues[0].tx(&port->queues[0], pkts, PORT_BURST);
+		port_tx(&port->txqs[0], pkts, PORT_BURST);
 	}
 	port_stats_read(port, &stats);
 	assert_true(stats.drops[DROP_TX_FULL] > 0);
 	assert_int_equal(stats.tx_packets + stats.drops[DROP_TX_FULL], n + 100 * PORT_BURST);
 	assert_int_equal(stats.tx_bytes, 5410 + 64 * (stats.tx_packets - n));
-	while ((n = port->queues[0].rx(&port->queues[0], got, PORT_BURST)))
+	while ((n = port_rx(&port->rxqs[0], got, PORT_BURST)))
 		rte_pktmbuf_free_bulk(got, n);
 	port_close(port);
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
@@ -206,7 +203,7 @@ test_link_down(void **state)
 	turns(150);
 	for (int i = 0; i < PORT_BURST; i++)
 		pkts[i] = frame(64, 64);
-	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, PORT_BURST), 0);
+	assert_int_equal(port_tx(&port->txqs[0], pkts, PORT_BURST), 0);
 	port_stats_read(port, &stats);
 	assert_int_equal(stats.tx_packets, 0);
 	assert_int_equal(stats.tx_bytes, 0);
@@ -214,8 +211,8 @@ test_link_down(void **state)
 	assert_int_equal(rte_eth_dev_set_link_up(eth_id), 0);
 	turns(150);
 	pkts[0] = frame(64, 64);
-	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, 1), 1);
-	n = port->queues[0].rx(&port->queues[0], pkts, PORT_BURST);
+	assert_int_equal(port_tx(&port->txqs[0], pkts, 1), 1);
+	n = port_rx(&port->rxqs[0], pkts, PORT_BURST);
 	assert_int_equal(n, 1);
 	rte_pktmbuf_free_bulk(pkts, n);
 	port_close(port);
@@ -236,7 +233,7 @@ test_linearise(void **state)
 	pkts[1] = frame(9014, 1000);
 	pkts[2] = frame(20000, 2000);
 	pkts[3] = frame(1514, 1514);
-	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, 4), 3);
+	assert_int_equal(port_tx(&port->txqs[0], pkts, 4), 3);
 	port_stats_read(port, &stats);
 	assert_int_equal(stats.tx_packets, 3);
 	assert_int_equal(stats.tx_bytes, 300 + 9014 + 1514);
@@ -256,7 +253,7 @@ test_plug(void **state)
 	for (int i = 0; i < 2; i++) {
 		assert_int_equal(open_line("up1=nic,vdev=net_null9;size=200;copy=1", &port, &diag), 0);
 		assert_int_equal(rte_eth_dev_get_port_by_name("net_null9", &eth_id), 0);
-		assert_int_equal(port->queues[0].rx(&port->queues[0], pkts, 8), 8);
+		assert_int_equal(port_rx(&port->rxqs[0], pkts, 8), 8);
 		assert_int_equal(pkts[0]->pkt_len, 200);
 		rte_pktmbuf_free_bulk(pkts, 8);
 		port_close(port);
@@ -300,7 +297,7 @@ receive_and_close(struct rte_mbuf **pkts)
 	struct diag diag;
 
 	assert_int_equal(open_line("up0=nic,vdev=net_null6", &port, &diag), 0);
-	assert_int_equal(port->queues[0].rx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
+	assert_int_equal(port_rx(&port->rxqs[0], pkts, PORT_BURST), PORT_BURST);
 	own = pkts[0]->pool;
 	port_close(port);
 	return own;
@@ -349,7 +346,7 @@ test_clones_outlive(void **state)
 	struct diag diag;
 
 	assert_int_equal(open_line("up0=nic,vdev=net_null6", &port, &diag), 0);
-	assert_int_equal(port->queues[0].rx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
+	assert_int_equal(port_rx(&port->rxqs[0], pkts, PORT_BURST), PORT_BURST);
 	own = pkts[0]->pool;
 	clone = rte_pktmbuf_clone(pkts[0], pool);
 	assert_non_null(clone);
@@ -499,7 +496,7 @@ send_borrowed(struct port *port, uint16_t n)
 
 	for (uint16_t i = 0; i < n; i++)
 		pkts[i] = i % 3 == 2 ? whole_frame(64) : borrowed_frame((uint16_t)(BORROWED_LEN - i));
-	return port->queues[0].tx(&port->queues[0], pkts, n);
+	return port_tx(&port->txqs[0], pkts, n);
 }
 
 static void
@@ -508,7 +505,7 @@ test_borrowed(void **state)
 	struct port *port = borrow_open("up0=nic,vdev=net_null7,queues=1");
 	struct port_stats stats;
 
-	assert_true(port->queues[0].accepts_borrowed);
+	assert_true(port->txqs[0].accepts_borrowed);
 	assert_non_null(strstr(port->describe, ", borrowed frames: yes ("));
 	for (int i = 0; i < 100; i++)
 		assert_int_equal(send_borrowed(port, PORT_BURST), PORT_BURST);
@@ -522,7 +519,7 @@ test_borrowed(void **state)
 		pkts[1]->ol_flags |= RTE_MBUF_F_TX_UDP_CKSUM | RTE_MBUF_F_TX_IPV4;
 		pkts[1]->l2_len = 14;
 		pkts[1]->l3_len = 20;
-		assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, 2), 2);
+		assert_int_equal(port_tx(&port->txqs[0], pkts, 2), 2);
 		assert_int_equal(driver.n_pieces, 100 * 22);
 	}
 	port_stats_read(port, &stats);
@@ -541,7 +538,7 @@ test_borrowed_untouched(void **state)
 	for (uint16_t i = 0; i < PORT_BURST; i++)
 		pkts[i] = borrowed_frame(BORROWED_LEN);
 	assert_int_equal(mprotect(guest, BORROWED_LEN, PROT_NONE), 0);
-	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, PORT_BURST), PORT_BURST);
+	assert_int_equal(port_tx(&port->txqs[0], pkts, PORT_BURST), PORT_BURST);
 	assert_int_equal(driver.n_pieces, PORT_BURST);
 	assert_int_equal(mprotect(guest, BORROWED_LEN, PROT_READ | PROT_WRITE), 0);
 	borrow_close(port);
@@ -557,7 +554,7 @@ test_borrowed_not_sent(void **state)
 	struct port_stats stats;
 
 	driver.takes = 1;
-	assert_int_equal(port->queues[0].tx(&port->queues[0], pkts, RTE_DIM(pkts)), 1);
+	assert_int_equal(port_tx(&port->txqs[0], pkts, RTE_DIM(pkts)), 1);
 	assert_int_equal(driver.n_pieces, 1);
 	port_stats_read(port, &stats);
 	assert_int_equal(stats.tx_packets, 1);
@@ -579,7 +576,7 @@ test_borrowed_no_mbuf(void **state)
 	unsigned int n = 0;
 
 	/* The device receives into it. */
-	assert_int_equal(port->queues[0].rx(&port->queues[0], &pkt, 1), 1);
+	assert_int_equal(port_rx(&port->rxqs[0], &pkt, 1), 1);
 	own = pkt->pool;
 	rte_pktmbuf_free(pkt);
 	all = calloc(own->size, sizeof(*all));
@@ -629,7 +626,7 @@ test_borrowed_unknown(void **state)
 
 	assert_int_equal(open_line("up0=nic,vdev=net_ring7", &port, &diag), 0);
 	for (uint16_t q = 0; q < port->n_queues; q++)
-		assert_false(port->queues[q].accepts_borrowed);
+		assert_false(port->txqs[q].accepts_borrowed);
 	assert_non_null(strstr(port->describe, ", borrowed frames: no ("));
 	port_close(port);
 }
@@ -637,21 +634,16 @@ test_borrowed_unknown(void **state)
 static int
 group_setup(void **state)
 {
-	char *args[] = {"test_nic", "--no-huge",   "--no-pci",         "-m",
-			"128",      "--no-shconf", "--no-telemetry",   "--log-level=4",
-			"-l",       "0",           "--vdev=net_null0", "--vdev=net_ring0"};
-
-	if (rte_eal_init(RTE_DIM(args), args) < 0)
-		return -1;
+	pool = unit_eal_start(
+		&(struct unit_eal){.memory_mb = 128, .n_mbufs = 4095, .vdevs = {"net_null0", "net_ring0"}});
 	port_env.n_workers = 1;
 	port_env.loop = loop_open();
-	pool = rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	guest = mmap(NULL, BORROWED_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (guest == MAP_FAILED || !port_env.loop || borrow_init() < 0)
+	if (guest == MAP_FAILED || !port_env.loop)
 		return -1;
 	for (unsigned int i = 0; i < BORROWED_LEN; i++)
 		guest[i] = (uint8_t)(i * 7 + i / 256);
-	return pool ? 0 : -1;
+	return 0;
 }
 
 static int
@@ -685,5 +677,5 @@ main(void)
 		cmocka_unit_test(test_borrowed_unknown),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

@@ -7,11 +7,7 @@
  * done all the same. So after every step all is as it was at that step of a run in which nothing failed. At
  * the end nothing is left: no memory, no open file, no mapping of a guest's memory.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -40,6 +36,7 @@
 #include "messages.h"
 #include "port.h"
 #include "session.h"
+#include "unit_eal.h"
 #include "vnet.h"
 
 enum {
@@ -130,7 +127,8 @@ struct rig {
 	struct loop *loop;
 	struct vnet_dev dev;
 	struct port port;
-	struct port_queue queues[N_PAIRS];
+	struct port_rxq rxqs[N_PAIRS];
+	struct port_txq txqs[N_PAIRS];
 	struct driver_mem mem;
 	struct driver_queue rings[N_QUEUES];
 	struct session *session;
@@ -205,7 +203,7 @@ snapshot_take(struct rig *rig, struct snapshot *shot)
 	const struct vdev *vdev = &rig->dev.vdev;
 
 	memset(shot, 0, sizeof(*shot));
-	memcpy(&shot->settings, rig->dev.settings, sizeof(shot->settings));
+	memcpy(&shot->settings, &rig->dev.input.settings, sizeof(shot->settings));
 	/* Those of the last driver, until there is another one. */
 	shot->settings.features = 0;
 	shot->features = vdev->said.features;
@@ -218,7 +216,7 @@ snapshot_take(struct rig *rig, struct snapshot *shot)
 	shot->log_bytes = vdev->log ? vdev->log->n_bytes : 0;
 	shot->steered = steer != NULL;
 	if (steer)
-		steer->pick(steer, &rig->port, &rig->queues[1], frames, PORT_BURST, shot->pairs);
+		steer->pick(steer, &rig->port, &rig->rxqs[1], frames, PORT_BURST, shot->pairs);
 	for (unsigned int i = 0; i < N_QUEUES; i++)
 		snapshot_queue(rig, i, shot);
 }
@@ -675,12 +673,13 @@ rig_open(struct rig *rig, uint64_t traits)
 	rig->loop = port_env.loop;
 	config.loop = rig->loop;
 	rig->port.n_queues = N_PAIRS;
-	rig->port.queues = rig->queues;
+	rig->port.rxqs = rig->rxqs;
+	rig->port.txqs = rig->txqs;
 	driver_mem_open(&rig->mem);
 	for (uint16_t i = 0; i < N_PAIRS; i++) {
-		rig->queues[i].port = &rig->port;
-		rig->queues[i].idx = i;
-		rig->queues[i].dev = &rig->dev.queues[i];
+		rig->rxqs[i].port = rig->txqs[i].port = &rig->port;
+		rig->rxqs[i].idx = rig->txqs[i].idx = i;
+		rig->rxqs[i].dev = rig->txqs[i].dev = &rig->dev.queues[i];
 	}
 	for (unsigned int i = 0; i < N_QUEUES; i++)
 		rig->kicks[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -1055,14 +1054,11 @@ frames_make(void)
 static int
 group_setup(void **state)
 {
-	char *args[] = {"test_no_memory", "--no-huge",      "--no-pci",      "-m",       "64",
-			"--no-shconf",    "--no-telemetry", "--log-level=4", "--lcores", "0@0,1@0"};
-
-	if (!mkdtemp(run_dir) || rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
+	if (!mkdtemp(run_dir))
 		return -1;
-	pool = rte_pktmbuf_pool_create("test", 1023, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 64, .n_mbufs = 1023, .lcores = "0@0,1@0"});
 	port_env.loop = loop_open();
-	if (!pool || !port_env.loop || gmem_sigbus_install(port_env.loop) < 0)
+	if (!port_env.loop || gmem_sigbus_install(port_env.loop) < 0)
 		return -1;
 	port_env.pool = pool;
 	port_env.run_dir = run_dir;
@@ -1091,5 +1087,5 @@ main(void)
 		cmocka_unit_test(test_device), cmocka_unit_test(test_device_packed),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

@@ -6,18 +6,14 @@
  * Frames are judged by an oracle of their bytes alone: it finds its own way through the headers, adds up one
  * byte after the other, and knows nothing of mbufs.
  */
+#include "unit.h"
+
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_eal.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
@@ -27,8 +23,10 @@
 #include "driver.h"
 #include "header.h"
 #include "offload.h"
+#include "rng.h"
 #include "segment.h"
 #include "software_offload.h"
+#include "unit_eal.h"
 #include "vnet.h"
 
 enum {
@@ -69,14 +67,6 @@ enum {
 };
 
 static struct rte_mempool *pool;
-static uint32_t seed = 1;
-
-static uint32_t
-random_below(uint32_t below)
-{
-	seed = seed * 1664525u + 1013904223u;
-	return (uint32_t)(((uint64_t)(seed >> 8) * below) >> 24);
-}
 
 /* --- frames as bytes --- */
 
@@ -302,7 +292,7 @@ mbuf_from(const uint8_t *bytes, uint32_t len, enum cuts cuts)
 		if (cuts == MANY_CUTS && done < 300)
 			spread = RTE_MIN(spread, 15u);
 		if (cuts != WHOLE)
-			now = least + random_below(spread);
+			now = least + rng_below(spread);
 		memcpy(rte_pktmbuf_mtod(last, uint8_t *), bytes + done, now);
 		last->data_len = (uint16_t)now;
 		head->pkt_len += now;
@@ -362,12 +352,12 @@ struct sink {
 };
 
 static struct sink sink;
-static struct port_queue sink_queue;
+static struct port_txq sink_queue;
 
 static uint16_t
-sink_send(struct port_queue *queue, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
+sink_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
-	assert_ptr_equal(queue, &sink_queue);
+	assert_ptr_equal(txq, &sink_queue);
 	assert_ptr_equal(ctx, &sink);
 	assert_true(n >= 1 && n <= PORT_BURST);
 	for (uint16_t i = 0; i < n; i++)
@@ -454,15 +444,15 @@ test_sum_over_any_cuts(void **state)
 	uint8_t bytes[700];
 
 	for (int round = 0; round < 3000; round++) {
-		uint32_t len = 14 + random_below(sizeof(bytes) - 14), start = random_below(len + 1), sum;
-		uint8_t fill = (uint8_t)random_below(4);
+		uint32_t len = 14 + rng_below(sizeof(bytes) - 14), start = rng_below(len + 1), sum;
+		uint8_t fill = (uint8_t)rng_below(4);
 		struct rte_mbuf *pkt;
 		uint8_t lies[2];
 		uint16_t got;
 
 		/* All ones and all zeros too: where carries and the two zeros are. */
 		for (uint32_t i = 0; i < len; i++)
-			bytes[i] = fill == 0 ? 0xff : fill == 1 ? 0 : (uint8_t)random_below(256);
+			bytes[i] = fill == 0 ? 0xff : fill == 1 ? 0 : rng_byte();
 		pkt = mbuf_from(bytes, len, (enum cuts)(round % 3));
 		got = checksum_sum(pkt, start);
 		memcpy(lies, &got, 2);
@@ -480,12 +470,12 @@ test_c72_sum_is_stored_and_udp_zero_is_ffff(void **state)
 	unsigned int zeros = 0;
 
 	for (int round = 0; round < 200000 && zeros < 4; round++) {
-		uint32_t offset = round % 2 ? OFF_UDP : OFF_TCP, len = 60 + random_below(8);
+		uint32_t offset = round % 2 ? OFF_UDP : OFF_TCP, len = 60 + rng_below(8);
 		uint32_t want;
 		struct rte_mbuf *pkt;
 
 		for (uint32_t i = 0; i < len; i++)
-			bytes[i] = (uint8_t)random_below(256);
+			bytes[i] = rng_byte();
 		want = ~oracle_add(0, bytes + 14, len - 14) & 0xffff;
 		/* Every now and then one whose sum is 0. */
 		if (round % 1000 < 2) {
@@ -1134,8 +1124,8 @@ test_hostile_headers(void **state)
 	static struct frame frame, got;
 
 	for (int round = 0; round < 60000; round++) {
-		struct spec spec = specs[random_below(RTE_DIM(specs))];
-		uint32_t mode = random_below(4);
+		struct spec spec = specs[rng_below(RTE_DIM(specs))];
+		uint32_t mode = rng_below(4);
 		struct virtio_net_hdr hdr;
 		struct rte_mbuf *pkt;
 		bool segments;
@@ -1143,31 +1133,28 @@ test_hostile_headers(void **state)
 		spec.payload %= 4000;
 		frame = *frame_build(&spec, PSEUDO);
 		hdr = hdr_of(&frame,
-			     random_below(2) ? G_NONE
-			     : frame.v6      ? G_V6
-					     : G_V4,
-			     (uint16_t)random_below(2000));
+			     rng_below(2) ? G_NONE
+			     : frame.v6   ? G_V6
+					  : G_V4,
+			     (uint16_t)rng_below(2000));
 		if (mode == 0) {
 			uint8_t *bytes = (uint8_t *)&hdr;
 
 			for (size_t i = 0; i < sizeof(hdr); i++)
-				bytes[i] = (uint8_t)random_below(256);
+				bytes[i] = rng_byte();
 			hdr.flags |= F_CSUM;
 		}
 		if (mode == 1)
-			for (uint32_t i = random_below(4); i; i--)
-				frame.bytes[12 + random_below(RTE_MIN(80u, frame.len - 12))] =
-					(uint8_t)random_below(256);
+			for (uint32_t i = rng_below(4); i; i--)
+				frame.bytes[12 + rng_below(RTE_MIN(80u, frame.len - 12))] = rng_byte();
 		if (mode == 2)
-			frame.len = 14 + random_below(frame.len - 13);
-		if (random_below(4) == 0)
-			hdr.csum_start =
-				(uint16_t)(random_below(2) ? random_below(100) : random_below(65536));
-		if (random_below(4) == 0)
-			hdr.csum_offset =
-				(uint16_t)(random_below(2) ? random_below(20) : random_below(65536));
-		pkt = mbuf_from(frame.bytes, frame.len, (enum cuts)random_below(3));
-		if (!vnet_offload_from_guest(pkt, &hdr, random_below(8) ? HOST_ALL : CSUM)) {
+			frame.len = 14 + rng_below(frame.len - 13);
+		if (rng_below(4) == 0)
+			hdr.csum_start = (uint16_t)(rng_below(2) ? rng_below(100) : rng_below(65536));
+		if (rng_below(4) == 0)
+			hdr.csum_offset = (uint16_t)(rng_below(2) ? rng_below(20) : rng_below(65536));
+		pkt = mbuf_from(frame.bytes, frame.len, (enum cuts)rng_below(3));
+		if (!vnet_offload_from_guest(pkt, &hdr, rng_below(8) ? HOST_ALL : CSUM)) {
 			rte_pktmbuf_free(pkt);
 			continue;
 		}
@@ -1198,16 +1185,16 @@ struct end {
 	struct driver_mem mem;
 	struct driver_queue driver;
 	struct vnet_queue queue;
-	struct port_queue port_queue;
+	struct port_rxq rxq;
+	struct port_txq txq;
 };
 
 static struct end *
 end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 {
-	struct end *end = aligned_alloc(64, (sizeof(*end) + 63) & ~63ul);
+	struct end *end = unit_zalloc(sizeof(*end));
 	struct virtq *vq;
 
-	memset(end, 0, sizeof(*end));
 	driver_mem_open(&end->mem);
 	driver_queue_open(&end->driver, &end->mem, 2, traits, 256, false);
 	driver_interrupts(&end->driver, DRIVER_INTERRUPTS_OFF);
@@ -1216,12 +1203,11 @@ end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 	end->driver.conf.frame_max = 1518;
 	end->driver.conf.offloads = offloads;
 	end->driver.conf.enabled = true;
-	end->driver.conf.burst = receives
-					 ? (void (*)(void))vnet_to_guest_variant(isa_select(), traits)
-					 : (void (*)(void))vnet_from_guest_variant(isa_select(), traits);
+	end->driver.conf.burst = receives ? (void (*)(void))vnet_to_guest_variant(isa_select(), traits)
+					  : (void (*)(void))vnet_from_guest_variant(isa_select(), traits);
 	end->queue.pool = pool;
 	end->queue.borrowed_conf = &end->driver.conf;
-	end->port_queue.dev = &end->queue;
+	end->rxq.dev = end->txq.dev = &end->queue;
 	vq = receives ? &end->queue.to_guest : &end->queue.from_guest;
 	assert_int_equal(virtq_start(vq, &end->driver.conf, traits & TRAIT_PACKED ? 0x80008000u : 0), 0);
 	atomic_store(&vq->conf, &end->driver.conf);
@@ -1239,13 +1225,13 @@ end_close(struct end *end)
 static uint16_t
 end_take(struct end *end, struct rte_mbuf **pkts)
 {
-	uint16_t n = ((vnet_from_guest_fn)end->driver.conf.burst)(&end->queue, &end->driver.conf,
-								  &end->port_queue, pkts, PORT_BURST);
+	uint16_t n = ((vnet_from_guest_fn)end->driver.conf.burst)(&end->queue, &end->driver.conf, &end->rxq,
+								  pkts, PORT_BURST);
 
 	/* What the frames are made to ask for later would be where a borrowed frame's tail is said to be. */
-	if (end->port_queue.borrowed) {
+	if (end->rxq.borrowed) {
 		borrow_materialise_burst(pkts, n);
-		vnet_done(&end->port_queue);
+		vnet_done(&end->rxq);
 	}
 	return n;
 }
@@ -1370,7 +1356,7 @@ pair_check(uint32_t a_traits, uint64_t a_offloads, uint32_t b_traits, uint64_t b
 			pkts[0]->ol_flags |= RTE_MBUF_F_RX_RSS_HASH;
 			pkts[0]->hash.rss = 0xa1b2c3d4;
 			pkts[0]->hash.fdir.hi = 2;
-			assert_true(vnet_tx(&b->port_queue, pkts, 1) >= 1);
+			assert_true(vnet_tx(&b->txq, pkts, 1) >= 1);
 			while (end_receive(b, &hdr, &got, header)) {
 				assert_true(oracle_parse(&got));
 				strict_driver_check(&hdr, &got, b_offloads);
@@ -1401,8 +1387,8 @@ pair_check(uint32_t a_traits, uint64_t a_offloads, uint32_t b_traits, uint64_t b
 			} else {
 				assert_int_equal(n, 1);
 			}
-			assert_int_equal(b->port_queue.stats.tx_packets, n);
-			assert_int_equal(b->port_queue.stats.copies, n - 1);
+			assert_int_equal(b->txq.stats.packets, n);
+			assert_int_equal(b->txq.stats.copies, n - 1);
 			end_close(b);
 		}
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
@@ -1455,8 +1441,8 @@ test_nonsense_costs_its_own_frame(void **state)
 
 			end_send(end, &bad, frame, form);
 			assert_int_equal(end_take(end, pkts), 0);
-			assert_int_equal(end->port_queue.stats.drops[DROP_BAD_OFFLOAD], 1);
-			assert_int_equal(end->port_queue.stats.rx_packets, 1);
+			assert_int_equal(end->rxq.stats.drops[DROP_BAD_OFFLOAD], 1);
+			assert_int_equal(end->rxq.stats.packets, 1);
 			assert_true(driver_get(&end->driver, &tag, &written));
 			assert_int_equal(rte_mempool_in_use_count(pool), 0);
 			end_send(end, &good, frame, form);
@@ -1484,12 +1470,12 @@ test_offloads_switched_at_run_time(void **state)
 	off.burst = (void (*)(void))vnet_to_guest_variant(isa_select(), off.traits);
 	end_post(b);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
-	assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 1);
+	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 1);
 	assert_true(end_receive(b, &hdr, &got, header));
 	assert_int_equal(hdr.gso_type, G_V4);
 	atomic_store(&b->queue.to_guest.conf, &off);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
-	assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 2);
+	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 2);
 	for (int i = 0; i < 2; i++) {
 		assert_true(end_receive(b, &hdr, &got, header));
 		assert_true(oracle_is_complete(&got));
@@ -1498,7 +1484,7 @@ test_offloads_switched_at_run_time(void **state)
 	/* And a frame that the NIC has checked is no news to it. */
 	pkt = mbuf_from(frame_build(&specs[0], COMPLETE)->bytes, 154, WHOLE);
 	pkt->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_GOOD;
-	assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 1);
+	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 1);
 	assert_true(end_receive(b, &hdr, &got, header));
 	assert_int_equal(hdr.flags, 0);
 	end_close(b);
@@ -1540,7 +1526,7 @@ test_c95_hash_report(void **state)
 				pkt->ol_flags = rows[i].ol_flags;
 				pkt->hash.rss = 0xa1b2c3d4;
 				pkt->hash.fdir.hi = rows[i].code;
-				assert_int_equal(vnet_tx(&b->port_queue, &pkt, 1), 1);
+				assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 1);
 				assert_true(end_receive(b, &hdr, &got, header));
 				assert_memory_equal(header, "\0\0\0\0\0\0\0\0\0\0\1\0", 12);
 				assert_memory_equal(header + 12, rows[i].tail, 8);
@@ -1571,11 +1557,11 @@ test_nic_gets_complete_frames(void **state)
 		unsigned int n, n_back = 0;
 
 		pkts[0] = requested(frame, !tso ? G_NONE : frame->v6 ? G_V6 : G_V4, tso ? 1000 : 0, FEW_CUTS);
-		n = port->queues[0].tx(&port->queues[0], pkts, 1);
+		n = port_tx(&port->txqs[0], pkts, 1);
 		assert_int_equal(n, tso ? (specs[i].payload + 999) / 1000 : 1);
 		/* The ring driver gives back what it was sent. */
 		while (n_back < n) {
-			uint16_t now = port->queues[0].rx(&port->queues[0], pkts + n_back, PORT_BURST);
+			uint16_t now = port_rx(&port->rxqs[0], pkts + n_back, PORT_BURST);
 
 			assert_true(now > 0);
 			n_back += now;
@@ -1598,17 +1584,6 @@ test_nic_gets_complete_frames(void **state)
 int
 main(void)
 {
-	char *eal[] = {(char *)"test_offload",
-		       (char *)"--no-huge",
-		       (char *)"-m",
-		       (char *)"256",
-		       (char *)"--no-pci",
-		       (char *)"--no-shconf",
-		       (char *)"--no-telemetry",
-		       (char *)"--file-prefix=test_offload",
-		       (char *)"--log-level=lib.*:error",
-		       (char *)"-l",
-		       (char *)"0"};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sum_over_any_cuts),
 		cmocka_unit_test(test_c72_sum_is_stored_and_udp_zero_is_ffff),
@@ -1633,12 +1608,8 @@ main(void)
 		cmocka_unit_test(test_nic_gets_complete_frames),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
-		return 1;
-	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
-	if (!pool)
-		return 1;
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 256, .n_mbufs = POOL_SIZE});
 	port_env.pool = pool;
 	port_env.n_workers = 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

@@ -3,20 +3,17 @@
  * test_poll: whom a worker visits, and how soon. The worker's own loop runs over queue pairs that write down
  * in which turns they were asked for frames and serviced, and have frames when a test's script says so.
  */
-#include <setjmp.h>
-#include <stdarg.h>
+#include "unit.h"
+
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include <rte_rcu_qsbr.h>
 
 #include "poll.h"
+#include "rng.h"
 #include "worker.h"
 
 enum {
@@ -29,9 +26,10 @@ enum {
 typedef void (*script_fn)(unsigned int turn, unsigned int i);
 
 static struct fake {
-	struct port_queue queue;
+	struct port_rxq rxq;
+	struct port_txq txq;
 	uint16_t n_frames; /* to have when asked next */
-	unsigned int n_polls, n_services, n_generated;
+	unsigned int n_polls, n_services, n_tx_services, n_generated;
 	uint64_t last_poll, last_service; /* turns */
 	uint64_t gap_poll, gap_service;   /* longest time between two of them, in turns */
 } * fakes;
@@ -63,51 +61,61 @@ gap_add(uint64_t *gap, uint64_t *last)
 }
 
 static uint16_t
-fake_rx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+fake_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
-	struct fake *fake = queue->dev;
+	struct fake *fake = rxq->dev;
 
 	assert_int_equal(n, PORT_BURST);
 	if (script)
-		script(turn_now(), queue->idx);
+		script(turn_now(), rxq->idx);
 	if (turn_now() == turn_last)
 		atomic_store(&shared.order, WORKER_STOP);
 	fake->n_polls++;
 	gap_add(&fake->gap_poll, &fake->last_poll);
 	n = fake->n_frames;
 	fake->n_frames = 0;
-	queue->stats.rx_packets += n;
+	rxq->stats.packets += n;
 	for (uint16_t i = 0; i < n; i++)
 		pkts[i] = NULL; /* nobody looks at them */
 	return n;
 }
 
 static uint16_t
-fake_tx(struct port_queue *queue, struct rte_mbuf **pkts, uint16_t n)
+fake_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
-	queue->stats.tx_packets += n;
+	txq->stats.packets += n;
 	return n;
 }
 
 static void
-fake_service(struct port_queue *queue)
+fake_service(struct port_rxq *rxq)
 {
-	struct fake *fake = queue->dev;
+	struct fake *fake = rxq->dev;
 
 	fake->n_services++;
 	gap_add(&fake->gap_service, &fake->last_service);
 }
 
+/* At the same visits. */
 static void
-test_forward(struct fwd_worker *worker, struct port_queue *from, struct rte_mbuf **pkts, uint16_t n)
+fake_tx_service(struct port_txq *txq)
+{
+	struct fake *fake = txq->dev;
+
+	fake->n_tx_services++;
+	assert_int_equal(fake->n_tx_services, fake->n_services);
+}
+
+static void
+test_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
 	forwarded += n;
 }
 
 static void
-test_generate(struct fwd_worker *worker, struct port_queue *queue)
+test_generate(struct fwd_worker *worker, struct port_txq *txq)
 {
-	((struct fake *)queue->dev)->n_generated++;
+	((struct fake *)txq->dev)->n_generated++;
 }
 
 static const struct fwd_mode mode = {.name = "test", .forward = test_forward};
@@ -120,9 +128,7 @@ static void
 fakes_open(unsigned int n)
 {
 	n_fakes = n + n_leaving;
-	fakes = aligned_alloc(RTE_CACHE_LINE_SIZE, n_fakes * sizeof(*fakes));
-	assert_non_null(fakes);
-	memset(fakes, 0, n_fakes * sizeof(*fakes));
+	fakes = unit_zalloc(n_fakes * sizeof(*fakes));
 }
 
 static void
@@ -145,13 +151,15 @@ plan_make(const struct fwd_mode *plan_mode, unsigned int n)
 	plan->workers[0].n_queues = (uint16_t)n;
 	plan->workers[0].n_leaving = (uint16_t)n_leaving;
 	for (unsigned int i = 0; i < n + n_leaving; i++) {
-		fakes[i].queue.rx = i < n ? fake_rx : NULL;
-		fakes[i].queue.tx = fake_tx;
-		fakes[i].queue.service = fake_service;
-		fakes[i].queue.dev = &fakes[i];
-		fakes[i].queue.port = i < n ? &port : &leaving;
-		fakes[i].queue.idx = (uint16_t)i;
-		plan->workers[0].queues[i] = &fakes[i].queue;
+		fakes[i].rxq.rx = i < n ? fake_rx : NULL;
+		fakes[i].rxq.service = fake_service;
+		fakes[i].rxq.dev = &fakes[i];
+		fakes[i].rxq.port = i < n ? &port : &leaving;
+		fakes[i].rxq.idx = (uint16_t)i;
+		fakes[i].txq.tx = fake_tx;
+		fakes[i].txq.service = fake_tx_service;
+		fakes[i].txq.dev = &fakes[i];
+		plan->workers[0].queues[i] = (struct fwd_visit){&fakes[i].rxq, &fakes[i].txq};
 	}
 	return plan;
 }
@@ -292,27 +300,16 @@ test_woken_pair_is_busy(void **state)
 	assert_in_range(longest, POLL_IDLE_ITERATIONS / 2, POLL_IDLE_ITERATIONS - 1);
 }
 
-static uint32_t
-scatter(void)
-{
-	static uint64_t random_state = 88172645463325252u;
-
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (uint32_t)(random_state >> 16);
-}
-
 /* Phases in which more or fewer pairs have frames, at random, and sometimes all of those that are asked. */
 static void
 script_random(unsigned int turn, unsigned int i)
 {
 	unsigned int phase = turn / 97 % 4;
 
-	fakes[i].n_frames = phase == 0   ? i == 0 || scatter() % 200 == 0
+	fakes[i].n_frames = phase == 0   ? i == 0 || rng_below(200) == 0
 			    : phase == 1 ? 1
 			    : phase == 2 ? i % 2
-					 : scatter() % 7 == 0;
+					 : rng_below(7) == 0;
 }
 
 static void
@@ -340,7 +337,7 @@ script_send(unsigned int turn, unsigned int i)
 	if (i == 0 && turn == 1000)
 		services_before = fakes[WAKES].n_services;
 	if (i == 0 && turn >= 1000 && turn < 2000)
-		fakes[WAKES].queue.tx(&fakes[WAKES].queue, pkts, 2);
+		port_tx(&fakes[WAKES].txq, pkts, 2);
 	if (i == 0 && turn == 2000 + POLL_BUSY_ITERATIONS)
 		services_until = fakes[WAKES].n_services;
 }
@@ -363,7 +360,7 @@ script_drop(unsigned int turn, unsigned int i)
 {
 	fakes[i].n_frames = i == 0;
 	if (i == WAKES && turn >= 1000)
-		fakes[i].queue.stats.rx_packets++;
+		fakes[i].rxq.stats.packets++;
 }
 
 static void
@@ -428,7 +425,7 @@ test_new_plan(void **state)
 		plan_forget();
 		atomic_store(&shared.plan, plan_make(&mode, n_before));
 		for (unsigned int i = n_before; i < n_after; i++)
-			fakes[i].queue.rx = fake_rx;
+			fakes[i].rxq.rx = fake_rx;
 		counters = (struct worker_counters){0};
 		script = script_new_plan;
 		turn_last = 299;
@@ -464,7 +461,7 @@ test_new_plan_in_the_same_place(void **state)
 	other = plan_make(&mode, 5);
 	poll_begin(&poll, plan, &plan->workers[0]);
 	assert_int_equal(poll.n, 66);
-	fakes[7].queue.stats.rx_packets++;
+	fakes[7].rxq.stats.packets++;
 	poll_end(&poll, &plan->workers[0]);
 	memcpy(plan, other, sizeof(*plan) + sizeof(plan->workers[0]));
 	for (unsigned int turn = 0; turn < 100; turn++) {
@@ -500,8 +497,8 @@ group_setup(void **state)
 {
 	size_t size = rte_rcu_qsbr_get_memsize(RCU_THREADS);
 
-	shared.rcu = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(size, (size_t)RTE_CACHE_LINE_SIZE));
-	return shared.rcu ? rte_rcu_qsbr_init(shared.rcu, RCU_THREADS) : -1;
+	shared.rcu = unit_zalloc(size);
+	return rte_rcu_qsbr_init(shared.rcu, RCU_THREADS);
 }
 
 static int
@@ -528,5 +525,5 @@ main(void)
 		cmocka_unit_test(test_serials),
 	};
 
-	return cmocka_run_group_tests_name("poll", tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* test_port_config: lines of configuration, the port table, default addresses; with two made-up kinds. */
+#include "unit.h"
+
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include "port.h"
 
@@ -38,9 +34,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 {
 	if (config->mtu == 666)
 		return diag_set(diag, -EIO, "another mtu", "port %s: no", config->name);
-	port->n_queues = config->n_queues;
-	port->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, port->n_queues * sizeof(port->queues[0]));
-	memset(port->queues, 0, port->n_queues * sizeof(port->queues[0]));
+	assert_int_equal(port_queues_alloc(port, config->n_queues), 0);
 	atomic_store(&port->n_active, 0);
 	guest_n_open++;
 	return 0;
@@ -49,7 +43,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 static void
 guest_close(struct port *port)
 {
-	free(port->queues);
+	port_queues_free(port);
 	guest_n_open--;
 }
 
@@ -328,9 +322,12 @@ test_table(void **state)
 	assert_ptr_equal(a->kind, &guest_kind);
 	assert_int_equal(atomic_load(&a->n_active), 1); /* though the kind said 0 */
 	for (uint16_t q = 0; q < 3; q++) {
-		assert_ptr_equal(a->queues[q].port, a);
-		assert_int_equal(a->queues[q].idx, q);
-		assert_int_equal(a->queues[q].worker, UINT16_MAX);
+		assert_ptr_equal(a->rxqs[q].port, a);
+		assert_int_equal(a->rxqs[q].idx, q);
+		assert_int_equal(a->rxqs[q].worker, UINT16_MAX);
+		assert_ptr_equal(a->txqs[q].port, a);
+		assert_int_equal(a->txqs[q].idx, q);
+		assert_int_equal(a->txqs[q].worker, UINT16_MAX);
 	}
 	assert_ptr_equal(port_by_id(1), b);
 	assert_null(port_by_id(2));
@@ -349,16 +346,29 @@ test_table(void **state)
 	assert_null(c);
 	assert_int_equal(port_count(), 2);
 
-	a->queues[0].stats.rx_packets = 1;
-	a->queues[2].stats.rx_packets = 10;
-	a->queues[1].stats.drops[DROP_N - 1] = 5;
+	a->rxqs[0].stats.packets = 1;
+	a->rxqs[2].stats.packets = 10;
+	a->rxqs[2].stats.bytes = 100;
+	a->rxqs[2].stats.copies = 3;
+	a->rxqs[2].stats.drops[DROP_N - 1] = 2;
+	a->txqs[1].stats.drops[DROP_N - 1] = 5;
+	a->txqs[2].stats.packets = 20;
+	a->txqs[2].stats.bytes = 200;
+	a->txqs[2].stats.copies = 4;
 	{
 		struct port_stats stats;
 
 		port_stats_read(a, &stats);
 		assert_int_equal(stats.rx_packets, 11);
-		assert_int_equal(stats.tx_packets, 0);
-		assert_int_equal(stats.drops[DROP_N - 1], 5);
+		assert_int_equal(stats.tx_packets, 20);
+		assert_int_equal(stats.copies, 7);
+		assert_int_equal(stats.drops[DROP_N - 1], 7);
+		port_pair_stats_read(a, 2, &stats);
+		assert_int_equal(stats.rx_packets, 10);
+		assert_int_equal(stats.rx_bytes, 100);
+		assert_int_equal(stats.tx_packets, 20);
+		assert_int_equal(stats.tx_bytes, 200);
+		assert_int_equal(stats.drops[DROP_N - 1], 2);
 	}
 	/* The slot, the name and the resource are free again. */
 	port_close(a);
@@ -520,5 +530,5 @@ main(void)
 		cmocka_unit_test(test_uplink),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

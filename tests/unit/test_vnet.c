@@ -4,23 +4,20 @@
  * frames of all lengths, many laps of the ring; the specialised functions of every ISA variant that this CPU
  * has against the generic one, byte for byte; and frames that are borrowed.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_eal.h>
 #include <rte_mbuf.h>
 
 #include "borrow.h"
 #include "burst_variants.h"
 #include "driver.h"
 #include "flows.h"
+#include "rng.h"
+#include "unit_eal.h"
 #include "vnet.h"
 
 enum { POOL_SIZE = 8191, FRAME_MAX = 9018 };
@@ -42,18 +39,12 @@ struct rig {
 	struct driver_mem mem;
 	struct driver_queue driver;
 	struct vnet_queue queue;
-	struct port_queue port_queue;
+	struct port_rxq rxq;
+	struct port_txq txq;
 	vnet_from_guest_fn from_guest;
 	vnet_to_guest_fn to_guest;
-	uint32_t seed;
+	struct rng rng;
 };
-
-static uint32_t
-rig_random(struct rig *rig, uint32_t below)
-{
-	rig->seed = rig->seed * 1664525u + 1013904223u;
-	return (uint32_t)(((uint64_t)(rig->seed >> 8) * below) >> 24);
-}
 
 /* What a modern driver has. */
 static uint16_t
@@ -65,11 +56,10 @@ modern_hdr_len(uint32_t traits)
 static struct rig *
 rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 	uint32_t base = traits & TRAIT_PACKED ? 0x80008000u : 0;
 
-	memset(rig, 0, sizeof(*rig));
-	rig->seed = traits * 131u + size;
+	rig->rng = rng_stream(traits * 131u + size);
 	driver_mem_open(&rig->mem);
 	driver_queue_open(&rig->driver, &rig->mem, 2, traits, size, false);
 	rig->driver.conf.hdr_len = hdr_len;
@@ -78,7 +68,7 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
 	rig->queue.borrowed_conf = &rig->driver.conf;
-	rig->port_queue.dev = &rig->queue;
+	rig->rxq.dev = rig->txq.dev = &rig->queue;
 	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
 	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
 	if (variant == GENERIC) {
@@ -97,12 +87,12 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 static uint16_t
 rig_take(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 {
-	n = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
-	if (rig->port_queue.borrowed) {
+	n = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->rxq, pkts, n);
+	if (rig->rxq.borrowed) {
 		borrow_materialise_burst(pkts, n);
-		vnet_done(&rig->port_queue);
+		vnet_done(&rig->rxq);
 	}
-	assert_false(rig->port_queue.borrowed);
+	assert_false(rig->rxq.borrowed);
 	for (uint16_t i = 0; i < n; i++)
 		assert_false(borrow_is(pkts[i]));
 	return n;
@@ -111,7 +101,7 @@ rig_take(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 static uint16_t
 rig_give(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 {
-	return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
+	return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
 }
 
 static void
@@ -135,7 +125,7 @@ cut(struct rig *rig, uint64_t gpa, uint32_t len, bool writable, unsigned int mos
 	unsigned int n = 0;
 
 	while (len && n + 1 < most) {
-		uint32_t now = 1 + rig_random(rig, len);
+		uint32_t now = 1 + rng_draw(&rig->rng, len);
 
 		bufs[n++] = (struct driver_buf){.gpa = gpa, .len = now, .writable = writable};
 		gpa += now;
@@ -240,17 +230,17 @@ from_guest_stream(struct rig *rig)
 		uint16_t n;
 
 		while (sent < total && sent - returned < slots) {
-			uint32_t len = 14 + rig_random(rig, sent % 9 == 0 ? FRAME_MAX - 14 : 200);
-			uint64_t gpa = seam - 20000 + (sent % slots) * 640 + rig_random(rig, 9);
+			uint32_t len = 14 + rng_draw(&rig->rng, sent % 9 == 0 ? FRAME_MAX - 14 : 200);
+			uint64_t gpa = seam - 20000 + (sent % slots) * 640 + rng_draw(&rig->rng, 9);
 			unsigned int most = rig->driver.size < 6 ? rig->driver.size : 6;
-			enum driver_form form = (enum driver_form)rig_random(rig, DRIVER_N_FORMS);
+			enum driver_form form = (enum driver_form)rng_draw(&rig->rng, DRIVER_N_FORMS);
 			struct driver_buf bufs[8];
 			unsigned int n_bufs;
 
 			/* Long frames overlap the next slots: only one is in flight then. */
 			if (len > 600 && sent != returned)
 				break;
-			n_bufs = cut(rig, gpa, hdr_len + len, false, 1 + rig_random(rig, most), bufs);
+			n_bufs = cut(rig, gpa, hdr_len + len, false, 1 + rng_draw(&rig->rng, most), bufs);
 			for (uint32_t i = 0; i < hdr_len + len; i++) {
 				uint8_t byte = i < hdr_len ? header_byte(rig, sent, len, i)
 							   : pattern(sent, i - hdr_len);
@@ -263,7 +253,7 @@ from_guest_stream(struct rig *rig)
 			if (len > 600)
 				break;
 		}
-		n = rig_take(rig, pkts, (uint16_t)(1 + rig_random(rig, PORT_BURST)));
+		n = rig_take(rig, pkts, (uint16_t)(1 + rng_draw(&rig->rng, PORT_BURST)));
 		for (uint16_t i = 0; i < n; i++, got++)
 			assert_true(mbuf_is(pkts[i], got, lens[got % slots],
 					    sum_is_asked(rig, got, lens[got % slots])));
@@ -278,7 +268,7 @@ from_guest_stream(struct rig *rig)
 		if (sent == returned)
 			rig->mem.next[1] = 1 << 20;
 	}
-	assert_int_equal(rig->port_queue.stats.rx_packets, total);
+	assert_int_equal(rig->rxq.stats.packets, total);
 	assert_false(virtq_is_broken(&rig->queue.from_guest));
 }
 
@@ -377,7 +367,7 @@ to_guest_stream(struct rig *rig)
 	while (frames < total) {
 		struct rte_mbuf *pkts[PORT_BURST];
 		uint32_t lens[PORT_BURST];
-		uint16_t n = (uint16_t)(1 + rig_random(rig, PORT_BURST)), n_sent, n_seen = 0;
+		uint16_t n = (uint16_t)(1 + rng_draw(&rig->rng, PORT_BURST)), n_sent, n_seen = 0;
 		uint64_t tag, first = frames;
 		uint32_t written;
 
@@ -385,24 +375,24 @@ to_guest_stream(struct rig *rig)
 			rig->mem.next[1] = 1 << 20;
 		while (posted - back < slots) {
 			uint64_t gpa = seam - 50000 + (posted % slots) * 1700;
-			enum driver_form form = (enum driver_form)rig_random(rig, DRIVER_N_FORMS);
+			enum driver_form form = (enum driver_form)rng_draw(&rig->rng, DRIVER_N_FORMS);
 			struct driver_buf bufs[8];
 			unsigned int most = rig->driver.size < 4 ? rig->driver.size : 4, n_bufs;
 
-			n_bufs = cut(rig, gpa, buffer_len, true, 1 + rig_random(rig, most), bufs);
+			n_bufs = cut(rig, gpa, buffer_len, true, 1 + rng_draw(&rig->rng, most), bufs);
 			if (!driver_add(&rig->driver, bufs, n_bufs, form, posted))
 				break;
 			posted++;
 		}
 		for (uint16_t i = 0; i < n; i++) {
-			lens[i] = 14 + rig_random(rig, i % 5 ? 300 : longest);
+			lens[i] = 14 + rng_draw(&rig->rng, i % 5 ? 300 : longest);
 			if (i % 5 == 1)
-				lens[i] = BORROW_MIN + rig_random(rig, borrowed_more);
+				lens[i] = BORROW_MIN + rng_draw(&rig->rng, borrowed_more);
 			pkts[i] = frame_make(first + i, lens[i]);
 			frame_mark(pkts[i], first + i);
 			frame_borrow(pkts[i], first + i, i);
 		}
-		n_sent = rig->to_guest(&rig->queue, &rig->driver.conf, &rig->port_queue, pkts, n);
+		n_sent = rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
 		rte_pktmbuf_free_bulk(pkts, n);
 		/* Those that were given are somewhere among the n, in order; the rest found no buffer. */
 		for (uint16_t i = 0; i < n && n_seen < n_sent; i++) {
@@ -442,11 +432,11 @@ to_guest_stream(struct rig *rig)
 		assert_false(driver_get(&rig->driver, &tag, &written));
 		frames += n;
 	}
-	assert_int_equal(rig->port_queue.stats.tx_bytes, sent_bytes);
-	assert_int_equal(rig->port_queue.stats.tx_packets + rig->port_queue.stats.drops[DROP_NO_BUFFER] +
-				 rig->port_queue.stats.drops[DROP_TOO_LONG],
+	assert_int_equal(rig->txq.stats.bytes, sent_bytes);
+	assert_int_equal(rig->txq.stats.packets + rig->txq.stats.drops[DROP_NO_BUFFER] +
+				 rig->txq.stats.drops[DROP_TOO_LONG],
 			 frames);
-	assert_true(rig->port_queue.stats.tx_packets > 0);
+	assert_true(rig->txq.stats.packets > 0);
 	assert_false(virtq_is_broken(&rig->queue.to_guest));
 }
 
@@ -481,12 +471,19 @@ assert_same_bytes(const void *a, const void *b, size_t len)
 		assert_memory_equal(a, b, len);
 }
 
+static void
+stats_compare(const struct rig *a, const struct rig *b)
+{
+	assert_same_bytes(&a->rxq.stats, &b->rxq.stats, sizeof(a->rxq.stats));
+	assert_same_bytes(&a->txq.stats, &b->txq.stats, sizeof(a->txq.stats));
+}
+
 /* What the device leaves behind. */
 static void
 rigs_compare(const struct rig *a, const struct rig *b)
 {
 	driver_mem_same(&a->mem, &b->mem);
-	assert_same_bytes(&a->port_queue.stats, &b->port_queue.stats, sizeof(struct port_stats));
+	stats_compare(a, b);
 	assert_same_bytes((void *)a->mem.log.bits, (void *)b->mem.log.bits, a->mem.log.n_bytes);
 }
 
@@ -550,12 +547,10 @@ static void
 noise_fill(void)
 {
 	static bool done;
-	uint32_t seed = 1;
+	struct rng rng = rng_stream(0);
 
-	for (size_t i = 0; i < sizeof(noise) && !done; i++) {
-		seed = seed * 1664525u + 1013904223u;
-		noise[i] = (uint8_t)(seed >> 24);
-	}
+	for (size_t i = 0; i < sizeof(noise) && !done; i++)
+		noise[i] = (uint8_t)rng_draw(&rng, 256);
 	done = true;
 }
 
@@ -582,15 +577,15 @@ step_make(struct rig *rig, struct step *step, bool writable, uint16_t n, enum od
 
 	step->n = n;
 	step->odd = odd;
-	step->odd_at = (uint16_t)rig_random(rig, n);
+	step->odd_at = (uint16_t)rng_draw(&rig->rng, n);
 	for (uint16_t i = 0; i < n; i++) {
 		/* Every other frame starts on a cache line. */
-		uint32_t shift = i % 2 ? 64u - hdr_len : rig_random(rig, 128);
+		uint32_t shift = i % 2 ? 64u - hdr_len : rng_draw(&rig->rng, 128);
 		/* Lengths on both sides of what is borrowed, and of what its head is. */
 		static const uint32_t lens[] = {14, 15, 60, 64, 127, 128, 129, 200, 383, 384, 385, 600};
 
 		step->gpa[i] = driver_region_gpa(0) + 65536 + i * (uint64_t)SLOT_LEN + shift;
-		step->len[i] = writable ? 1600 : hdr_len + lens[rig_random(rig, RTE_DIM(lens))];
+		step->len[i] = writable ? 1600 : hdr_len + lens[rng_draw(&rig->rng, RTE_DIM(lens))];
 		if (i != step->odd_at)
 			continue;
 		switch (odd) {
@@ -714,7 +709,7 @@ pair_compare(struct rig *const rigs[PAIR], const struct virtq *a, const struct v
 	assert_int_equal(a->batch, 0);
 	assert_int_equal(b->batch, 0);
 	assert_int_equal(a->fault, b->fault);
-	assert_same_bytes(&rigs[0]->port_queue.stats, &rigs[1]->port_queue.stats, sizeof(struct port_stats));
+	stats_compare(rigs[0], rigs[1]);
 	if (rigs[0]->driver.conf.log) {
 		assert_same_bytes((void *)rigs[0]->mem.log.bits, (void *)rigs[1]->mem.log.bits,
 				  rigs[0]->mem.log.n_bytes);
@@ -749,7 +744,8 @@ pair_get(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, uint32_t 
 static void
 from_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, enum oddity odd)
 {
-	uint32_t how = rig_random(rigs[0], 5), first = rig_random(rigs[0], 1 << 16), written[VIRTQ_FETCH_MAX];
+	uint32_t how = rng_draw(&rigs[0]->rng, 5), first = rng_draw(&rigs[0]->rng, 1 << 16),
+		 written[VIRTQ_FETCH_MAX];
 	struct rte_mbuf *pkts[PAIR][VIRTQ_FETCH_MAX];
 	uint16_t n_pkts[PAIR] = {0};
 	struct step step;
@@ -785,8 +781,7 @@ from_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, en
 	if (!(rigs[0]->driver.packed && rigs[0]->driver.in_order))
 		pair_compare(rigs, &rigs[0]->queue.from_guest, &rigs[1]->queue.from_guest);
 	else
-		assert_same_bytes(&rigs[0]->port_queue.stats, &rigs[1]->port_queue.stats,
-				  sizeof(struct port_stats));
+		stats_compare(rigs[0], rigs[1]);
 	pair_get(rigs, first_tag, n, written);
 	for (uint16_t i = 0; i < n; i++)
 		assert_int_equal(written[i], 0);
@@ -795,17 +790,18 @@ from_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, en
 static void
 to_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, enum oddity odd)
 {
-	uint32_t how = rig_random(rigs[0], 5), first = rig_random(rigs[0], 1 << 16), written[VIRTQ_FETCH_MAX];
+	uint32_t how = rng_draw(&rigs[0]->rng, 5), first = rng_draw(&rigs[0]->rng, 1 << 16),
+		 written[VIRTQ_FETCH_MAX];
 	static const uint32_t lens[] = {14, 60, 127, 128, 129, 200, 383, 384, 385, 1400, 1500};
 	uint32_t len[VIRTQ_FETCH_MAX];
 	struct step step;
 	/* As many as there are buffers, one more, or one less. */
-	uint16_t n_pkts = (uint16_t)RTE_MIN(n + rig_random(rigs[0], 3), (uint32_t)VIRTQ_FETCH_MAX);
+	uint16_t n_pkts = (uint16_t)RTE_MIN(n + rng_draw(&rigs[0]->rng, 3), (uint32_t)VIRTQ_FETCH_MAX);
 	uint16_t n_back = 0;
 
 	step_make(rigs[0], &step, true, n, odd);
 	for (uint16_t i = 0; i < n_pkts; i++)
-		len[i] = lens[rig_random(rigs[0], RTE_DIM(lens))];
+		len[i] = lens[rng_draw(&rigs[0]->rng, RTE_DIM(lens))];
 	for (int k = 0; k < PAIR; k++) {
 		struct rte_mbuf *pkts[VIRTQ_FETCH_MAX];
 
@@ -861,7 +857,8 @@ bursts_agree(int variant, void (*step)(struct rig *const rigs[PAIR], uint64_t, u
 			for (uint16_t n = 1; n <= RTE_MIN((int)sizes[i], (int)VIRTQ_FETCH_MAX); n++)
 				for (uint16_t lap = 0; lap < (i == 0 ? sizes[i] : 3); lap++) {
 					enum oddity odd =
-						lap % 3 ? ODD_NOT : (enum oddity)rig_random(rigs[0], ODD_N);
+						lap % 3 ? ODD_NOT
+							: (enum oddity)rng_draw(&rigs[0]->rng, ODD_N);
 
 					step(rigs, tag, n, odd);
 					tag += n;
@@ -961,7 +958,7 @@ log_oracle(struct rig *rig, void (*stream)(struct rig *rig))
 				      rig->driver.conf.hdr_len, GENERIC);
 	unsigned int marked = 0;
 
-	direct->seed = rig->seed;
+	direct->rng = rig->rng;
 	stream(direct);
 	stream(rig);
 	driver_mem_same(&rig->mem, &direct->mem);
@@ -992,10 +989,11 @@ test_log_misses_nothing(void **state)
 		rig = rig_open(traits, 64, modern_hdr_len(traits), variant);
 		for (int round = 0; round < 50; round++) {
 			struct driver_buf buf = {.gpa = driver_region_gpa(0) + 4096 * 20 +
-							(uint64_t)rig_random(rig, 4096 * 50),
+							(uint64_t)rng_draw(&rig->rng, 4096 * 50),
 						 .len = 7000,
 						 .writable = true};
-			struct rte_mbuf *pkt = frame_make(2, 14 + rig_random(rig, round % 3 ? 1480 : 5000));
+			struct rte_mbuf *pkt =
+				frame_make(2, 14 + rng_draw(&rig->rng, round % 3 ? 1480 : 5000));
 
 			assert_true(driver_add(&rig->driver, &buf, 1,
 					       round % 2 ? DRIVER_INDIRECT : DRIVER_DIRECT, 1));
@@ -1103,10 +1101,10 @@ test_only_what_cannot_fit_is_lost(void **state)
 			/* 1512 bytes (or 1520) take all eight buffers' 1600, but one is gone: 7 * 200 is too
 			 * little. */
 			assert_int_equal(n, 4);
-			assert_int_equal(rig->port_queue.stats.drops[DROP_NO_BUFFER], 1);
+			assert_int_equal(rig->txq.stats.drops[DROP_NO_BUFFER], 1);
 		} else {
 			assert_int_equal(n, 3);
-			assert_int_equal(rig->port_queue.stats.drops[DROP_TOO_LONG], 2);
+			assert_int_equal(rig->txq.stats.drops[DROP_TOO_LONG], 2);
 		}
 		rig_close(rig);
 	}
@@ -1179,7 +1177,7 @@ test_malformed_chains(void **state)
 						       rig_take(rig, pkts + n, (uint16_t)(PORT_BURST - n)));
 				assert_int_equal(n, 2);
 				rte_pktmbuf_free_bulk(pkts, 2);
-				assert_int_equal(rig->port_queue.stats.drops[rows[i].reason], 1);
+				assert_int_equal(rig->rxq.stats.drops[rows[i].reason], 1);
 				for (uint64_t want = 1; want <= 3; want++) {
 					assert_true(driver_get(&rig->driver, &tag, &written));
 					assert_int_equal(tag, want);
@@ -1227,7 +1225,7 @@ test_malformed_receive_chains(void **state)
 			assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 2));
 			assert_int_equal(rig_give(rig, pkts, 2), 1);
 			rte_pktmbuf_free_bulk(pkts, 2);
-			assert_int_equal(rig->port_queue.stats.drops[DROP_MALFORMED], 1);
+			assert_int_equal(rig->txq.stats.drops[DROP_MALFORMED], 1);
 			assert_true(driver_get(&rig->driver, &tag, &written));
 			assert_int_equal(tag, 1);
 			assert_int_equal(written, 0);
@@ -1301,8 +1299,8 @@ test_long_chains(void **state)
 						pattern(1, b));
 				}
 				rte_pktmbuf_free_bulk(pkts, n);
-				assert_int_equal(rig->port_queue.stats.drops[DROP_CHAIN_LONG], 3 - n_good);
-				assert_int_equal(rig->port_queue.stats.drops[DROP_MALFORMED], 0);
+				assert_int_equal(rig->rxq.stats.drops[DROP_CHAIN_LONG], 3 - n_good);
+				assert_int_equal(rig->rxq.stats.drops[DROP_MALFORMED], 0);
 				for (uint64_t want = 1; want <= 3; want++) {
 					assert_true(driver_get(&rig->driver, &tag, &written));
 					assert_int_equal(tag, want);
@@ -1344,8 +1342,8 @@ test_long_receive_chains(void **state)
 				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 2));
 				assert_int_equal(rig_give(rig, pkts, 2), good ? 2 : 1);
 				rte_pktmbuf_free_bulk(pkts, 2);
-				assert_int_equal(rig->port_queue.stats.drops[DROP_CHAIN_LONG], !good);
-				assert_int_equal(rig->queue.unusable_buffers, !good);
+				assert_int_equal(rig->txq.stats.drops[DROP_CHAIN_LONG], !good);
+				assert_int_equal(rig->rxq.stats.drops[DROP_CHAIN_LONG], 0);
 				assert_true(driver_get(&rig->driver, &tag, &written));
 				assert_int_equal(tag, 1);
 				assert_int_equal(written, good ? hdr_len + len : 0);
@@ -1452,12 +1450,12 @@ static uint16_t
 borrowing_iteration(struct borrowing *borrowing)
 {
 	struct rte_mbuf *pkts[PORT_BURST];
-	uint16_t n = vnet_rx(&borrowing->from->port_queue, pkts, PORT_BURST);
+	uint16_t n = vnet_rx(&borrowing->from->rxq, pkts, PORT_BURST);
 
 	if (n)
-		n = vnet_tx(&borrowing->to->port_queue, pkts, n);
-	if (borrowing->from->port_queue.borrowed)
-		vnet_done(&borrowing->from->port_queue);
+		n = vnet_tx(&borrowing->to->txq, pkts, n);
+	if (borrowing->from->rxq.borrowed)
+		vnet_done(&borrowing->from->rxq);
 	return n;
 }
 
@@ -1506,11 +1504,11 @@ borrowed_deliver(uint32_t traits, int variant, enum receiver how, uint32_t len)
 	/* Whatever became of it, the sender has its buffer back, and it counts once on either side. */
 	assert_true(driver_get(&borrowing.from->driver, &back, &written));
 	assert_int_equal(back, tag);
-	assert_int_equal(borrowing.from->port_queue.stats.rx_packets, 1);
-	assert_int_equal(borrowing.from->port_queue.stats.rx_bytes, len);
-	assert_int_equal(borrowing.to->port_queue.stats.tx_packets, fits);
-	assert_int_equal(borrowing.to->port_queue.stats.drops[DROP_NO_BUFFER], how == RX_FULL);
-	assert_int_equal(borrowing.to->port_queue.stats.drops[DROP_TOO_LONG], !fits && how != RX_FULL);
+	assert_int_equal(borrowing.from->rxq.stats.packets, 1);
+	assert_int_equal(borrowing.from->rxq.stats.bytes, len);
+	assert_int_equal(borrowing.to->txq.stats.packets, fits);
+	assert_int_equal(borrowing.to->txq.stats.drops[DROP_NO_BUFFER], how == RX_FULL);
+	assert_int_equal(borrowing.to->txq.stats.drops[DROP_TOO_LONG], !fits && how != RX_FULL);
 	for (unsigned int i = 0; fits && got < hdr_len + len; i++) {
 		assert_true(driver_get(&borrowing.to->driver, &back, &written));
 		assert_int_equal(back, i);
@@ -1580,8 +1578,8 @@ test_borrowed_is_the_devices_until_done(void **state)
 		}
 		before = malloc(ring_len);
 		memcpy(before, ring, ring_len);
-		assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 8);
-		assert_true(borrowing.from->port_queue.borrowed);
+		assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 8);
+		assert_true(borrowing.from->rxq.borrowed);
 		assert_ptr_equal(borrowing.from->queue.borrowed_conf, &borrowing.from->driver.conf);
 		assert_same_bytes(ring, before, ring_len);
 		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
@@ -1600,8 +1598,8 @@ test_borrowed_is_the_devices_until_done(void **state)
 			assert_same_bytes(rte_pktmbuf_mtod(pkts[i], uint8_t *), noise + i, i % 2 ? 1500 : 60);
 		}
 		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
-		vnet_done(&borrowing.from->port_queue);
-		assert_false(borrowing.from->port_queue.borrowed);
+		vnet_done(&borrowing.from->rxq);
+		assert_false(borrowing.from->rxq.borrowed);
 		for (unsigned int i = 0; i < 8; i++) {
 			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
 			assert_int_equal(tag, i);
@@ -1632,12 +1630,12 @@ test_borrowed_on_a_disabled_queue(void **state)
 		borrowing.from->driver.conf.enabled = false;
 		for (unsigned int i = 0; i < 8; i++)
 			borrowing_send(&borrowing, 1500, i);
-		assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 0);
-		assert_false(borrowing.from->port_queue.borrowed);
+		assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 0);
+		assert_false(borrowing.from->rxq.borrowed);
 		for (unsigned int i = 0; i < 8; i++)
 			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
-		assert_int_equal(borrowing.from->port_queue.stats.rx_packets, 8);
-		assert_int_equal(borrowing.from->port_queue.stats.drops[DROP_DISABLED], 8);
+		assert_int_equal(borrowing.from->rxq.stats.packets, 8);
+		assert_int_equal(borrowing.from->rxq.stats.drops[DROP_DISABLED], 8);
 		assert_int_equal(borrowing.from->queue.discarded_bytes, 8 * 1500);
 		borrowing_close(&borrowing);
 	}
@@ -1699,7 +1697,7 @@ test_borrowed_flow_behind_the_head(void **state)
 
 		borrowing_open(&borrowing, words[t], variant);
 		borrowing.from->driver.conf.flows = flows;
-		borrowing.from->port_queue.idx = 3;
+		borrowing.from->rxq.idx = 3;
 		for (uint16_t i = 0; i < 20; i++) {
 			const uint64_t gpa = driver_region_gpa(0) + (4 << 20);
 			const struct driver_buf buf = {gpa, 2000, true};
@@ -1711,15 +1709,15 @@ test_borrowed_flow_behind_the_head(void **state)
 			deep_frame(frame, i);
 			deep_send(&borrowing, header, frame, i);
 			assert_true(driver_add(&borrowing.to->driver, &buf, 1, DRIVER_DIRECT, i));
-			assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 1);
-			assert_true(borrowing.from->port_queue.borrowed);
+			assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 1);
+			assert_true(borrowing.from->rxq.borrowed);
 			memcpy(rte_pktmbuf_append(whole, DEEP_LEN), frame, DEEP_LEN);
 			assert_true(flow_digest(whole, &digest));
 			assert_int_equal(flows->entries[digest % FLOWS_SIZE], flows_entry(digest, 3));
 			rte_pktmbuf_free(whole);
-			assert_int_equal(vnet_tx(&borrowing.to->port_queue, pkts, 1), 1);
+			assert_int_equal(vnet_tx(&borrowing.to->txq, pkts, 1), 1);
 			assert_false(driver_get(&borrowing.from->driver, &tag, &written));
-			vnet_done(&borrowing.from->port_queue);
+			vnet_done(&borrowing.from->rxq);
 			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
 			assert_true(driver_get(&borrowing.to->driver, &tag, &written));
 			assert_int_equal(written, borrowing.to->driver.conf.hdr_len + DEEP_LEN);
@@ -1764,14 +1762,14 @@ test_checksum_behind_the_head(void **state)
 				header[7] = (uint8_t)(starts[s] >> 8);
 				header[8] = 6;
 				deep_send(&borrowing, header, frame, 1);
-				assert_int_equal(vnet_rx(&borrowing.from->port_queue, pkts, PORT_BURST), 1);
+				assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 1);
 				/* Such frames are whole at once, and the buffer is back. */
 				assert_false(borrow_is(pkts[0]));
-				assert_false(borrowing.from->port_queue.borrowed);
+				assert_false(borrowing.from->rxq.borrowed);
 				assert_true(driver_get(&borrowing.from->driver, &tag, &written));
 				memset(driver_va(&borrowing.from->mem, driver_region_gpa(0) + 65536), 0x77,
 				       2 * SLOT_LEN);
-				assert_int_equal(vnet_tx(&borrowing.to->port_queue, pkts, 1), 1);
+				assert_int_equal(vnet_tx(&borrowing.to->txq, pkts, 1), 1);
 				assert_true(driver_get(&borrowing.to->driver, &tag, &written));
 				assert_int_equal(written, 12 + DEEP_LEN);
 				driver_read(&borrowing.to->mem, gpa, got, written);
@@ -1801,18 +1799,6 @@ test_checksum_behind_the_head(void **state)
 int
 main(void)
 {
-	/* A prefix of its own, so that other DPDK programs on the machine don't matter. */
-	char *eal[] = {(char *)"test_vnet",
-		       (char *)"--no-huge",
-		       (char *)"-m",
-		       (char *)"128",
-		       (char *)"--no-pci",
-		       (char *)"--no-shconf",
-		       (char *)"--no-telemetry",
-		       (char *)"--file-prefix=test_vnet",
-		       (char *)"--log-level=lib.*:error",
-		       (char *)"-l",
-		       (char *)"0"};
 	struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_from_guest),
 		cmocka_unit_test(test_to_guest),
@@ -1835,12 +1821,7 @@ main(void)
 		EACH_WAY(test_empty_pool_loses_nothing),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
-		return 1;
-	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
-	if (!pool)
-		return 1;
-
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 128, .n_mbufs = POOL_SIZE});
 	/* cmocka's skip() is a failure in TAP. usertools/run-tests knows these lines. */
 	size_t n = 0;
 
@@ -1849,5 +1830,5 @@ main(void)
 			tests[n++] = tests[i];
 		else
 			print_message("# SKIP %s: not compiled in, or this CPU has no AVX-512\n", tests[i].name);
-	return _cmocka_run_group_tests("tests", tests, n, NULL, NULL);
+	return unit_run("tests", tests, n, NULL, NULL);
 }
