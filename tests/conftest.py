@@ -34,6 +34,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("long"):
         os.environ["VNICD_LONG"] = "1"
+        vnictest.LONG = True
     if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:
         os.environ.setdefault("VNICD_NICE", "5")
         if int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % 2:

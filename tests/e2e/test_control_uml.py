@@ -215,12 +215,12 @@ class Filter(ControlTest):
         self.assert_out(plain(GROUP))
 
     def test_more_groups_than_the_table_holds(self):
-        each = "for i in $(seq 1 70); do " + IP + " maddr {} 01:00:5e:7f:00:$(printf %02x $i) dev eth0; done"
-        self.set(each.format("add"))
+        each = r"for i in $(seq 1 70); do printf 'addr {} 239.127.0.%d/32 dev eth0 {}\n' $i; done | " + IP + " -batch -"
+        self.set("echo 100 >/proc/sys/net/ipv4/igmp_max_memberships; " + each.format("add", "autojoin"))
         self.assert_in(plain("01:00:5e:7f:00:46"))
         self.assert_in(plain(GROUP))       # best effort: one too many, so all
         self.assert_out(plain(FOREIGN))    # the other table has room
-        self.set(each.format("del"))
+        self.set(each.format("del", ""))
         self.assert_out(plain("01:00:5e:7f:00:46"))
         self.assert_out(plain(GROUP))
 
@@ -353,8 +353,8 @@ class Queues(ControlTest):
         self.resets(self.FLOWS)
 
     def test_tables_change_under_load(self):
-        """A hundred changes of the table while numbered echo requests come in: each is answered once."""
-        changes = 100
+        """The table changes while numbered echo requests come in: each is answered once."""
+        changes = 100 if vnictest.LONG else 40
         self.rss("equal 4")
         before = self.look()
         drops0 = {name: dict(port["drops"]) for name, port in before[0].items()}
@@ -477,7 +477,7 @@ class Offloads(ControlTest):
 
 
 class Coalescing(ControlTest):
-    N = 300
+    N = 150
     AT_ONCE = "ethtool -C eth0 rx-usecs 0 rx-frames 0 tx-usecs 0 tx-frames 1"
 
     def setUp(self):
