@@ -20,7 +20,7 @@
 #include "show.h"
 #include "transport.h"
 #include "uplink.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum {
 	GUEST_TICK_MS = 10,

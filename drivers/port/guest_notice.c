@@ -3,7 +3,7 @@
 
 #include "log.h"
 #include "show.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum {
 	/* Looks, of a second each: a front-end may name its memory last, and a kick may overtake nothing. */

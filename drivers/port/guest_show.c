@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "show.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 struct name {
 	uint64_t bit;

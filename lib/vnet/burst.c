@@ -320,6 +320,14 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 /* --- whole bursts --- */
 
 uint16_t
+vnet_from_guest_later(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
+		      struct rte_mbuf **pkts, uint16_t n)
+{
+	(void)queue, (void)conf, (void)rxq, (void)pkts, (void)n;
+	return 0;
+}
+
+uint16_t
 vnet_from_guest_generic(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
 			struct rte_mbuf **pkts, uint16_t n)
 {

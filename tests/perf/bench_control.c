@@ -34,7 +34,7 @@
 #include "reconcile.h"
 #include "rng.h"
 #include "steer.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum {
 	BURST = 32,

@@ -14,7 +14,7 @@
 #include "flows.h"
 #include "loop.h"
 #include "reconcile.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 /* Offsets of the fields; written down here so that the header is tested too. */
 enum {
@@ -237,7 +237,7 @@ test_nothing_outlives_its_driver(void **state)
 		rig_set_features(rig, FEATURE_MASK(VERSION_1));
 		assert_int_equal(vdev->ops->set_mtu(vdev, 1400), 0);
 		assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
-		assert_int_not_equal(atomic_load(&rig->dev.rarp_mac), 0);
+		assert_int_not_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 		atomic_store(entry, flows_entry(7, 1));
 		if (i == 0)
 			vdev_reset(vdev);
@@ -245,7 +245,7 @@ test_nothing_outlives_its_driver(void **state)
 			vdev_disconnect(vdev);
 		assert_int_equal(rig->dev.input.mtu, 1500);
 		assert_int_equal(rig_frame_max(rig, 0), 1500 + 14 + 2 * 4);
-		assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+		assert_int_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 		assert_int_equal(atomic_load(entry), 0);
 		assert_int_equal(rig_u16(rig, AT_STATUS), STATUS_LINK_UP);
 	}
@@ -374,11 +374,11 @@ test_link(void **state)
 	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
 	assert_int_equal(txq.stats.drops[DROP_LINK_DOWN], 1);
 	/* Up, but disabled by the driver. */
-	atomic_store(&rig->dev.link_up, true);
+	atomic_store(&rig->dev.shared.link_up, true);
 	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
 	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 2);
 	atomic_store(&queue->to_guest.conf, NULL);
-	atomic_store(&rig->dev.link_up, false);
+	atomic_store(&rig->dev.shared.link_up, false);
 
 	/* A reset is the driver's; the link is not. */
 	vdev_reset(&rig->dev.vdev);
@@ -431,7 +431,7 @@ rig_wait_rarp(struct rig *rig, uint64_t since_ms, uint64_t until_ms)
 	uint64_t mac = 0;
 
 	while (loop_now_ms() < since_ms + until_ms) {
-		uint64_t word = atomic_exchange(&rig->dev.rarp_mac, 0);
+		uint64_t word = atomic_exchange(&rig->dev.shared.rarp_mac, 0);
 
 		if (word) {
 			memcpy(&mac, &own_mac, sizeof(own_mac));
@@ -458,7 +458,7 @@ test_announce_rounds(void **state)
 	assert_int_equal(vnet_announce(&rig->dev), -ENOTCONN);
 	rig_set_link(rig, true, PORT_SPEED_UNKNOWN);
 	rig->n_notices = 0;
-	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 
 	start = loop_now_ms();
 	assert_int_equal(vnet_announce(&rig->dev), 0);
@@ -482,15 +482,15 @@ test_no_rarp_on_a_link_that_is_down(void **state)
 	struct vdev *vdev = &rig->dev.vdev;
 
 	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
-	assert_int_not_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_not_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 	rig_set_link(rig, false, PORT_SPEED_UNKNOWN);
-	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
-	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 	rig_set_link(rig, true, PORT_SPEED_UNKNOWN);
-	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
-	assert_int_not_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_not_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 	rig_close(rig);
 }
 

@@ -37,7 +37,7 @@
 #include "port.h"
 #include "session.h"
 #include "unit_eal.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum {
 	N_PAIRS = 3,
@@ -210,7 +210,7 @@ snapshot_take(struct rig *rig, struct snapshot *shot)
 	shot->features = vdev->said.features;
 	shot->has_features = vdev->said.has_features;
 	shot->status = vdev->said.status;
-	shot->link_up = rig->dev.link_up;
+	shot->link_up = rig->dev.shared.link_up;
 	shot->ours = vnet_controlq_is_ours(&rig->dev);
 	shot->n_active = atomic_load(&rig->port.n_active);
 	shot->n_regions = vdev->mem ? vdev->mem->n_regions : 0;

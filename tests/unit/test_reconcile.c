@@ -82,7 +82,7 @@ published(const struct rig *rig)
 	now.filter = rig->dev->output.filter;
 	now.own_filter = rig->dev->output.own_filter;
 	now.own_steer = rig->dev->output.own_steer;
-	now.link_up = atomic_load(&rig->dev->link_up);
+	now.link_up = atomic_load(&rig->dev->shared.link_up);
 	return now;
 }
 
@@ -619,7 +619,7 @@ same(struct rig *a, struct rig *b, const char *after)
 	if (atomic_load(&a->port.n_active) != atomic_load(&b->port.n_active))
 		fail_msg("after %s: %u and %u pairs can be sent to", after, atomic_load(&a->port.n_active),
 			 atomic_load(&b->port.n_active));
-	assert_int_equal(atomic_load(&a->dev->link_up), atomic_load(&b->dev->link_up));
+	assert_int_equal(atomic_load(&a->dev->shared.link_up), atomic_load(&b->dev->shared.link_up));
 	assert_int_equal(vnet_controlq_is_ours(a->dev), vnet_controlq_is_ours(b->dev));
 	assert_memory_equal(&a->dev->output.hash, &b->dev->output.hash, sizeof(a->dev->output.hash));
 	assert_memory_equal(&a->dev->input, &b->dev->input, sizeof(a->dev->input));

@@ -1397,7 +1397,7 @@ test_empty_pool_loses_nothing(void **state)
 /* Two guests, and what vnet_rx() and vnet_tx() need of their devices. */
 struct borrowing {
 	struct rig *from, *to;
-	struct vnet_dev *devs[2];
+	struct vnet_shared *shared[2];
 };
 
 static void
@@ -1409,9 +1409,9 @@ borrowing_open(struct borrowing *borrowing, uint32_t traits, int variant)
 		struct rig *rig = rig_open(traits, 64, modern_hdr_len(traits), variant);
 
 		*rigs[k] = rig;
-		borrowing->devs[k] = calloc(1, sizeof(*borrowing->devs[k]));
-		borrowing->devs[k]->link_up = true;
-		rig->queue.dev = borrowing->devs[k];
+		borrowing->shared[k] = calloc(1, sizeof(*borrowing->shared[k]));
+		borrowing->shared[k]->link_up = true;
+		rig->queue.shared = borrowing->shared[k];
 		rig->queue.borrowed_conf = NULL;
 		if (k == 0)
 			rig->conf.from_guest = rig->from_guest;
@@ -1429,8 +1429,8 @@ borrowing_close(struct borrowing *borrowing)
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
 	rig_close(borrowing->from);
 	rig_close(borrowing->to);
-	free(borrowing->devs[0]);
-	free(borrowing->devs[1]);
+	free(borrowing->shared[0]);
+	free(borrowing->shared[1]);
 }
 
 /* The sending guest makes a frame of len bytes of noise available; with a header that asks for nothing. */

@@ -5,7 +5,7 @@
 
 #include "loop.h"
 #include "reconcile.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 static bool
 announce_can_ask(const struct vnet_dev *dev)

@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "vnet.h"
+#include "vnet_dev.h"
 
 /*
  * Promiscuous and no VLAN, as with QEMU, whose drivers we serve: Linux's sets its modes when the interface is

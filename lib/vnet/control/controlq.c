@@ -14,7 +14,7 @@
 #include "loop.h"
 #include "reconcile.h"
 #include "ring.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum {
 	CONTROLQ_HEAD = 2,     /* class and command */

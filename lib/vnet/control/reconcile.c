@@ -12,7 +12,7 @@
 #include "ring.h"
 #include "ticks.h"
 #include "vdev_conf.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 /* Two tags are no part of what an MTU limits; nobody counts how many a frame has. As on NIC ports. */
 enum { RECONCILE_VLAN_ROOM = 2 * RTE_VLAN_HLEN };
@@ -189,19 +189,6 @@ output_choose(const struct vnet_dev *dev, struct vnet_output *output)
 		memset(&output->hash, 0, sizeof(output->hash));
 }
 
-/*
- * Of a transmitq that has not been enabled yet: what waits there is for later. Only what the front-end has
- * disabled is drained (vhost-user, "Ring states"), and what no frame may pass, for a link is down or a pair
- * not in use.
- */
-static uint16_t
-vnet_from_guest_later(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
-		      struct rte_mbuf **pkts, uint16_t n)
-{
-	(void)queue, (void)conf, (void)rxq, (void)pkts, (void)n;
-	return 0;
-}
-
 static void
 conf_fill_transmitq(const struct vnet_dev *dev, const struct vnet_input *input,
 		    const struct vnet_output *output, unsigned int idx, struct vnet_conf *conf)
@@ -326,9 +313,9 @@ output_publish(struct vnet_dev *dev)
 	if (dev->port)
 		atomic_store_explicit(&dev->port->steer, output->steer, memory_order_release);
 	/* Workers look at it to name a drop only; what they act on is in the confs. */
-	atomic_store_explicit(&dev->link_up, output->link.up, memory_order_relaxed);
+	atomic_store_explicit(&dev->shared.link_up, output->link.up, memory_order_relaxed);
 	if (!output->link.up)
-		atomic_store_explicit(&dev->rarp_mac, 0, memory_order_relaxed);
+		atomic_store_explicit(&dev->shared.rarp_mac, 0, memory_order_relaxed);
 	vdev_conf_publish(&dev->vdev);
 	active_publish(dev);
 }

@@ -13,7 +13,7 @@
 #include <string.h>
 
 #include "reconcile.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 /* VIRTIO gives two meanings to 0 and 1 here: half and full in its description and in Linux's driver, which
  * hands the field to ethtool as it is; full and half in the device's requirements. We go with the drivers. */
