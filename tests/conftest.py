@@ -107,6 +107,7 @@ class Progress:
         self.heard = time.monotonic()
 
     def pytest_sessionstart(self):
+        self.config.pluginmanager.getplugin("terminalreporter").showfspath = False  # our lines have it
         threading.Thread(target=self.watch, daemon=True).start()
 
     def watch(self):
@@ -131,7 +132,7 @@ class Progress:
             return "", "", ""
         why, word, category = "", "ok", report.outcome
         if report.skipped:
-            word, why = "skip", report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            word, why = "skip", report.longrepr[2].removeprefix("Skipped: ")
         elif report.failed:
             word = "FAIL"
             why = getattr(getattr(report.longrepr, "reprcrash", None), "message", str(report.longrepr))

@@ -417,7 +417,7 @@ class Offloads(ControlTest):
         for settings in ("tx on tso on", "tx on tso off", "tx off"):
             with self.subTest(settings):
                 self.set(f"ethtool -K eth0 {settings}", "ethtool -K eth0 tx on tso on")
-                for _ in range(6):
+                for _ in range(10):
                     before = self.vnicd.stats()["vm0"]["rx_packets"]
                     segments = self.transfer()
                     self.check_small_and_whole(segments)
@@ -425,10 +425,10 @@ class Offloads(ControlTest):
                     self.report(f"{settings}: {from_guest} frames from the guest, {len(segments)} segments at the peer")
                     # How many are sent together depends on how fast the sender's program is, beside the answers: that
                     # it is never one, as with tso off, is the point. (Below, frames without data are counted as well.)
-                    if "tso on" not in settings or from_guest < len(segments) * 0.9:
+                    if "tso on" not in settings or from_guest < len(segments) * 0.5:
                         break
                 if "tso on" in settings:
-                    self.assertLess(from_guest, len(segments) * 0.9)
+                    self.assertLess(from_guest, len(segments) * 0.5)
                 else:
                     self.assertGreaterEqual(from_guest, len(segments))
 

@@ -55,7 +55,8 @@ class Project:
 
     def __init__(self, top):
         self.top = top
-        for name in ("usertools/run-tests", "tests/conftest.py", "tests/pytest.ini", "tests/lib/orphans.py", "tests/lib/vnictest.py"):
+        for name in ("usertools/run-tests", "tests/conftest.py", "tests/pytest.ini", "tests/lib/orphans.py",
+                     "tests/lib/vnictest.py"):
             (top / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(ROOT / name, top / name)
             text = (top / name).read_text()
@@ -123,7 +124,8 @@ def test_all_is_well(project):
 
 
 def test_all_is_wrong(project):
-    project.program("test_bad", "1..3\nok 1 - test_1\nnot ok 2 - test_2\n# 1 != 2\nok 3 - test_3\n# SKIP test_4: no such CPU\n", "exit 1")
+    project.program("test_bad", "1..3\nok 1 - test_1\nnot ok 2 - test_2\n# 1 != 2\nok 3 - test_3\n"
+                    "# SKIP test_4: no such CPU\n", "exit 1")
     project.program("test_killed", "1..2\nok 1 - test_1\n", "kill -9 $$")
     project.file("e2e/test_a.py", """
         class Several(unittest.TestCase):
@@ -161,9 +163,11 @@ def test_all_is_wrong(project):
     lanes = len(os.sched_getaffinity(0)) > 1
     failed = {name.partition("  (")[0]: name.partition("  (")[2] for name in sections["Failed:"]}
     assert failed.keys() == {
-        "unit/test_bad test_2", "unit/test_killed", "e2e/test_a.py Several.test_2_crashes", "e2e/test_a.py Several.test_3",
-        "e2e/test_a.py Several.test_4_hangs", "e2e/test_a.py Unready.test_1", "e2e/test_b.py", "hostile/test_c.py test_1"}, output
-    assert sections["Skipped:"] == ["unit/test_bad test_4  (no such CPU)", "e2e/test_a.py Several.test_5  (no reason)"], output
+        "unit/test_bad test_2", "unit/test_killed", "e2e/test_a.py Several.test_2_crashes",
+        "e2e/test_a.py Several.test_3", "e2e/test_a.py Several.test_4_hangs", "e2e/test_a.py Unready.test_1",
+        "e2e/test_b.py", "hostile/test_c.py test_1"}, output
+    assert sections["Skipped:"] == ["unit/test_bad test_4  (no such CPU)",
+                                    "e2e/test_a.py Several.test_5  (no reason)"], output
     if lanes:
         assert [name.split("  ")[0] for name in sections["Failed beside another, and passed alone:"]] == [
             "hostile/test_c.py test_beside_others"], output

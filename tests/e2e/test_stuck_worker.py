@@ -6,6 +6,7 @@ import fcntl
 import os
 import pathlib
 import select
+import socket
 import struct
 import sys
 import threading
@@ -388,6 +389,8 @@ class StuckWorker(unittest.TestCase):
         """Messages that change queues, one after the other, in the middle of which the worker gets stuck."""
         messages = b"".join(struct.pack("<IIIII", fe.SET_VRING_ENABLE, fe.FLAG_VERSION, 8, 0, on) for on in (0, 1)) * 50
         guest.sock.settimeout(0.1)
+        # Each of those that wait asks the workers: some hundred do, the thousands of a larger buffer take seconds.
+        guest.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         while not self.flooded.is_set():
             try:
                 guest.send_bytes(messages)
@@ -404,7 +407,7 @@ class StuckWorker(unittest.TestCase):
             thread = threading.Thread(target=self.flood, args=(vm0,), daemon=True)
             thread.start()
             # Frames until one is not back.
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 10
             while len(vm0.pairs[0].tx.chains) < 16:
                 if vm0.pairs[0].tx_free:
                     vm0.send_frame(frame(0, LONG), wait=False)
@@ -416,7 +419,7 @@ class StuckWorker(unittest.TestCase):
             self.flooded.set()
             thread.join()
             vm0.disconnect()
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 10
             while self.vnicd.rpc("guest.show", {"name": "vm0"})["connected"]:
                 self.fifo.drain()
                 self.assertLess(time.monotonic(), deadline)

@@ -106,7 +106,8 @@ def _add_path_cases():
         setattr(DriverPaths, f"test_{name}", every_size)
         # Who makes the socket matters to connections, not to paths: one of each layout in the usual run.
         usual = path.name in ("S-NOM-IO", "P-MRG-IO")
-        setattr(DriverPathsServer, f"test_{name}_server", every_size_server if usual else pytest.mark.long(every_size_server))
+        setattr(DriverPathsServer, f"test_{name}_server",
+                every_size_server if usual else pytest.mark.long(every_size_server))
         if not path.mrg:
             usual = path.name in ("S-NOM", "P-NOM")
             setattr(DriverPaths, f"test_{name}_oversize", oversize if usual else pytest.mark.long(oversize))
