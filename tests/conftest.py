@@ -111,7 +111,7 @@ class Progress:
 
     def watch(self):
         while True:
-            time.sleep(1)
+            time.sleep(0.2)
             if self.running and time.monotonic() > self.heard + SILENCE_S:
                 self.heard = time.monotonic()
                 self.config.get_terminal_writer().line(f"...    {' and '.join(self.running.values())} running")

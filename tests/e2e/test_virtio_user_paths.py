@@ -104,8 +104,8 @@ def _add_path_cases():
             self.transfer(path, SIZES, lost=[i for i, size in enumerate(SIZES) if size > DEFAULT_ROOM])
 
         setattr(DriverPaths, f"test_{name}", every_size)
-        # Who makes the socket matters to connections, not to paths: one of each layout and kind in the usual run.
-        usual = path.name in ("S-MRG", "S-NOM-IO", "P-MRG-IO", "P-VEC")
+        # Who makes the socket matters to connections, not to paths: one of each layout in the usual run.
+        usual = path.name in ("S-NOM-IO", "P-MRG-IO")
         setattr(DriverPathsServer, f"test_{name}_server", every_size_server if usual else pytest.mark.long(every_size_server))
         if not path.mrg:
             usual = path.name in ("S-NOM", "P-NOM")

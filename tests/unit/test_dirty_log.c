@@ -193,7 +193,7 @@ for_all(void (*fn)(struct rig *rig, enum shape shape))
 {
 	for (size_t t = 0; t < RTE_DIM(log_traits); t++)
 		for (int to_guest = 0; to_guest <= 1; to_guest++)
-			for (int generic = 0; generic <= 1; generic++)
+			for (int generic = UNIT_SANITIZED; generic <= 1; generic++)
 				for (enum shape shape = 0; shape < SHAPE_N; shape++) {
 					struct rig *rig;
 

@@ -198,7 +198,7 @@ for_all(void (*fn)(struct rig *rig))
 		const uint16_t *sizes = traits & TRAIT_PACKED ? packed_sizes : split_sizes;
 		size_t n = traits & TRAIT_PACKED ? RTE_DIM(packed_sizes) : RTE_DIM(split_sizes);
 
-		for (size_t i = 0; i < n; i++)
+		for (size_t i = 0; i < n; i += 1 + UNIT_SANITIZED)
 			for (int variant = 0; variant < N_VARIANTS; variant++)
 				for (uint16_t hdr_len =
 					     traits & (TRAIT_PACKED | TRAIT_MERGEABLE | TRAIT_HASH_REPORT)
