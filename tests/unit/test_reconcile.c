@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_reconcile: what is published follows from the inputs (lib/vnet/reconcile.h), and from nothing else.
+ * test_reconcile: what is published follows from the inputs (reconcile.h), and from nothing else.
  * The same inputs once more publish nothing; a change publishes what depends on it; whatever has been said in
  * whatever order, another device that is given the inputs alone becomes the same; and what can't be had for
  * want of memory has changed nothing.
