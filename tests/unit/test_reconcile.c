@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_reconcile: what is published follows from the inputs (lib/vnet/reconcile.h), and from nothing else.
+ * test_reconcile: what is published follows from the inputs (reconcile.h), and from nothing else.
  * The same inputs once more publish nothing; a change publishes what depends on it; whatever has been said in
  * whatever order, another device that is given the inputs alone becomes the same; and what can't be had for
  * want of memory has changed nothing.
@@ -75,8 +75,11 @@ published(const struct rig *rig)
 	struct published now;
 
 	memset(&now, 0, sizeof(now));
-	for (unsigned int i = 0; i < rig->dev->vdev.n_queues; i++)
+	for (unsigned int i = 0; i < rig->dev->vdev.n_queues; i++) {
 		now.confs[i] = virtq_conf(rig->dev->vdev.queues[i].vq);
+		/* No plan is left over. */
+		assert_ptr_equal(rig->dev->vdev.queues[i].conf, now.confs[i]);
+	}
 	now.steer = atomic_load(&rig->port.steer);
 	now.n_active = atomic_load(&rig->port.n_active);
 	now.filter = rig->dev->output.filter;
@@ -663,6 +666,28 @@ test_inputs_alone_make_the_device(void **state)
 	assert_int_equal(n_words, N_DEVICES * N_WORDS);
 }
 
+/* What was said before its rings ran is the driver's; what was said while they did is not the next one's. */
+static void
+test_an_mtu_is_for_one_driver(void **state)
+{
+	const struct rig_options options = {.n_pairs = RIG_PAIRS};
+	struct rig *rig = rig_open(&options);
+
+	do_mtu(rig);
+	assert_int_equal(vnet_conf(&rig->dev->queues[0].to_guest)->frame_max, 1400 + 14 + 2 * 4);
+	rig_stop(rig);
+	rig_start(rig, &options);
+	assert_int_equal(vnet_conf(&rig->dev->queues[0].to_guest)->frame_max, PORT_FRAME_MAX);
+	rig_stop(rig);
+	do_mtu(rig);
+	rig_start(rig, &options);
+	assert_int_equal(vnet_conf(&rig->dev->queues[0].to_guest)->frame_max, 1400 + 14 + 2 * 4);
+	rig_stop(rig);
+	rig_start(rig, &options);
+	assert_int_equal(vnet_conf(&rig->dev->queues[0].to_guest)->frame_max, PORT_FRAME_MAX);
+	rig_close(rig);
+}
+
 /* --- no memory --- */
 
 static void
@@ -760,6 +785,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_a_change_publishes_what_depends_on_it),
 		cmocka_unit_test(test_inputs_alone_make_the_device),
+		cmocka_unit_test(test_an_mtu_is_for_one_driver),
 		cmocka_unit_test(test_no_memory_changes_nothing),
 		cmocka_unit_test(test_words_need_no_memory),
 	};

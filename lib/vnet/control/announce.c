@@ -2,10 +2,28 @@
 #include "announce.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "loop.h"
 #include "reconcile.h"
 #include "vnet_dev.h"
+
+int
+vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6])
+{
+	struct vnet_dev *dev = vdev->type_dev;
+	uint64_t word = 0;
+
+	memcpy(&word, mac, RTE_ETHER_ADDR_LEN);
+	if (word == 0)
+		return -EINVAL;
+	/* No frame passes a link that is down, nor does it wait for better times. */
+	if (!dev->input.link.up)
+		return 0;
+	/* Release: pairs with the exchange in vnet_rarp(). */
+	atomic_store_explicit(&dev->shared.rarp_mac, word, memory_order_release);
+	return 0;
+}
 
 static bool
 announce_can_ask(const struct vnet_dev *dev)
@@ -27,7 +45,7 @@ static void
 announce_in_its_name(struct vnet_dev *dev)
 {
 	/* An address that is all zero is nobody's; nothing to announce then. */
-	dev->vdev.ops->send_rarp(&dev->vdev, dev->input.settings.filter.mac.addr_bytes);
+	vnet_send_rarp(&dev->vdev, dev->input.settings.filter.mac.addr_bytes);
 }
 
 /* False: the driver has acknowledged, or there is nobody to announce any more. */

@@ -45,7 +45,7 @@ unsigned int
 vnet_config_read(const struct vdev *vdev, uint8_t space[VDEV_CONFIG_MAX])
 {
 	const struct vnet_dev *dev = vdev->type_dev;
-	const uint64_t offered = vdev->ops->features(vdev);
+	const uint64_t offered = vnet_features(vdev);
 	struct virtio_net_config config = {
 		.status = (uint16_t)((dev->input.link.up ? VIRTIO_NET_S_LINK_UP : 0) |
 				     (dev->input.settings.announce ? VIRTIO_NET_S_ANNOUNCE : 0)),

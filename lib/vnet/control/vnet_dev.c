@@ -34,7 +34,7 @@ static const struct {
 	 "host_ecn needs host_tso4 or host_tso6"},
 };
 
-static uint64_t
+uint64_t
 vnet_features(const struct vdev *vdev)
 {
 	const struct vnet_dev *dev = vnet_of(vdev);
@@ -139,23 +139,6 @@ vnet_set_mtu(struct vdev *vdev, uint64_t mtu)
 	dev->draft.mtu = (uint16_t)mtu;
 	/* Running queues get the new limit with their next conf. */
 	return vnet_apply(dev);
-}
-
-static int
-vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6])
-{
-	struct vnet_dev *dev = vnet_of(vdev);
-	uint64_t word = 0;
-
-	memcpy(&word, mac, RTE_ETHER_ADDR_LEN);
-	if (word == 0)
-		return -EINVAL;
-	/* No frame passes a link that is down, nor does it wait for better times. */
-	if (!dev->input.link.up)
-		return 0;
-	/* Release: pairs with the exchange in vnet_rarp(). */
-	atomic_store_explicit(&dev->shared.rarp_mac, word, memory_order_release);
-	return 0;
 }
 
 /* Its ring and memory, for frames that are borrowed. */

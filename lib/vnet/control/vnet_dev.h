@@ -120,6 +120,8 @@ void vnet_fini(struct vnet_dev *dev);
  * says which receiveqs get frames, not the number of pairs.
  */
 bool vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx);
+/* What is offered, the transport's own bits left out: the function of the device type. */
+uint64_t vnet_features(const struct vdev *vdev);
 /* VIRTIO, "Virtqueues" of the network device: without MQ and RSS there is one pair, and the controlq follows
  * it.
  */
