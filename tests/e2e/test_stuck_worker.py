@@ -22,7 +22,7 @@ from vnictest import Vnicd, tmpdir  # noqa: E402
 SOON_S = 0.1          # what is promised to everybody else
 TRIES = 5             # of which one has to keep it: the machine may do other things as well
 NEVER_S = 1.0         # and all of them this
-ROUNDS = 2
+ROUNDS = 5
 SHORT, LONG = 100, 1000     # bytes of a frame: copied at once; lent from the guest's memory until it is sent
 PCAP_HEADER = struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1)
 
