@@ -34,6 +34,7 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     if config.getoption("long"):
         os.environ["VNICD_LONG"] = "1"
+        vnictest.LONG = True
     if int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:
         os.environ.setdefault("VNICD_NICE", "5")
         if int(os.environ["PYTEST_XDIST_WORKER"].removeprefix("gw")) % 2:
@@ -106,11 +107,12 @@ class Progress:
         self.heard = time.monotonic()
 
     def pytest_sessionstart(self):
+        self.config.pluginmanager.getplugin("terminalreporter").showfspath = False  # our lines have it
         threading.Thread(target=self.watch, daemon=True).start()
 
     def watch(self):
         while True:
-            time.sleep(1)
+            time.sleep(0.2)
             if self.running and time.monotonic() > self.heard + SILENCE_S:
                 self.heard = time.monotonic()
                 self.config.get_terminal_writer().line(f"...    {' and '.join(self.running.values())} running")
@@ -130,7 +132,7 @@ class Progress:
             return "", "", ""
         why, word, category = "", "ok", report.outcome
         if report.skipped:
-            word, why = "skip", report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            word, why = "skip", report.longrepr[2].removeprefix("Skipped: ")
         elif report.failed:
             word = "FAIL"
             why = getattr(getattr(report.longrepr, "reprcrash", None), "message", str(report.longrepr))

@@ -20,7 +20,7 @@
 #include "show.h"
 #include "transport.h"
 #include "uplink.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum {
 	GUEST_TICK_MS = 10,
@@ -271,28 +271,21 @@ static void
 guest_uplink_look(void *arg)
 {
 	struct guest *guest = arg;
-	bool was_up = guest->vnet.link_up;
+	bool was_up = guest->vnet.input.link.up;
 
 	/* -EAGAIN, -EBUSY: the next look does the rest. */
 	guest_link_update(guest);
-	if (!was_up && guest->vnet.link_up)
+	if (!was_up && guest->vnet.input.link.up)
 		vnet_announce(&guest->vnet);
 }
 
-/* Of use are hashes that the driver asked for, itself. */
 static void
-guest_settings_changed(void *arg)
+guest_hash_changed(void *arg, const struct hash_params *hash)
 {
 	struct guest *guest = arg;
-	const struct vnet_dev *vnet = &guest->vnet;
-	const struct hash_params *hash = &vnet->settings->steer.hash;
-	struct hash_params request = {0};
 
-	if (!guest->uplink.uplink)
-		return;
-	if (vnet_controlq_is_ours(vnet) && vnet->steer)
-		request = *hash;
-	uplink_want_hash(&guest->uplink, &request);
+	if (guest->uplink.uplink)
+		uplink_want_hash(&guest->uplink, hash);
 }
 
 static void
@@ -300,8 +293,9 @@ guest_link(const struct port *port, struct port_link *ret_link)
 {
 	const struct guest *guest = port->dev;
 
-	*ret_link = (struct port_link){
-		.up = guest->vnet.link_up, .speed = guest->vnet.speed, .duplex = guest->vnet.duplex};
+	*ret_link = (struct port_link){.up = guest->vnet.input.link.up,
+				       .speed = guest->vnet.input.link.speed,
+				       .duplex = guest->vnet.input.link.duplex};
 }
 
 static int
@@ -336,7 +330,7 @@ guest_announce(struct port *port, struct diag *diag)
 	case -ENOMEM:
 		return diag_set(diag, -ENOMEM, "free some memory", "port %s: out of memory", port->name);
 	default:
-		if (!guest->vnet.link_up) {
+		if (!guest->vnet.input.link.up) {
 			diag_set(diag, -ENOTCONN, NULL, "port %s: its link is down", port->name);
 			diag_hint(diag, "%s",
 				  guest->link.up ? "bring its uplink up" : "port.set with link=up first");
@@ -353,8 +347,8 @@ guest_show_link(const struct guest *guest, const struct show *show)
 	const struct vnet_dev *vnet = &guest->vnet;
 
 	show->open(show->arg, "link", SHOW_OBJECT);
-	show->text(show->arg, "state", vnet->link_up ? "up" : "down");
-	guest_show_speed(show, vnet->speed, vnet->duplex);
+	show->text(show->arg, "state", vnet->input.link.up ? "up" : "down");
+	guest_show_speed(show, vnet->input.link.speed, vnet->input.link.duplex);
 	show->text(show->arg, "set", guest->link.up ? "up" : "down");
 	if (guest->uplink.uplink) {
 		show->text(show->arg, "uplink", uplink_name(&guest->uplink));
@@ -494,8 +488,8 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		config->values[GUEST_KEY_SPEED] || config->values[GUEST_KEY_DUPLEX] || config->uplink;
 	vnet.speed = link.speed;
 	vnet.duplex = link.duplex;
-	vnet.settings_changed = guest_settings_changed;
-	vnet.settings_changed_arg = guest;
+	vnet.hash_changed = guest_hash_changed;
+	vnet.hash_changed_arg = guest;
 	if (config->has_mac)
 		port->mac = config->mac;
 	else

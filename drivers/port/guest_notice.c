@@ -3,7 +3,7 @@
 
 #include "log.h"
 #include "show.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum {
 	/* Looks, of a second each: a front-end may name its memory last, and a kick may overtake nothing. */
@@ -86,7 +86,7 @@ notices_now(const struct guest_notices *notices, const struct vnet_dev *dev)
 		now |= 1u << NOTICE_MEMORY_ABSENT;
 	if (looked && notices->n_unseen >= NOTICE_LOOKS)
 		now |= 1u << NOTICE_MEMORY_PRIVATE;
-	if (!dev->link_up && notice_link(dev, &link))
+	if (!dev->input.link.up && notice_link(dev, &link))
 		now |= 1u << link;
 	if (dev->offered_mtu && !vdev->said.config_used && !(vdev->said.features & FEATURE_MASK(NET_MTU)) &&
 	    notice_driver_has_started(vdev))

@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "show.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 struct name {
 	uint64_t bit;
@@ -66,10 +66,10 @@ show_macs(const struct show *show, const char *key, const struct filter_macs *ma
 static void
 show_filter(const struct vnet_dev *dev, const struct show *show)
 {
-	const struct vnet_settings *settings = dev->settings;
+	const struct vnet_settings *settings = &dev->input.settings;
 
 	show->open(show->arg, "filter", SHOW_OBJECT);
-	show->flag(show->arg, "active", dev->filter != NULL);
+	show->flag(show->arg, "active", dev->output.filter != NULL);
 	show->flag(show->arg, "promisc", settings->filter.promisc);
 	show->flag(show->arg, "allmulti", settings->filter.allmulti);
 	show->flag(show->arg, "alluni", settings->filter.alluni);
@@ -127,7 +127,7 @@ show_coalescing(const struct vnet_dev *dev, const struct show *show)
 		char key[16];
 
 		snprintf(key, sizeof(key), "%s%u", i % 2 ? "transmitq" : "receiveq", i / 2 + 1);
-		show_coal(show, key, &dev->settings->coal[i]);
+		show_coal(show, key, &dev->input.settings.coal[i]);
 	}
 	show->close(show->arg);
 }
@@ -178,8 +178,8 @@ pairs_in_use(const struct vnet_dev *dev)
 	unsigned int n = 0;
 
 	if (vnet_controlq_is_ours(dev))
-		return dev->settings->n_pairs;
-	for (unsigned int i = 0; i < dev->n_filled; i++)
+		return dev->input.settings.n_pairs;
+	for (unsigned int i = 0; i < dev->input.n_filled; i++)
 		n += vdev_queue_is_active(&dev->vdev, 2 * i);
 	return n;
 }
@@ -187,7 +187,7 @@ pairs_in_use(const struct vnet_dev *dev)
 void
 guest_show_device(const struct vnet_dev *dev, const struct show *show)
 {
-	const struct vnet_settings *settings = dev->settings;
+	const struct vnet_settings *settings = &dev->input.settings;
 
 	if (dev->vdev.said.status_used)
 		show_bits(show, "status", dev->vdev.said.status, status_names, RTE_DIM(status_names));
@@ -195,8 +195,8 @@ guest_show_device(const struct vnet_dev *dev, const struct show *show)
 		show->none(show->arg, "status"); /* the front-end does not tell */
 	show_bits(show, "features", dev->vdev.said.features, feature_names, RTE_DIM(feature_names));
 	show_mac(show, "mac", &settings->filter.mac);
-	if (dev->mtu)
-		show->number(show->arg, "mtu", dev->mtu);
+	if (dev->input.mtu)
+		show->number(show->arg, "mtu", dev->input.mtu);
 	else
 		show->none(show->arg, "mtu");
 	show->number(show->arg, "pairs", pairs_in_use(dev));

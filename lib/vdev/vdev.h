@@ -44,6 +44,7 @@ enum {
 	VDEV_STATUS_FAILED = 128,
 };
 
+enum { VDEV_CONFS = 2 };        /* of a queue: the one that workers have, and the one that takes its place */
 enum { VDEV_CONFIG_MAX = 256 }; /* bytes of configuration space: vhost-user, "Virtio device config space" */
 
 struct vdev;
@@ -53,21 +54,24 @@ enum vdev_borrow { VDEV_BORROW_NOTHING, VDEV_BORROW_FRAMES };
 /* What a device type is. All callbacks run on the control thread. */
 struct vdev_ops {
 	const char *name;
+	size_t conf_size; /* bytes of a conf of the type, which begins with a struct virtq_conf */
 	/* Feature bits to offer, the transport's own left out. */
 	uint64_t (*features)(const struct vdev *dev);
-	/* Fill the type's part of a conf for queue `idx` from dev->features. */
-	void (*conf_fill)(struct vdev *dev, unsigned int idx, struct virtq_conf *conf);
 	/* May the driver have these bits together? 0, or -EINVAL with diag filled. */
 	int (*features_check)(const struct vdev *dev, uint64_t features, struct diag *diag);
 	/* The running state that plays virtqueue `idx` under dev->features; asked while no queue runs. */
 	struct virtq *(*queue)(struct vdev *dev, unsigned int idx);
-	/* The driver starts anew: forget all it has set. No queue runs. */
+	/* The driver starts anew: forget all it has set. `reconcile` follows, and makes it true. */
 	void (*reset)(struct vdev *dev);
 	/* The driver's life ends by the front-end's word (status 0, RESET_DEVICE) or with the connection:
 	 * forget what was said for it by NET_SET_MTU and SEND_RARP. `reset` follows. */
 	void (*ended)(struct vdev *dev);
-	/* Some queue started, stopped, was enabled or disabled; all of it is in effect. */
-	void (*queues_changed)(struct vdev *dev);
+	/*
+	 * The front-end has said something: publish what follows from that, and from what the type knows of
+	 * its driver (vdev_conf.h). All of it is in effect on return. `follower` (enum vdev_follower, or a
+	 * queue) has to be able to: 0, or -errno with diag filled, and for a single queue nothing published.
+	 */
+	int (*reconcile)(struct vdev *dev, unsigned int follower, struct diag *diag);
 	/* The whole configuration space as it is now; returns its length in bytes. */
 	unsigned int (*config_read)(const struct vdev *dev, uint8_t space[VDEV_CONFIG_MAX]);
 	/* The driver, or the migration code when `migration`, writes [offset, offset + len). 0 or -errno,
@@ -112,7 +116,7 @@ struct vdev_input {
 	uint8_t status;
 	bool status_used; /* SET_STATUS was negotiated: DRIVER_OK has to be seen */
 	/* Front-ends that start packed rings at position 0 without wrap counters mean a fresh ring (see
-	 * vdev.c). */
+	 * vdev_conf.c). */
 	bool base_zero_is_fresh;
 	/* PROTOCOL_F_CONFIG: the driver's configuration space is ours, not the front-end's. */
 	bool config_used;
@@ -123,8 +127,11 @@ struct vdev_queue {
 	struct vdev_queue_input said;
 	int kick_fd, call_fd, err_fd; /* -1: none */
 	enum notifier_kind call_kind, err_kind;
-	uint64_t n_kicks;          /* vdev_queue_kicks() so far */
-	struct virtq_conf *spares; /* room for the confs to come: publishing needs no memory */
+	uint64_t n_kicks; /* vdev_queue_kicks() so far */
+	/* What it has, or while that is reconciled ought to have; NULL: it stands still. One of `room`. */
+	struct virtq_conf *conf;
+	struct virtq_conf *replaced; /* what it had, and workers may still have; NULL: nothing */
+	struct virtq_conf *room[VDEV_CONFS];
 	enum virtq_fault reported; /* last fault that was logged */
 };
 
@@ -139,12 +146,11 @@ struct vdev {
 	struct gmem_log *log;      /* NULL: none */
 	uint64_t mem_max;          /* bytes that its regions may take; set by the device type */
 	struct vdev_input said;
-	bool config_channel;         /* SET_BACKEND_REQ_FD: there is one to tell of configuration changes */
-	uint64_t n_disconnects;      /* vdev_disconnect() so far */
-	void *confs;                 /* room for those of all queues: in use, in `deferred` or spare */
-	struct virtq_conf *deferred; /* replaced confs that workers may still hold */
-	bool changing;               /* vdev_change_begin(): nothing is borrowed meanwhile, */
-	uint64_t change_token;       /* since this one (quiesce_start()) */
+	bool config_channel;    /* SET_BACKEND_REQ_FD: there is one to tell of configuration changes */
+	uint64_t n_disconnects; /* vdev_disconnect() so far */
+	void *confs;            /* room for those of all queues */
+	bool changing;          /* vdev_change_begin(): nothing is borrowed meanwhile, */
+	uint64_t change_token;  /* since this one (quiesce_start()) */
 	struct log_limit log_limit;
 	/* Tell the front-end that the configuration space changed; NULL: it has no channel for it. */
 	void (*config_changed)(void *arg);
@@ -183,6 +189,11 @@ void vdev_reset(struct vdev *dev);
 bool vdev_change_begin(struct vdev *dev);
 void vdev_change_end(struct vdev *dev);
 
+bool vdev_is_packed(const struct vdev *dev);
+/* The beginning of a ring, as a base. */
+uint32_t vdev_base_fresh(const struct vdev *dev);
+/* A quiesce_holds_fn of a device. */
+bool vdev_is_held_by(const void *arg, unsigned int worker);
 uint64_t vdev_features_offered(const struct vdev *dev);
 
 /*
@@ -229,8 +240,9 @@ uint64_t vdev_queue_kicks(const struct vdev *dev, unsigned int idx);
 bool vdev_queue_is_running(const struct vdev *dev, unsigned int idx);
 /* By the front-end's word: SET_VRING_ENABLE, or that rings start enabled. */
 bool vdev_queue_is_enabled(const struct vdev *dev, unsigned int idx);
-/* The device type's part of the confs changed: publish them anew. Fails as vdev_set_features() may. */
-int vdev_refresh(struct vdev *dev, struct diag *diag);
+/* What is in its ring is for later: it has not been enabled since the connection, or the last reset. */
+bool vdev_queue_waits(const struct vdev *dev, unsigned int idx);
+bool vdev_queue_is_broken(const struct vdev *dev, unsigned int idx);
 /* Running, enabled and not broken. */
 bool vdev_queue_is_active(const struct vdev *dev, unsigned int idx);
 

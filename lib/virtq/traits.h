@@ -14,12 +14,8 @@ enum virtq_trait {
 	TRAIT_PACKED = 1 << 0,    /* VIRTIO_F_RING_PACKED */
 	TRAIT_IN_ORDER = 1 << 1,  /* VIRTIO_F_IN_ORDER */
 	TRAIT_LOG = 1 << 2,       /* every page written is marked in the dirty log */
-	TRAIT_MERGEABLE = 1 << 3, /* VIRTIO_NET_F_MRG_RXBUF: a frame may span several buffers */
-	/* From the guest: the header may ask for offloads. To the guest: frames may go with offloads undone.
-	 */
-	TRAIT_OFFLOAD = 1 << 4,
-	TRAIT_HASH_REPORT = 1 << 5, /* VIRTIO_NET_F_HASH_REPORT: to the guest, a header of 20 bytes */
-	TRAIT_N = 1 << 6,           /* number of traits words */
+	/* Number of traits words of a ring; the bits from here on are the device type's. */
+	TRAIT_VIRTQ_N = 1 << 3,
 };
 
 #endif

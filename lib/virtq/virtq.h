@@ -73,29 +73,13 @@ struct virtq_conf {
 	bool event_idx; /* VIRTIO_F_EVENT_IDX */
 	bool indirect;  /* VIRTIO_F_INDIRECT_DESC */
 	bool enabled;   /* SET_VRING_ENABLE; a started but disabled queue takes nothing in and discards what
-			   comes out, unless control.waits */
+			   comes out */
 	bool only_read; /* no buffer of this queue is ever written to; filled by the device type */
 	int call_fd;    /* -1: the driver is never notified */
 	enum notifier_kind call_kind;
 	/* Notifications are held back until so many packets or ticks (ticks.h) have gathered; 0, 0: never. */
 	uint32_t coal_max_packets;
 	uint64_t coal_max_ticks;
-
-	/* Filled by the device type. */
-	uint16_t hdr_len;    /* bytes before the frame */
-	uint32_t frame_max;  /* longest frame to deliver */
-	void (*burst)(void); /* the device type's burst function, cast back by it */
-	const void *filter;  /* what is not let through to the guest; NULL: everything is */
-	void *flows;         /* where flows from the guest are learnt; NULL: nowhere */
-	uint64_t offloads;   /* feature bits of the offloads that the frames of this queue may ask for */
-
-	/* The control thread's; workers do not look. */
-	struct {
-		struct virtq_conf *next; /* in the list of replaced confs */
-		uint16_t queue_idx;
-		bool last;  /* nothing was published in its place */
-		bool waits; /* not enabled yet since the connection began: nothing is taken out of it */
-	} control;
 };
 
 /* What a queue owes its driver (notify.c). */

@@ -72,7 +72,7 @@ burst_mbufs_fill(struct rte_mempool *pool, struct rte_mbuf *first, struct burst_
 }
 
 bool
-vnet_from_guest_request(const struct virtq_conf *conf, struct port_rxq *rxq, const struct virtio_net_hdr *hdr,
+vnet_from_guest_request(const struct vnet_conf *conf, struct port_rxq *rxq, const struct virtio_net_hdr *hdr,
 			struct rte_mbuf *pkt)
 {
 	if (likely_true(vnet_offload_from_guest(pkt, hdr, conf->offloads)))
@@ -83,7 +83,7 @@ vnet_from_guest_request(const struct virtq_conf *conf, struct port_rxq *rxq, con
 }
 
 enum vnet_took
-vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_rxq *rxq,
+vnet_from_guest_chain(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
 		      const struct virtq_elem *elem, struct rte_mbuf *first, struct rte_mbuf **ret_pkt)
 {
 	enum port_drop reason = DROP_MALFORMED;
@@ -93,7 +93,7 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	struct virtq_chain chain;
 	uint32_t len;
 
-	switch (virtq_walk(&queue->from_guest, conf, elem, &chain)) {
+	switch (virtq_walk(&queue->from_guest, &conf->virtq, elem, &chain)) {
 	case VIRTQ_WALK_OK:
 		break;
 	case VIRTQ_WALK_BAD:
@@ -112,13 +112,13 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf, s
 		goto drop;
 	}
 	reader = (struct burst_reader){.seg = chain.segs};
-	burst_read(&reader, conf->traits & TRAIT_OFFLOAD ? header : NULL, conf->hdr_len);
+	burst_read(&reader, conf->virtq.traits & TRAIT_OFFLOAD ? header : NULL, conf->hdr_len);
 	*ret_pkt = burst_mbufs_fill(queue->pool, first, &reader, len);
 	if (!*ret_pkt) {
 		counter_add(&queue->from_guest.no_mbuf, 1);
 		return VNET_TOOK_NONE;
 	}
-	if (!(conf->traits & TRAIT_OFFLOAD))
+	if (!(conf->virtq.traits & TRAIT_OFFLOAD))
 		return VNET_TOOK_FRAME;
 	hdr = header_read(header);
 	if (vnet_offload_requested(&hdr) && !vnet_from_guest_request(conf, rxq, &hdr, *ret_pkt))
@@ -151,25 +151,25 @@ struct burst_span {
 
 /* The next chain the driver has made available; false: there is none. */
 static bool
-burst_next(struct virtq *vq, const struct virtq_conf *conf, struct vnet_buffers *buffers, uint16_t n_taken,
+burst_next(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers *buffers, uint16_t n_taken,
 	   struct virtq_elem *ret_elem)
 {
 	if (buffers->next + n_taken < buffers->n) {
 		*ret_elem = buffers->elems[buffers->next + n_taken];
 		return true;
 	}
-	return virtq_fetch(vq, conf, &buffers->at, ret_elem, 1, conf->traits) == 1;
+	return virtq_fetch(vq, &conf->virtq, &buffers->at, ret_elem, 1, conf->virtq.traits) == 1;
 }
 
 /* The span's buffers are the driver's again; they are no longer among `buffers`. */
 static void
-burst_give(struct virtq *vq, const struct virtq_conf *conf, struct vnet_buffers *buffers,
+burst_give(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers *buffers,
 	   const struct burst_span *span, uint64_t written)
 {
 	for (uint16_t i = 0; i < span->n; i++) {
 		uint32_t len = written < span->room[i] ? (uint32_t)written : span->room[i];
 
-		virtq_retire(vq, conf, &span->elems[i], len, conf->traits);
+		virtq_retire(vq, &conf->virtq, &span->elems[i], len, conf->virtq.traits);
 		written -= len;
 	}
 	buffers->next = (uint16_t)RTE_MIN((uint32_t)buffers->next + span->n, (uint32_t)buffers->n);
@@ -207,7 +207,7 @@ burst_is_useless(enum port_drop reason)
  * empty.
  */
 static enum port_drop
-burst_gather(struct virtq *vq, const struct virtq_conf *conf, struct vnet_buffers *buffers, uint32_t need,
+burst_gather(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers *buffers, uint32_t need,
 	     struct burst_span *span)
 {
 	while (span->total < need) {
@@ -215,11 +215,11 @@ burst_gather(struct virtq *vq, const struct virtq_conf *conf, struct vnet_buffer
 		struct virtq_elem elem;
 		enum virtq_walk walked;
 
-		if (span->n && (!(conf->traits & TRAIT_MERGEABLE) || span->n == BURST_SPAN_MAX))
+		if (span->n && (!(conf->virtq.traits & TRAIT_MERGEABLE) || span->n == BURST_SPAN_MAX))
 			return DROP_TOO_LONG;
 		if (!burst_next(vq, conf, buffers, span->n, &elem))
 			return virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER;
-		walked = virtq_walk(vq, conf, &elem, &chain);
+		walked = virtq_walk(vq, &conf->virtq, &elem, &chain);
 		if (walked == VIRTQ_WALK_BROKEN)
 			return DROP_BROKEN;
 		if (walked != VIRTQ_WALK_OK || chain.n_readable || chain.writable_len < conf->hdr_len) {
@@ -254,28 +254,28 @@ burst_write(const struct virtq_seg **piece, uint32_t *offset, const uint8_t *fro
 
 /* The span's first `written` bytes are: mark them. */
 static void
-burst_log(const struct virtq_conf *conf, const struct burst_span *span, uint32_t written)
+burst_log(const struct vnet_conf *conf, const struct burst_span *span, uint32_t written)
 {
 	gmem_log_fence();
 	for (uint16_t i = 0; i < span->n_pieces && written; i++) {
 		uint32_t len = RTE_MIN(written, span->pieces[i].len);
 
-		gmem_log_mark(conf->log, span->pieces[i].gpa, len);
+		gmem_log_mark(conf->virtq.log, span->pieces[i].gpa, len);
 		written -= len;
 	}
 }
 
 /* The MTU is for what goes on a wire; a frame that the guest takes unsegmented may be longer. */
 static uint32_t
-burst_frame_max(const struct virtq_conf *conf, const struct rte_mbuf *pkt)
+burst_frame_max(const struct vnet_conf *conf, const struct rte_mbuf *pkt)
 {
-	if (conf->traits & TRAIT_OFFLOAD && pkt->ol_flags & RTE_MBUF_F_TX_TCP_SEG)
+	if (conf->virtq.traits & TRAIT_OFFLOAD && pkt->ol_flags & RTE_MBUF_F_TX_TCP_SEG)
 		return PORT_FRAME_MAX;
 	return conf->frame_max;
 }
 
 bool
-vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+vnet_to_guest_frame(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 		    const struct rte_mbuf *pkt, struct vnet_buffers *buffers)
 {
 	const struct virtq_cursor at = buffers->at;
@@ -305,13 +305,13 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		return false;
 	}
 
-	header = header_of(pkt, span.n, conf->traits);
-	header_write(bytes, conf->hdr_len, &header, conf->traits);
+	header = header_of(pkt, span.n, conf->virtq.traits);
+	header_write(bytes, conf->hdr_len, &header, conf->virtq.traits);
 	piece = span.pieces;
 	burst_write(&piece, &offset, bytes, conf->hdr_len);
 	for (; pkt; pkt = pkt->next)
 		burst_write(&piece, &offset, rte_pktmbuf_mtod(pkt, const uint8_t *), pkt->data_len);
-	if (conf->log)
+	if (conf->virtq.log)
 		burst_log(conf, &span, need);
 	burst_give(vq, conf, buffers, &span, need);
 	return true;
@@ -320,15 +320,23 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, str
 /* --- whole bursts --- */
 
 uint16_t
-vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_rxq *rxq,
-			struct rte_mbuf **pkts, uint16_t n)
+vnet_from_guest_later(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
+		      struct rte_mbuf **pkts, uint16_t n)
 {
-	return vnet_from_guest_any(queue, conf, rxq, pkts, n, conf->traits);
+	(void)queue, (void)conf, (void)rxq, (void)pkts, (void)n;
+	return 0;
 }
 
 uint16_t
-vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+vnet_from_guest_generic(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
+			struct rte_mbuf **pkts, uint16_t n)
+{
+	return vnet_from_guest_any(queue, conf, rxq, pkts, n, conf->virtq.traits);
+}
+
+uint16_t
+vnet_to_guest_generic(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 		      struct rte_mbuf *const *pkts, uint16_t n)
 {
-	return vnet_to_guest_any(queue, conf, txq, pkts, n, conf->traits);
+	return vnet_to_guest_any(queue, conf, txq, pkts, n, conf->virtq.traits);
 }

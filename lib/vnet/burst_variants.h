@@ -7,8 +7,8 @@
 #define VNICD_BURST_VARIANTS_H
 
 #include "isa.h"
-#include "traits.h"
 #include "vnet.h"
+#include "vnet_traits.h"
 
 struct vnet_variants {
 	vnet_from_guest_fn from_guest[TRAIT_N];

@@ -42,7 +42,7 @@ from_guest_mbuf_set(struct rte_mbuf *pkt, uint32_t len)
 
 /* What the header asks for goes into the mbuf; false: it was nonsense, the frame is counted and gone. */
 TEMPLATE bool
-from_guest_request(const struct virtq_conf *conf, struct port_rxq *rxq, const uint8_t *header,
+from_guest_request(const struct vnet_conf *conf, struct port_rxq *rxq, const uint8_t *header,
 		   struct rte_mbuf *pkt, const uint32_t traits)
 {
 	struct virtio_net_hdr hdr;
@@ -54,7 +54,7 @@ from_guest_request(const struct virtq_conf *conf, struct port_rxq *rxq, const ui
 }
 
 TEMPLATE uint16_t
-vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_rxq *rxq,
+vnet_from_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
 		    struct rte_mbuf **pkts, uint16_t n, const uint32_t traits)
 {
 	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
@@ -70,7 +70,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
 	uint16_t n_chains, n_done, n_pkts = 0;
 	uint64_t bytes = 0;
 
-	n_chains = virtq_fetch(vq, conf, &at, elems, n, traits);
+	n_chains = virtq_fetch(vq, &conf->virtq, &at, elems, n, traits);
 	if (n_chains == 0)
 		return 0;
 
@@ -82,7 +82,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
 
 		if (likely_true(!(elem->flags & odd) && elem->len >= hdr_len + RTE_ETHER_HDR_LEN &&
 				len <= room))
-			va = gmem_va(conf->mem, &conf->hot, elem->addr, elem->len);
+			va = gmem_va(conf->virtq.mem, &conf->virtq.hot, elem->addr, elem->len);
 		frame[i] = va ? va + hdr_len : NULL;
 		if (likely_true(va != NULL))
 			rte_prefetch0(frame[i]);
@@ -95,7 +95,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		return 0;
 	}
 	if (n_chains == VIRTQ_FETCH_MAX)
-		virtq_prefetch_next(vq, conf, at, traits);
+		virtq_prefetch_next(vq, &conf->virtq, at, traits);
 	for (n_done = 0; n_done < n_chains; n_done++) {
 		struct rte_mbuf *pkt = fresh[n_done];
 		enum vnet_took took;
@@ -118,7 +118,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		}
 		/* At once, so that these stores drain while the next frame's loads are waited for. */
 		if (!batched)
-			virtq_retire(vq, conf, &elems[n_done], 0, traits);
+			virtq_retire(vq, &conf->virtq, &elems[n_done], 0, traits);
 	}
 	if (unlikely(n_done < n_chains))
 		rte_mempool_put_bulk(queue->pool, (void **)&fresh[n_done], n_chains - n_done);
@@ -126,9 +126,9 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
 		return 0;
 
 	if (batched)
-		virtq_retire_batch(vq, conf, elems, n_done, traits);
-	virtq_publish(vq, conf, traits);
-	virtq_notify(vq, conf, n_done);
+		virtq_retire_batch(vq, &conf->virtq, elems, n_done, traits);
+	virtq_publish(vq, &conf->virtq, traits);
+	virtq_notify(vq, &conf->virtq, n_done);
 	counter_add(&rxq->stats.packets, n_done);
 	counter_add(&rxq->stats.bytes, bytes);
 	return n_pkts;
@@ -139,7 +139,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, str
  * frame that is borrowed. False: the frame is counted as dropped and gone.
  */
 TEMPLATE bool
-from_guest_frame(const struct virtq_conf *conf, struct port_rxq *rxq, const uint8_t *header, uint32_t len,
+from_guest_frame(const struct vnet_conf *conf, struct port_rxq *rxq, const uint8_t *header, uint32_t len,
 		 struct rte_mbuf *pkt, const uint32_t traits)
 {
 	const uint8_t *frame = header + conf->hdr_len;
@@ -175,7 +175,7 @@ from_guest_prefetch(const struct virtq_direct *direct, uint16_t i, uint32_t hdr_
 }
 
 TEMPLATE uint16_t
-vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_rxq *rxq,
+vnet_from_guest_burst(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
 		      struct rte_mbuf **pkts, uint16_t n, const uint32_t traits)
 {
 	const uint32_t hdr_len = conf->hdr_len;
@@ -186,7 +186,7 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 	struct virtq *vq = &queue->from_guest;
 	struct rte_mbuf *fresh[VIRTQ_FETCH_MAX];
 	struct virtq_direct direct;
-	int n_direct = virtq_fetch_direct(vq, conf, &constraints, &direct, n, traits);
+	int n_direct = virtq_fetch_direct(vq, &conf->virtq, &constraints, &direct, n, traits);
 	uint16_t n_chains, n_pkts = 0;
 	uint64_t bytes = 0;
 
@@ -204,7 +204,8 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 		return 0;
 	}
 	if (n_chains == VIRTQ_FETCH_MAX)
-		virtq_prefetch_next(vq, conf, virtq_cursor_after(vq, conf, n_chains, traits), traits);
+		virtq_prefetch_next(vq, &conf->virtq, virtq_cursor_after(vq, &conf->virtq, n_chains, traits),
+				    traits);
 	for (uint16_t i = 0; i < n_chains; i++) {
 		uint32_t len = direct.len[i] - hdr_len;
 
@@ -215,13 +216,13 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, s
 			pkts[n_pkts++] = fresh[i];
 		}
 	}
-	virtq_retire_direct(vq, conf, &direct, NULL, n_chains, traits);
+	virtq_retire_direct(vq, &conf->virtq, &direct, NULL, n_chains, traits);
 	counter_add(&rxq->stats.packets, n_chains);
 	counter_add(&rxq->stats.bytes, bytes);
 	/* What is borrowed stays the device's until vnet_done(). */
 	if (likely_true(!rxq->borrowed)) {
-		virtq_publish(vq, conf, traits);
-		virtq_notify(vq, conf, n_chains);
+		virtq_publish(vq, &conf->virtq, traits);
+		virtq_notify(vq, &conf->virtq, n_chains);
 	}
 	return n_pkts;
 }

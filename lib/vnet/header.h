@@ -23,7 +23,7 @@
 
 #include "offload.h"
 #include "template.h"
-#include "traits.h"
+#include "vnet_traits.h"
 
 enum {
 	HEADER_LEN_LEGACY = 10, /* neither VERSION_1 nor MRG_RXBUF: no num_buffers */

@@ -40,7 +40,7 @@ to_guest_prefetch(const uint8_t *buffer, uint32_t hdr_len)
 }
 
 TEMPLATE void
-to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_t *buffer,
+to_guest_frame(const struct vnet_conf *conf, const struct rte_mbuf *pkt, uint8_t *buffer,
 	       const uint32_t traits)
 {
 	const struct header header = header_of(pkt, 1, traits);
@@ -60,7 +60,7 @@ to_guest_frame(const struct virtq_conf *conf, const struct rte_mbuf *pkt, uint8_
 }
 
 TEMPLATE uint16_t
-vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+vnet_to_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 		  struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
 {
 	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT;
@@ -75,7 +75,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 	borrow_materialise_burst(pkts, n);
 	buffers.at = vq->avail;
 	buffers.next = 0;
-	buffers.n = virtq_fetch(vq, conf, &buffers.at, buffers.elems, n, traits);
+	buffers.n = virtq_fetch(vq, &conf->virtq, &buffers.at, buffers.elems, n, traits);
 	if (buffers.n == 0) {
 		counter_add(&txq->stats.drops[virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER], n);
 		return 0;
@@ -89,13 +89,13 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 		buffer[i] = NULL;
 		written[i] = 0;
 		if (likely_true((elem->flags & VRING_DESC_F_WRITE) && !(elem->flags & odd)))
-			buffer[i] = gmem_va(conf->mem, &conf->hot, elem->addr, elem->len);
+			buffer[i] = gmem_va(conf->virtq.mem, &conf->virtq.hot, elem->addr, elem->len);
 		if (likely_true(buffer[i] != NULL))
 			to_guest_prefetch(buffer[i], hdr_len);
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], const void *));
 	}
 	if (buffers.n == VIRTQ_FETCH_MAX)
-		virtq_prefetch_next(vq, conf, buffers.at, traits);
+		virtq_prefetch_next(vq, &conf->virtq, buffers.at, traits);
 	for (uint16_t i = 0; i < n; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
 		const uint32_t len = pkt->pkt_len;
@@ -105,7 +105,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 				hdr_len + len <= buffers.elems[k].len)) {
 			to_guest_frame(conf, pkt, buffer[k], traits);
 			written[k] = hdr_len + len;
-			virtq_retire(vq, conf, &buffers.elems[k], hdr_len + len, traits);
+			virtq_retire(vq, &conf->virtq, &buffers.elems[k], hdr_len + len, traits);
 			buffers.next++;
 		} else if (!vnet_to_guest_frame(queue, conf, txq, pkt, &buffers)) {
 			continue;
@@ -115,10 +115,10 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
 	}
 	/* Buffers can have gone back although no frame was sent: bad ones. */
 	if (likely_true(vq->batch != 0)) {
-		virtq_publish(vq, conf, traits);
+		virtq_publish(vq, &conf->virtq, traits);
 		for (uint16_t i = 0; traits & TRAIT_LOG && i < buffers.n; i++)
-			gmem_log_mark(conf->log, buffers.elems[i].addr, written[i]);
-		virtq_notify(vq, conf, n_sent);
+			gmem_log_mark(conf->virtq.log, buffers.elems[i].addr, written[i]);
+		virtq_notify(vq, &conf->virtq, n_sent);
 	}
 	counter_add(&txq->stats.packets, n_sent);
 	counter_add(&txq->stats.bytes, bytes);
@@ -134,7 +134,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct virtq_conf *conf, struc
  */
 static inline uint16_t
 to_guest_fitting(struct rte_mbuf *const *pkts, const struct virtq_direct *direct,
-		 const struct virtq_conf *conf, uint16_t n, uint32_t ret_written[])
+		 const struct vnet_conf *conf, uint16_t n, uint32_t ret_written[])
 {
 	for (uint16_t i = 0; i < n; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
@@ -157,7 +157,7 @@ enum {
  * for us; without that, and with less than n sent, there are no more buffers.
  */
 TEMPLATE uint16_t
-to_guest_direct(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+to_guest_direct(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 		struct rte_mbuf *const *pkts, uint16_t n, bool *ret_odd, const uint32_t traits)
 {
 	const struct direct_constraints constraints = {
@@ -166,7 +166,7 @@ to_guest_direct(struct vnet_queue *queue, const struct virtq_conf *conf, struct 
 	struct virtq *vq = &queue->to_guest;
 	uint32_t written[VIRTQ_FETCH_MAX] __rte_aligned(64);
 	struct virtq_direct direct;
-	int n_direct = virtq_fetch_direct(vq, conf, &constraints, &direct, n, traits);
+	int n_direct = virtq_fetch_direct(vq, &conf->virtq, &constraints, &direct, n, traits);
 	uint16_t n_sent;
 	uint64_t bytes = 0;
 
@@ -177,7 +177,8 @@ to_guest_direct(struct vnet_queue *queue, const struct virtq_conf *conf, struct 
 	for (uint16_t i = 0; i < n_direct && i < TO_GUEST_AHEAD; i++)
 		to_guest_prefetch(direct.va[i], hdr_len);
 	if (n_direct == VIRTQ_FETCH_MAX)
-		virtq_prefetch_next(vq, conf, virtq_cursor_after(vq, conf, VIRTQ_FETCH_MAX, traits), traits);
+		virtq_prefetch_next(vq, &conf->virtq,
+				    virtq_cursor_after(vq, &conf->virtq, VIRTQ_FETCH_MAX, traits), traits);
 	n_sent = to_guest_fitting(pkts, &direct, conf, (uint16_t)n_direct, written);
 	*ret_odd = n_sent < n_direct;
 	if (unlikely(n_sent == 0))
@@ -190,11 +191,11 @@ to_guest_direct(struct vnet_queue *queue, const struct virtq_conf *conf, struct 
 		to_guest_frame(conf, pkt, direct.va[i], traits);
 		bytes += pkt->pkt_len;
 	}
-	virtq_retire_direct(vq, conf, &direct, written, n_sent, traits);
-	virtq_publish(vq, conf, traits);
+	virtq_retire_direct(vq, &conf->virtq, &direct, written, n_sent, traits);
+	virtq_publish(vq, &conf->virtq, traits);
 	for (uint16_t i = 0; traits & TRAIT_LOG && i < n_sent; i++)
-		gmem_log_mark(conf->log, gmem_cache_gpa(&conf->hot, direct.va[i]), written[i]);
-	virtq_notify(vq, conf, n_sent);
+		gmem_log_mark(conf->virtq.log, gmem_cache_gpa(&conf->virtq.hot, direct.va[i]), written[i]);
+	virtq_notify(vq, &conf->virtq, n_sent);
 	counter_add(&txq->stats.packets, n_sent);
 	counter_add(&txq->stats.bytes, bytes);
 	/*
@@ -202,7 +203,7 @@ to_guest_direct(struct vnet_queue *queue, const struct virtq_conf *conf, struct 
 	 * can be here before its frames are.
 	 */
 	if (n_sent <= TO_GUEST_SHORT) {
-		n_direct = virtq_peek_direct(vq, conf, &constraints, &direct, n_sent, traits);
+		n_direct = virtq_peek_direct(vq, &conf->virtq, &constraints, &direct, n_sent, traits);
 		for (uint16_t i = 0; i < n_direct; i++)
 			to_guest_prefetch(direct.va[i], hdr_len);
 	}
@@ -210,7 +211,7 @@ to_guest_direct(struct vnet_queue *queue, const struct virtq_conf *conf, struct 
 }
 
 TEMPLATE uint16_t
-vnet_to_guest_burst(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+vnet_to_guest_burst(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 		    struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
 {
 	bool odd;

@@ -11,18 +11,18 @@
 #include "to_guest.h"
 
 #define VARIANT(name, word)                                                                             \
-	static uint16_t from_guest_##name(struct vnet_queue *queue, const struct virtq_conf *conf,      \
+	static uint16_t from_guest_##name(struct vnet_queue *queue, const struct vnet_conf *conf,       \
 					  struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)     \
 	{                                                                                               \
 		return vnet_from_guest_burst(queue, conf, rxq, pkts, n, (word));                        \
 	}                                                                                               \
-	static uint16_t to_guest_##name(struct vnet_queue *queue, const struct virtq_conf *conf,        \
+	static uint16_t to_guest_##name(struct vnet_queue *queue, const struct vnet_conf *conf,         \
 					struct port_txq *txq, struct rte_mbuf *const *pkts, uint16_t n) \
 	{                                                                                               \
 		return vnet_to_guest_burst(queue, conf, txq, pkts, n, (word));                          \
 	}
 #include "variants.def"
-VARIANT(other, conf->traits)
+VARIANT(other, conf->virtq.traits)
 #undef VARIANT
 
 const struct vnet_variants VARIANTS = {

@@ -1,14 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vnet: the virtio network device (VIRTIO, "Network Device"): virtqueues on one side, frames in mbufs on the
- * other.
+ * vnet: the datapath of the virtio network device (VIRTIO, "Network Device"): virtqueues on one side, frames
+ * in mbufs on the other.
  *
- * Virtqueue 2i is receiveq i (to the guest), 2i + 1 is transmitq i (from the guest). One worker owns both.
- * The controlq comes after the last pair that the driver may use (controlq.h).
+ * Virtqueue 2i is receiveq i (to the guest), 2i + 1 is transmitq i (from the guest). What a burst needs to
+ * know is in the queue's conf, which control/ makes and publishes; nothing in this room knows how.
  *
- *   settings.h  what the driver has set        -> filter.h   which frames it wants  (in the receiveqs' confs)
- *   controlq.h  how it sets it                  -> steer.h    which pair they go to  (port->steer)
- *   config.c    the configuration space         -> confs      offloads, coalescing, queues in use
+ *   vnet.c            the port functions                     filter.h  which frames the driver wants
+ *   from_guest.h      burst bodies, common case              steer.h   which pair they go to
+ *   to_guest.h        the same, the other way                flows.h   by what the guest sent
+ *   burst.c           everything else, and errors            offload.h header <-> requests in the mbuf
  */
 #ifndef VNICD_VNET_H
 #define VNICD_VNET_H
@@ -22,26 +23,65 @@
 #include <rte_ether.h>
 #include <rte_mempool.h>
 
-#include "announce.h"
-#include "controlq.h"
 #include "port.h"
-#include "settings.h"
 #include "vdev.h"
 #include "virtq.h"
 
-struct vnet_dev;
 struct vnet_filter;
 struct vnet_flows;
 struct virtio_net_hdr;
+
+struct vnet_conf;
+struct vnet_queue;
+
+/* Take up to n frames from the guest. Counts what the guest got wrong on rxq. */
+typedef uint16_t (*vnet_from_guest_fn)(struct vnet_queue *queue, const struct vnet_conf *conf,
+				       struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
+/* Give n frames to the guest; they stay the caller's. Returns how many were given; the rest is counted as
+ * dropped. */
+typedef uint16_t (*vnet_to_guest_fn)(struct vnet_queue *queue, const struct vnet_conf *conf,
+				     struct port_txq *txq, struct rte_mbuf *const *pkts, uint16_t n);
+
+/* Of a receiveq or a transmitq: what its virtqueue's is, and what is the network device's. */
+struct vnet_conf {
+	struct virtq_conf virtq; /* the first, by which it is published */
+	uint16_t hdr_len;        /* bytes before the frame */
+	uint32_t frame_max;      /* longest frame to deliver */
+	union {
+		vnet_from_guest_fn from_guest; /* of a transmitq */
+		vnet_to_guest_fn to_guest;     /* of a receiveq */
+	};
+	const struct vnet_filter *filter; /* what is not let through to the guest; NULL: everything is */
+	struct vnet_flows *flows;         /* where flows from the guest are learnt; NULL: nowhere */
+	uint64_t offloads; /* feature bits of the offloads that the frames of this queue may ask for */
+};
+
+static_assert(offsetof(struct vnet_conf, virtq) == 0, "a published virtq_conf is one of these");
+
+/* What workers have of a data queue now; NULL: it stands still. */
+static inline const struct vnet_conf *
+vnet_conf(const struct virtq *vq)
+{
+	return (const struct vnet_conf *)virtq_conf(vq);
+}
+
+/* Of a device: between its control half and all its queues. */
+struct vnet_shared {
+	_Atomic bool
+		link_up; /* written by the control half; names a drop, what is acted on is in the confs */
+	/* SEND_RARP: the address to announce, written by the control half, taken by the owner of transmitq 0.
+	 * 0: none. */
+	_Atomic uint64_t rarp_mac;
+};
 
 /* One queue pair: the two virtqueues may have different owners. */
 struct vnet_queue {
 	/* the rxq's owner's */
 	struct virtq from_guest; /* transmitq */
 	struct rte_mempool
-		*pool;        /* for frames from the guest, and for what is made of those to it; read-only */
-	struct vnet_dev *dev; /* read-only */
-	const struct virtq_conf
+		*pool; /* for frames from the guest, and for what is made of those to it; read-only */
+	struct vnet_shared *shared; /* the device's */
+	const struct vnet_conf
 		*borrowed_conf; /* of the last vnet_rx(): what borrowed frames were taken under */
 	/* Counter (counter.h): what the port's do not tell apart (controlq_stats.c). */
 	uint64_t discarded_bytes; /* from the guest, on a queue that is not enabled */
@@ -54,15 +94,6 @@ static_assert(offsetof(struct vnet_queue, to_guest) % RTE_CACHE_LINE_SIZE == 0 &
 		      sizeof(struct vnet_queue) % RTE_CACHE_LINE_SIZE == 0,
 	      "what one owner writes is in no line of the other's");
 
-/* VIRTIO, "Device configuration layout". */
-enum {
-	VNET_SPEED_MAX = 0x7fffffff, /* Mb/s */
-	VNET_SPEED_UNKNOWN = -1,
-	VNET_DUPLEX_HALF = 0,
-	VNET_DUPLEX_FULL = 1,
-	VNET_DUPLEX_UNKNOWN = 0xff,
-};
-
 /* Offloads of frames to the guest, which GUEST_OFFLOADS_SET switches. */
 #define VNET_GUEST_OFFLOADS                                                                           \
 	(FEATURE_MASK(NET_GUEST_CSUM) | FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6) | \
@@ -73,126 +104,6 @@ enum {
 	(FEATURE_MASK(NET_CSUM) | FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6) | \
 	 FEATURE_MASK(NET_HOST_ECN))
 
-enum { VNET_QUEUES_USED_WORDS = (2 * PORT_QUEUES_MAX + 1 + 63) / 64 };
-
-/* Control lock. */
-struct vnet_dev {
-	struct vdev vdev;
-	struct vnic_ctx *ctx;
-	uint16_t n_pairs;
-	/* mtu of the configuration space, which never changes; 0: MTU is not offered. */
-	uint16_t offered_mtu;
-	bool offer_standby; /* failover: this is the standby of a passed-through NIC */
-	bool offer_speed;   /* SPEED_DUPLEX */
-	int32_t speed;      /* Mb/s, or VNET_SPEED_UNKNOWN */
-	uint8_t duplex;     /* VNET_DUPLEX_* */
-	_Atomic bool link_up;
-	struct rte_ether_addr mac; /* after a reset; settings->filter.mac is what counts */
-	struct vnet_queue *queues; /* [n_pairs] */
-	struct controlq controlq;
-	struct announce announce;
-
-	struct vnet_settings *settings; /* in effect */
-	/* What filter and steer were published for: whose word counts (vnet_controlq_is_ours()). */
-	enum vnet_built { VNET_BUILT_NOTHING, VNET_BUILT_OURS, VNET_BUILT_NOT_OURS } built;
-	uint64_t queues_used[VNET_QUEUES_USED_WORDS]; /* bit by virtqueue: vnet_queue_is_used(), lately */
-	/* What workers have: */
-	struct vnet_filter *filter; /* NULL: nothing is kept out */
-	struct port_steer *steer;   /* NULL: none needed */
-	/* made of the settings, NULL for those after a reset; */
-	struct vnet_filter *own_filter;
-	struct port_steer *own_steer; /* by the driver's table, or with its hashes */
-	/* or once for all, so that a reset needs no memory: without a table and hashes, by STEER_*REPORT. */
-	struct port_steer *usual_steer[2];
-	struct vnet_flows *flows; /* NULL: a single pair */
-	/* Called after new settings took effect, the first ones in vnet_init() included; NULL: nobody asks.
-	 */
-	void (*settings_changed)(void *arg);
-	void *settings_changed_arg;
-	/* Where workers look for `steer` and how many pairs can be sent to: the port's fields. */
-	struct port *port;
-
-	/*
-	 * What the front-end says by messages and what is learnt of the driver, besides `settings`, `flows`
-	 * and `announce`: vnet_ended() forgets all of these, and vnet_reset() what is the driver's.
-	 */
-	uint16_t mtu; /* offered_mtu, or what NET_SET_MTU has made of it; 0: no limit known */
-	/* Pairs 0 .. n_filled - 1 have had a receive buffer since the driver's reset; pair 0 counts as one.
-	 */
-	uint16_t n_filled;
-	bool mtu_used; /* some ring has run since that was said: it is not for the next driver */
-	/* SEND_RARP: the address to announce, written by the control thread, taken by the owner of pair 0. 0:
-	 * none. */
-	_Atomic uint64_t rarp_mac;
-};
-
-struct vnet_config {
-	struct vnic_ctx *ctx; /* without a loop: nobody watches the controlq's kicks */
-	const char *name;
-	uint16_t n_pairs;
-	uint16_t mtu; /* 0: not offered */
-	struct rte_ether_addr mac;
-	struct rte_mempool *pool;
-	struct port *port; /* n_active and steer of it are written by the device */
-	uint64_t mem_max;  /* bytes of the guest's memory that may be mapped; 0: GMEM_BYTES_MAX */
-	bool standby;
-	bool speed_duplex; /* offer speed and duplex */
-	int32_t speed;
-	uint8_t duplex;
-	void (*settings_changed)(void *arg);
-	void *settings_changed_arg;
-};
-
-/* 0 or -ENOMEM. */
-int vnet_init(struct vnet_dev *dev, const struct vnet_config *config);
-/* No worker polls its queues any more. */
-void vnet_fini(struct vnet_dev *dev);
-
-/* The driver's settings after a reset, under the features that it has. */
-void vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings);
-/*
- * The settings take effect as a whole, for every worker, before this returns. 0, or -errno and nothing
- * changed: -EINVAL, or -ENOMEM, but not for settings of which nothing is built, as those after a reset.
- */
-int vnet_apply(struct vnet_dev *dev, const struct vnet_settings *settings);
-/*
- * Queues started, stopped, were enabled or disabled, or the driver has new features. New features: the
- * settings of those before are void. Whose word counts (vnet_controlq_is_ours()) changed: what follows from
- * the settings does, too. A queue that is used again has the coalescing of its direction ("Notifications
- * Coalescing").
- */
-void vnet_settings_follow(struct vnet_dev *dev);
-/*
- * The driver has this data queue enabled and may use it: active, and of a pair in use. Under RSS the table
- * says which receiveqs get frames, not the number of pairs.
- */
-bool vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx);
-/* Index of the controlq under the features that the driver has; -1: it has none. */
-int vnet_controlq_idx(const struct vnet_dev *dev);
-/* The controlq is served by us: what the driver sets there comes to us, not to the VMM. */
-bool vnet_controlq_is_ours(const struct vnet_dev *dev);
-/*
- * Pairs that can be sent to: 0 .. n - 1 (n is at least 1); recount after queues or settings changed. A
- * front-end may enable more pairs than the driver uses: those from the first on whose receiveq the driver has
- * never made a buffer available in are not among them.
- */
-void vnet_active_update(struct vnet_dev *dev);
-/* Every few milliseconds: has the driver begun to use another pair? */
-void vnet_look(struct vnet_dev *dev);
-
-/* The configuration space (config.c): the two functions of the device type. */
-unsigned int vnet_config_read(const struct vdev *vdev, uint8_t space[VDEV_CONFIG_MAX]);
-int vnet_config_write(struct vdev *vdev, unsigned int offset, const uint8_t *data, unsigned int len,
-		      bool migration);
-/* The driver is told to read it again. */
-void vnet_config_notify(struct vnet_dev *dev);
-/*
- * What the driver sees of its link from now on; speed and duplex are for a device that offers them. While the
- * link is down no frame passes. -EAGAIN: a link that stays up would change its speed, so it is down now: ask
- * again a little later. -EBUSY: nothing has changed (vdev_change_begin()): the same.
- */
-int vnet_set_link(struct vnet_dev *dev, const struct port_link *link);
-
 /* The port functions of a queue pair: `dev` of both its queues is its struct vnet_queue. */
 uint16_t vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
 uint16_t vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);
@@ -200,21 +111,21 @@ void vnet_done(struct port_rxq *rxq);
 void vnet_rx_service(struct port_rxq *rxq);
 void vnet_tx_service(struct port_txq *txq);
 
-/* --- burst functions: conf->burst of a transmitq and a receiveq --- */
+/* --- burst functions --- */
 
-/* Take up to n frames from the guest. Counts what the guest got wrong on rxq. */
-typedef uint16_t (*vnet_from_guest_fn)(struct vnet_queue *queue, const struct virtq_conf *conf,
-				       struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
-/* Give n frames to the guest; they stay the caller's. Returns how many were given; the rest is counted as
- * dropped. */
-typedef uint16_t (*vnet_to_guest_fn)(struct vnet_queue *queue, const struct virtq_conf *conf,
-				     struct port_txq *txq, struct rte_mbuf *const *pkts, uint16_t n);
+/*
+ * Of a transmitq that has not been enabled yet: what waits there is for later. Only what the front-end has
+ * disabled is drained (vhost-user, "Ring states"), and what no frame may pass, for a link is down or a pair
+ * not in use.
+ */
+uint16_t vnet_from_guest_later(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
+			       struct rte_mbuf **pkts, uint16_t n);
 
 /* All chains, all frames, any traits: what the specialised functions (burst_variants.h) fall back to, and are
  * tested against. */
-uint16_t vnet_from_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf,
-				 struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
-uint16_t vnet_to_guest_generic(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+uint16_t vnet_from_guest_generic(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
+				 struct rte_mbuf **pkts, uint16_t n);
+uint16_t vnet_to_guest_generic(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 			       struct rte_mbuf *const *pkts, uint16_t n);
 
 /* The odd cases: chains, indirect tables, frames over several buffers or mbufs, all errors (burst.c). */
@@ -223,12 +134,12 @@ enum vnet_took {
 	VNET_TOOK_DROP,  /* counted; the chain goes back */
 	VNET_TOOK_NONE,  /* the chain stays: no packet buffer, or the queue broke */
 };
-enum vnet_took vnet_from_guest_chain(struct vnet_queue *queue, const struct virtq_conf *conf,
+enum vnet_took vnet_from_guest_chain(struct vnet_queue *queue, const struct vnet_conf *conf,
 				     struct port_rxq *rxq, const struct virtq_elem *elem,
 				     struct rte_mbuf *first, struct rte_mbuf **ret_pkt);
 
 /* A header that asks for something. True: the request is in pkt; false: nonsense, counted, pkt is freed. */
-bool vnet_from_guest_request(const struct virtq_conf *conf, struct port_rxq *rxq,
+bool vnet_from_guest_request(const struct vnet_conf *conf, struct port_rxq *rxq,
 			     const struct virtio_net_hdr *hdr, struct rte_mbuf *pkt);
 
 /* Chains fetched for a burst and not used yet: elems[next .. n), then what lies beyond the cursor. */
@@ -238,7 +149,7 @@ struct vnet_buffers {
 	struct virtq_cursor at;
 };
 /* True: the frame was given; false: it was counted as dropped. */
-bool vnet_to_guest_frame(struct vnet_queue *queue, const struct virtq_conf *conf, struct port_txq *txq,
+bool vnet_to_guest_frame(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 			 const struct rte_mbuf *pkt, struct vnet_buffers *buffers);
 
 #endif

@@ -69,7 +69,7 @@ struct driver_queue {
 	struct driver_mem *mem;
 	struct virtq_conf conf; /* what the device needs to know */
 	bool packed, in_order;
-	bool long_tables; /* indirect tables may be longer than the ring, which a driver must not do */
+	bool long_tables;  /* indirect tables may be longer than the ring, which a driver must not do */
 	bool id_is_chosen; /* packed: the next chain's id is this, which is free; else one by the driver's own
 			      rule */
 	uint16_t id_chosen;

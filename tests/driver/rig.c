@@ -9,6 +9,7 @@
 #include "filter.h"
 #include "mbufs.h"
 #include "packet.h"
+#include "reconcile.h"
 #include "unit_eal.h"
 
 enum {
@@ -246,16 +247,14 @@ rig_do_le16(struct rig *rig, uint8_t class, uint8_t command, uint16_t number)
 void
 rig_announce(struct rig *rig)
 {
-	struct vnet_settings settings = *rig->dev->settings;
-
-	settings.announce = true;
-	assert_int_equal(vnet_apply(rig->dev, &settings), 0);
+	rig->dev->draft.settings.announce = true;
+	assert_int_equal(vnet_apply(rig->dev), 0);
 }
 
 bool
 rig_wants_at(const struct rig *rig, uint64_t dst, int vlan, uint16_t pair)
 {
-	const struct virtq_conf *conf = virtq_conf(&rig->dev->queues[pair].to_guest);
+	const struct vnet_conf *conf = vnet_conf(&rig->dev->queues[pair].to_guest);
 	static struct packet packet;
 	struct rte_mbuf *pkt;
 	bool wanted = true;
@@ -292,12 +291,12 @@ rig_refuses(struct rig *rig, const struct rig_command *command, const uint8_t *b
 	struct rig_answer answer;
 
 	rig_announce(rig);
-	memcpy(&before, rig->dev->settings, sizeof(before));
+	memcpy(&before, &rig->dev->input.settings, sizeof(before));
 	answer = rig_ask(rig, &rig_direct, command->class, command->command, bytes, len, command->result);
 	if (answer.len != 1 || answer.ack != 1)
 		fail_msg("%s, %u bytes: %u bytes written, ack %u", command->name, len, answer.len,
 			 answer.ack);
-	assert_memory_equal(&before, rig->dev->settings, sizeof(before));
+	assert_memory_equal(&before, &rig->dev->input.settings, sizeof(before));
 	assert_int_equal(rig->dev->controlq.stats.err, n_err + 1);
 }
 

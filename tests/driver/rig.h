@@ -11,7 +11,7 @@
 
 #include "data.h"
 #include "driver.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum {
 	RIG_PAIRS = 4, /* the most */

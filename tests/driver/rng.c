@@ -59,12 +59,3 @@ rng_stream(uint64_t salt)
 	rng.state = rng_next(&rng);
 	return rng;
 }
-
-void
-rng_fill(void *bytes, uint32_t len)
-{
-	uint8_t *at = bytes;
-
-	for (uint32_t i = 0; i < len; i++)
-		at[i] = rng_byte();
-}

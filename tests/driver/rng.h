@@ -51,6 +51,4 @@ rng_byte(void)
 	return (uint8_t)rng_below(256);
 }
 
-void rng_fill(void *bytes, uint32_t len);
-
 #endif

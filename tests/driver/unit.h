@@ -23,6 +23,19 @@
 
 #include <cmocka.h>
 
+/* Code for the sanitizers takes several times as long: what goes through very many states or sizes goes
+ * through some of them there. */
+#if defined(__SANITIZE_ADDRESS__)
+#define UNIT_SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define UNIT_SANITIZED 1
+#endif
+#endif
+#ifndef UNIT_SANITIZED
+#define UNIT_SANITIZED 0
+#endif
+
 /*
  * Runs the cases, each from the start of its own stream of random numbers, so that one alone does what it
  * does among the others. Who fails or aborts says the seed. Returns how many failed.

@@ -464,34 +464,35 @@ class Notices(Config):
             region.shown_fd = fd
         guest.mem.fds = lambda: [region.shown_fd for region in guest.mem.regions]
 
-    def gone(self, guest):
+    def gone(self, guest, port="a"):
         self.guests.remove(guest)
         guest.close()
-        self.wait("it is still there", lambda: not self.show("a")["connected"])
+        self.wait("it is still there", lambda: not self.show(port)["connected"])
 
     def test_private_memory(self):
         packed = FEATURES | fe.bits(fe.F_PACKED)
-        self.start({"a": "vhost-user", "b": "vhost-user", "c": "vhost-user", "d": "vhost-user"})
+        self.start({name: "vhost-user" for name in "abcdef"})
         # Beside it: one that has no buffers for anybody and does not kick, and one that works and is idle.
         for port, layout, post in (("b", "split", False), ("c", "packed", False), ("d", "packed", True)):
             self.guest(port, layout=layout, features=packed if layout == "packed" else FEATURES).start(post=post)
-        for n, layout in enumerate(("split", "packed")):
-            a = self.guest("a", layout=layout, features=packed if layout == "packed" else FEATURES)
-            self.private(a)
-            a.start()
-            self.wait(f"{layout}: no notice", lambda: self.notices("a") == [self.PRIVATE], 8)
-            self.assertEqual(self.logged("a", self.PRIVATE), n + 1)
+        private = {"a": self.guest("a"), "e": self.guest("e", layout="packed", features=packed)}
+        for guest in private.values():
+            self.private(guest)
+            guest.start()
+        for name, guest in private.items():
+            self.wait(f"{name}: no notice", lambda: self.notices(name) == [self.PRIVATE], 8)
+            self.assertEqual(self.logged(name, self.PRIVATE), 1)
             # Another driver of this front-end is told of once.
-            a.tell(fe.RESET_DEVICE)
-            self.gone(a)
-            self.assertEqual(self.notices("a"), [])
+            guest.tell(fe.RESET_DEVICE)
+            self.gone(guest, name)
+            self.assertEqual(self.notices(name), [])
         a = self.guest("a").start()
         b = self.guests[0]
         b.post_rx()
         a.send_frame(fe.ethernet(b"shared" * 20))
         self.assertEqual(b.receive_frame(), fe.ethernet(b"shared" * 20))
         time.sleep(2.5)
-        self.assertEqual([self.notices(port) for port in "abcd"], [[]] * 4)
+        self.assertEqual([self.notices(port) for port in "abcdef"], [[]] * 6)
         for port in "bcd":
             self.assertEqual(self.logged(port, "the guest's memory"), 0)
 

@@ -215,12 +215,12 @@ class Filter(ControlTest):
         self.assert_out(plain(GROUP))
 
     def test_more_groups_than_the_table_holds(self):
-        each = "for i in $(seq 1 70); do " + IP + " maddr {} 01:00:5e:7f:00:$(printf %02x $i) dev eth0; done"
-        self.set(each.format("add"))
+        each = r"for i in $(seq 1 70); do printf 'addr {} 239.127.0.%d/32 dev eth0 {}\n' $i; done | " + IP + " -batch -"
+        self.set("echo 100 >/proc/sys/net/ipv4/igmp_max_memberships; " + each.format("add", "autojoin"))
         self.assert_in(plain("01:00:5e:7f:00:46"))
         self.assert_in(plain(GROUP))       # best effort: one too many, so all
         self.assert_out(plain(FOREIGN))    # the other table has room
-        self.set(each.format("del"))
+        self.set(each.format("del", ""))
         self.assert_out(plain("01:00:5e:7f:00:46"))
         self.assert_out(plain(GROUP))
 
@@ -353,8 +353,8 @@ class Queues(ControlTest):
         self.resets(self.FLOWS)
 
     def test_tables_change_under_load(self):
-        """A hundred changes of the table while numbered echo requests come in: each is answered once."""
-        changes = 100
+        """The table changes while numbered echo requests come in: each is answered once."""
+        changes = 100 if vnictest.LONG else 40
         self.rss("equal 4")
         before = self.look()
         drops0 = {name: dict(port["drops"]) for name, port in before[0].items()}
@@ -417,7 +417,7 @@ class Offloads(ControlTest):
         for settings in ("tx on tso on", "tx on tso off", "tx off"):
             with self.subTest(settings):
                 self.set(f"ethtool -K eth0 {settings}", "ethtool -K eth0 tx on tso on")
-                for _ in range(6):
+                for _ in range(10):
                     before = self.vnicd.stats()["vm0"]["rx_packets"]
                     segments = self.transfer()
                     self.check_small_and_whole(segments)
@@ -425,10 +425,10 @@ class Offloads(ControlTest):
                     self.report(f"{settings}: {from_guest} frames from the guest, {len(segments)} segments at the peer")
                     # How many are sent together depends on how fast the sender's program is, beside the answers: that
                     # it is never one, as with tso off, is the point. (Below, frames without data are counted as well.)
-                    if "tso on" not in settings or from_guest < len(segments) * 0.9:
+                    if "tso on" not in settings or from_guest < len(segments) * 0.5:
                         break
                 if "tso on" in settings:
-                    self.assertLess(from_guest, len(segments) * 0.9)
+                    self.assertLess(from_guest, len(segments) * 0.5)
                 else:
                     self.assertGreaterEqual(from_guest, len(segments))
 
@@ -477,7 +477,7 @@ class Offloads(ControlTest):
 
 
 class Coalescing(ControlTest):
-    N = 300
+    N = 150
     AT_ONCE = "ethtool -C eth0 rx-usecs 0 rx-frames 0 tx-usecs 0 tx-frames 1"
 
     def setUp(self):

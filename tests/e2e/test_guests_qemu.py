@@ -14,6 +14,7 @@ import pytest
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "guests")]
 import guests  # noqa: E402
+import vnictest  # noqa: E402
 
 
 class QemuGuests(guests.GuestTest):
@@ -64,14 +65,14 @@ class QemuGuests(guests.GuestTest):
         vnicd = self.pair("switch")
         a, b = self.boot(vnicd, ["transitional", "modern"])
         self.exchange(a, b)
-        self.reboot(b, "modern", a)
 
     def test_split_and_packed_chosen_by_the_device(self):
-        """Buffers that are not mergeable, no event index: the other half of what the driver can be told to do."""
+        """Buffers that are not mergeable, no event index: the other half of what the driver can be told to do. vnicd is
+        killed under them."""
         vnicd = self.pair("switch")
-        both = [self.guest(vnicd.sock("vm0"), "10.0.0.1", "02:00:00:00:00:01", "modern",
+        both = [self.guest(vnicd.sock("vm0"), "10.0.0.1", "02:00:00:00:00:01", "modern", reconnect=True,
                            device_args="mrg_rxbuf=off,event_idx=off"),
-                self.guest(vnicd.sock("vm1"), "10.0.0.2", "02:00:00:00:00:02", "packed",
+                self.guest(vnicd.sock("vm1"), "10.0.0.2", "02:00:00:00:00:02", "packed", reconnect=True,
                            device_args="mrg_rxbuf=off,event_idx=off,indirect_desc=off")]
         for guest, variant in zip(both, ("modern", "packed")):
             guest.wait_ready()
@@ -81,6 +82,7 @@ class QemuGuests(guests.GuestTest):
             self.assertNotIn(guests.FEATURES["MRG_RXBUF"], features)
             self.report(f"{guest.name}: features: {' '.join(guest.feature_names())}")
         self.exchange(*both)
+        self.restarts(vnicd, *both)
 
     def restart(self, vnicd, a, b):
         """kill -9 and another vnicd in its place: traffic both ways again, and nobody reboots."""
@@ -103,10 +105,13 @@ class QemuGuests(guests.GuestTest):
         a.ping(b.ip)
         vnicd = self.restart(vnicd, a, b)
         self.exchange(a, b)
+        self.restarts(vnicd, a, b)
+
+    def restarts(self, vnicd, a, b):
         # Again, with frames of all kinds in hand and rings that stand anywhere.
         for guest, other in ((a, b), (b, a)):
             guest.check(f"for size in 56 1400 8192; do ping -A -q -s $size {other.ip} >/dev/null & done")
-        for _ in range(4 if os.environ.get("VNICD_LONG") else 2):
+        for _ in range(4 if vnictest.LONG else 1):
             time.sleep(1)
             vnicd = self.restart(vnicd, a, b)
         for guest in (a, b):
@@ -115,10 +120,11 @@ class QemuGuests(guests.GuestTest):
         self.assertEqual([d for port in ("vm0", "vm1") for d in ("broken", "malformed")
                           if vnicd.stats()[port]["drops"].get(d)], [])
 
-    @pytest.mark.long  # split rings in the usual run: test_readme.py, once
+    @pytest.mark.long
     def test_restart_of_the_backend(self):
         self.check_restarts(("modern", ""), ("transitional", ""))
 
+    @pytest.mark.long
     def test_restart_of_the_backend_packed(self):
         """One guest with a descriptor for each chain, and one with chains of several."""
         self.check_restarts(("packed", ""), ("packed", "mrg_rxbuf=off,indirect_desc=off"))
@@ -138,6 +144,7 @@ class Unshared(guests.GuestTest):
                  "kicks, and nothing that it writes is seen here"),
                 ("modern", "memory-backend-ram", "the front-end has named no memory"),
                 ("transitional", None, "the front-end has named no memory"))
+        rows = rows if vnictest.LONG else rows[::3]
         vnicd = self.start({f"vm{n}": "vhost-user,queues=1,mtu=1400" for n in range(len(rows))}, "switch")
         qmp = os.path.join(vnicd.run_dir, "qmp")
         everyone = [self.guest(vnicd.sock(f"vm{n}"), f"10.0.0.{n + 1}", f"02:00:00:00:00:0{n + 1}", variant, mem=192,

@@ -31,8 +31,9 @@ GUEST_MAC, GUEST_IP = "02:00:00:00:00:01", "10.0.0.1"
 N_PAIRS = 2
 N_FRAMES = 5            # each way and on each pair, that show that a step went well
 PATIENCE_S = 30         # until they have passed
-PAUSES = 10
-HOPS = 50 if os.environ.get("VNICD_LONG") else 10
+PAUSES = 10 if vnictest.LONG else 3
+CANCELLED = 2 if vnictest.LONG else 1
+HOPS = 50 if vnictest.LONG else 2
 PAGE = 4096
 
 
@@ -346,7 +347,7 @@ class Moves(guests.GuestTest):
         self.moved.qmp("migrate", uri=other.uri)
 
     def test_3_migration_cancelled(self):
-        for n in range(2):
+        for n in range(CANCELLED):
             other = self.moved.twin(self.vnicd(1 - self.at_now).sock("vm0"))
             try:
                 self._migrate(other, 4 << 20)

@@ -83,8 +83,8 @@ class Netns:
             self.name = None
 
     def ping(self, address, count=5, size=56):
-        """Number of answers."""
-        done = subprocess.run(["ip", "netns", "exec", self.name, "busybox", "ping", "-c", str(count), "-s", str(size),
+        """Number of answers. The next one is asked for when one has come."""
+        done = subprocess.run(["ip", "netns", "exec", self.name, "busybox", "ping", "-A", "-c", str(count), "-s", str(size),
                                "-W", "2", address], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         m = re.search(r"(\d+) packets transmitted, (\d+) packets received", done.stdout)
         if not m:
@@ -116,7 +116,7 @@ class Nic(unittest.TestCase):
         """Frames are lent to a NIC port, and all of them have come back."""
         time.sleep(0.15)  # a driver that keeps frames is found within 0.1 s
         describe = {p["name"]: p["describe"] for p in backend.rpc("port.list")}[name]
-        self.assertIn(", lent frames: yes (", describe)
+        self.assertIn(", borrowed frames: yes (", describe)
 
     def no_drops(self, ports):
         self.assertEqual({(p, r): n for p, s in ports.items() for r, n in s["drops"].items() if n}, {})
@@ -299,7 +299,7 @@ class Null(Nic):
                 ports = final_json(backend)
                 self.assertEqual(len(rx), 33)
                 self.assertGreater(min(rx), 1000, f"a queue that is hardly served: {rx}")
-                self.assertGreater(got["delivered"], 1000)
+                self.assertGreater(got["delivered"], 10000)
                 self.assertEqual(got["bytes"], 64 * got["delivered"])
                 # The guest's last look may have come before the last frames.
                 self.assertIn(ports["vm0"]["tx_packets"] - got["delivered"], range(65))
@@ -368,7 +368,12 @@ class AfPacket(Nic):
         mid, (a, b, c) = self.fabric(3)
         backend = self.vnicd({f"up{i}": f"nic,dev=net_af_packet{i}" for i in range(3)}, "switch",
                              eal=eal(*self.vdevs(3)), netns=mid.name)
-        self.assertEqual(a.ping("10.98.0.2", 3), 3)
+        # The switch learns a little later than it forwards.
+        deadline, flooded = time.monotonic() + 10, -1
+        while flooded != (flooded := backend.stats()["up2"]["tx_packets"]):
+            self.assertLess(time.monotonic(), deadline, "it never learns")
+            self.assertEqual(a.ping("10.98.0.2", 1), 1)
+            time.sleep(0.05)
         first = backend.stats()
         self.assertGreater(first["up2"]["tx_packets"], 0, f"the first ARP request was to be flooded: {first}")
         self.assertGreater(first["up0"]["copies"], 0, first)
@@ -504,18 +509,18 @@ class GuestToNic(Nic):
         self.guest_to_pcap(SIZES)
 
     def test_guest_to_pcap_jumbo(self):
-        self.guest_to_pcap((JUMBO + SIZES[::9]) * 4)
+        self.guest_to_pcap((JUMBO + SIZES[::9]) * 4, ("S-MRG", "P-MRG-IO"))
 
     def test_guest_to_pcap_jumbo_first(self):
         """Frames of many buffers in the ring's first slots: there DPDK's driver leaves WRITE set in the middle and at
         the end of a packed ring's tables."""
-        self.guest_to_pcap((SIZES + JUMBO)[::-1])
+        self.guest_to_pcap((SIZES + JUMBO)[::-1], ("P-MRG", "P-NOM"))
 
-    def guest_to_pcap(self, sizes):
+    def guest_to_pcap(self, sizes, paths=("S-MRG", "P-MRG", "P-MRG-IO", "P-NOM")):
         sent = vu.frames(sizes)
         source, out = self.file("in"), self.file("out")
         pcapfile.write(source, sent)
-        for path in ("S-MRG", "P-MRG", "P-MRG-IO", "P-NOM"):
+        for path in paths:
             with self.subTest(path):
                 sock = self.file(f"{path}.sock")
                 backend = self.vnicd({"vm0": f"vhost-user,path={sock}", "up0": "nic,dev=net_pcap0"}, "io",

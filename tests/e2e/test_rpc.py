@@ -13,6 +13,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 import vnictest  # noqa: E402
 from vnictest import ROOT, Proc, RpcError, Vnicd, tmpdir  # noqa: E402
@@ -368,6 +370,7 @@ class Clients(OneVnicd):
         with self.raw() as raw:
             self.assertIn("result", raw.ask(request("port.list")))
 
+    @pytest.mark.long   # ten seconds of waiting
     def test_slow_reader_is_dropped(self):
         """It sends and never reads: dropped, while others are served at once."""
         before = n_fds(self.vnicd.pid)

@@ -6,6 +6,7 @@ import fcntl
 import os
 import pathlib
 import select
+import socket
 import struct
 import sys
 import threading
@@ -21,7 +22,7 @@ from vnictest import Vnicd, tmpdir  # noqa: E402
 SOON_S = 0.1          # what is promised to everybody else
 TRIES = 5             # of which one has to keep it: the machine may do other things as well
 NEVER_S = 1.0         # and all of them this
-ROUNDS = 2
+ROUNDS = 5
 SHORT, LONG = 100, 1000     # bytes of a frame: copied at once; lent from the guest's memory until it is sent
 PCAP_HEADER = struct.pack("<IHHiIII", 0xa1b2c3d4, 2, 4, 0, 0, 65535, 1)
 
@@ -216,12 +217,13 @@ class StuckWorker(unittest.TestCase):
         self.assertEqual((still["port"], still["queue"]), ("up0", 0))
         self.assertGreaterEqual(still["seconds"], 1)
         self.assertIsNone(self.vnicd.rpc("system.info")["workers"][1]["stands_still"])
-        self.vnicd.expect(r"worker 0 \(lcore 1\) stands still for 10\.\d s, in the driver of port up0", 20)
+        if vnictest.LONG:
+            self.vnicd.expect(r"worker 0 \(lcore 1\) stands still for 10\.\d s, in the driver of port up0", 20)
+            self.assertGreater(time.monotonic() - started, 8)
         self.assertLess(self.vnicd.output.count("stands still"), 3)
-        self.assertGreater(time.monotonic() - started, 8)
         self.everybody_is_served()
         self.go_on()
-        self.vnicd.expect(r"vnicd: worker 0 \(lcore 1\) goes on after 1\d\.\d s")
+        self.vnicd.expect(r"vnicd: worker 0 \(lcore 1\) goes on after \d+\.\d s")
         vm0.restart_ring(1)
         self.sent.append(frame(99, SHORT))
         vm0.send_frame(self.sent[-1])
@@ -387,6 +389,8 @@ class StuckWorker(unittest.TestCase):
         """Messages that change queues, one after the other, in the middle of which the worker gets stuck."""
         messages = b"".join(struct.pack("<IIIII", fe.SET_VRING_ENABLE, fe.FLAG_VERSION, 8, 0, on) for on in (0, 1)) * 50
         guest.sock.settimeout(0.1)
+        # Each of those that wait asks the workers: some hundred do, the thousands of a larger buffer take seconds.
+        guest.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         while not self.flooded.is_set():
             try:
                 guest.send_bytes(messages)
@@ -403,7 +407,7 @@ class StuckWorker(unittest.TestCase):
             thread = threading.Thread(target=self.flood, args=(vm0,), daemon=True)
             thread.start()
             # Frames until one is not back.
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 10
             while len(vm0.pairs[0].tx.chains) < 16:
                 if vm0.pairs[0].tx_free:
                     vm0.send_frame(frame(0, LONG), wait=False)
@@ -415,7 +419,7 @@ class StuckWorker(unittest.TestCase):
             self.flooded.set()
             thread.join()
             vm0.disconnect()
-            deadline = time.monotonic() + 30
+            deadline = time.monotonic() + 10
             while self.vnicd.rpc("guest.show", {"name": "vm0"})["connected"]:
                 self.fifo.drain()
                 self.assertLess(time.monotonic(), deadline)

@@ -8,10 +8,12 @@ import sys
 import time
 import unittest
 
+import pytest
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import virtio_user as vu  # noqa: E402  (adds tests/lib to the path)
 import pcapfile  # noqa: E402
-from vnictest import Vnicd  # noqa: E402
+from vnictest import LONG, Vnicd  # noqa: E402
 
 FAULTS = {"malformed", "runt", "oversize", "broken", "no_clone"}
 
@@ -75,9 +77,9 @@ class Life(unittest.TestCase):
 
 
 class FrontEndKilled(Life):
-    CYCLES = 10 if os.environ.get("VNICD_LONG") else 4
+    CYCLES = 10 if LONG else 2
 
-    def run_kills(self, path):
+    def run_kills(self, path, receivers_path):
         names = [f"vm{i}" for i in range(4)]
         backend = self.vnicd({n: f"vhost-user,path={self.sock(n)}" for n in names})
 
@@ -87,7 +89,7 @@ class FrontEndKilled(Life):
             return fe
 
         def receiver():
-            fe = self.guest([vu.virtio_user(1, self.sock("vm1"), path)], fwd="rxonly")
+            fe = self.guest([vu.virtio_user(1, self.sock("vm1"), receivers_path)], fwd="rxonly")
             fe.start()
             return fe
 
@@ -124,18 +126,19 @@ class FrontEndKilled(Life):
         self.eventually("packet buffers in use", lambda: backend.rpc("system.info")["pool"]["in_use"], 0)
         self.stop(backend)
 
-    def test_split(self):
-        self.run_kills("S-MRG")
+    def test_split_sends_to_packed(self):
+        self.run_kills("S-MRG", "P-NOM-IO")
 
-    def test_packed(self):
-        self.run_kills("P-NOM-IO")
+    @pytest.mark.long
+    def test_packed_sends_to_split(self):
+        self.run_kills("P-NOM-IO", "S-MRG")
 
 
 class BackEndKilled(Life):
     """The guest listens, vnicd connects; flowgen sends and receives on both ports, so that frames which die with
     vnicd do not matter."""
 
-    CYCLES = 5
+    CYCLES = 5 if LONG else 2
 
     def run_kills(self, path):
         socks = [self.sock("s0"), self.sock("s1")]
@@ -198,7 +201,7 @@ class StopStart(Life):
                          vu.virtio_user(1, socks[1], path), vu.pcap_sink(1, sink)])
         vu.assert_path(self, fe, path, (1, 2), socks)
         fe.retry_io()
-        rounds = 6
+        rounds = 6 if LONG else 3
         for i in range(rounds):
             if i:
                 fe.command("port start all")
@@ -224,7 +227,7 @@ class StopStart(Life):
 
 
 class HotPlug(Life):
-    CYCLES = 10
+    CYCLES = 10 if LONG else 3
 
     def run_hotplug(self, path, mode):
         source = self.sock("in.pcap")
@@ -279,6 +282,7 @@ class HotPlug(Life):
         fe.quit()
         self.stop(backend)
 
+    @pytest.mark.long
     def test_io_split(self):
         self.run_hotplug("S-MRG", "io")
 
@@ -294,7 +298,7 @@ class ClientMode(Life):
         """vnicd is there long before the guest's socket."""
         socks = [self.sock("s0"), self.sock("s1")]
         backend = self.vnicd({f"vm{i}": f"vhost-user,mode=client,path={socks[i]}" for i in (0, 1)})
-        time.sleep(2)
+        time.sleep(1)
         sent = vu.frames([64 + (i * 53) % 1455 for i in range(600)])
         source, sink = self.sock("in.pcap"), self.sock("out.pcap")
         pcapfile.write(source, sent)

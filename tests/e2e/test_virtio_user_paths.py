@@ -104,11 +104,13 @@ def _add_path_cases():
             self.transfer(path, SIZES, lost=[i for i, size in enumerate(SIZES) if size > DEFAULT_ROOM])
 
         setattr(DriverPaths, f"test_{name}", every_size)
-        # Who makes the socket matters to connections, not to paths: one of each layout and kind in the usual run.
-        usual = path.name in ("S-MRG", "S-NOM-IO", "P-MRG-IO", "P-VEC")
-        setattr(DriverPathsServer, f"test_{name}_server", every_size_server if usual else pytest.mark.long(every_size_server))
+        # Who makes the socket matters to connections, not to paths: one of each layout in the usual run.
+        usual = path.name in ("S-NOM-IO", "P-MRG-IO")
+        setattr(DriverPathsServer, f"test_{name}_server",
+                every_size_server if usual else pytest.mark.long(every_size_server))
         if not path.mrg:
-            setattr(DriverPaths, f"test_{name}_oversize", oversize)
+            usual = path.name in ("S-NOM", "P-NOM")
+            setattr(DriverPaths, f"test_{name}_oversize", oversize if usual else pytest.mark.long(oversize))
 
 
 _add_path_cases()
@@ -316,7 +318,8 @@ def _add_queue_cases():
                 def case(self, queues=queues, workers=workers, path=path):
                     self.run_queues(queues, workers, path)
                 ring = "packed" if vu.PATHS[path].packed else "split"
-                setattr(Queues, f"test_{queues}_queues_{workers}_workers_{ring}", case if queues in (1, 8) else pytest.mark.long(case))
+                setattr(Queues, f"test_{queues}_queues_{workers}_workers_{ring}",
+                        case if (queues, workers) == (8, 2) else pytest.mark.long(case))
 
 
 _add_queue_cases()

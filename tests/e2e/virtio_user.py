@@ -304,12 +304,13 @@ def forward_file(fe, source, sink, expected, out_file, timeout=60):
     fe.retry_io()
     fe.start()
     deadline = time.monotonic() + timeout
-    while fe.port_stats()[sink]["rx_packets"] < expected and time.monotonic() < deadline:
-        before = fe.wait_idle(sink, quiet=1.0, timeout=timeout)
-        if before["rx_packets"] >= expected:
+    last, moved = -1, 0.0
+    while (now := time.monotonic()) < deadline and (received := fe.port_stats()[sink]["rx_packets"]) < expected:
+        if received != last:
+            last, moved = received, now
+        elif now > moved + 2:
             break
-        if fe.wait_idle(sink, quiet=1.0, timeout=timeout) == before:
-            break
+        time.sleep(0.01)
     stats = fe.wait_idle(quiet=0.2)
     fe.stop_forwarding()
     fe.quit()

@@ -260,7 +260,7 @@ class Guest:
     def _request(self, line, answer, mark):
         """Send a line to the console until it is answered: consoles of busy guests lose a line once in a blue moon.
         The guest does nothing twice that has the number of the one before."""
-        for patience in (10, 10):
+        for patience in (3, 17):
             self.proc.send("\n" + line)
             try:
                 self.proc.expect(answer, patience, since=mark)

@@ -25,9 +25,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 
 import rawfe as fe_  # noqa: E402
 import vnictest  # noqa: E402
+from vnictest import LONG  # noqa: E402,F401
 from rawfe import Closed, D, Nack, RawFrontend, Silent, Timing, WRITE, bits, seconds  # noqa: E402,F401
 
-LONG = bool(os.environ.get("VNICD_LONG"))
 
 
 def sanitized(program):

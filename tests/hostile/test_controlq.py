@@ -555,7 +555,7 @@ class Chains(ControlCase):
 
     # --- R06, R07 ---
 
-    FLIP_S = 10 if LONG else 0.5
+    FLIP_S = 10 if LONG else 0.2
 
     def flip(self, layout, places, shape, program):
         guest = self.on(layout)

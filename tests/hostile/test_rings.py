@@ -336,7 +336,7 @@ class Rings(KeptGuestCase):
         self.good_traffic(guest, 0)
         self.good_traffic(guest, 1)
 
-    FLIP_S = 10 if LONG else 0.5
+    FLIP_S = 10 if LONG else 0.2
 
     def test_R06_flipping_ring_descriptors(self):
         """R06: length, address and flags of descriptors change while the device reads them."""

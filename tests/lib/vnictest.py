@@ -3,6 +3,7 @@
 
 Standard library only. Environment:
   VNICD        the program to test (default: build/app/vnicd of this checkout)
+  VNICD_LONG   repeat more of what is repeated (run-tests --long)
   VNICD_KEEP   keep temporary directories, for looking at logs
 """
 import atexit
@@ -20,6 +21,7 @@ import time
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 VNICD = os.environ.get("VNICD", str(ROOT / "build/app/vnicd"))
+LONG = bool(os.environ.get("VNICD_LONG"))
 
 _live = []
 _dirs = []
@@ -227,11 +229,12 @@ class Vnicd(Proc):
 
     def wait_stats(self, condition, timeout=10):
         """Poll the counters until condition(ports) holds; returns them; fails with the last ones."""
-        deadline = time.monotonic() + timeout
+        deadline, pause_s = time.monotonic() + timeout, 0.001
         while True:
             ports = self.stats()
             if condition(ports):
                 return ports
             if time.monotonic() > deadline:
                 raise AssertionError(f"counters never got there: {json.dumps(ports)}")
-            time.sleep(0.05)
+            time.sleep(pause_s)
+            pause_s = min(0.05, 1.5 * pause_s)

@@ -31,8 +31,10 @@
 #include "frame.h"
 #include "fwd.h"
 #include "isa.h"
+#include "reconcile.h"
+#include "rng.h"
 #include "steer.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum {
 	BURST = 32,
@@ -96,6 +98,7 @@ static const struct row rows[] = {
 struct rig {
 	struct driver_mem mem;
 	struct driver_queue driver[PAIRS_MAX];
+	struct vnet_conf confs[PAIRS_MAX]; /* of their devices' halves */
 	struct vnet_dev dev;
 	struct port port;
 	struct port_txq txqs[PAIRS_MAX];
@@ -107,6 +110,7 @@ struct rig {
 	unsigned features;
 };
 
+static struct rng rng = {1}; /* the same frames in every run */
 static struct rte_mempool *pool;
 static uint8_t templates[TEMPLATES][FRAME_LEN];
 static struct fwd_worker worker;
@@ -122,17 +126,6 @@ static struct port_rxq from_queue = {.port = &from_port};
 			exit(1);                            \
 		}                                           \
 	} while (0)
-
-static uint32_t
-scatter(void)
-{
-	static uint64_t state = 88172645463325252u;
-
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (uint32_t)(state >> 16);
-}
 
 /* --- a device --- */
 
@@ -214,14 +207,16 @@ rig_queue_open(struct rig *rig, unsigned pair, uint32_t traits)
 {
 	uint32_t base = traits & TRAIT_PACKED ? 0x80008000u : 0;
 	struct driver_queue *driver = &rig->driver[pair];
+	struct vnet_conf *conf = &rig->confs[pair];
 
 	driver_queue_open(driver, &rig->mem, 2, traits, RING_SIZE, false);
 	driver_interrupts(driver, DRIVER_INTERRUPTS_OFF);
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, 2 * pair, &driver->conf);
-	driver->conf.filter = rig->filter;
-	rig->hdr_len = (uint16_t)driver->conf.hdr_len;
-	MUST(virtq_start(&rig->dev.queues[pair].to_guest, &driver->conf, base) == 0, "no queue");
-	atomic_store(&rig->dev.queues[pair].to_guest.conf, &driver->conf);
+	conf->virtq = driver->conf;
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 2 * pair, conf);
+	conf->filter = rig->filter;
+	rig->hdr_len = (uint16_t)conf->hdr_len;
+	MUST(virtq_start(&rig->dev.queues[pair].to_guest, &conf->virtq, base) == 0, "no queue");
+	atomic_store(&rig->dev.queues[pair].to_guest.conf, &conf->virtq);
 	rig->buffers_gpa[pair] =
 		driver_alloc(&rig->mem, 2, (uint64_t)PASS_FRAMES * BUFFER_STRIDE, RTE_CACHE_LINE_SIZE);
 	for (unsigned i = 0; i < PASS_FRAMES; i++)
@@ -315,8 +310,8 @@ frames_make(enum frame_kind kind, unsigned features, struct rte_mbuf *pkts[PASS_
 	MUST(rte_pktmbuf_alloc_bulk(pool, pkts, PASS_FRAMES) == 0, "a frame was not freed");
 	for (unsigned i = 0; i < PASS_FRAMES; i++) {
 		uint8_t *frame = rte_pktmbuf_mtod(pkts[i], uint8_t *);
-		uint32_t template = scatter() % (features & FLOWS ? FLOWS_KNOWN : TEMPLATES);
-		uint32_t ports = features & FLOWS ? template : scatter();
+		uint32_t template = rng_draw(&rng, features & FLOWS ? FLOWS_KNOWN : TEMPLATES);
+		uint32_t ports = features & FLOWS ? template : (uint32_t)rng_next(&rng);
 
 		memcpy(frame, templates[template], FRAME_LEN);
 		memcpy(frame + ports_off, &ports, sizeof(ports));

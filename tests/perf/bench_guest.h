@@ -15,7 +15,7 @@
 
 #include "driver.h"
 #include "port.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum {
 	BENCH_GUEST_RING = 256,

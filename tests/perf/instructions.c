@@ -430,13 +430,13 @@ open_filter(struct bench *bench)
 				    sizeof(vlan));
 	}
 	bench_guest_command(bench->guests[0], VIRTIO_NET_CTRL_RX, VIRTIO_NET_CTRL_RX_PROMISC, "", 1);
-	MUST(bench->guests[0]->dev.filter, "no filter");
+	MUST(bench->guests[0]->dev.output.filter, "no filter");
 }
 
 static void
 filter_run(struct bench *bench)
 {
-	bench->n_pkts = vnet_filter_burst(bench->guests[0]->dev.filter, bench->pkts, bench->n_frames);
+	bench->n_pkts = vnet_filter_burst(bench->guests[0]->dev.output.filter, bench->pkts, bench->n_frames);
 }
 
 static void

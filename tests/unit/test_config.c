@@ -3,22 +3,19 @@
  * test_config: the configuration space, the link and announcing, of a device without a front-end. Tests that
  * are named after a requirement of VIRTIO ("Device configuration layout") check that one.
  */
+#include "unit.h"
+
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include <rte_byteorder.h>
 
 #include "ctx.h"
 #include "flows.h"
 #include "loop.h"
-#include "vnet.h"
+#include "reconcile.h"
+#include "vnet_dev.h"
 
 static struct vnic_ctx ctx;
 
@@ -46,7 +43,6 @@ struct rig {
 	uint8_t space[VDEV_CONFIG_MAX];
 	unsigned int len; /* of the space */
 	unsigned int n_notices;
-	unsigned int n_settings;
 };
 
 static void
@@ -57,30 +53,18 @@ rig_notice(void *arg)
 	rig->n_notices++;
 }
 
-static void
-rig_settings_changed(void *arg)
-{
-	struct rig *rig = arg;
-
-	rig->n_settings++;
-}
-
 /* What is not given in `config` is as usual. */
 static struct rig *
 rig_open(struct vnet_config config)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 
-	memset(rig, 0, sizeof(*rig));
-	rig->loop = loop_open(&ctx.control);
-	assert_non_null(rig->loop);
+	assert_int_equal(ctx_open(&ctx), 0);
+	rig->loop = ctx.loop;
 	config.name = "vm0";
 	config.n_pairs = config.n_pairs ? config.n_pairs : 1;
 	config.mac = own_mac;
-	ctx.loop = rig->loop;
 	config.ctx = &ctx;
-	config.settings_changed = rig_settings_changed;
-	config.settings_changed_arg = rig;
 	assert_int_equal(vnet_init(&rig->dev, &config), 0);
 	rig->dev.vdev.config_changed = rig_notice;
 	rig->dev.vdev.config_changed_arg = rig;
@@ -91,7 +75,7 @@ static void
 rig_close(struct rig *rig)
 {
 	vnet_fini(&rig->dev);
-	loop_close(rig->loop);
+	ctx_close(&ctx);
 	free(rig);
 }
 
@@ -219,9 +203,9 @@ test_C54_C55_mtu(void **state)
 static uint32_t
 rig_frame_max(struct rig *rig, unsigned int queue)
 {
-	struct virtq_conf conf = {0};
+	struct vnet_conf conf = {0};
 
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, queue, &conf);
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, queue, &conf);
 	return conf.frame_max;
 }
 
@@ -256,15 +240,15 @@ test_nothing_outlives_its_driver(void **state)
 		rig_set_features(rig, FEATURE_MASK(VERSION_1));
 		assert_int_equal(vdev->ops->set_mtu(vdev, 1400), 0);
 		assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
-		assert_int_not_equal(atomic_load(&rig->dev.rarp_mac), 0);
+		assert_int_not_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 		atomic_store(entry, flows_entry(7, 1));
 		if (i == 0)
 			vdev_reset(vdev);
 		else
 			vdev_disconnect(vdev);
-		assert_int_equal(rig->dev.mtu, 1500);
+		assert_int_equal(rig->dev.input.mtu, 1500);
 		assert_int_equal(rig_frame_max(rig, 0), 1500 + 14 + 2 * 4);
-		assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+		assert_int_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 		assert_int_equal(atomic_load(entry), 0);
 		assert_int_equal(rig_u16(rig, AT_STATUS), STATUS_LINK_UP);
 	}
@@ -272,7 +256,7 @@ test_nothing_outlives_its_driver(void **state)
 	assert_int_equal(vdev->ops->set_mtu(vdev, 1400), 0);
 	atomic_store(entry, flows_entry(7, 1));
 	rig_set_features(rig, FEATURE_MASK(VERSION_1) | FEATURE_MASK(NET_MRG_RXBUF));
-	assert_int_equal(rig->dev.mtu, 1400);
+	assert_int_equal(rig->dev.input.mtu, 1400);
 	assert_int_equal(atomic_load(entry), 0);
 	rig_close(rig);
 }
@@ -374,30 +358,30 @@ test_link(void **state)
 	struct rig *rig = rig_open((struct vnet_config){0});
 	struct vnet_queue *queue = &rig->dev.queues[0];
 	struct port_txq txq = {.dev = queue};
-	struct virtq_conf conf = {.enabled = true};
+	struct vnet_conf conf = {.virtq.enabled = true};
 	struct rte_mbuf *pkt = NULL;
 
 	assert_int_equal(rig_set_link(rig, false, PORT_SPEED_UNKNOWN), 0);
 	assert_int_equal(rig_u16(rig, AT_STATUS), 0);
 	assert_int_equal(rig->n_notices, 1);
 	/* What the driver enabled is shut, both ways. */
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, 1, &conf);
-	assert_false(conf.enabled);
-	conf.enabled = true;
-	rig->dev.vdev.ops->conf_fill(&rig->dev.vdev, 0, &conf);
-	assert_false(conf.enabled);
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 1, &conf);
+	assert_false(conf.virtq.enabled);
+	conf.virtq.enabled = true;
+	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 0, &conf);
+	assert_false(conf.virtq.enabled);
 	/* Frames for it are dropped under a name of their own; without a driver under the usual one. */
 	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
 	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 1);
-	atomic_store(&queue->to_guest.conf, &conf);
+	atomic_store(&queue->to_guest.conf, &conf.virtq);
 	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
 	assert_int_equal(txq.stats.drops[DROP_LINK_DOWN], 1);
 	/* Up, but disabled by the driver. */
-	atomic_store(&rig->dev.link_up, true);
+	atomic_store(&rig->dev.shared.link_up, true);
 	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
 	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 2);
 	atomic_store(&queue->to_guest.conf, NULL);
-	atomic_store(&rig->dev.link_up, false);
+	atomic_store(&rig->dev.shared.link_up, false);
 
 	/* A reset is the driver's; the link is not. */
 	vdev_reset(&rig->dev.vdev);
@@ -450,7 +434,7 @@ rig_wait_rarp(struct rig *rig, uint64_t since_ms, uint64_t until_ms)
 	uint64_t mac = 0;
 
 	while (loop_now_ms() < since_ms + until_ms) {
-		uint64_t word = atomic_exchange(&rig->dev.rarp_mac, 0);
+		uint64_t word = atomic_exchange(&rig->dev.shared.rarp_mac, 0);
 
 		if (word) {
 			memcpy(&mac, &own_mac, sizeof(own_mac));
@@ -477,7 +461,7 @@ test_announce_rounds(void **state)
 	assert_int_equal(vnet_announce(&rig->dev), -ENOTCONN);
 	rig_set_link(rig, true, PORT_SPEED_UNKNOWN);
 	rig->n_notices = 0;
-	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 
 	start = loop_now_ms();
 	assert_int_equal(vnet_announce(&rig->dev), 0);
@@ -501,15 +485,15 @@ test_no_rarp_on_a_link_that_is_down(void **state)
 	struct vdev *vdev = &rig->dev.vdev;
 
 	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
-	assert_int_not_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_not_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 	rig_set_link(rig, false, PORT_SPEED_UNKNOWN);
-	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
-	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 	rig_set_link(rig, true, PORT_SPEED_UNKNOWN);
-	assert_int_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 	assert_int_equal(vdev->ops->send_rarp(vdev, own_mac.addr_bytes), 0);
-	assert_int_not_equal(atomic_load(&rig->dev.rarp_mac), 0);
+	assert_int_not_equal(atomic_load(&rig->dev.shared.rarp_mac), 0);
 	rig_close(rig);
 }
 
@@ -538,20 +522,6 @@ test_announce_ends(void **state)
 	rig_close(rig);
 }
 
-static void
-test_settings_changed(void **state)
-{
-	struct rig *rig = rig_open((struct vnet_config){0});
-	struct vnet_settings settings = *rig->dev.settings;
-	unsigned int before = rig->n_settings;
-
-	assert_true(before > 0);
-	settings.filter.promisc = false;
-	assert_int_equal(vnet_apply(&rig->dev, &settings), 0);
-	assert_true(rig->n_settings > before);
-	rig_close(rig);
-}
-
 int
 main(void)
 {
@@ -571,8 +541,7 @@ main(void)
 		cmocka_unit_test(test_announce_rounds),
 		cmocka_unit_test(test_announce_ends),
 		cmocka_unit_test(test_no_rarp_on_a_link_that_is_down),
-		cmocka_unit_test(test_settings_changed),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

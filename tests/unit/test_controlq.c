@@ -225,7 +225,7 @@ test_long_commands_cut_everywhere(void **state)
 
 		assert_true(rig_do_data(rig, CLASS_MAC, 0, macs));
 		assert_true(rig_do_data(rig, CLASS_MQ, 1, rss));
-		whole = *rig->dev->settings;
+		whole = rig->dev->input.settings;
 		assert_int_equal(whole.filter.unicast.n, 40);
 		assert_int_equal(whole.filter.multicast.n, 24);
 		assert_int_equal(whole.steer.rss.table_len, 128);
@@ -244,7 +244,7 @@ test_long_commands_cut_everywhere(void **state)
 					rig_ask(rig, &shape, CLASS_MQ, 1, rss->bytes, rss->len, 0).ack, 0);
 			else
 				assert_true(rig_do_data(rig, CLASS_MQ, 1, rss));
-			assert_memory_equal(&whole, rig->dev->settings, sizeof(whole));
+			assert_memory_equal(&whole, &rig->dev->input.settings, sizeof(whole));
 		}
 		rig_close(rig);
 	}
@@ -307,7 +307,7 @@ test_C98_no_room_for_an_answer(void **state)
 		assert_int_equal(tag, 7);
 		assert_int_equal(len, 0);
 		assert_int_equal(rig->dev->controlq.stats.unanswered, 1);
-		assert_true(rig->dev->settings->filter.promisc);
+		assert_true(rig->dev->input.settings.filter.promisc);
 		assert_int_equal(rig->dev->controlq.stats.ok + rig->dev->controlq.stats.err, 0);
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 		rig_close(rig);
@@ -354,7 +354,7 @@ test_data_longer_than_64_KiB(void **state)
 	/* 65528 bytes: the most addresses that fit. */
 	answer = rig_ask(rig, &rig_direct, CLASS_MAC, 0, data->bytes, data->len, 0);
 	assert_int_equal(answer.ack, 0);
-	assert_true(rig->dev->settings->filter.unicast.overflow);
+	assert_true(rig->dev->input.settings.filter.unicast.overflow);
 	for (unsigned int n = 10922; n < 11000; n += 70) {
 		data = data_macs(n, 0);
 		answer = rig_ask(rig, &rig_direct, CLASS_MAC, 0, data->bytes, data->len, 0);
@@ -379,7 +379,7 @@ test_more_commands_than_the_ring(void **state)
 			assert_true(rig_do_le16(rig, CLASS_VLAN, i < 4096 ? 0 : 1, vlan));
 		}
 		for (unsigned int i = 0; i < 4096; i++)
-			assert_int_equal(rig->dev->settings->filter.vlans[i / 64] >> i % 64 & 1,
+			assert_int_equal(rig->dev->input.settings.filter.vlans[i / 64] >> i % 64 & 1,
 					 i >= 5000 - 4096);
 		assert_int_equal(rig->dev->controlq.stats.ok, 5000);
 		rig_close(rig);
@@ -433,7 +433,7 @@ test_controlq_index(void **state)
 		assert_int_equal(vnet_controlq_idx(rig->dev), cases[i].idx);
 		assert_int_equal(rig->controlq, cases[i].idx);
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
-		assert_false(rig->dev->settings->filter.promisc);
+		assert_false(rig->dev->input.settings.filter.promisc);
 		rig_close(rig);
 	}
 }
@@ -475,12 +475,12 @@ test_a_command_that_fails_changes_nothing(void **state)
 	for (uint8_t number = FAILING_ITSELF; number <= FAILING_TO_STEER; number++) {
 		const struct rig_command command = {
 			.name = "FAILING", .class = CLASS_FAILING, .command = number, .result = 50};
-		const struct vnet_filter *filter = rig->dev->filter;
-		const struct port_steer *steer = rig->dev->steer;
+		const struct vnet_filter *filter = rig->dev->output.filter;
+		const struct port_steer *steer = rig->dev->output.steer;
 
 		rig_refuses(rig, &command, &number, 1);
-		assert_ptr_equal(rig->dev->filter, filter);
-		assert_ptr_equal(rig->dev->steer, steer);
+		assert_ptr_equal(rig->dev->output.filter, filter);
+		assert_ptr_equal(rig->dev->output.steer, steer);
 		assert_int_equal(atomic_load(&rig->port.n_active), 3);
 		assert_true(rig_wants_at(rig, 0x01005e000001, RIG_UNTAGGED, 0) &&
 			    !rig_wants_at(rig, 0x020000001234, RIG_UNTAGGED, 0));
@@ -658,17 +658,17 @@ test_only_what_changes_is_built(void **state)
 	assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 	assert_true(rig_do_le16(rig, CLASS_MQ, 0, 3));
 	steer = atomic_load(&rig->port.steer);
-	filter = rig->dev->filter;
+	filter = rig->dev->output.filter;
 	assert_non_null(filter);
 	assert_true(rig_do_le16(rig, CLASS_VLAN, 0, 3));
 	assert_ptr_equal(atomic_load(&rig->port.steer), steer);
-	filter = rig->dev->filter;
+	filter = rig->dev->output.filter;
 	assert_true(rig_do_le16(rig, CLASS_MQ, 0, 2));
-	assert_ptr_equal(rig->dev->filter, filter);
+	assert_ptr_equal(rig->dev->output.filter, filter);
 	assert_true(rig_wants_tagged(rig, RIG_OWN, 3) && !rig_wants_tagged(rig, RIG_OWN, 4));
 	assert_true(rig_do_data(rig, CLASS_COAL, 0, data_coal(-1, 5, 55)));
-	assert_ptr_equal(rig->dev->filter, filter);
-	assert_ptr_equal(virtq_conf(&rig->dev->queues[0].to_guest)->filter, filter);
+	assert_ptr_equal(rig->dev->output.filter, filter);
+	assert_ptr_equal(vnet_conf(&rig->dev->queues[0].to_guest)->filter, filter);
 	rig_close(rig);
 }
 
@@ -682,16 +682,16 @@ test_settings_and_features(void **state)
 	assert_true(rig_rss(rig, &data_usual_rss));
 	assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 	rig_stop(rig);
-	assert_null(rig->dev->filter);
+	assert_null(rig->dev->output.filter);
 	rig_start(rig, &options);
-	assert_true(rig->dev->settings->steer.rss.enabled);
+	assert_true(rig->dev->input.settings.steer.rss.enabled);
 	assert_false(rig_wants(rig, RIG_OTHER));
 	assert_int_equal(rig_picks(rig, false), 3);
 	rig_stop(rig);
 	options.without = FEATURE_MASK(NET_RSS);
 	rig_start(rig, &options);
-	assert_false(rig->dev->settings->steer.rss.enabled);
-	assert_int_equal(rig->dev->settings->steer.hash.types, 0);
+	assert_false(rig->dev->input.settings.steer.rss.enabled);
+	assert_int_equal(rig->dev->input.settings.steer.hash.types, 0);
 	assert_true(rig_wants(rig, RIG_OTHER));
 	assert_int_equal(atomic_load(&rig->port.n_active), 1);
 	/* A front-end that does not speak of status means another driver in any case. */
@@ -701,7 +701,7 @@ test_settings_and_features(void **state)
 	assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 	rig_stop(rig);
 	rig_start(rig, &options);
-	assert_true(rig->dev->settings->filter.promisc);
+	assert_true(rig->dev->input.settings.filter.promisc);
 	rig_close(rig);
 }
 

@@ -18,12 +18,16 @@ test_C107_mac_table_empty_on_reset(void **state)
 		struct rig_options options = {.n_pairs = RIG_PAIRS, .status = status};
 		struct rig *rig = rig_open(&options);
 
-		assert_int_equal(rig->dev->settings->filter.unicast.n + rig->dev->settings->filter.multicast.n, 0);
+		assert_int_equal(rig->dev->input.settings.filter.unicast.n +
+					 rig->dev->input.settings.filter.multicast.n,
+				 0);
 		assert_true(rig_do_data(rig, CLASS_MAC, 0, data_macs(3, 65)));
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 		assert_true(rig_wants(rig, RIG_UNICAST_N(2)) && rig_wants(rig, RIG_MULTICAST_N(99)));
 		rig_reset(rig, &options);
-		assert_int_equal(rig->dev->settings->filter.unicast.n + rig->dev->settings->filter.multicast.n, 0);
+		assert_int_equal(rig->dev->input.settings.filter.unicast.n +
+					 rig->dev->input.settings.filter.multicast.n,
+				 0);
 		assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 		assert_false(rig_wants(rig, RIG_UNICAST_N(2)) || rig_wants(rig, RIG_MULTICAST_N(99)));
 		rig_close(rig);
@@ -89,13 +93,14 @@ test_C111_mac_tables_and_their_overflow(void **state)
 
 	assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 	for (size_t i = 0; i < RTE_DIM(cases); i++) {
-		const struct vnet_settings *settings = rig->dev->settings;
+		const struct vnet_settings *settings = &rig->dev->input.settings;
 
 		assert_true(
 			rig_do_data(rig, CLASS_MAC, 0, data_macs(cases[i].n_unicast, cases[i].n_multicast)));
 		assert_int_equal(settings->filter.unicast.overflow, cases[i].unicast_overflows);
 		assert_int_equal(settings->filter.multicast.overflow, cases[i].multicast_overflows);
-		assert_int_equal(settings->filter.unicast.n, cases[i].unicast_overflows ? 0 : cases[i].n_unicast);
+		assert_int_equal(settings->filter.unicast.n,
+				 cases[i].unicast_overflows ? 0 : cases[i].n_unicast);
 		assert_int_equal(settings->filter.multicast.n,
 				 cases[i].multicast_overflows ? 0 : cases[i].n_multicast);
 		for (unsigned int n = 0; n < 70; n++) {

@@ -6,8 +6,8 @@
 
 #include <string.h>
 
+#include "ctx.h"
 #include "data.h"
-#include "quiesce.h"
 #include "rig.h"
 #include "ring.h"
 
@@ -20,12 +20,12 @@ test_C96_hash_report_can_be_configured(void **state)
 			.types = HASH_TYPE_UDPV4, .mask = 0, .entry = 0, .max_tx_vq = 1, .key_len = 40};
 		struct rig *rig = rig_open(&(struct rig_options){.n_pairs = n_pairs});
 
-		assert_int_equal(rig->dev->settings->steer.hash.types, 0);
+		assert_int_equal(rig->dev->input.settings.steer.hash.types, 0);
 		assert_true(rig_rss(rig, &rss));
-		assert_int_equal(rig->dev->settings->steer.hash.types, HASH_TYPE_UDPV4);
+		assert_int_equal(rig->dev->input.settings.steer.hash.types, HASH_TYPE_UDPV4);
 		assert_true(rig_do_data(rig, CLASS_MQ, 2, data_hash(HASH_TYPE_TCPV4, 0, 40)));
-		assert_int_equal(rig->dev->settings->steer.hash.types, HASH_TYPE_TCPV4);
-		assert_false(rig->dev->settings->steer.rss.enabled);
+		assert_int_equal(rig->dev->input.settings.steer.hash.types, HASH_TYPE_TCPV4);
+		assert_false(rig->dev->input.settings.steer.rss.enabled);
 		/* Reserved words are ignored: drivers have left things there. */
 		assert_true(rig_do_data(rig, CLASS_MQ, 2, data_hash(HASH_TYPE_TCPV6, 4, 40)));
 		/* No types need no key, and the other way round not. */
@@ -108,18 +108,15 @@ test_pairs_without_buffers(void **state)
 	}
 }
 
-/* Frames stop at the queues above, and only then those queues close. */
 static unsigned int n_waits;
 static struct rig *waiting_rig;
 
 static void
 on_wait(void *arg)
 {
-	/* As long as workers may see the old steering, its transmitqs are open. */
-	if (waiting_rig && n_waits < 3) {
-		assert_int_equal(atomic_load(&waiting_rig->port.n_active), 2);
-		assert_true(rig_transmitq_is_open(waiting_rig, 3));
-	}
+	/* What is waited for is that nobody goes by anything else any more. */
+	assert_int_equal(atomic_load(&waiting_rig->port.n_active), 2);
+	assert_false(rig_transmitq_is_open(waiting_rig, 3));
 	n_waits++;
 }
 
@@ -141,8 +138,9 @@ test_C116_nothing_above_the_pairs(void **state)
 	quiesce_set(&rig->ctx->quiesce, on_wait, NULL, NULL, NULL);
 	assert_true(rig_do_le16(rig, CLASS_MQ, 0, 2));
 	quiesce_set(&rig->ctx->quiesce, NULL, NULL, NULL, NULL);
-	assert_true(n_waits >= 4);
-	assert_false(rig_transmitq_is_open(rig, 3));
+	/* A frame on its way between two workers has arrived after three (quiesce.h), and the answer comes
+	 * then. */
+	assert_int_equal(n_waits, 3);
 	rig_close(rig);
 }
 
@@ -173,7 +171,7 @@ static void
 test_C121_rss_parameters(void **state)
 {
 	struct rig *rig = rig_usual();
-	const struct vnet_settings *settings = rig->dev->settings;
+	const struct vnet_settings *settings = &rig->dev->input.settings;
 	struct rss rss;
 
 	for (uint32_t len = 1; len <= 256; len++) {
@@ -239,7 +237,7 @@ test_C121_rss_length_is_exact(void **state)
 	for (uint32_t len = 0; len < data->len + 4; len++)
 		if (len != data->len)
 			rig_refuses(rig, &rss, data->bytes, len);
-	assert_false(rig->dev->settings->steer.rss.enabled);
+	assert_false(rig->dev->input.settings.steer.rss.enabled);
 	rig_close(rig);
 }
 
@@ -250,17 +248,17 @@ test_C121_the_last_of_both_wins(void **state)
 
 	assert_true(rig_do_le16(rig, CLASS_MQ, 0, 2));
 	assert_true(rig_rss(rig, &data_usual_rss));
-	assert_int_equal(rig->dev->settings->n_pairs, 4);
+	assert_int_equal(rig->dev->input.settings.n_pairs, 4);
 	assert_int_equal(rig_picks(rig, false), 3);
 	assert_true(rig_do_le16(rig, CLASS_MQ, 0, 2));
-	assert_false(rig->dev->settings->steer.rss.enabled);
+	assert_false(rig->dev->input.settings.steer.rss.enabled);
 	assert_int_equal(atomic_load(&rig->port.n_active), 2);
 	for (unsigned int i = 0; i < 50; i++)
 		assert_true(rig_picks(rig, i % 2) < 2);
 	/* A refused one leaves the mode as it was. */
 	assert_true(rig_rss(rig, &data_usual_rss));
 	assert_false(rig_do_le16(rig, CLASS_MQ, 0, 5));
-	assert_true(rig->dev->settings->steer.rss.enabled);
+	assert_true(rig->dev->input.settings.steer.rss.enabled);
 	rig_close(rig);
 }
 

@@ -3,23 +3,19 @@
  * The dirty log against a migration that harvests it and copies pages while the device writes: what counts is
  * that the copy is whole when the device has stopped.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
-#include <rte_eal.h>
 #include <rte_mbuf.h>
 
 #include "borrow.h"
 #include "burst_variants.h"
 #include "driver.h"
 #include "harvest.h"
+#include "unit_eal.h"
 #include "vnet.h"
 
 enum {
@@ -44,6 +40,7 @@ enum shape {
 struct rig {
 	struct driver_mem mem;
 	struct driver_queue driver;
+	struct vnet_conf conf; /* of the device's half */
 	struct vnet_queue queue;
 	struct port_rxq rxq;
 	struct port_txq txq;
@@ -56,22 +53,22 @@ struct rig {
 static struct rig *
 rig_open(uint32_t traits, bool to_guest, bool generic)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 	/* Rings that reach from one page into the next. */
 	const uint16_t size = traits & TRAIT_PACKED ? 260 : 512;
 	uint32_t base = traits & TRAIT_PACKED ? 0x80008000u : 0;
 
-	memset(rig, 0, sizeof(*rig));
 	driver_mem_open(&rig->mem);
 	driver_queue_open(&rig->driver, &rig->mem, 0, traits, size, false);
-	rig->driver.conf.hdr_len = HDR_LEN;
-	rig->driver.conf.frame_max = PORT_FRAME_MAX;
+	rig->conf.virtq = rig->driver.conf;
+	rig->conf.hdr_len = HDR_LEN;
+	rig->conf.frame_max = PORT_FRAME_MAX;
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
-	rig->queue.borrowed_conf = &rig->driver.conf;
+	rig->queue.borrowed_conf = &rig->conf;
 	rig->rxq.dev = rig->txq.dev = &rig->queue;
-	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
-	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
+	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->conf.virtq, base), 0);
+	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->conf.virtq, base), 0);
 	rig->from_guest = generic ? vnet_from_guest_generic : vnet_from_guest_variant(isa_select(), traits);
 	rig->to_guest = generic ? vnet_to_guest_generic : vnet_to_guest_variant(isa_select(), traits);
 	rig->is_to_guest = to_guest;
@@ -127,9 +124,9 @@ rig_burst(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 	uint16_t taken, n_taken = 0;
 
 	if (rig->is_to_guest)
-		return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
+		return rig->to_guest(&rig->queue, &rig->conf, &rig->txq, pkts, n);
 	do {
-		taken = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->rxq, pkts + n_taken,
+		taken = rig->from_guest(&rig->queue, &rig->conf, &rig->rxq, pkts + n_taken,
 					(uint16_t)(n - n_taken));
 		if (rig->rxq.borrowed)
 			vnet_done(&rig->rxq);
@@ -196,7 +193,7 @@ for_all(void (*fn)(struct rig *rig, enum shape shape))
 {
 	for (size_t t = 0; t < RTE_DIM(log_traits); t++)
 		for (int to_guest = 0; to_guest <= 1; to_guest++)
-			for (int generic = 0; generic <= 1; generic++)
+			for (int generic = UNIT_SANITIZED; generic <= 1; generic++)
 				for (enum shape shape = 0; shape < SHAPE_N; shape++) {
 					struct rig *rig;
 
@@ -246,13 +243,13 @@ test_wanted_kicks_are_marked(void **state)
 				struct rig *rig =
 					rig_open(TRAIT_LOG | (packed ? TRAIT_PACKED : 0), true, true);
 
-				rig->driver.conf.event_idx = event_idx;
+				rig->conf.virtq.event_idx = event_idx;
 				/* What was there before differs. */
-				virtq_want_kicks(&rig->queue.to_guest, &rig->driver.conf,
+				virtq_want_kicks(&rig->queue.to_guest, &rig->conf.virtq,
 						 wanted ? VIRTQ_KICKS_UNWANTED : VIRTQ_KICKS_WANTED);
 				harvest_start(&rig->mem);
 				harvest_step_on();
-				virtq_want_kicks(&rig->queue.to_guest, &rig->driver.conf,
+				virtq_want_kicks(&rig->queue.to_guest, &rig->conf.virtq,
 						 wanted ? VIRTQ_KICKS_WANTED : VIRTQ_KICKS_UNWANTED);
 				harvest_step_off();
 				assert_int_equal(harvest_end(), -1);
@@ -300,28 +297,12 @@ test_harvest_all_the_time(void **state)
 int
 main(void)
 {
-	/* A prefix of its own, so that other DPDK programs on the machine don't matter. */
-	char *eal[] = {(char *)"test_dirty_log",
-		       (char *)"--no-huge",
-		       (char *)"-m",
-		       (char *)"64",
-		       (char *)"--no-pci",
-		       (char *)"--no-shconf",
-		       (char *)"--no-telemetry",
-		       (char *)"--file-prefix=test_dirty_log",
-		       (char *)"--log-level=lib.*:error",
-		       (char *)"-l",
-		       (char *)"0"};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_every_write_is_marked_after_it_is_made),
 		cmocka_unit_test(test_wanted_kicks_are_marked),
 		cmocka_unit_test(test_harvest_all_the_time),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
-		return 1;
-	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
-	if (!pool)
-		return 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 64, .n_mbufs = POOL_SIZE});
+	return UNIT_RUN(tests);
 }

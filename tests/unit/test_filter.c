@@ -3,11 +3,7 @@
  * The receive filter against a plain model that knows only the order of the rules, with random rules and
  * frames under every combination of flags; and the requirements of VIRTIO one by one.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +13,7 @@
 #include "filter.h"
 #include "isa.h"
 #include "port.h"
+#include "rng.h"
 
 enum {
 	FRAME_LEN = 64,
@@ -24,15 +21,6 @@ enum {
 	ROUNDS = 16, /* bursts for each of them, with the VLANs looked at and not: 131072 frames */
 	N_ADDRS = 200,
 };
-
-static uint32_t seed = 1;
-
-static uint32_t
-rnd(uint32_t below)
-{
-	seed = seed * 1664525u + 1013904223u;
-	return (uint32_t)(((uint64_t)(seed >> 8) * below) >> 24);
-}
 
 /* --- frames whose every byte outside of their segments is somebody else's (run under ASan) --- */
 
@@ -83,7 +71,7 @@ static void
 frame_make(struct frame *frame, const struct rte_ether_addr *dst, int tci)
 {
 	for (unsigned int i = 0; i < FRAME_LEN; i++)
-		frame->bytes[i] = (uint8_t)rnd(256);
+		frame->bytes[i] = rng_byte();
 	memcpy(frame->bytes, dst, 6);
 	frame->bytes[12] = 0x08;
 	frame->bytes[13] = 0x00;
@@ -179,13 +167,13 @@ addrs_make(void)
 {
 	for (unsigned int i = 0; i < N_ADDRS; i++) {
 		if (i % 4 == 3) {
-			unsigned int bit = rnd(48);
+			unsigned int bit = rng_below(48);
 
 			addrs[i] = addrs[i - 1];
 			addrs[i].addr_bytes[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		} else {
 			for (unsigned int k = 0; k < 6; k++)
-				addrs[i].addr_bytes[k] = (uint8_t)rnd(256);
+				addrs[i].addr_bytes[k] = rng_byte();
 		}
 	}
 	memset(&addrs[0], 0xff, 6);
@@ -196,12 +184,12 @@ addrs_make(void)
 static void
 macs_make(struct filter_macs *macs, unsigned int most, bool multicast)
 {
-	macs->n = (uint16_t)rnd(most + 1);
+	macs->n = (uint16_t)rng_below(most + 1);
 	for (unsigned int i = 0; i < macs->n; i++) {
-		const struct rte_ether_addr *addr = &addrs[rnd(N_ADDRS)];
+		const struct rte_ether_addr *addr = &addrs[rng_below(N_ADDRS)];
 
 		for (unsigned int try = 0; try < 4 && (addr->addr_bytes[0] & 1) != multicast; try++)
-			addr = &addrs[rnd(N_ADDRS)];
+			addr = &addrs[rng_below(N_ADDRS)];
 		macs->addrs[i] = *addr;
 	}
 }
@@ -218,10 +206,10 @@ rules_make(struct vnet_filter_rules *s, unsigned int flags)
 	s->nobcast = flags & 32;
 	s->unicast.overflow = flags & 64;
 	s->multicast.overflow = flags & 128;
-	s->mac = addrs[rnd(N_ADDRS)];
-	macs_make(&s->unicast, rnd(3) ? 32 : 64, false);
+	s->mac = addrs[rng_below(N_ADDRS)];
+	macs_make(&s->unicast, rng_below(3) ? 32 : 64, false);
 	macs_make(&s->multicast, FILTER_MACS_MAX - s->unicast.n, true);
-	switch (rnd(4)) {
+	switch (rng_below(4)) {
 	case 0:
 		break;
 	case 1:
@@ -229,7 +217,7 @@ rules_make(struct vnet_filter_rules *s, unsigned int flags)
 		break;
 	default:
 		for (unsigned int i = 0; i < 100; i++) {
-			unsigned int vlan = rnd(rnd(2) ? 200 : FILTER_VLANS);
+			unsigned int vlan = rng_below(rng_below(2) ? 200 : FILTER_VLANS);
 
 			s->vlans[vlan / 64] |= 1ull << vlan % 64;
 		}
@@ -245,16 +233,16 @@ test_against_the_model(void **state)
 	for (unsigned int round = 0; round < FLAG_COMBINATIONS * ROUNDS; round++) {
 		struct vnet_filter_rules rules;
 		struct frame frames[PORT_BURST];
-		uint16_t n = (uint16_t)(rnd(2) ? PORT_BURST : 1 + rnd(PORT_BURST));
+		uint16_t n = (uint16_t)(rng_below(2) ? PORT_BURST : 1 + rng_below(PORT_BURST));
 
 		/* Each ISA variant that this CPU has in turns. */
 		isa_limit((enum isa)(round / FLAG_COMBINATIONS % ISA_N));
 		rules_make(&rules, round % FLAG_COMBINATIONS);
 		for (uint16_t i = 0; i < n; i++) {
-			const struct rte_ether_addr *dst = &addrs[rnd(N_ADDRS)];
+			const struct rte_ether_addr *dst = &addrs[rng_below(N_ADDRS)];
 			static const uint32_t firsts[] = {14, 15, 16, 17, FRAME_LEN, FRAME_LEN};
 
-			switch (rnd(6)) {
+			switch (rng_below(6)) {
 			case 0:
 				dst = &rules.mac;
 				break;
@@ -263,17 +251,18 @@ test_against_the_model(void **state)
 				break;
 			case 2:
 				if (rules.unicast.n)
-					dst = &rules.unicast.addrs[rnd(rules.unicast.n)];
+					dst = &rules.unicast.addrs[rng_below(rules.unicast.n)];
 				break;
 			case 3:
 				if (rules.multicast.n)
-					dst = &rules.multicast.addrs[rnd(rules.multicast.n)];
+					dst = &rules.multicast.addrs[rng_below(rules.multicast.n)];
 				break;
 			}
-			frame_make(&frames[i], dst, rnd(2) ? UNTAGGED : (int)rnd(rnd(2) ? 200 : 65536));
-			if (rnd(16) == 0)
-				frames[i].len = 14 + rnd(4);
-			frame_cut(&frames[i], RTE_MIN(firsts[rnd(6)], frames[i].len));
+			frame_make(&frames[i], dst,
+				   rng_below(2) ? UNTAGGED : (int)rng_below(rng_below(2) ? 200 : 65536));
+			if (rng_below(16) == 0)
+				frames[i].len = 14 + rng_below(4);
+			frame_cut(&frames[i], RTE_MIN(firsts[rng_below(6)], frames[i].len));
 		}
 		for (int vlans = FILTER_VLANS_IGNORED; vlans <= FILTER_VLANS_BY_MAP; vlans++) {
 			n_wanted += check_burst(&rules, (enum filter_vlans)vlans, frames, n);
@@ -520,5 +509,5 @@ main(void)
 		cmocka_unit_test(test_no_filter_where_all_is_let_in),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

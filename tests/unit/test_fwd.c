@@ -1,20 +1,16 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* test_fwd: every forwarding mode, the plan and the handoff, between made-up ports that record what they are
  * sent. */
+#include "unit.h"
+
 #include <errno.h>
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include <rte_arp.h>
 #include <rte_eal.h>
@@ -23,8 +19,10 @@
 #include <rte_udp.h>
 
 #include "borrow.h"
-#include "fwd.h"
 #include "fdb.h"
+#include "fwd.h"
+#include "rng.h"
+#include "unit_eal.h"
 
 enum {
 	POOL_SIZE = 8191,
@@ -1620,18 +1618,17 @@ test_switch_order(void **state)
 	}
 	for (unsigned int i = 0; i < 4; i++)
 		fake_forget(fakes[i]);
-	srandom(2);
 	for (int round = 0; round < 2000; round++) {
 		uint32_t expected[4][PORT_BURST];
-		uint16_t n_expected[4] = {0}, n = (uint16_t)(1 + (unsigned int)random() % PORT_BURST);
+		uint16_t n_expected[4] = {0}, n = (uint16_t)(1 + rng_below(PORT_BURST));
 		struct rte_mbuf *pkts[PORT_BURST];
 
 		for (uint16_t k = 0; k < n; k++) {
 			/* Ports, unknown, broadcast, reserved; most frames go where the one before went. */
 			static unsigned int kind;
 
-			if (random() % 3 == 0)
-				kind = (unsigned int)random() % 7;
+			if (rng_below(3) == 0)
+				kind = rng_below(7);
 			pkts[k] = frame(kind < 4    ? station((uint8_t)(kind + 1))
 					: kind == 4 ? station(99)
 					: kind == 5 ? broadcast
@@ -1661,35 +1658,34 @@ test_conservation(void **state)
 	static const char *const names[] = {"io", "mac", "macswap", "rxonly", "icmpecho", "switch"};
 	void *bridge = switch_state(16);
 
-	srandom(1);
 	for (size_t mode = 0; mode < RTE_DIM(names); mode++) {
 		struct fwd_plan *plan = setup(names[mode], bridge, 6, 3, 3);
 		uint32_t number = 0;
 
 		for (int round = 0; round < 3000; round++) {
 			struct rte_mbuf *pkts[PORT_BURST];
-			unsigned int port = (unsigned int)random() % 6;
-			uint16_t queue = (uint16_t)((unsigned int)random() % 3);
-			uint16_t n = (uint16_t)(1 + (unsigned int)random() % PORT_BURST);
+			unsigned int port = rng_below(6);
+			uint16_t queue = (uint16_t)rng_below(3);
+			uint16_t n = (uint16_t)(1 + rng_below(PORT_BURST));
 
 			if (rte_mempool_avail_count(pool) < PORT_BURST)
 				for (unsigned int i = 0; i < 6; i++)
 					fake_forget(fakes[i]);
 			for (uint16_t i = 0; i < n; i++) {
-				unsigned int dst = (unsigned int)random() % 20;
+				unsigned int dst = rng_below(20);
 
 				pkts[i] = frame(dst ? station((uint8_t)dst) : broadcast,
-						station((uint8_t)(random() % 20)), number++);
+						station((uint8_t)rng_below(20)), number++);
 			}
 			arrive(port, queue, pkts, n);
-			if (random() % 40 == 0)
-				fwd_handoff_drain(&workers[random() % 3]);
-			if (random() % 20 == 0)
+			if (rng_below(40) == 0)
+				fwd_handoff_drain(&workers[rng_below(3)]);
+			if (rng_below(20) == 0)
 				fdb_tick(bridge, (uint32_t)round);
-			if (random() % 10 == 0) {
+			if (rng_below(10) == 0) {
 				fake_forget(fakes[port]);
-				fakes[port]->room = (unsigned int)random() % 200;
-				atomic_store(&ports[port]->n_active, (uint16_t)(1 + random() % 3));
+				fakes[port]->room = rng_below(200);
+				atomic_store(&ports[port]->n_active, (uint16_t)(1 + rng_below(3)));
 			}
 		}
 		for (unsigned int w = 0; w < 3; w++)
@@ -1731,7 +1727,8 @@ race_worker(void *arg)
 {
 	struct fwd_worker *worker = arg;
 	const struct fwd_worker_plan *own = &worker->plan->workers[worker->idx];
-	unsigned int seed = worker->idx, rounds = 0;
+	struct rng rng = rng_stream(worker->idx);
+	uint32_t rounds = 0;
 
 	rte_thread_register();
 	while (!atomic_load_explicit(&race.stop, memory_order_relaxed)) {
@@ -1742,8 +1739,8 @@ race_worker(void *arg)
 
 			while (n < PORT_BURST) {
 				uint8_t src =
-					(uint8_t)(rand_r(&seed) % (RACE_STATIONS / 4) * 4 + from->port->id);
-				uint8_t dst = (uint8_t)(rand_r(&seed) % RACE_STATIONS);
+					(uint8_t)(rng_draw(&rng, RACE_STATIONS / 4) * 4 + from->port->id);
+				uint8_t dst = (uint8_t)rng_draw(&rng, RACE_STATIONS);
 
 				pkts[n] = rte_pktmbuf_alloc(pool);
 				if (!pkts[n])
@@ -1800,18 +1797,10 @@ test_race(void **state)
 static int
 group_setup(void **state)
 {
-	char *args[] = {"test_fwd",    "--no-huge",      "--no-pci",      "-m", "64",
-			"--no-shconf", "--no-telemetry", "--log-level=4", "-l", "0"};
-
-	cpu_set_t cpus;
-
-	/* EAL binds this thread, and so those it makes, to one CPU; the race needs more. */
-	sched_getaffinity(0, sizeof(cpus), &cpus);
-	if (rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
-		return -1;
-	sched_setaffinity(0, sizeof(cpus), &cpus);
-	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-	return pool ? 0 : -1;
+	/* The race needs more than one CPU. */
+	pool = unit_eal_start(
+		&(struct unit_eal){.memory_mb = 64, .n_mbufs = POOL_SIZE, .keep_affinity = true});
+	return 0;
 }
 
 static int
@@ -1861,5 +1850,5 @@ main(void)
 		cmocka_unit_test(test_race),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

@@ -3,11 +3,7 @@
  * Which ISA variant is chosen: by CPUs made up here, each with all extensions but some. Of a variant none of
  * whose code may run, each extension is missed alone.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include "isa.h"
 
@@ -129,5 +125,5 @@ main(void)
 		cmocka_unit_test(test_limit),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

@@ -4,20 +4,17 @@
  * key of each type: what is taken, what is refused in which words, and, of random lines, that what is printed
  * is what was read.
  */
+#include "unit.h"
+
 #include <errno.h>
 #include <inttypes.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include "keys.h"
 #include "keyval.h"
+#include "rng.h"
 #include "show.h"
 
 #define DIM(a) (sizeof(a) / sizeof((a)[0]))
@@ -593,17 +590,6 @@ test_forms(void **state)
 
 /* --- random lines --- */
 
-static uint64_t random_state = 0x9e3779b97f4a7c15;
-
-static uint64_t
-random_number(uint64_t below)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state % below;
-}
-
 static size_t
 add(char *buf, size_t used, const char *fmt, uint64_t number)
 {
@@ -617,52 +603,52 @@ random_value(const struct key *row, char *buf, size_t used)
 	static const char *const rates[] = {"", "bit", "kbit", "mbit", "pps", "kpps"};
 	static const char *const times[] = {"ms", "s", "", ".5s"};
 	static const char chars[] = "abcxyz019/-_.=+,;:# '\"\\$*(){}[]<>|&~%^@!?";
-	unsigned int n = 1 + (unsigned int)random_number(4);
+	unsigned int n = 1 + rng_below(4);
 
 	switch (row->type) {
 	case KEY_SWITCH:
-		return add(buf, used, random_number(2) ? "on" : "off", 0);
+		return add(buf, used, rng_below(2) ? "on" : "off", 0);
 	case KEY_NUMBER:
-		return add(buf, used, "%llu", 68 + random_number(188));
+		return add(buf, used, "%llu", 68 + rng_below(188));
 	case KEY_SIZE:
 		return add(buf, used,
-			   row->bare          ? "%llug"
-			   : random_number(2) ? "%lluk"
-					      : "%llu",
-			   1 + random_number(60000));
+			   row->bare      ? "%llug"
+			   : rng_below(2) ? "%lluk"
+					  : "%llu",
+			   1 + rng_below(60000));
 	case KEY_RATE:
-		used = add(buf, used, "%llu", random_number(100000));
+		used = add(buf, used, "%llu", rng_below(100000));
 		return add(buf, used,
-			   row->rate_units == 0              ? rates[random_number(4)]
-			   : row->rate_units == KEY_RATE_PPS ? rates[4 + random_number(2)]
-							     : rates[random_number(6)],
+			   row->rate_units == 0              ? rates[rng_below(4)]
+			   : row->rate_units == KEY_RATE_PPS ? rates[4 + rng_below(2)]
+							     : rates[rng_below(6)],
 			   0);
 	case KEY_DURATION:
-		used = add(buf, used, "%llu", 1 + random_number(900));
-		return add(buf, used, times[random_number(4)], 0);
+		used = add(buf, used, "%llu", 1 + rng_below(900));
+		return add(buf, used, times[rng_below(4)], 0);
 	case KEY_MAC:
-		return add(buf, used, "52:54:00:12:34:%02llx", random_number(256));
+		return add(buf, used, "52:54:00:12:34:%02llx", rng_below(256));
 	case KEY_WORD:
-		return add(buf, used, row->words[random_number(row->n_words)], 0);
+		return add(buf, used, row->words[rng_below(row->n_words)], 0);
 	case KEY_WORDS:
 		used = add(buf, used, "csum", 0);
-		return random_number(2) ? add(buf, used, "+ring_packed", 0) : used;
+		return rng_below(2) ? add(buf, used, "+ring_packed", 0) : used;
 	case KEY_NUMBERS:
 		for (unsigned int i = 0; i < n; i++) {
-			used = add(buf, used, i ? "+%llu" : "%llu", 1 + random_number(2000));
-			if (random_number(2))
-				used = add(buf, used, "-%llu", 2001 + random_number(2000));
+			used = add(buf, used, i ? "+%llu" : "%llu", 1 + rng_below(2000));
+			if (rng_below(2))
+				used = add(buf, used, "-%llu", 2001 + rng_below(2000));
 		}
 		return used;
 	case KEY_NAMES:
 		for (unsigned int i = 0; i < n; i++)
-			used = add(buf, used, i ? "+vm%llu" : "vm%llu", i * 100 + random_number(100));
+			used = add(buf, used, i ? "+vm%llu" : "vm%llu", i * 100 + rng_below(100));
 		return used;
 	case KEY_NAME:
-		return add(buf, used, "a.b-c_%llu", random_number(1000));
+		return add(buf, used, "a.b-c_%llu", rng_below(1000));
 	default:
 		for (unsigned int i = 0; i < n * 5; i++) {
-			char c = chars[random_number(sizeof(chars) - 1)];
+			char c = chars[rng_below(sizeof(chars) - 1)];
 
 			buf[used++] = c;
 			if (c == ',')
@@ -719,7 +705,7 @@ test_round_trip(void **state)
 		size_t used = add(line, 0, "t=k", 0);
 
 		for (const struct key *row = rows; row->type != KEY_END; row++) {
-			if (random_number(3))
+			if (rng_below(3))
 				continue;
 			used = add(line, used, ",", 0);
 			used += (size_t)sprintf(line + used, "%s%s=", row->name,
@@ -793,18 +779,18 @@ test_random_bytes(void **state)
 	static char line[1024], printed[8192];
 
 	for (int round = 0; round < 100000; round++) {
-		size_t used = 0, n = random_number(24);
+		size_t used = 0, n = rng_below(24);
 		struct thing thing;
 		struct key_set set;
 		struct diag diag;
 
-		if (random_number(4))
+		if (rng_below(4))
 			used = (size_t)sprintf(line, "t=k,");
 		for (size_t i = 0; i < n; i++) {
-			if (random_number(8))
-				used += (size_t)sprintf(line + used, "%s", words[random_number(DIM(words))]);
+			if (rng_below(8))
+				used += (size_t)sprintf(line + used, "%s", words[rng_below(DIM(words))]);
 			else
-				line[used++] = (char)(1 + random_number(255));
+				line[used++] = (char)(1 + rng_below(255));
 		}
 		line[used] = '\0';
 		if (thing_parse(&thing, &set, line, &diag) == 0) {
@@ -833,5 +819,5 @@ main(void)
 		cmocka_unit_test(test_random_bytes),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

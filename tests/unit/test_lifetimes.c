@@ -4,19 +4,15 @@
  * a port that keeps what it is sent, as the transmit ring of a NIC does, until it is told to let go or
  * closed.
  */
+#include "unit.h"
+
 #include <pthread.h>
 #include <sched.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include <rte_eal.h>
 #include <rte_ring.h>
@@ -28,6 +24,7 @@
 #include "loop.h"
 #include "pools.h"
 #include "port.h"
+#include "unit_eal.h"
 
 static struct vnic_ctx ctx;
 
@@ -302,8 +299,6 @@ static int
 group_setup(void **state)
 {
 	char lcores[64];
-	char *args[] = {"test_lifetimes", "--no-huge",      "--no-pci",      "-m",       "128",
-			"--no-shconf",    "--no-telemetry", "--log-level=4", "--lcores", lcores};
 	struct diag diag = {0};
 	cpu_set_t cpus;
 	int first = 0, last = 0;
@@ -316,11 +311,9 @@ group_setup(void **state)
 		if (CPU_ISSET(cpu, &cpus))
 			last = cpu;
 	snprintf(lcores, sizeof(lcores), "0@%d,1@%d", last, first);
-	if (rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
-		return -1;
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 128, .n_mbufs = 4095, .lcores = lcores});
 	port_env.ctx = &ctx;
-	pool = rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
-	if (ctx_open(&ctx) < 0 || !pool || dataplane_open(fwd_mode_by_name("io"), pool, &ctx, &diag) < 0)
+	if (ctx_open(&ctx) < 0 || dataplane_open(fwd_mode_by_name("io"), pool, &ctx, &diag) < 0)
 		return -1;
 	port_env.pool = pool;
 	port_env.n_workers = dataplane_n_workers();
@@ -343,5 +336,5 @@ main(void)
 		cmocka_unit_test(test_close),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

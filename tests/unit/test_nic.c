@@ -1,16 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* test_nic: the port kind nic over drivers that need no hardware and no privileges. */
+#include "unit.h"
+
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-
-#include <cmocka.h>
 
 #include <rte_eal.h>
 #include <rte_ethdev.h>
@@ -20,6 +16,7 @@
 #include "loop.h"
 #include "pools.h"
 #include "port.h"
+#include "unit_eal.h"
 
 static struct vnic_ctx ctx;
 
@@ -639,21 +636,16 @@ test_borrowed_unknown(void **state)
 static int
 group_setup(void **state)
 {
-	char *args[] = {"test_nic", "--no-huge",   "--no-pci",         "-m",
-			"128",      "--no-shconf", "--no-telemetry",   "--log-level=4",
-			"-l",       "0",           "--vdev=net_null0", "--vdev=net_ring0"};
-
-	if (rte_eal_init(RTE_DIM(args), args) < 0)
-		return -1;
+	pool = unit_eal_start(
+		&(struct unit_eal){.memory_mb = 128, .n_mbufs = 4095, .vdevs = {"net_null0", "net_ring0"}});
 	port_env.n_workers = 1;
 	port_env.ctx = &ctx;
-	pool = rte_pktmbuf_pool_create("test", 4095, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	guest = mmap(NULL, BORROWED_LEN, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	if (guest == MAP_FAILED || ctx_open(&ctx) < 0 || borrow_init() < 0)
+	if (guest == MAP_FAILED || ctx_open(&ctx) < 0)
 		return -1;
 	for (unsigned int i = 0; i < BORROWED_LEN; i++)
 		guest[i] = (uint8_t)(i * 7 + i / 256);
-	return pool ? 0 : -1;
+	return 0;
 }
 
 static int
@@ -687,5 +679,5 @@ main(void)
 		cmocka_unit_test(test_borrowed_unknown),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

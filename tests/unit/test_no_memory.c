@@ -7,11 +7,7 @@
  * done all the same. So after every step all is as it was at that step of a run in which nothing failed. At
  * the end nothing is left: no memory, no open file, no mapping of a guest's memory.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -41,7 +37,8 @@
 #include "messages.h"
 #include "port.h"
 #include "session.h"
-#include "vnet.h"
+#include "unit_eal.h"
+#include "vnet_dev.h"
 
 static struct vnic_ctx ctx;
 
@@ -184,6 +181,7 @@ static void
 snapshot_queue(const struct rig *rig, unsigned int idx, struct snapshot *shot)
 {
 	const struct virtq_conf *conf = virtq_conf(rig->dev.vdev.queues[idx].vq);
+	const struct vnet_conf *net = (const struct vnet_conf *)conf;
 
 	shot->queues[idx].enabled = vdev_queue_is_enabled(&rig->dev.vdev, idx);
 	shot->queues[idx].running = conf != NULL;
@@ -191,14 +189,14 @@ snapshot_queue(const struct rig *rig, unsigned int idx, struct snapshot *shot)
 		return;
 	shot->queues[idx].on = conf->enabled;
 	shot->queues[idx].size = conf->size;
-	shot->queues[idx].hdr_len = conf->hdr_len;
+	shot->queues[idx].hdr_len = net->hdr_len;
 	shot->queues[idx].traits = conf->traits;
 	shot->queues[idx].coal_max_packets = conf->coal_max_packets;
-	shot->queues[idx].offloads = conf->offloads;
-	shot->queues[idx].flows = conf->flows != NULL;
+	shot->queues[idx].offloads = net->offloads;
+	shot->queues[idx].flows = net->flows != NULL;
 	shot->queues[idx].logs = conf->log != NULL;
-	shot->queues[idx].filtered = conf->filter != NULL;
-	shot->queues[idx].wanted = snapshot_wanted(conf->filter);
+	shot->queues[idx].filtered = net->filter != NULL;
+	shot->queues[idx].wanted = snapshot_wanted(net->filter);
 	shot->queues[idx].call_fd_is_one = conf->call_fd >= 0;
 }
 
@@ -209,13 +207,13 @@ snapshot_take(struct rig *rig, struct snapshot *shot)
 	const struct vdev *vdev = &rig->dev.vdev;
 
 	memset(shot, 0, sizeof(*shot));
-	memcpy(&shot->settings, rig->dev.settings, sizeof(shot->settings));
+	memcpy(&shot->settings, &rig->dev.input.settings, sizeof(shot->settings));
 	/* Those of the last driver, until there is another one. */
 	shot->settings.features = 0;
 	shot->features = vdev->said.features;
 	shot->has_features = vdev->said.has_features;
 	shot->status = vdev->said.status;
-	shot->link_up = rig->dev.link_up;
+	shot->link_up = rig->dev.shared.link_up;
 	shot->ours = vnet_controlq_is_ours(&rig->dev);
 	shot->n_active = atomic_load(&rig->port.n_active);
 	shot->n_regions = vdev->mem ? vdev->mem->n_regions : 0;
@@ -1059,14 +1057,11 @@ frames_make(void)
 static int
 group_setup(void **state)
 {
-	char *args[] = {"test_no_memory", "--no-huge",      "--no-pci",      "-m",       "64",
-			"--no-shconf",    "--no-telemetry", "--log-level=4", "--lcores", "0@0,1@0"};
-
-	if (!mkdtemp(run_dir) || rte_eal_init(RTE_DIM(args), args) < 0 || borrow_init() < 0)
+	if (!mkdtemp(run_dir))
 		return -1;
-	pool = rte_pktmbuf_pool_create("test", 1023, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 64, .n_mbufs = 1023, .lcores = "0@0,1@0"});
 	port_env.ctx = &ctx;
-	if (!pool || ctx_open(&ctx) < 0 || gmem_sigbus_install(ctx.loop) < 0)
+	if (ctx_open(&ctx) < 0 || gmem_sigbus_install(ctx.loop) < 0)
 		return -1;
 	port_env.pool = pool;
 	port_env.run_dir = run_dir;
@@ -1094,5 +1089,5 @@ main(void)
 		cmocka_unit_test(test_device), cmocka_unit_test(test_device_packed),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

@@ -6,18 +6,14 @@
  * Frames are judged by an oracle of their bytes alone: it finds its own way through the headers, adds up one
  * byte after the other, and knows nothing of mbufs.
  */
+#include "unit.h"
+
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_eal.h>
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
@@ -28,8 +24,10 @@
 #include "driver.h"
 #include "header.h"
 #include "offload.h"
+#include "rng.h"
 #include "segment.h"
 #include "software_offload.h"
+#include "unit_eal.h"
 #include "vnet.h"
 
 enum {
@@ -71,14 +69,6 @@ enum {
 
 static struct rte_mempool *pool;
 static struct vnic_ctx ctx;
-static uint32_t seed = 1;
-
-static uint32_t
-random_below(uint32_t below)
-{
-	seed = seed * 1664525u + 1013904223u;
-	return (uint32_t)(((uint64_t)(seed >> 8) * below) >> 24);
-}
 
 /* --- frames as bytes --- */
 
@@ -304,7 +294,7 @@ mbuf_from(const uint8_t *bytes, uint32_t len, enum cuts cuts)
 		if (cuts == MANY_CUTS && done < 300)
 			spread = RTE_MIN(spread, 15u);
 		if (cuts != WHOLE)
-			now = least + random_below(spread);
+			now = least + rng_below(spread);
 		memcpy(rte_pktmbuf_mtod(last, uint8_t *), bytes + done, now);
 		last->data_len = (uint16_t)now;
 		head->pkt_len += now;
@@ -456,15 +446,15 @@ test_sum_over_any_cuts(void **state)
 	uint8_t bytes[700];
 
 	for (int round = 0; round < 3000; round++) {
-		uint32_t len = 14 + random_below(sizeof(bytes) - 14), start = random_below(len + 1), sum;
-		uint8_t fill = (uint8_t)random_below(4);
+		uint32_t len = 14 + rng_below(sizeof(bytes) - 14), start = rng_below(len + 1), sum;
+		uint8_t fill = (uint8_t)rng_below(4);
 		struct rte_mbuf *pkt;
 		uint8_t lies[2];
 		uint16_t got;
 
 		/* All ones and all zeros too: where carries and the two zeros are. */
 		for (uint32_t i = 0; i < len; i++)
-			bytes[i] = fill == 0 ? 0xff : fill == 1 ? 0 : (uint8_t)random_below(256);
+			bytes[i] = fill == 0 ? 0xff : fill == 1 ? 0 : rng_byte();
 		pkt = mbuf_from(bytes, len, (enum cuts)(round % 3));
 		got = checksum_sum(pkt, start);
 		memcpy(lies, &got, 2);
@@ -482,12 +472,12 @@ test_c72_sum_is_stored_and_udp_zero_is_ffff(void **state)
 	unsigned int zeros = 0;
 
 	for (int round = 0; round < 200000 && zeros < 4; round++) {
-		uint32_t offset = round % 2 ? OFF_UDP : OFF_TCP, len = 60 + random_below(8);
+		uint32_t offset = round % 2 ? OFF_UDP : OFF_TCP, len = 60 + rng_below(8);
 		uint32_t want;
 		struct rte_mbuf *pkt;
 
 		for (uint32_t i = 0; i < len; i++)
-			bytes[i] = (uint8_t)random_below(256);
+			bytes[i] = rng_byte();
 		want = ~oracle_add(0, bytes + 14, len - 14) & 0xffff;
 		/* Every now and then one whose sum is 0. */
 		if (round % 1000 < 2) {
@@ -1136,8 +1126,8 @@ test_hostile_headers(void **state)
 	static struct frame frame, got;
 
 	for (int round = 0; round < 60000; round++) {
-		struct spec spec = specs[random_below(RTE_DIM(specs))];
-		uint32_t mode = random_below(4);
+		struct spec spec = specs[rng_below(RTE_DIM(specs))];
+		uint32_t mode = rng_below(4);
 		struct virtio_net_hdr hdr;
 		struct rte_mbuf *pkt;
 		bool segments;
@@ -1145,31 +1135,28 @@ test_hostile_headers(void **state)
 		spec.payload %= 4000;
 		frame = *frame_build(&spec, PSEUDO);
 		hdr = hdr_of(&frame,
-			     random_below(2) ? G_NONE
-			     : frame.v6      ? G_V6
-					     : G_V4,
-			     (uint16_t)random_below(2000));
+			     rng_below(2) ? G_NONE
+			     : frame.v6   ? G_V6
+					  : G_V4,
+			     (uint16_t)rng_below(2000));
 		if (mode == 0) {
 			uint8_t *bytes = (uint8_t *)&hdr;
 
 			for (size_t i = 0; i < sizeof(hdr); i++)
-				bytes[i] = (uint8_t)random_below(256);
+				bytes[i] = rng_byte();
 			hdr.flags |= F_CSUM;
 		}
 		if (mode == 1)
-			for (uint32_t i = random_below(4); i; i--)
-				frame.bytes[12 + random_below(RTE_MIN(80u, frame.len - 12))] =
-					(uint8_t)random_below(256);
+			for (uint32_t i = rng_below(4); i; i--)
+				frame.bytes[12 + rng_below(RTE_MIN(80u, frame.len - 12))] = rng_byte();
 		if (mode == 2)
-			frame.len = 14 + random_below(frame.len - 13);
-		if (random_below(4) == 0)
-			hdr.csum_start =
-				(uint16_t)(random_below(2) ? random_below(100) : random_below(65536));
-		if (random_below(4) == 0)
-			hdr.csum_offset =
-				(uint16_t)(random_below(2) ? random_below(20) : random_below(65536));
-		pkt = mbuf_from(frame.bytes, frame.len, (enum cuts)random_below(3));
-		if (!vnet_offload_from_guest(pkt, &hdr, random_below(8) ? HOST_ALL : CSUM)) {
+			frame.len = 14 + rng_below(frame.len - 13);
+		if (rng_below(4) == 0)
+			hdr.csum_start = (uint16_t)(rng_below(2) ? rng_below(100) : rng_below(65536));
+		if (rng_below(4) == 0)
+			hdr.csum_offset = (uint16_t)(rng_below(2) ? rng_below(20) : rng_below(65536));
+		pkt = mbuf_from(frame.bytes, frame.len, (enum cuts)rng_below(3));
+		if (!vnet_offload_from_guest(pkt, &hdr, rng_below(8) ? HOST_ALL : CSUM)) {
 			rte_pktmbuf_free(pkt);
 			continue;
 		}
@@ -1199,6 +1186,7 @@ test_hostile_headers(void **state)
 struct end {
 	struct driver_mem mem;
 	struct driver_queue driver;
+	struct vnet_conf conf; /* of the device's half */
 	struct vnet_queue queue;
 	struct port_rxq rxq;
 	struct port_txq txq;
@@ -1207,26 +1195,28 @@ struct end {
 static struct end *
 end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 {
-	struct end *end = aligned_alloc(64, (sizeof(*end) + 63) & ~63ul);
+	struct end *end = unit_zalloc(sizeof(*end));
 	struct virtq *vq;
 
-	memset(end, 0, sizeof(*end));
 	driver_mem_open(&end->mem);
 	driver_queue_open(&end->driver, &end->mem, 2, traits, 256, false);
+	end->conf.virtq = end->driver.conf;
 	driver_interrupts(&end->driver, DRIVER_INTERRUPTS_OFF);
-	end->driver.conf.traits = traits;
-	end->driver.conf.hdr_len = hdr_len;
-	end->driver.conf.frame_max = 1518;
-	end->driver.conf.offloads = offloads;
-	end->driver.conf.enabled = true;
-	end->driver.conf.burst = receives ? (void (*)(void))vnet_to_guest_variant(isa_select(), traits)
-					  : (void (*)(void))vnet_from_guest_variant(isa_select(), traits);
+	end->conf.virtq.traits = traits;
+	end->conf.hdr_len = hdr_len;
+	end->conf.frame_max = 1518;
+	end->conf.offloads = offloads;
+	end->conf.virtq.enabled = true;
+	if (receives)
+		end->conf.to_guest = vnet_to_guest_variant(isa_select(), traits);
+	else
+		end->conf.from_guest = vnet_from_guest_variant(isa_select(), traits);
 	end->queue.pool = pool;
-	end->queue.borrowed_conf = &end->driver.conf;
+	end->queue.borrowed_conf = &end->conf;
 	end->rxq.dev = end->txq.dev = &end->queue;
 	vq = receives ? &end->queue.to_guest : &end->queue.from_guest;
-	assert_int_equal(virtq_start(vq, &end->driver.conf, traits & TRAIT_PACKED ? 0x80008000u : 0), 0);
-	atomic_store(&vq->conf, &end->driver.conf);
+	assert_int_equal(virtq_start(vq, &end->conf.virtq, traits & TRAIT_PACKED ? 0x80008000u : 0), 0);
+	atomic_store(&vq->conf, &end->conf.virtq);
 	return end;
 }
 
@@ -1241,8 +1231,7 @@ end_close(struct end *end)
 static uint16_t
 end_take(struct end *end, struct rte_mbuf **pkts)
 {
-	uint16_t n = ((vnet_from_guest_fn)end->driver.conf.burst)(&end->queue, &end->driver.conf, &end->rxq,
-								  pkts, PORT_BURST);
+	uint16_t n = end->conf.from_guest(&end->queue, &end->conf, &end->rxq, pkts, PORT_BURST);
 
 	/* What the frames are made to ask for later would be where a borrowed frame's tail is said to be. */
 	if (end->rxq.borrowed) {
@@ -1258,19 +1247,18 @@ end_send(struct end *end, const struct virtio_net_hdr *hdr, const struct frame *
 {
 	const uint64_t gpa = driver_region_gpa(0) + 4096;
 	uint8_t header[HEADER_LEN_MAX];
-	struct driver_buf bufs[3] = {{.gpa = gpa, .len = end->driver.conf.hdr_len + frame->len}};
+	struct driver_buf bufs[3] = {{.gpa = gpa, .len = end->conf.hdr_len + frame->len}};
 	unsigned int n = 1;
 
 	memset(header, 0xee, sizeof(header));
 	memcpy(header, hdr, sizeof(*hdr));
-	driver_write(&end->mem, gpa, header, end->driver.conf.hdr_len);
-	driver_write(&end->mem, gpa + end->driver.conf.hdr_len, frame->bytes, frame->len);
+	driver_write(&end->mem, gpa, header, end->conf.hdr_len);
+	driver_write(&end->mem, gpa + end->conf.hdr_len, frame->bytes, frame->len);
 	if (form != DRIVER_DIRECT) {
 		/* The header in two pieces, too. */
 		bufs[0].len = 7;
-		bufs[1] = (struct driver_buf){.gpa = gpa + 7, .len = end->driver.conf.hdr_len + 20 - 7};
-		bufs[2] = (struct driver_buf){.gpa = gpa + end->driver.conf.hdr_len + 20,
-					      .len = frame->len - 20};
+		bufs[1] = (struct driver_buf){.gpa = gpa + 7, .len = end->conf.hdr_len + 20 - 7};
+		bufs[2] = (struct driver_buf){.gpa = gpa + end->conf.hdr_len + 20, .len = frame->len - 20};
 		n = 3;
 	}
 	assert_true(driver_add(&end->driver, bufs, n, form, 1));
@@ -1281,7 +1269,7 @@ enum { BUFFERS = 100, BUFFER_MERGEABLE = 1536, BUFFER_LARGE = 68 << 10 };
 static void
 end_post(struct end *end)
 {
-	const bool mergeable = end->driver.conf.traits & TRAIT_MERGEABLE;
+	const bool mergeable = end->conf.virtq.traits & TRAIT_MERGEABLE;
 
 	for (uint64_t i = 0; i < BUFFERS; i++) {
 		uint32_t len = mergeable ? BUFFER_MERGEABLE : BUFFER_LARGE;
@@ -1297,8 +1285,8 @@ static bool
 end_receive(struct end *end, struct virtio_net_hdr *ret_hdr, struct frame *frame,
 	    uint8_t header[HEADER_LEN_MAX])
 {
-	const struct virtq_conf *conf = &end->driver.conf;
-	const bool mergeable = conf->traits & TRAIT_MERGEABLE;
+	const struct vnet_conf *conf = &end->conf;
+	const bool mergeable = conf->virtq.traits & TRAIT_MERGEABLE;
 	const uint32_t room = mergeable ? BUFFER_MERGEABLE : BUFFER_LARGE;
 	static uint8_t bytes[FRAME_SIZE + HEADER_LEN_MAX];
 	uint32_t len = 0, written;
@@ -1475,21 +1463,21 @@ test_offloads_switched_at_run_time(void **state)
 {
 	const struct spec spec = {.proto = PROTO_TCP, .payload = 2000, .tcp_flags = TCP_ACK};
 	struct end *b = end_open(true, TRAIT_OFFLOAD | TRAIT_MERGEABLE, 12, GUEST_ALL);
-	struct virtq_conf off = b->driver.conf;
+	struct vnet_conf off = b->conf;
 	static struct frame got;
 	struct virtio_net_hdr hdr;
 	uint8_t header[HEADER_LEN_MAX];
 	struct rte_mbuf *pkt;
 
 	off.offloads = 0;
-	off.traits = TRAIT_MERGEABLE;
-	off.burst = (void (*)(void))vnet_to_guest_variant(isa_select(), off.traits);
+	off.virtq.traits = TRAIT_MERGEABLE;
+	off.to_guest = vnet_to_guest_variant(isa_select(), off.virtq.traits);
 	end_post(b);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
 	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 1);
 	assert_true(end_receive(b, &hdr, &got, header));
 	assert_int_equal(hdr.gso_type, G_V4);
-	atomic_store(&b->queue.to_guest.conf, &off);
+	atomic_store(&b->queue.to_guest.conf, &off.virtq);
 	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
 	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 2);
 	for (int i = 0; i < 2; i++) {
@@ -1600,17 +1588,6 @@ test_nic_gets_complete_frames(void **state)
 int
 main(void)
 {
-	char *eal[] = {(char *)"test_offload",
-		       (char *)"--no-huge",
-		       (char *)"-m",
-		       (char *)"256",
-		       (char *)"--no-pci",
-		       (char *)"--no-shconf",
-		       (char *)"--no-telemetry",
-		       (char *)"--file-prefix=test_offload",
-		       (char *)"--log-level=lib.*:error",
-		       (char *)"-l",
-		       (char *)"0"};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_sum_over_any_cuts),
 		cmocka_unit_test(test_c72_sum_is_stored_and_udp_zero_is_ffff),
@@ -1635,13 +1612,9 @@ main(void)
 		cmocka_unit_test(test_nic_gets_complete_frames),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
-		return 1;
-	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
-	if (!pool)
-		return 1;
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 256, .n_mbufs = POOL_SIZE});
 	port_env.ctx = &ctx;
 	port_env.pool = pool;
 	port_env.n_workers = 1;
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

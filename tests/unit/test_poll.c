@@ -3,20 +3,17 @@
  * test_poll: whom a worker visits, and how soon. The worker's own loop runs over queue pairs that write down
  * in which turns they were asked for frames and serviced, and have frames when a test's script says so.
  */
-#include <setjmp.h>
-#include <stdarg.h>
+#include "unit.h"
+
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <cmocka.h>
-
 #include <rte_rcu_qsbr.h>
 
 #include "poll.h"
+#include "rng.h"
 #include "worker.h"
 
 enum {
@@ -131,9 +128,7 @@ static void
 fakes_open(unsigned int n)
 {
 	n_fakes = n + n_leaving;
-	fakes = aligned_alloc(RTE_CACHE_LINE_SIZE, n_fakes * sizeof(*fakes));
-	assert_non_null(fakes);
-	memset(fakes, 0, n_fakes * sizeof(*fakes));
+	fakes = unit_zalloc(n_fakes * sizeof(*fakes));
 }
 
 static void
@@ -305,27 +300,16 @@ test_woken_pair_is_busy(void **state)
 	assert_in_range(longest, POLL_IDLE_ITERATIONS / 2, POLL_IDLE_ITERATIONS - 1);
 }
 
-static uint32_t
-scatter(void)
-{
-	static uint64_t random_state = 88172645463325252u;
-
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return (uint32_t)(random_state >> 16);
-}
-
 /* Phases in which more or fewer pairs have frames, at random, and sometimes all of those that are asked. */
 static void
 script_random(unsigned int turn, unsigned int i)
 {
 	unsigned int phase = turn / 97 % 4;
 
-	fakes[i].n_frames = phase == 0   ? i == 0 || scatter() % 200 == 0
+	fakes[i].n_frames = phase == 0   ? i == 0 || rng_below(200) == 0
 			    : phase == 1 ? 1
 			    : phase == 2 ? i % 2
-					 : scatter() % 7 == 0;
+					 : rng_below(7) == 0;
 }
 
 static void
@@ -513,8 +497,8 @@ group_setup(void **state)
 {
 	size_t size = rte_rcu_qsbr_get_memsize(RCU_THREADS);
 
-	shared.rcu = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(size, (size_t)RTE_CACHE_LINE_SIZE));
-	return shared.rcu ? rte_rcu_qsbr_init(shared.rcu, RCU_THREADS) : -1;
+	shared.rcu = unit_zalloc(size);
+	return rte_rcu_qsbr_init(shared.rcu, RCU_THREADS);
 }
 
 static int
@@ -541,5 +525,5 @@ main(void)
 		cmocka_unit_test(test_serials),
 	};
 
-	return cmocka_run_group_tests_name("poll", tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

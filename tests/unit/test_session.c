@@ -3,11 +3,7 @@
  * A session's turn: how much of what a front-end has sent is handled before others get theirs. A session's
  * end: when a worker that is away lets go of the device.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <string.h>
 #include <sys/socket.h>
@@ -75,6 +71,12 @@ rig_borrow(struct vdev *dev, enum vdev_borrow borrow)
 {
 }
 
+static int
+rig_reconcile(struct vdev *dev, unsigned int follower, struct diag *diag)
+{
+	return 0;
+}
+
 static const struct vdev_ops rig_ops = {
 	.name = "rig",
 	.features = rig_features,
@@ -82,7 +84,7 @@ static const struct vdev_ops rig_ops = {
 	.ended = rig_nothing,
 	.is_held = rig_is_held,
 	.borrow = rig_borrow,
-	.queues_changed = rig_nothing,
+	.reconcile = rig_reconcile,
 	.send_rarp = rig_send_rarp,
 };
 
@@ -258,5 +260,5 @@ main(void)
 		cmocka_unit_test_setup_teardown(test_end_waits_with_its_reason, set_up, tear_down),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

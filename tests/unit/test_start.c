@@ -3,11 +3,7 @@
  * Where a ring starts when its back-end has died: every state that small rings can get into, every base that
  * a front-end can name, and what the driver gets to see then.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -103,9 +99,8 @@ hash_state(const struct rig *rig)
 static struct rig *
 rig_open(uint32_t traits, uint16_t size)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 
-	memset(rig, 0, sizeof(*rig));
 	driver_mem_open(&rig->mem);
 	driver_queue_open(&rig->driver, &rig->mem, 0, traits, size, false);
 	assert_int_equal(virtq_start(&rig->vq, &rig->driver.conf, traits & TRAIT_PACKED ? FRESH : 0),
@@ -406,7 +401,7 @@ static void
 test_packed_every_state(void **state)
 {
 	(void)state;
-	for (uint16_t size = 1; size <= SIZE_MAX_HERE; size++) {
+	for (uint16_t size = 1; size <= SIZE_MAX_HERE - UNIT_SANITIZED; size++) {
 		check_all(TRAIT_PACKED, size);
 		check_all(TRAIT_PACKED | TRAIT_IN_ORDER, size);
 	}
@@ -611,5 +606,5 @@ main(void)
 		cmocka_unit_test(test_split_who_lies),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

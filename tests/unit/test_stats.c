@@ -4,16 +4,12 @@
  * list (counters.h) and none by a name. Two ports, one with two pairs and a device that counts, and two
  * workers.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
+#include "unit.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#include <cmocka.h>
 
 #include "dataplane.h"
 #include "loop.h"
@@ -328,5 +324,5 @@ main(void)
 		cmocka_unit_test(test_table_has_every_row),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

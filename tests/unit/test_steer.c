@@ -6,11 +6,7 @@
  *
  * Segments end where memory ends, so a read beyond one is not a matter of luck.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -25,6 +21,7 @@
 #include "flow.h"
 #include "hash.h"
 #include "port.h"
+#include "rng.h"
 #include "steer.h"
 
 enum {
@@ -32,15 +29,6 @@ enum {
 	SEGMENTS_MAX = 4096, /* in use at a time */
 	PAGE = 4096,
 };
-
-static uint32_t seed = 1;
-
-static uint32_t
-rnd(uint32_t below)
-{
-	seed = seed * 1664525u + 1013904223u;
-	return (uint32_t)(((uint64_t)(seed >> 8) * below) >> 24);
-}
 
 /* --- memory --- */
 
@@ -854,20 +842,21 @@ test_n02_n15_lies(void **state)
 		struct frame frame;
 		uint32_t len, first;
 
-		shape(rnd(N_SHAPES), &frame);
-		for (unsigned int n = 1 + rnd(3); n; n--) {
-			uint32_t at = 12 + rnd(frame.len - 12);
+		shape(rng_below(N_SHAPES), &frame);
+		for (unsigned int n = 1 + rng_below(3); n; n--) {
+			uint32_t at = 12 + rng_below(frame.len - 12);
 
-			frame.bytes[at] = (uint8_t)(rnd(2) ? rnd(256) : rnd(4));
+			frame.bytes[at] = (uint8_t)(rng_below(2) ? rng_byte() : rng_below(4));
 		}
-		if (rnd(4) == 0) {
+		if (rng_below(4) == 0) {
 			static const uint8_t types[] = {0, 43, 44, 50, 51, 59, 60, 135, 6, 17, 255};
 
-			frame.bytes[frame.next_header] = types[rnd(sizeof(types))];
+			frame.bytes[frame.next_header] = types[rng_below(sizeof(types))];
 		}
-		len = rnd(4) ? frame.len : 14 + rnd(frame.len - 13);
-		first = rnd(2) ? len : 14 + rnd(len - 13);
-		expect_like_model(frame.bytes, len, first, 1 + rnd(40), rnd(2) ? HASH_TYPES_ALL : rnd(512));
+		len = rng_below(4) ? frame.len : 14 + rng_below(frame.len - 13);
+		first = rng_below(2) ? len : 14 + rng_below(len - 13);
+		expect_like_model(frame.bytes, len, first, 1 + rng_below(40),
+				  rng_below(2) ? HASH_TYPES_ALL : rng_below(512));
 	}
 }
 
@@ -925,17 +914,17 @@ test_variants_agree_for_every_key(void **state)
 			uint8_t padded[STEER_RSS_KEY_LEN] = {0}, bytes[PORT_BURST][FLOW_TUPLE_V6];
 			uint32_t converted[STEER_RSS_KEY_LEN / 4];
 			const uint8_t *tuples[PORT_BURST];
-			uint16_t n = (uint16_t)(1 + rnd(PORT_BURST));
+			uint16_t n = (uint16_t)(1 + rng_below(PORT_BURST));
 
 			/* What the driver left behind the key's end is not part of it. */
 			for (unsigned int i = 0; i < sizeof(rules.key); i++)
-				rules.key[i] = (uint8_t)rnd(256);
+				rules.key[i] = rng_byte();
 			memcpy(padded, rules.key, key_len);
 			rte_convert_rss_key((const uint32_t *)padded, converted, sizeof(padded));
 			segments_reset();
 			for (uint16_t i = 0; i < n; i++) {
 				for (unsigned int k = 0; k < FLOW_TUPLE_V6; k++)
-					bytes[i][k] = (uint8_t)(round == 0 ? 0xff : rnd(256));
+					bytes[i][k] = (uint8_t)(round == 0 ? 0xff : rng_byte());
 				tuples[i] = pkt_new(bytes[i], FLOW_TUPLE_V6, FLOW_TUPLE_V6, 0)->buf_addr;
 			}
 			for (unsigned int isa = 0; isa < n_isas; isa++) {
@@ -975,19 +964,21 @@ test_variants_agree_for_mixed_bursts(void **state)
 	for (unsigned int round = 0; round < 20000; round++) {
 		struct rte_mbuf *pkts[PORT_BURST];
 		struct frame frames[PORT_BURST];
-		uint16_t n = (uint16_t)(rnd(2) ? PORT_BURST : 1 + rnd(PORT_BURST));
-		uint32_t types = rnd(2) ? HASH_TYPES_ALL : rnd(HASH_TYPES_ALL + 1), odd = rnd(20);
+		uint16_t n = (uint16_t)(rng_below(2) ? PORT_BURST : 1 + rng_below(PORT_BURST));
+		uint32_t types = rng_below(2) ? HASH_TYPES_ALL : rng_below(HASH_TYPES_ALL + 1),
+			 odd = rng_below(20);
 
 		segments_reset();
 		for (uint16_t i = 0; i < n; i++) {
-			shape(rnd(20) < odd ? rnd(N_SHAPES) : rnd(2), &frames[i]);
+			shape(rng_below(20) < odd ? rng_below(N_SHAPES) : rng_below(2), &frames[i]);
 			for (unsigned int k = 0; k < 16; k++)
-				frames[i].bytes[frames[i].ip + 8 + rnd(32)] ^=
-					(uint8_t)(k < 2 ? rnd(256) : 0);
+				frames[i].bytes[frames[i].ip + 8 + rng_below(32)] ^=
+					(uint8_t)(k < 2 ? rng_byte() : 0);
 			for (unsigned int k = 12; k < 24; k++)
-				frames[i].bytes[frames[i].ip + k] = (uint8_t)rnd(256);
+				frames[i].bytes[frames[i].ip + k] = rng_byte();
 			pkts[i] = pkt_new(frames[i].bytes, frames[i].len,
-					  rnd(8) ? frames[i].len : 14 + rnd(frames[i].len - 13), 20);
+					  rng_below(8) ? frames[i].len : 14 + rng_below(frames[i].len - 13),
+					  20);
 		}
 		for (unsigned int isa = 0; isa < n_isas; isa++) {
 			uint32_t values[PORT_BURST];
@@ -1369,7 +1360,7 @@ test_c116_pairs_above_get_nothing(void **state)
 				from.idx = (uint16_t)(i % n_from);
 				pkt = flow_new(i, false);
 				vnet_flows_learn(flows, (uint16_t)(i % 8), &pkt, 1);
-				pkt = i % 7 ? flow_new(rnd(400), true) : arp_new();
+				pkt = i % 7 ? flow_new(rng_below(400), true) : arp_new();
 				assert_true(pick_one(steer, pkt) < n_to);
 			}
 		}
@@ -1459,26 +1450,26 @@ any_frame(unsigned int share_of_odd)
 	struct frame frame;
 	uint8_t *ip = frame.bytes;
 
-	shape(rnd(20) < share_of_odd ? rnd(N_SHAPES) : rnd(2), &frame);
+	shape(rng_below(20) < share_of_odd ? rng_below(N_SHAPES) : rng_below(2), &frame);
 	ip += frame.ip;
-	ip[12 + rnd(12)] ^= (uint8_t)(1 + rnd(3));
-	if (rnd(20) < share_of_odd) {
+	ip[12 + rng_below(12)] ^= (uint8_t)(1 + rng_below(3));
+	if (rng_below(20) < share_of_odd) {
 		static const uint8_t fields[] = {0, 2, 3, 6, 7, 9};
 
-		ip[fields[rnd(RTE_DIM(fields))]] ^= (uint8_t)(1 << rnd(8));
+		ip[fields[rng_below(RTE_DIM(fields))]] ^= (uint8_t)(1 << rng_below(8));
 	}
-	if (rnd(20) < share_of_odd) {
+	if (rng_below(20) < share_of_odd) {
 		static const uint16_t types[] = {0x0800, 0x86dd, 0x8100, 0x88a8, 0x0806, 0x0008, 0xdd86};
-		rte_be16_t type = rte_cpu_to_be_16(types[rnd(RTE_DIM(types))]);
+		rte_be16_t type = rte_cpu_to_be_16(types[rng_below(RTE_DIM(types))]);
 
 		memcpy(frame.bytes + 12, &type, sizeof(type));
 	}
-	if (rnd(20) < share_of_odd)
-		frame.len = 14 + rnd(frame.len - 13);
-	else if (rnd(20) >= share_of_odd)
+	if (rng_below(20) < share_of_odd)
+		frame.len = 14 + rng_below(frame.len - 13);
+	else if (rng_below(20) >= share_of_odd)
 		put_zeros(&frame, 18); /* padding, which the shortest frames of Ethernet have */
-	return pkt_new(frame.bytes, frame.len, rnd(20) < share_of_odd ? 14 + rnd(frame.len - 13) : frame.len,
-		       20);
+	return pkt_new(frame.bytes, frame.len,
+		       rng_below(20) < share_of_odd ? 14 + rng_below(frame.len - 13) : frame.len, 20);
 }
 
 /* The digest of each frame by itself is the measure. */
@@ -1490,8 +1481,8 @@ test_digests_of_bursts(void **state)
 
 	for (unsigned int round = 0; round < 20000; round++) {
 		struct rte_mbuf *pkts[PORT_BURST];
-		uint16_t n = (uint16_t)(rnd(2) ? PORT_BURST : 1 + rnd(PORT_BURST));
-		unsigned int share_of_odd = rnd(2) * rnd(20);
+		uint16_t n = (uint16_t)(rng_below(2) ? PORT_BURST : 1 + rng_below(PORT_BURST));
+		unsigned int share_of_odd = rng_below(2) * rng_below(20);
 
 		segments_reset();
 		for (uint16_t i = 0; i < n; i++)
@@ -1580,20 +1571,22 @@ learn_and_pick(const struct flows_variant *variant)
 	flows->variant = variant;
 	memset(entries, 0, sizeof(entries));
 	for (unsigned int round = 0; round < 10000; round++) {
-		uint16_t n = (uint16_t)(rnd(2) ? PORT_BURST : 1 + rnd(PORT_BURST)), pairs[PORT_BURST + 1];
-		uint16_t n_from = (uint16_t)(1 + rnd(8)), learnt = (uint16_t)rnd(8);
-		unsigned int share_of_odd = rnd(2) * rnd(20);
+		uint16_t n = (uint16_t)(rng_below(2) ? PORT_BURST : 1 + rng_below(PORT_BURST)),
+			 pairs[PORT_BURST + 1];
+		uint16_t n_from = (uint16_t)(1 + rng_below(8)), learnt = (uint16_t)rng_below(8);
+		unsigned int share_of_odd = rng_below(2) * rng_below(20);
 		struct rte_mbuf *pkts[PORT_BURST];
 
-		ports_make(n_from, (uint16_t)(1 + rnd(8)));
-		from.idx = (uint16_t)rnd(n_from);
+		ports_make(n_from, (uint16_t)(1 + rng_below(8)));
+		from.idx = (uint16_t)rng_below(n_from);
 		segments_reset();
 		for (uint16_t i = 0; i < n; i++) {
-			bool odd = rnd(20) < share_of_odd;
+			bool odd = rng_below(20) < share_of_odd;
 
-			pkts[i] = rnd(4) ? flow_new(odd ? rnd(400) : 10 * rnd(40), rnd(2))
-				  : odd  ? arp_new()
-					 : any_frame(share_of_odd);
+			pkts[i] = rng_below(4)
+					  ? flow_new(odd ? rng_below(400) : 10 * rng_below(40), rng_below(2))
+				  : odd ? arp_new()
+					: any_frame(share_of_odd);
 		}
 		if (round % 3 == 0) {
 			vnet_flows_learn(flows, learnt, pkts, n);
@@ -1646,8 +1639,8 @@ borrowed_new(const struct frame *frame)
 static void
 put_padding(struct frame *frame)
 {
-	while (frame->len < BORROW_MIN + rnd(50))
-		put16(frame, (uint16_t)rnd(1 << 16));
+	while (frame->len < BORROW_MIN + rng_below(50))
+		put16(frame, (uint16_t)rng_below(1 << 16));
 }
 
 /* Hash, pair and digest are those of a frame that is not borrowed; what comes of it afterwards is whole. */
@@ -1745,13 +1738,14 @@ test_borrowed_lies(void **state)
 {
 	for (unsigned int round = 0; round < 20000; round++) {
 		struct frame frame;
-		uint32_t n = rnd(4);
+		uint32_t n = rng_below(4);
 
-		shape(rnd(N_SHAPES), &frame);
+		shape(rng_below(N_SHAPES), &frame);
 		for (; n; n--)
-			frame.bytes[12 + rnd(frame.len - 12)] = (uint8_t)(rnd(2) ? rnd(256) : rnd(20));
+			frame.bytes[12 + rng_below(frame.len - 12)] =
+				(uint8_t)(rng_below(2) ? rng_byte() : rng_below(20));
 		put_padding(&frame);
-		expect_like_not_borrowed(&frame, rnd(2) ? HASH_TYPES_ALL : rnd(512));
+		expect_like_not_borrowed(&frame, rng_below(2) ? HASH_TYPES_ALL : rng_below(512));
 	}
 }
 
@@ -1828,5 +1822,5 @@ main(void)
 		cmocka_unit_test(test_borrowed_steering),
 	};
 
-	return cmocka_run_group_tests(tests, hashes_open, hashes_close);
+	return UNIT_RUN_WITH(tests, hashes_open, hashes_close);
 }

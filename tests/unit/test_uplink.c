@@ -6,17 +6,13 @@
  * No software driver hashes frames, so the null driver is made to say that it does (rte_eth_dev_info_get()
  * below stands in for the library's); programming it and reading back what it took are its own.
  */
+#include "unit.h"
+
 #include <dlfcn.h>
 #include <errno.h>
-#include <setjmp.h>
-#include <stdarg.h>
 #include <stdatomic.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include <cmocka.h>
 
 #include <rte_eal.h>
 #include <rte_ethdev.h>
@@ -24,6 +20,7 @@
 #include "ctx.h"
 #include "loop.h"
 #include "port.h"
+#include "unit_eal.h"
 #include "uplink.h"
 
 static struct vnic_ctx ctx;
@@ -304,11 +301,7 @@ test_hash_refused(void **state)
 static int
 group_setup(void **state)
 {
-	char *args[] = {"test_uplink", "--no-huge",      "--no-pci",      "-m", "128",
-			"--no-shconf", "--no-telemetry", "--log-level=4", "-l", "0"};
-
-	if (rte_eal_init(RTE_DIM(args), args) < 0)
-		return -1;
+	unit_eal_start(&(struct unit_eal){.memory_mb = 128});
 	port_env.n_workers = 1;
 	port_env.ctx = &ctx;
 	return ctx_open(&ctx);
@@ -331,5 +324,5 @@ main(void)
 		cmocka_unit_test(test_hash_refused),
 	};
 
-	return cmocka_run_group_tests(tests, group_setup, group_teardown);
+	return UNIT_RUN_WITH(tests, group_setup, group_teardown);
 }

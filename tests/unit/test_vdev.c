@@ -4,12 +4,10 @@
  * here), where a ring starts again, and what a function that fails leaves behind. A device type with nothing
  * in it, four queues, each with a ring of the model driver; the test plays the worker.
  */
+#include "unit.h"
+
 #include <errno.h>
 #include <malloc.h>
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,11 +15,10 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include <cmocka.h>
-
 #include "ctx.h"
 #include "driver.h"
 #include "vdev.h"
+#include "vdev_conf.h"
 
 static struct vnic_ctx ctx;
 
@@ -58,11 +55,6 @@ tiny_features(const struct vdev *dev)
 	return FEATURE_MASK(VERSION_1) | FEATURE_MASK(RING_PACKED) | FEATURE_MASK(EVENT_IDX);
 }
 
-static void
-tiny_conf_fill(struct vdev *dev, unsigned int idx, struct virtq_conf *conf)
-{
-}
-
 static int
 tiny_features_check(const struct vdev *dev, uint64_t features, struct diag *diag)
 {
@@ -93,9 +85,16 @@ tiny_ended(struct vdev *dev)
 	rig->n_ended++;
 }
 
-static void
-tiny_queues_changed(struct vdev *dev)
+static int
+tiny_reconcile(struct vdev *dev, unsigned int follower, struct diag *diag)
 {
+	const int ret = vdev_conf_plan(dev, follower, diag);
+
+	if (ret < 0 && follower != VDEV_EVERY_QUEUE)
+		return ret;
+	vdev_conf_publish(dev);
+	vdev_conf_collect(dev);
+	return ret;
 }
 
 static bool
@@ -112,12 +111,12 @@ tiny_borrow(struct vdev *dev, enum vdev_borrow borrow)
 static const struct vdev_ops tiny_ops = {
 	.name = "tiny",
 	.features = tiny_features,
-	.conf_fill = tiny_conf_fill,
+	.conf_size = sizeof(struct virtq_conf),
 	.features_check = tiny_features_check,
 	.queue = tiny_queue,
 	.reset = tiny_reset,
 	.ended = tiny_ended,
-	.queues_changed = tiny_queues_changed,
+	.reconcile = tiny_reconcile,
 	.is_held = tiny_is_held,
 	.borrow = tiny_borrow,
 };
@@ -275,9 +274,8 @@ enum rig_speaks { SPEAKS_STATUS, SPEAKS_NO_STATUS };
 static struct rig *
 rig_open(bool packed, enum rig_speaks speaks)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 
-	memset(rig, 0, sizeof(*rig));
 	rig->packed = packed;
 	rig->status_used = speaks == SPEAKS_STATUS;
 	driver_mem_open(&rig->mem);
@@ -932,7 +930,7 @@ test_enable_refused(void **state)
 	rig_set_addr(rig, QUEUE, &rig->rings[QUEUE]);
 	assert_true(vdev_queue_is_running(&rig->dev, QUEUE));
 	assert_false(vdev_queue_is_enabled(&rig->dev, QUEUE));
-	assert_true(virtq_conf(&rig->vqs[QUEUE])->control.waits);
+	assert_true(vdev_queue_waits(&rig->dev, QUEUE));
 	rig_close(rig);
 }
 
@@ -973,10 +971,6 @@ test_words_to_all_are_taken(void **state)
 	assert_ptr_equal(rig->dev.log->map, map);
 	assert_true(vdev_queue_is_running(&rig->dev, QUEUE));
 
-	/* The confs of the device type. */
-	MUST_WITHOUT_MEMORY(vdev_refresh(&rig->dev, &diag));
-	assert_true(vdev_queue_is_running(&rig->dev, QUEUE));
-
 	/* The memory: taken, and never an error. */
 	mem = rig_gmem(rig, DRIVER_N_REGIONS - 1);
 	MUST(vdev_set_mem(&rig->dev, mem, &diag));
@@ -1000,5 +994,5 @@ main(void)
 		cmocka_unit_test(test_words_to_all_are_taken),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

@@ -1,10 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Rings without packets: positions, faults, notification, both layouts. */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -15,6 +11,7 @@
 
 #include "driver.h"
 #include "ring.h"
+#include "rng.h"
 #include "ticks.h"
 
 enum { FRESH = 0x80008000u };
@@ -28,9 +25,8 @@ struct rig {
 static struct rig *
 rig_open(uint32_t traits, uint16_t size, bool event_idx)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 
-	memset(rig, 0, sizeof(*rig));
 	driver_mem_open(&rig->mem);
 	driver_queue_open(&rig->driver, &rig->mem, 0, traits, size, event_idx);
 	assert_int_equal(virtq_start(&rig->vq, &rig->driver.conf, traits & TRAIT_PACKED ? FRESH : 0), 0);
@@ -101,7 +97,7 @@ test_base_outside_the_ring_is_refused(void **state)
 static void
 test_restart_at_every_position(void **state)
 {
-	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
+	for (uint32_t traits = 0; traits < TRAIT_VIRTQ_N; traits++) {
 		uint16_t size = traits & TRAIT_PACKED ? 5 : 4;
 		struct rig *rig = rig_open(traits, size, false);
 		uint64_t tag;
@@ -150,7 +146,7 @@ test_restart_takes_unreturned_again(void **state)
 static void
 test_not_retired_is_put_back(void **state)
 {
-	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
+	for (uint32_t traits = 0; traits < TRAIT_VIRTQ_N; traits++) {
 		struct rig *rig = rig_open(traits, 8, false);
 		struct virtq_elem elems[VIRTQ_FETCH_MAX];
 
@@ -168,7 +164,7 @@ test_not_retired_is_put_back(void **state)
 static void
 test_retired_is_invisible_until_published(void **state)
 {
-	for (uint32_t traits = 0; traits < TRAIT_N; traits++) {
+	for (uint32_t traits = 0; traits < TRAIT_VIRTQ_N; traits++) {
 		struct rig *rig = rig_open(traits, 8, false);
 		struct virtq_elem elems[VIRTQ_FETCH_MAX];
 		uint64_t tag;
@@ -631,14 +627,13 @@ test_event_index_oracle(void **state)
 		for (uint16_t size = 4; size <= 16; size = (uint16_t)(size * 2)) {
 			struct rig *rig = rig_open(traits, size, true);
 			uint64_t done = 0; /* buffers used since the start */
-			unsigned int seed = size;
 
 			rig->driver.conf.call_fd = eventfd(0, EFD_NONBLOCK);
 			for (int round = 0; round < 20000; round++) {
-				uint16_t n = (uint16_t)(1 + rand_r(&seed) % size);
+				uint16_t n = (uint16_t)(1 + rng_below(size));
 				/* An event somewhere within a ring's length after the position of the last
 				 * drain. */
-				uint64_t event = done + (unsigned int)rand_r(&seed) % size;
+				uint64_t event = done + rng_below(size);
 				bool want = event < done + n;
 
 				if (traits & TRAIT_PACKED) {
@@ -1191,5 +1186,5 @@ main(void)
 		cmocka_unit_test(test_kicks_are_suppressed_and_wanted_again),
 	};
 
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	return UNIT_RUN(tests);
 }

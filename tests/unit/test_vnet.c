@@ -4,23 +4,20 @@
  * frames of all lengths, many laps of the ring; the specialised functions of every ISA variant that this CPU
  * has against the generic one, byte for byte; and frames that are borrowed.
  */
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <cmocka.h>
+#include "unit.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_eal.h>
 #include <rte_mbuf.h>
 
 #include "borrow.h"
 #include "burst_variants.h"
 #include "driver.h"
 #include "flows.h"
+#include "rng.h"
+#include "unit_eal.h"
 #include "vnet.h"
 
 enum { POOL_SIZE = 8191, FRAME_MAX = 9018 };
@@ -41,20 +38,14 @@ variant_runs(int variant)
 struct rig {
 	struct driver_mem mem;
 	struct driver_queue driver;
+	struct vnet_conf conf; /* of the device's half */
 	struct vnet_queue queue;
 	struct port_rxq rxq;
 	struct port_txq txq;
 	vnet_from_guest_fn from_guest;
 	vnet_to_guest_fn to_guest;
-	uint32_t seed;
+	struct rng rng;
 };
-
-static uint32_t
-rig_random(struct rig *rig, uint32_t below)
-{
-	rig->seed = rig->seed * 1664525u + 1013904223u;
-	return (uint32_t)(((uint64_t)(rig->seed >> 8) * below) >> 24);
-}
 
 /* What a modern driver has. */
 static uint16_t
@@ -66,22 +57,22 @@ modern_hdr_len(uint32_t traits)
 static struct rig *
 rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 {
-	struct rig *rig = aligned_alloc(64, (sizeof(*rig) + 63) & ~63ul);
+	struct rig *rig = unit_zalloc(sizeof(*rig));
 	uint32_t base = traits & TRAIT_PACKED ? 0x80008000u : 0;
 
-	memset(rig, 0, sizeof(*rig));
-	rig->seed = traits * 131u + size;
+	rig->rng = rng_stream(traits * 131u + size);
 	driver_mem_open(&rig->mem);
 	driver_queue_open(&rig->driver, &rig->mem, 2, traits, size, false);
-	rig->driver.conf.hdr_len = hdr_len;
-	rig->driver.conf.frame_max = PORT_FRAME_MAX;
-	rig->driver.conf.offloads = VNET_HOST_OFFLOADS;
+	rig->conf.virtq = rig->driver.conf;
+	rig->conf.hdr_len = hdr_len;
+	rig->conf.frame_max = PORT_FRAME_MAX;
+	rig->conf.offloads = VNET_HOST_OFFLOADS;
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
-	rig->queue.borrowed_conf = &rig->driver.conf;
+	rig->queue.borrowed_conf = &rig->conf;
 	rig->rxq.dev = rig->txq.dev = &rig->queue;
-	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->driver.conf, base), 0);
-	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->driver.conf, base), 0);
+	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->conf.virtq, base), 0);
+	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->conf.virtq, base), 0);
 	if (variant == GENERIC) {
 		rig->from_guest = vnet_from_guest_generic;
 		rig->to_guest = vnet_to_guest_generic;
@@ -98,7 +89,7 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 static uint16_t
 rig_take(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 {
-	n = rig->from_guest(&rig->queue, &rig->driver.conf, &rig->rxq, pkts, n);
+	n = rig->from_guest(&rig->queue, &rig->conf, &rig->rxq, pkts, n);
 	if (rig->rxq.borrowed) {
 		borrow_materialise_burst(pkts, n);
 		vnet_done(&rig->rxq);
@@ -112,7 +103,7 @@ rig_take(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 static uint16_t
 rig_give(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 {
-	return rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
+	return rig->to_guest(&rig->queue, &rig->conf, &rig->txq, pkts, n);
 }
 
 static void
@@ -136,7 +127,7 @@ cut(struct rig *rig, uint64_t gpa, uint32_t len, bool writable, unsigned int mos
 	unsigned int n = 0;
 
 	while (len && n + 1 < most) {
-		uint32_t now = 1 + rig_random(rig, len);
+		uint32_t now = 1 + rng_draw(&rig->rng, len);
 
 		bufs[n++] = (struct driver_buf){.gpa = gpa, .len = now, .writable = writable};
 		gpa += now;
@@ -154,14 +145,14 @@ enum { SUM_START = 14 };
 static bool
 sum_is_asked(const struct rig *rig, uint64_t tag, uint32_t len)
 {
-	return rig->driver.conf.traits & TRAIT_OFFLOAD && tag % 3 == 1 && len >= SUM_START + 2;
+	return rig->conf.virtq.traits & TRAIT_OFFLOAD && tag % 3 == 1 && len >= SUM_START + 2;
 }
 
 /* Byte i of the header in front of a frame from the guest: nonsense where it must not be read. */
 static uint8_t
 header_byte(const struct rig *rig, uint64_t tag, uint32_t len, uint32_t i)
 {
-	if (rig->driver.conf.traits & TRAIT_OFFLOAD) {
+	if (rig->conf.virtq.traits & TRAIT_OFFLOAD) {
 		if (i == 1)
 			return 0; /* gso_type */
 		if (sum_is_asked(rig, tag, len) && (i == 0 || (i >= 6 && i < 10)))
@@ -207,7 +198,7 @@ for_all(void (*fn)(struct rig *rig))
 		const uint16_t *sizes = traits & TRAIT_PACKED ? packed_sizes : split_sizes;
 		size_t n = traits & TRAIT_PACKED ? RTE_DIM(packed_sizes) : RTE_DIM(split_sizes);
 
-		for (size_t i = 0; i < n; i++)
+		for (size_t i = 0; i < n; i += 1 + UNIT_SANITIZED)
 			for (int variant = 0; variant < N_VARIANTS; variant++)
 				for (uint16_t hdr_len =
 					     traits & (TRAIT_PACKED | TRAIT_MERGEABLE | TRAIT_HASH_REPORT)
@@ -227,7 +218,7 @@ for_all(void (*fn)(struct rig *rig))
 static void
 from_guest_stream(struct rig *rig)
 {
-	const uint32_t hdr_len = rig->driver.conf.hdr_len;
+	const uint32_t hdr_len = rig->conf.hdr_len;
 	/* Where frames live: around the seam of the two regions that touch, so that some buffers cross it. */
 	const uint64_t seam = driver_region_gpa(1);
 	const unsigned int slots = 64;
@@ -241,17 +232,17 @@ from_guest_stream(struct rig *rig)
 		uint16_t n;
 
 		while (sent < total && sent - returned < slots) {
-			uint32_t len = 14 + rig_random(rig, sent % 9 == 0 ? FRAME_MAX - 14 : 200);
-			uint64_t gpa = seam - 20000 + (sent % slots) * 640 + rig_random(rig, 9);
+			uint32_t len = 14 + rng_draw(&rig->rng, sent % 9 == 0 ? FRAME_MAX - 14 : 200);
+			uint64_t gpa = seam - 20000 + (sent % slots) * 640 + rng_draw(&rig->rng, 9);
 			unsigned int most = rig->driver.size < 6 ? rig->driver.size : 6;
-			enum driver_form form = (enum driver_form)rig_random(rig, DRIVER_N_FORMS);
+			enum driver_form form = (enum driver_form)rng_draw(&rig->rng, DRIVER_N_FORMS);
 			struct driver_buf bufs[8];
 			unsigned int n_bufs;
 
 			/* Long frames overlap the next slots: only one is in flight then. */
 			if (len > 600 && sent != returned)
 				break;
-			n_bufs = cut(rig, gpa, hdr_len + len, false, 1 + rig_random(rig, most), bufs);
+			n_bufs = cut(rig, gpa, hdr_len + len, false, 1 + rng_draw(&rig->rng, most), bufs);
 			for (uint32_t i = 0; i < hdr_len + len; i++) {
 				uint8_t byte = i < hdr_len ? header_byte(rig, sent, len, i)
 							   : pattern(sent, i - hdr_len);
@@ -264,7 +255,7 @@ from_guest_stream(struct rig *rig)
 			if (len > 600)
 				break;
 		}
-		n = rig_take(rig, pkts, (uint16_t)(1 + rig_random(rig, PORT_BURST)));
+		n = rig_take(rig, pkts, (uint16_t)(1 + rng_draw(&rig->rng, PORT_BURST)));
 		for (uint16_t i = 0; i < n; i++, got++)
 			assert_true(mbuf_is(pkts[i], got, lens[got % slots],
 					    sum_is_asked(rig, got, lens[got % slots])));
@@ -350,7 +341,7 @@ header_check(const struct rig *rig, uint64_t tag, const uint8_t *header)
 {
 	const uint8_t asks[10] = {1, 0, 0, 0, 0, 0, 38, 0, 6, 0}, valid[10] = {2}, none[10] = {0};
 	const uint8_t hash[8] = {4, 3, 2, 1, 3, 0, 0, 0}, no_hash[8] = {0};
-	const uint32_t traits = rig->driver.conf.traits;
+	const uint32_t traits = rig->conf.virtq.traits;
 
 	if (!(traits & TRAIT_OFFLOAD))
 		assert_memory_equal(header, none, 10);
@@ -364,8 +355,8 @@ header_check(const struct rig *rig, uint64_t tag, const uint8_t *header)
 static void
 to_guest_stream(struct rig *rig)
 {
-	const uint32_t hdr_len = rig->driver.conf.hdr_len;
-	const bool mergeable = rig->driver.conf.traits & TRAIT_MERGEABLE;
+	const uint32_t hdr_len = rig->conf.hdr_len;
+	const bool mergeable = rig->conf.virtq.traits & TRAIT_MERGEABLE;
 	const uint64_t seam = driver_region_gpa(1);
 	/* Non-mergeable buffers take the longest frame; mergeable ones need several for most. */
 	const uint32_t buffer_len = mergeable ? 600 : hdr_len + 1600,
@@ -378,7 +369,7 @@ to_guest_stream(struct rig *rig)
 	while (frames < total) {
 		struct rte_mbuf *pkts[PORT_BURST];
 		uint32_t lens[PORT_BURST];
-		uint16_t n = (uint16_t)(1 + rig_random(rig, PORT_BURST)), n_sent, n_seen = 0;
+		uint16_t n = (uint16_t)(1 + rng_draw(&rig->rng, PORT_BURST)), n_sent, n_seen = 0;
 		uint64_t tag, first = frames;
 		uint32_t written;
 
@@ -386,24 +377,24 @@ to_guest_stream(struct rig *rig)
 			rig->mem.next[1] = 1 << 20;
 		while (posted - back < slots) {
 			uint64_t gpa = seam - 50000 + (posted % slots) * 1700;
-			enum driver_form form = (enum driver_form)rig_random(rig, DRIVER_N_FORMS);
+			enum driver_form form = (enum driver_form)rng_draw(&rig->rng, DRIVER_N_FORMS);
 			struct driver_buf bufs[8];
 			unsigned int most = rig->driver.size < 4 ? rig->driver.size : 4, n_bufs;
 
-			n_bufs = cut(rig, gpa, buffer_len, true, 1 + rig_random(rig, most), bufs);
+			n_bufs = cut(rig, gpa, buffer_len, true, 1 + rng_draw(&rig->rng, most), bufs);
 			if (!driver_add(&rig->driver, bufs, n_bufs, form, posted))
 				break;
 			posted++;
 		}
 		for (uint16_t i = 0; i < n; i++) {
-			lens[i] = 14 + rig_random(rig, i % 5 ? 300 : longest);
+			lens[i] = 14 + rng_draw(&rig->rng, i % 5 ? 300 : longest);
 			if (i % 5 == 1)
-				lens[i] = BORROW_MIN + rig_random(rig, borrowed_more);
+				lens[i] = BORROW_MIN + rng_draw(&rig->rng, borrowed_more);
 			pkts[i] = frame_make(first + i, lens[i]);
 			frame_mark(pkts[i], first + i);
 			frame_borrow(pkts[i], first + i, i);
 		}
-		n_sent = rig->to_guest(&rig->queue, &rig->driver.conf, &rig->txq, pkts, n);
+		n_sent = rig->to_guest(&rig->queue, &rig->conf, &rig->txq, pkts, n);
 		rte_pktmbuf_free_bulk(pkts, n);
 		/* Those that were given are somewhere among the n, in order; the rest found no buffer. */
 		for (uint16_t i = 0; i < n && n_seen < n_sent; i++) {
@@ -558,12 +549,10 @@ static void
 noise_fill(void)
 {
 	static bool done;
-	uint32_t seed = 1;
+	struct rng rng = rng_stream(0);
 
-	for (size_t i = 0; i < sizeof(noise) && !done; i++) {
-		seed = seed * 1664525u + 1013904223u;
-		noise[i] = (uint8_t)(seed >> 24);
-	}
+	for (size_t i = 0; i < sizeof(noise) && !done; i++)
+		noise[i] = (uint8_t)rng_draw(&rng, 256);
 	done = true;
 }
 
@@ -586,19 +575,19 @@ heads_arrange(struct driver_queue *queue, uint32_t how, uint32_t first)
 static void
 step_make(struct rig *rig, struct step *step, bool writable, uint16_t n, enum oddity odd)
 {
-	const uint16_t hdr_len = rig->driver.conf.hdr_len;
+	const uint16_t hdr_len = rig->conf.hdr_len;
 
 	step->n = n;
 	step->odd = odd;
-	step->odd_at = (uint16_t)rig_random(rig, n);
+	step->odd_at = (uint16_t)rng_draw(&rig->rng, n);
 	for (uint16_t i = 0; i < n; i++) {
 		/* Every other frame starts on a cache line. */
-		uint32_t shift = i % 2 ? 64u - hdr_len : rig_random(rig, 128);
+		uint32_t shift = i % 2 ? 64u - hdr_len : rng_draw(&rig->rng, 128);
 		/* Lengths on both sides of what is borrowed, and of what its head is. */
 		static const uint32_t lens[] = {14, 15, 60, 64, 127, 128, 129, 200, 383, 384, 385, 600};
 
 		step->gpa[i] = driver_region_gpa(0) + 65536 + i * (uint64_t)SLOT_LEN + shift;
-		step->len[i] = writable ? 1600 : hdr_len + lens[rig_random(rig, RTE_DIM(lens))];
+		step->len[i] = writable ? 1600 : hdr_len + lens[rng_draw(&rig->rng, RTE_DIM(lens))];
 		if (i != step->odd_at)
 			continue;
 		switch (odd) {
@@ -680,7 +669,7 @@ step_is_mapped(uint64_t gpa, uint32_t len)
 static void
 step_write(struct rig *rig, const struct step *step, uint64_t first_tag)
 {
-	const uint16_t hdr_len = rig->driver.conf.hdr_len;
+	const uint16_t hdr_len = rig->conf.hdr_len;
 
 	for (uint16_t i = 0; i < step->n; i++) {
 		uint8_t header[20];
@@ -691,7 +680,7 @@ step_write(struct rig *rig, const struct step *step, uint64_t first_tag)
 			continue;
 		driver_write(&rig->mem, gpa, noise + tag % 1021, len);
 		memset(header, 0xee, sizeof(header));
-		if (rig->driver.conf.traits & TRAIT_OFFLOAD) {
+		if (rig->conf.virtq.traits & TRAIT_OFFLOAD) {
 			/* Nothing, a checksum, or what makes no sense. */
 			memset(header, 0, sizeof(header));
 			if (tag % 7 == 3) {
@@ -723,7 +712,7 @@ pair_compare(struct rig *const rigs[PAIR], const struct virtq *a, const struct v
 	assert_int_equal(b->batch, 0);
 	assert_int_equal(a->fault, b->fault);
 	stats_compare(rigs[0], rigs[1]);
-	if (rigs[0]->driver.conf.log) {
+	if (rigs[0]->conf.virtq.log) {
 		assert_same_bytes((void *)rigs[0]->mem.log.bits, (void *)rigs[1]->mem.log.bits,
 				  rigs[0]->mem.log.n_bytes);
 		memset((void *)rigs[0]->mem.log.bits, 0, rigs[0]->mem.log.n_bytes);
@@ -757,7 +746,8 @@ pair_get(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, uint32_t 
 static void
 from_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, enum oddity odd)
 {
-	uint32_t how = rig_random(rigs[0], 5), first = rig_random(rigs[0], 1 << 16), written[VIRTQ_FETCH_MAX];
+	uint32_t how = rng_draw(&rigs[0]->rng, 5), first = rng_draw(&rigs[0]->rng, 1 << 16),
+		 written[VIRTQ_FETCH_MAX];
 	struct rte_mbuf *pkts[PAIR][VIRTQ_FETCH_MAX];
 	uint16_t n_pkts[PAIR] = {0};
 	struct step step;
@@ -802,17 +792,18 @@ from_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, en
 static void
 to_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, enum oddity odd)
 {
-	uint32_t how = rig_random(rigs[0], 5), first = rig_random(rigs[0], 1 << 16), written[VIRTQ_FETCH_MAX];
+	uint32_t how = rng_draw(&rigs[0]->rng, 5), first = rng_draw(&rigs[0]->rng, 1 << 16),
+		 written[VIRTQ_FETCH_MAX];
 	static const uint32_t lens[] = {14, 60, 127, 128, 129, 200, 383, 384, 385, 1400, 1500};
 	uint32_t len[VIRTQ_FETCH_MAX];
 	struct step step;
 	/* As many as there are buffers, one more, or one less. */
-	uint16_t n_pkts = (uint16_t)RTE_MIN(n + rig_random(rigs[0], 3), (uint32_t)VIRTQ_FETCH_MAX);
+	uint16_t n_pkts = (uint16_t)RTE_MIN(n + rng_draw(&rigs[0]->rng, 3), (uint32_t)VIRTQ_FETCH_MAX);
 	uint16_t n_back = 0;
 
 	step_make(rigs[0], &step, true, n, odd);
 	for (uint16_t i = 0; i < n_pkts; i++)
-		len[i] = lens[rig_random(rigs[0], RTE_DIM(lens))];
+		len[i] = lens[rng_draw(&rigs[0]->rng, RTE_DIM(lens))];
 	for (int k = 0; k < PAIR; k++) {
 		struct rte_mbuf *pkts[VIRTQ_FETCH_MAX];
 
@@ -868,7 +859,8 @@ bursts_agree(int variant, void (*step)(struct rig *const rigs[PAIR], uint64_t, u
 			for (uint16_t n = 1; n <= RTE_MIN((int)sizes[i], (int)VIRTQ_FETCH_MAX); n++)
 				for (uint16_t lap = 0; lap < (i == 0 ? sizes[i] : 3); lap++) {
 					enum oddity odd =
-						lap % 3 ? ODD_NOT : (enum oddity)rig_random(rigs[0], ODD_N);
+						lap % 3 ? ODD_NOT
+							: (enum oddity)rng_draw(&rigs[0]->rng, ODD_N);
 
 					step(rigs, tag, n, odd);
 					tag += n;
@@ -904,7 +896,7 @@ test_bursts_agree_to_guest(void **state)
 static void
 table_continue(struct rig *rig)
 {
-	struct virtq_conf *conf = &rig->driver.conf;
+	struct virtq_conf *conf = &rig->conf.virtq;
 	const uint32_t len = conf->size * (uint32_t)sizeof(struct vring_desc);
 	const uint64_t gpa = driver_alloc(&rig->mem, 2, 2 * len, 16);
 
@@ -964,11 +956,11 @@ log_oracle(struct rig *rig, void (*stream)(struct rig *rig))
 {
 	/* What the driver writes is not the device's: compare with the same stream on a queue without the
 	 * log. */
-	struct rig *direct = rig_open(rig->driver.conf.traits & ~(uint32_t)TRAIT_LOG, rig->driver.conf.size,
-				      rig->driver.conf.hdr_len, GENERIC);
+	struct rig *direct = rig_open(rig->conf.virtq.traits & ~(uint32_t)TRAIT_LOG, rig->conf.virtq.size,
+				      rig->conf.hdr_len, GENERIC);
 	unsigned int marked = 0;
 
-	direct->seed = rig->seed;
+	direct->rng = rig->rng;
 	stream(direct);
 	stream(rig);
 	driver_mem_same(&rig->mem, &direct->mem);
@@ -999,10 +991,11 @@ test_log_misses_nothing(void **state)
 		rig = rig_open(traits, 64, modern_hdr_len(traits), variant);
 		for (int round = 0; round < 50; round++) {
 			struct driver_buf buf = {.gpa = driver_region_gpa(0) + 4096 * 20 +
-							(uint64_t)rig_random(rig, 4096 * 50),
+							(uint64_t)rng_draw(&rig->rng, 4096 * 50),
 						 .len = 7000,
 						 .writable = true};
-			struct rte_mbuf *pkt = frame_make(2, 14 + rig_random(rig, round % 3 ? 1480 : 5000));
+			struct rte_mbuf *pkt =
+				frame_make(2, 14 + rng_draw(&rig->rng, round % 3 ? 1480 : 5000));
 
 			assert_true(driver_add(&rig->driver, &buf, 1,
 					       round % 2 ? DRIVER_INDIRECT : DRIVER_DIRECT, 1));
@@ -1404,7 +1397,7 @@ test_empty_pool_loses_nothing(void **state)
 /* Two guests, and what vnet_rx() and vnet_tx() need of their devices. */
 struct borrowing {
 	struct rig *from, *to;
-	struct vnet_dev *devs[2];
+	struct vnet_shared *shared[2];
 };
 
 static void
@@ -1416,15 +1409,17 @@ borrowing_open(struct borrowing *borrowing, uint32_t traits, int variant)
 		struct rig *rig = rig_open(traits, 64, modern_hdr_len(traits), variant);
 
 		*rigs[k] = rig;
-		borrowing->devs[k] = calloc(1, sizeof(*borrowing->devs[k]));
-		borrowing->devs[k]->link_up = true;
-		rig->queue.dev = borrowing->devs[k];
+		borrowing->shared[k] = calloc(1, sizeof(*borrowing->shared[k]));
+		borrowing->shared[k]->link_up = true;
+		rig->queue.shared = borrowing->shared[k];
 		rig->queue.borrowed_conf = NULL;
-		rig->driver.conf.burst =
-			k == 0 ? (void (*)(void))rig->from_guest : (void (*)(void))rig->to_guest;
-		rig->driver.conf.offloads = VNET_HOST_OFFLOADS | VNET_GUEST_OFFLOADS;
+		if (k == 0)
+			rig->conf.from_guest = rig->from_guest;
+		else
+			rig->conf.to_guest = rig->to_guest;
+		rig->conf.offloads = VNET_HOST_OFFLOADS | VNET_GUEST_OFFLOADS;
 		atomic_store(k == 0 ? &rig->queue.from_guest.conf : &rig->queue.to_guest.conf,
-			     &rig->driver.conf);
+			     &rig->conf.virtq);
 	}
 }
 
@@ -1434,15 +1429,15 @@ borrowing_close(struct borrowing *borrowing)
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
 	rig_close(borrowing->from);
 	rig_close(borrowing->to);
-	free(borrowing->devs[0]);
-	free(borrowing->devs[1]);
+	free(borrowing->shared[0]);
+	free(borrowing->shared[1]);
 }
 
 /* The sending guest makes a frame of len bytes of noise available; with a header that asks for nothing. */
 static uint64_t
 borrowing_send(struct borrowing *borrowing, uint32_t len, uint64_t tag)
 {
-	const uint16_t hdr_len = borrowing->from->driver.conf.hdr_len;
+	const uint16_t hdr_len = borrowing->from->conf.hdr_len;
 	const struct driver_buf buf = {driver_region_gpa(0) + 65536 + tag % 64 * SLOT_LEN + tag % 3,
 				       hdr_len + len, false};
 	const uint8_t header[20] = {0};
@@ -1589,11 +1584,11 @@ test_borrowed_is_the_devices_until_done(void **state)
 		memcpy(before, ring, ring_len);
 		assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 8);
 		assert_true(borrowing.from->rxq.borrowed);
-		assert_ptr_equal(borrowing.from->queue.borrowed_conf, &borrowing.from->driver.conf);
+		assert_ptr_equal(borrowing.from->queue.borrowed_conf, &borrowing.from->conf);
 		assert_same_bytes(ring, before, ring_len);
 		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
 		for (unsigned int i = 0; i < 8; i++) {
-			const uint16_t hdr_len = borrowing.from->driver.conf.hdr_len;
+			const uint16_t hdr_len = borrowing.from->conf.hdr_len;
 
 			assert_int_equal(borrow_is(pkts[i]), i % 2);
 			/* What the guest does to a head now comes too late; its tail is its own affair. */
@@ -1636,7 +1631,7 @@ test_borrowed_on_a_disabled_queue(void **state)
 		uint32_t written;
 
 		borrowing_open(&borrowing, traits, variant);
-		borrowing.from->driver.conf.enabled = false;
+		borrowing.from->conf.virtq.enabled = false;
 		for (unsigned int i = 0; i < 8; i++)
 			borrowing_send(&borrowing, 1500, i);
 		assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 0);
@@ -1682,7 +1677,7 @@ deep_frame(uint8_t frame[DEEP_LEN], uint16_t sport)
 static void
 deep_send(struct borrowing *borrowing, const uint8_t header[20], const uint8_t frame[DEEP_LEN], uint64_t tag)
 {
-	const uint16_t hdr_len = borrowing->from->driver.conf.hdr_len;
+	const uint16_t hdr_len = borrowing->from->conf.hdr_len;
 	const struct driver_buf buf = {driver_region_gpa(0) + 65536 + tag % 64 * SLOT_LEN + tag % 3,
 				       hdr_len + DEEP_LEN, false};
 
@@ -1705,7 +1700,7 @@ test_borrowed_flow_behind_the_head(void **state)
 		struct borrowing borrowing;
 
 		borrowing_open(&borrowing, words[t], variant);
-		borrowing.from->driver.conf.flows = flows;
+		borrowing.from->conf.flows = flows;
 		borrowing.from->rxq.idx = 3;
 		for (uint16_t i = 0; i < 20; i++) {
 			const uint64_t gpa = driver_region_gpa(0) + (4 << 20);
@@ -1729,9 +1724,8 @@ test_borrowed_flow_behind_the_head(void **state)
 			vnet_done(&borrowing.from->rxq);
 			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
 			assert_true(driver_get(&borrowing.to->driver, &tag, &written));
-			assert_int_equal(written, borrowing.to->driver.conf.hdr_len + DEEP_LEN);
-			driver_read(&borrowing.to->mem, gpa + borrowing.to->driver.conf.hdr_len, got,
-				    DEEP_LEN);
+			assert_int_equal(written, borrowing.to->conf.hdr_len + DEEP_LEN);
+			driver_read(&borrowing.to->mem, gpa + borrowing.to->conf.hdr_len, got, DEEP_LEN);
 			assert_same_bytes(got, frame, DEEP_LEN);
 		}
 		borrowing_close(&borrowing);
@@ -1764,7 +1758,7 @@ test_checksum_behind_the_head(void **state)
 
 				borrowing_open(&borrowing, packed | TRAIT_MERGEABLE | TRAIT_OFFLOAD, variant);
 				if (!takes)
-					borrowing.to->driver.conf.offloads = 0;
+					borrowing.to->conf.offloads = 0;
 				assert_true(driver_add(&borrowing.to->driver, &buf, 1, DRIVER_DIRECT, 1));
 				deep_frame(frame, 5);
 				header[6] = (uint8_t)starts[s];
@@ -1808,18 +1802,6 @@ test_checksum_behind_the_head(void **state)
 int
 main(void)
 {
-	/* A prefix of its own, so that other DPDK programs on the machine don't matter. */
-	char *eal[] = {(char *)"test_vnet",
-		       (char *)"--no-huge",
-		       (char *)"-m",
-		       (char *)"128",
-		       (char *)"--no-pci",
-		       (char *)"--no-shconf",
-		       (char *)"--no-telemetry",
-		       (char *)"--file-prefix=test_vnet",
-		       (char *)"--log-level=lib.*:error",
-		       (char *)"-l",
-		       (char *)"0"};
 	struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_from_guest),
 		cmocka_unit_test(test_to_guest),
@@ -1842,12 +1824,7 @@ main(void)
 		EACH_WAY(test_empty_pool_loses_nothing),
 	};
 
-	if (rte_eal_init(RTE_DIM(eal), eal) < 0 || borrow_init() < 0)
-		return 1;
-	pool = rte_pktmbuf_pool_create("test", POOL_SIZE, 0, 0, RTE_MBUF_DEFAULT_BUF_SIZE, 0);
-	if (!pool)
-		return 1;
-
+	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 128, .n_mbufs = POOL_SIZE});
 	/* cmocka's skip() is a failure in TAP. usertools/run-tests knows these lines. */
 	size_t n = 0;
 
@@ -1855,6 +1832,7 @@ main(void)
 		if (!tests[i].initial_state || variant_runs(variant_of(&tests[i].initial_state)))
 			tests[n++] = tests[i];
 		else
-			print_message("# SKIP %s: not compiled in, or this CPU has no AVX-512\n", tests[i].name);
-	return _cmocka_run_group_tests("tests", tests, n, NULL, NULL);
+			print_message("# SKIP %s: not compiled in, or this CPU has no AVX-512\n",
+				      tests[i].name);
+	return unit_run("tests", tests, n, NULL, NULL);
 }

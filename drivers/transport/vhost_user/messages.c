@@ -243,7 +243,8 @@ handle_set_protocol_features(struct session *session, struct message *message, s
 	session->protocol_features = message->payload.u64;
 	session->vdev->said.status_used = session_has_protocol(session, PROTOCOL_STATUS);
 	session->vdev->said.config_used = session_has_protocol(session, PROTOCOL_CONFIG);
-	/* See vdev_queue_base(): the front-ends in question know nothing of networks, nor of status. */
+	/* See conf_base() in vdev_conf.c: the front-ends in question know nothing of networks, nor of status.
+	 */
 	session->vdev->said.base_zero_is_fresh = !session_has_protocol(session, PROTOCOL_MQ) &&
 						 !session_has_protocol(session, PROTOCOL_RARP) &&
 						 !session_has_protocol(session, PROTOCOL_STATUS);

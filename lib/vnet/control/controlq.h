@@ -125,8 +125,8 @@ struct controlq {
 int controlq_init(struct controlq *controlq, struct vnet_dev *dev);
 /* The queue does not run any more. */
 void controlq_fini(struct controlq *controlq);
-/* The device's queues have changed: start or stop watching this one. */
-void controlq_update(struct controlq *controlq);
+/* It runs, has stopped, or has another kick descriptor: watch it or not. Nothing is served in there. */
+void controlq_follow(struct controlq *controlq);
 /* Serve one device for an iteration. Returns how many chains went back; 0: none is waiting. */
 unsigned int controlq_serve(struct controlq *controlq);
 

@@ -2,9 +2,28 @@
 #include "announce.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "loop.h"
-#include "vnet.h"
+#include "reconcile.h"
+#include "vnet_dev.h"
+
+int
+vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6])
+{
+	struct vnet_dev *dev = vdev->type_dev;
+	uint64_t word = 0;
+
+	memcpy(&word, mac, RTE_ETHER_ADDR_LEN);
+	if (word == 0)
+		return -EINVAL;
+	/* No frame passes a link that is down, nor does it wait for better times. */
+	if (!dev->input.link.up)
+		return 0;
+	/* Release: pairs with the exchange in vnet_rarp(). */
+	atomic_store_explicit(&dev->shared.rarp_mac, word, memory_order_release);
+	return 0;
+}
 
 static bool
 announce_can_ask(const struct vnet_dev *dev)
@@ -16,13 +35,9 @@ announce_can_ask(const struct vnet_dev *dev)
 static void
 announce_ask(struct vnet_dev *dev)
 {
-	struct vnet_settings settings = *dev->settings;
-
-	if (!settings.announce) {
-		settings.announce = true;
-		if (vnet_apply(dev, &settings) < 0)
-			return;
-	}
+	dev->draft.settings.announce = true;
+	if (vnet_apply(dev) < 0)
+		return;
 	vnet_config_notify(dev);
 }
 
@@ -30,7 +45,7 @@ static void
 announce_in_its_name(struct vnet_dev *dev)
 {
 	/* An address that is all zero is nobody's; nothing to announce then. */
-	dev->vdev.ops->send_rarp(&dev->vdev, dev->settings->filter.mac.addr_bytes);
+	vnet_send_rarp(&dev->vdev, dev->input.settings.filter.mac.addr_bytes);
 }
 
 /* False: the driver has acknowledged, or there is nobody to announce any more. */
@@ -39,14 +54,14 @@ announce_round(struct vnet_dev *dev)
 {
 	bool is_first = dev->announce.n_rounds++ == 0;
 
-	if (!dev->vdev.said.has_features || !dev->link_up)
+	if (!dev->vdev.said.has_features || !dev->input.link.up)
 		return false;
 	if (!announce_can_ask(dev)) {
 		announce_in_its_name(dev);
 		return true;
 	}
 	if (!is_first) {
-		if (!dev->settings->announce)
+		if (!dev->input.settings.announce)
 			return false;
 		/* It may have no way to hear us. */
 		announce_in_its_name(dev);
@@ -73,7 +88,7 @@ vnet_announce(struct vnet_dev *dev)
 {
 	struct announce *announce = &dev->announce;
 
-	if (!dev->vdev.said.has_features || !dev->link_up)
+	if (!dev->vdev.said.has_features || !dev->input.link.up)
 		return -ENOTCONN;
 	if (!announce->timer && dev->ctx->loop) {
 		announce->timer = loop_timer_add(dev->ctx->loop, ANNOUNCE_FIRST_MS, 0, announce_next, dev);

@@ -10,7 +10,10 @@
 #ifndef VNICD_ANNOUNCE_H
 #define VNICD_ANNOUNCE_H
 
+#include <stdint.h>
+
 struct loop_timer;
+struct vdev;
 struct vnet_dev;
 
 enum {
@@ -27,6 +30,8 @@ struct announce {
 
 /* Start anew; rounds under way are forgotten. -ENOTCONN: there is no driver, or its link is down; -ENOMEM. */
 int vnet_announce(struct vnet_dev *dev);
+/* One RARP in the name of this address; the function of the device type. -EINVAL: it is all zero. */
+int vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6]);
 /* No more rounds: the driver starts anew. */
 void announce_stop(struct announce *announce);
 void announce_fini(struct announce *announce);

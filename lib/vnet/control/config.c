@@ -12,7 +12,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "vnet.h"
+#include "reconcile.h"
+#include "vnet_dev.h"
 
 /* VIRTIO gives two meanings to 0 and 1 here: half and full in its description and in Linux's driver, which
  * hands the field to ethtool as it is; full and half in the device's requirements. We go with the drivers. */
@@ -44,14 +45,14 @@ unsigned int
 vnet_config_read(const struct vdev *vdev, uint8_t space[VDEV_CONFIG_MAX])
 {
 	const struct vnet_dev *dev = vdev->type_dev;
-	const uint64_t offered = vdev->ops->features(vdev);
+	const uint64_t offered = vnet_features(vdev);
 	struct virtio_net_config config = {
-		.status = (uint16_t)((dev->link_up ? VIRTIO_NET_S_LINK_UP : 0) |
-				     (dev->settings->announce ? VIRTIO_NET_S_ANNOUNCE : 0)),
+		.status = (uint16_t)((dev->input.link.up ? VIRTIO_NET_S_LINK_UP : 0) |
+				     (dev->input.settings.announce ? VIRTIO_NET_S_ANNOUNCE : 0)),
 		.max_virtqueue_pairs = dev->n_pairs,
 		.mtu = dev->offered_mtu,
-		.speed = (uint32_t)dev->speed,
-		.duplex = dev->duplex,
+		.speed = (uint32_t)dev->input.link.speed,
+		.duplex = dev->input.link.duplex,
 		.rss_max_key_size = STEER_RSS_KEY_LEN,
 		.rss_max_indirection_table_length = STEER_RSS_TABLE_MAX,
 		.supported_hash_types = HASH_TYPES_ALL,
@@ -59,7 +60,7 @@ vnet_config_read(const struct vdev *vdev, uint8_t space[VDEV_CONFIG_MAX])
 	unsigned int len = 0;
 
 	static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the fields are stored as they are");
-	memcpy(config.mac, dev->settings->filter.mac.addr_bytes, sizeof(config.mac));
+	memcpy(config.mac, dev->input.settings.filter.mac.addr_bytes, sizeof(config.mac));
 	memset(space, 0, VDEV_CONFIG_MAX);
 	for (size_t i = 0; i < RTE_DIM(config_fields); i++) {
 		if (!(offered & config_fields[i].needs_one_of))
@@ -77,14 +78,13 @@ vnet_config_write(struct vdev *vdev, unsigned int offset, const uint8_t *data, u
 		  bool migration)
 {
 	struct vnet_dev *dev = vdev->type_dev;
-	struct vnet_settings settings = *dev->settings;
 
 	if (offset >= RTE_ETHER_ADDR_LEN || len == 0 || len > RTE_ETHER_ADDR_LEN - offset)
 		return -EROFS;
 	if (!migration && vdev->said.features & FEATURE_MASK(VERSION_1))
 		return -EROFS;
-	memcpy(settings.filter.mac.addr_bytes + offset, data, len);
-	return vnet_apply(dev, &settings);
+	memcpy(dev->draft.settings.filter.mac.addr_bytes + offset, data, len);
+	return vnet_apply(dev);
 }
 
 void
@@ -97,28 +97,25 @@ vnet_config_notify(struct vnet_dev *dev)
 int
 vnet_set_link(struct vnet_dev *dev, const struct port_link *link)
 {
-	bool is_same = !dev->offer_speed || (link->speed == dev->speed && link->duplex == dev->duplex);
+	const struct port_link *now = &dev->input.link;
+	bool is_same = !dev->offer_speed || (link->speed == now->speed && link->duplex == now->duplex);
 	/* Speed and duplex should not change while the driver sees a link that is up. */
-	bool up = link->up && (is_same || !dev->link_up), up_changes = up != dev->link_up;
-	struct diag diag;
+	bool up = link->up && (is_same || !now->up), up_changes = up != now->up;
+	int ret;
 
 	if (up_changes && !vdev_change_begin(&dev->vdev)) {
 		vdev_change_end(&dev->vdev);
 		return -EBUSY;
 	}
+	dev->draft.link.up = up;
 	if (dev->offer_speed) {
-		dev->speed = link->speed;
-		dev->duplex = link->duplex;
+		dev->draft.link.speed = link->speed;
+		dev->draft.link.duplex = link->duplex;
 	}
-	/* Workers look at it to name a drop only; what they act on is in the confs. */
-	atomic_store_explicit(&dev->link_up, up, memory_order_relaxed);
-	if (!up)
-		atomic_store_explicit(&dev->rarp_mac, 0, memory_order_relaxed);
-	if (up_changes) {
-		vdev_refresh(&dev->vdev, &diag);
+	ret = vnet_apply(dev);
+	assert(ret == 0 && "a link takes no memory");
+	(void)ret;
+	if (up_changes)
 		vdev_change_end(&dev->vdev);
-	}
-	if (up_changes || !is_same)
-		vnet_config_notify(dev);
 	return up == link->up ? 0 : -EAGAIN;
 }

@@ -12,8 +12,9 @@
 #include "list.h"
 #include "log.h"
 #include "loop.h"
+#include "reconcile.h"
 #include "ring.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum {
 	CONTROLQ_HEAD = 2,     /* class and command */
@@ -29,7 +30,6 @@ static void (*controlq_wake)(void);
 /* The command under way; one at a time, under the control lock. */
 static uint8_t controlq_data[CONTROLQ_HEAD + CONTROLQ_DATA_MAX];
 static uint8_t controlq_result[CONTROLQ_RESULT_MAX];
-static struct vnet_settings controlq_settings;
 
 void
 controlq_command_register(struct controlq_command *command)
@@ -102,10 +102,13 @@ controlq_run(struct vnet_dev *dev, const struct controlq_command *command, struc
 		return -ENOSYS;
 	if (command->features & ~dev->vdev.said.features)
 		return -EOPNOTSUPP;
-	controlq_settings = *dev->settings;
-	request->settings = &controlq_settings;
+	request->settings = &dev->draft.settings;
 	ret = command->run(dev, request);
-	return ret < 0 ? ret : vnet_apply(dev, &controlq_settings);
+	if (ret < 0) {
+		vnet_draft_drop(dev);
+		return ret;
+	}
+	return vnet_apply(dev);
 }
 
 /* Carry out the chain's command and write its answer; returns the number of bytes written. */
@@ -139,7 +142,7 @@ controlq_answer(struct controlq *controlq, const struct virtq_chain *chain)
 	} else {
 		controlq->stats.ok++;
 	}
-	/* A command publishes confs anew, this queue's too: the one from before is gone. */
+	/* A command may have published another conf, this queue's too: the one from before is gone. */
 	conf = virtq_conf(&controlq->vq);
 	if (!conf)
 		return 0;
@@ -355,7 +358,7 @@ controlq_fini(struct controlq *controlq)
 }
 
 void
-controlq_update(struct controlq *controlq)
+controlq_follow(struct controlq *controlq)
 {
 	int idx = vnet_controlq_idx(controlq->dev);
 	bool running = idx >= 0 && virtq_conf(&controlq->vq);

@@ -4,7 +4,7 @@
 #include <linux/virtio_net.h>
 
 #include "controlq.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 /* Nothing to acknowledge is an error, as with QEMU: the driver took something for a request that was none. */
 static int

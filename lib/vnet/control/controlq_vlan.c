@@ -4,7 +4,7 @@
 #include <linux/virtio_net.h>
 
 #include "controlq.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 /* The bit of the map that the command is about. */
 static int

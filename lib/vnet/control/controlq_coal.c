@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "controlq.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 /* Not part of every linux/virtio_net.h. */
 enum { COAL_VQ_SET = 2, COAL_VQ_GET = 3 };

@@ -4,7 +4,7 @@
 #include <linux/virtio_net.h>
 
 #include "controlq.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 static int
 rx_set(const struct controlq_request *request, bool *mode)

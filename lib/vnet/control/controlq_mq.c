@@ -12,7 +12,7 @@
 #include <string.h>
 
 #include "controlq.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 /* Layouts of "Setting RSS parameters" and "Hash calculation": what comes before the table, and before the
  * key. */

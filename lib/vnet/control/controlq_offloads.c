@@ -4,7 +4,7 @@
 #include <linux/virtio_net.h>
 
 #include "controlq.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 /* Bits as in the features, and so are their dependencies ("Feature bit requirements"). */
 static int

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "controlq.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 /* Not part of every linux/virtio_net.h. */
 enum { STATS_CLASS = 8, STATS_QUERY = 0, STATS_GET = 1 };

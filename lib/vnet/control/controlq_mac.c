@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "controlq.h"
-#include "vnet.h"
+#include "vnet_dev.h"
 
 enum { MAC_COUNT_LEN = 4 };
 

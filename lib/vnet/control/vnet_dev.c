@@ -1,0 +1,252 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "vnet_dev.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "filter.h"
+#include "flows.h"
+#include "reconcile.h"
+#include "steer.h"
+
+enum { VNET_MTU_MIN = 68 };
+
+static struct vnet_dev *
+vnet_of(const struct vdev *vdev)
+{
+	return vdev->type_dev;
+}
+
+/* VIRTIO, "Feature bit requirements"; CTRL_VQ itself is for the front-end to ask for or to keep to itself. */
+static const struct {
+	uint64_t feature, needs_one_of;
+	const char *what;
+} vnet_requirements[] = {
+	{FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6), FEATURE_MASK(NET_GUEST_CSUM),
+	 "guest_tso4 and guest_tso6 need guest_csum"},
+	{FEATURE_MASK(NET_GUEST_ECN), FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6),
+	 "guest_ecn needs guest_tso4 or guest_tso6"},
+	{FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6), FEATURE_MASK(NET_CSUM),
+	 "host_tso4 and host_tso6 need csum"},
+	{FEATURE_MASK(NET_HOST_ECN), FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6),
+	 "host_ecn needs host_tso4 or host_tso6"},
+};
+
+uint64_t
+vnet_features(const struct vdev *vdev)
+{
+	const struct vnet_dev *dev = vnet_of(vdev);
+	uint64_t features = FEATURE_MASK(NET_MAC) | FEATURE_MASK(NET_STATUS) | FEATURE_MASK(NET_MRG_RXBUF) |
+			    FEATURE_MASK(NET_CTRL_VQ) | FEATURE_MASK(ANY_LAYOUT) |
+			    FEATURE_MASK(INDIRECT_DESC) | FEATURE_MASK(EVENT_IDX) | FEATURE_MASK(VERSION_1) |
+			    FEATURE_MASK(RING_PACKED) | FEATURE_MASK(IN_ORDER) | FEATURE_MASK(ORDER_PLATFORM);
+
+	/* What the controlq's commands need, and the datapath behind them. */
+	features |= FEATURE_MASK(NET_CTRL_RX) | FEATURE_MASK(NET_CTRL_RX_EXTRA) |
+		    FEATURE_MASK(NET_CTRL_VLAN) | FEATURE_MASK(NET_CTRL_MAC_ADDR) |
+		    FEATURE_MASK(NET_CTRL_GUEST_OFFLOADS) | FEATURE_MASK(NET_GUEST_ANNOUNCE) |
+		    FEATURE_MASK(NET_RSS) | FEATURE_MASK(NET_HASH_REPORT) | FEATURE_MASK(NET_NOTF_COAL) |
+		    FEATURE_MASK(NET_VQ_NOTF_COAL) | FEATURE_MASK(NET_DEVICE_STATS);
+	features |= FEATURE_MASK(NET_CSUM) | FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6) |
+		    FEATURE_MASK(NET_HOST_ECN) | VNET_GUEST_OFFLOADS;
+	if (dev->n_pairs > 1)
+		features |= FEATURE_MASK(NET_MQ);
+	if (dev->offered_mtu)
+		features |= FEATURE_MASK(NET_MTU);
+	if (dev->offer_standby)
+		features |= FEATURE_MASK(NET_STANDBY);
+	if (dev->offer_speed)
+		features |= FEATURE_MASK(NET_SPEED_DUPLEX);
+	return features;
+}
+
+static int
+vnet_features_check(const struct vdev *vdev, uint64_t features, struct diag *diag)
+{
+	for (size_t i = 0; i < RTE_DIM(vnet_requirements); i++)
+		if (features & vnet_requirements[i].feature &&
+		    !(features & vnet_requirements[i].needs_one_of))
+			return diag_set(diag, -EINVAL, "", "features: %s", vnet_requirements[i].what);
+	return 0;
+}
+
+bool
+vnet_has_one_pair(const struct vnet_dev *dev)
+{
+	uint64_t several = FEATURE_MASK(NET_MQ) | FEATURE_MASK(NET_RSS);
+
+	return dev->vdev.said.features & FEATURE_MASK(NET_CTRL_VQ) && !(dev->vdev.said.features & several);
+}
+
+int
+vnet_controlq_idx(const struct vnet_dev *dev)
+{
+	if (!(dev->vdev.said.features & FEATURE_MASK(NET_CTRL_VQ)))
+		return -1;
+	return vnet_has_one_pair(dev) ? 2 : 2 * dev->n_pairs;
+}
+
+static struct virtq *
+vnet_queue_of(struct vdev *vdev, unsigned int idx)
+{
+	struct vnet_dev *dev = vnet_of(vdev);
+	unsigned int last = 2u * dev->n_pairs;
+
+	/* With one pair, queues 2 and `last` change places, so that every state plays one queue. */
+	if (vnet_has_one_pair(dev) && (idx == 2 || idx == last))
+		idx = 2 + last - idx;
+	if (idx == last)
+		return &dev->controlq.vq;
+	return idx % 2 ? &dev->queues[idx / 2].from_guest : &dev->queues[idx / 2].to_guest;
+}
+
+static bool
+vnet_any_running(const struct vnet_dev *dev)
+{
+	for (unsigned int i = 0; i < dev->vdev.n_queues; i++)
+		if (vdev_queue_is_running(&dev->vdev, i))
+			return true;
+	return false;
+}
+
+static void
+vnet_ended(struct vdev *vdev)
+{
+	struct vnet_dev *dev = vnet_of(vdev);
+
+	vnet_input_forget_mtu(dev, &dev->draft);
+	atomic_store_explicit(&dev->shared.rarp_mac, 0, memory_order_relaxed);
+}
+
+static void
+vnet_reset(struct vdev *vdev)
+{
+	struct vnet_dev *dev = vnet_of(vdev);
+
+	vnet_input_reset(dev, &dev->draft);
+}
+
+static int
+vnet_set_mtu(struct vdev *vdev, uint64_t mtu)
+{
+	struct vnet_dev *dev = vnet_of(vdev);
+
+	if (mtu < VNET_MTU_MIN || mtu > UINT16_MAX)
+		return -EINVAL;
+	dev->draft.mtu_used = vnet_any_running(dev);
+	dev->draft.mtu = (uint16_t)mtu;
+	/* Running queues get the new limit with their next conf. */
+	return vnet_apply(dev);
+}
+
+/* Its ring and memory, for frames that are borrowed. */
+static bool
+vnet_is_held(const struct vdev *vdev, unsigned int worker)
+{
+	const struct port *port = vnet_of(vdev)->port;
+
+	if (!port || !port->rxqs)
+		return false;
+	for (uint16_t i = 0; i < port->n_queues; i++)
+		if (port->rxqs[i].worker == worker && port_rxq_is_borrowed(&port->rxqs[i]))
+			return true;
+	return false;
+}
+
+static void
+vnet_borrow(struct vdev *vdev, enum vdev_borrow borrow)
+{
+	struct port *port = vnet_of(vdev)->port;
+
+	if (!port || !port->rxqs)
+		return;
+	for (uint16_t i = 0; i < port->n_queues; i++)
+		atomic_store_explicit(&port->rxqs[i].materialises, borrow == VDEV_BORROW_NOTHING,
+				      memory_order_relaxed);
+}
+
+static const struct vdev_ops vnet_ops = {
+	.name = "net",
+	.conf_size = sizeof(struct vnet_conf),
+	.features = vnet_features,
+	.features_check = vnet_features_check,
+	.queue = vnet_queue_of,
+	.reset = vnet_reset,
+	.ended = vnet_ended,
+	.reconcile = vnet_reconcile,
+	.config_read = vnet_config_read,
+	.config_write = vnet_config_write,
+	.set_mtu = vnet_set_mtu,
+	.send_rarp = vnet_send_rarp,
+	.is_held = vnet_is_held,
+	.borrow = vnet_borrow,
+};
+
+int
+vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
+{
+	static const struct vnet_steer_rules no_rules;
+	int ret;
+
+	memset(dev, 0, sizeof(*dev));
+	dev->n_pairs = config->n_pairs;
+	dev->offered_mtu = config->mtu;
+	dev->offer_standby = config->standby;
+	dev->offer_speed = config->speed_duplex;
+	dev->draft.mtu = config->mtu;
+	dev->draft.link.up = true;
+	dev->draft.link.speed = config->speed_duplex ? config->speed : VNET_SPEED_UNKNOWN;
+	dev->draft.link.duplex = config->speed_duplex ? config->duplex : VNET_DUPLEX_UNKNOWN;
+	dev->mac = config->mac;
+	dev->port = config->port;
+	dev->ctx = config->ctx;
+	dev->hash_changed = config->hash_changed;
+	dev->hash_changed_arg = config->hash_changed_arg;
+	ret = controlq_init(&dev->controlq, dev);
+	dev->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, config->n_pairs * sizeof(dev->queues[0]));
+	if (config->n_pairs > 1)
+		dev->flows = vnet_flows_new();
+	if (ret < 0 || !dev->queues || (config->n_pairs > 1 && !dev->flows))
+		goto err;
+	for (enum steer_report report = STEER_NO_REPORT; report <= STEER_REPORT; report++)
+		if (vnet_steer_build(&no_rules, config->n_pairs, report, dev->flows,
+				     &dev->usual_steer[report]) < 0)
+			goto err;
+	memset(dev->queues, 0, config->n_pairs * sizeof(dev->queues[0]));
+	for (uint16_t i = 0; i < config->n_pairs; i++) {
+		dev->queues[i].pool = config->pool;
+		dev->queues[i].shared = &dev->shared;
+	}
+	if (vdev_init(&dev->vdev, config->ctx, config->name, &vnet_ops, dev, 2u * config->n_pairs + 1) < 0)
+		goto err;
+	dev->vdev.mem_max = config->mem_max ? config->mem_max : GMEM_BYTES_MAX;
+	ret = vnet_apply(dev);
+	assert(ret == 0 && "of settings after a reset nothing is built");
+	return ret;
+
+err:
+	vnet_fini(dev);
+	return -ENOMEM;
+}
+
+void
+vnet_fini(struct vnet_dev *dev)
+{
+	vdev_fini(&dev->vdev);
+	controlq_fini(&dev->controlq);
+	announce_fini(&dev->announce);
+	if (dev->port)
+		atomic_store_explicit(&dev->port->steer, NULL, memory_order_relaxed);
+	vnet_steer_free(dev->output.own_steer);
+	vnet_steer_free(dev->usual_steer[STEER_NO_REPORT]);
+	vnet_steer_free(dev->usual_steer[STEER_REPORT]);
+	vnet_filter_free(dev->output.own_filter);
+	vnet_flows_free(dev->flows);
+	free(dev->queues);
+	memset(&dev->output, 0, sizeof(dev->output));
+	memset(dev->usual_steer, 0, sizeof(dev->usual_steer));
+	dev->flows = NULL;
+	dev->queues = NULL;
+}
