@@ -524,7 +524,8 @@ static struct rig *
 twin_open(const struct rig *rig, const struct rig_options *options)
 {
 	struct rig *twin = unit_zalloc(sizeof(*twin));
-	struct vnet_config config = {.name = "twin",
+	struct vnet_config config = {.ctx = &twin->own_ctx,
+				     .name = "twin",
 				     .n_pairs = options->n_pairs,
 				     .mac = rig_mac,
 				     .pool = rig_pool,
@@ -536,6 +537,7 @@ twin_open(const struct rig *rig, const struct rig_options *options)
 	assert_int_equal(port_queues_alloc(&twin->port, options->n_pairs), 0);
 	twin->dev = unit_zalloc(sizeof(*twin->dev));
 	twin->controlq = rig->controlq;
+	twin->ctx = &twin->own_ctx;
 	assert_int_equal(vnet_init(twin->dev, &config), 0);
 	to = &twin->dev->vdev;
 	to->mem = from->mem;
