@@ -42,7 +42,6 @@ static struct {
 	struct loop_timer *duration;
 	struct rte_mempool *pool;
 	int signal_fd;
-	bool sigbus_installed;
 } program = {.ctx.log = {.level = LOG_LEVEL_INFO, .write = output_log}, .signal_fd = -1};
 
 static int
@@ -179,10 +178,9 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 	ret = loop_start(options, diag);
 	if (ret < 0)
 		return ret;
-	ret = gmem_sigbus_install(program.ctx.loop);
+	ret = gmem_sigbus_install(&program.ctx);
 	if (ret < 0)
 		return diag_set(diag, ret, NULL, "SIGBUS guard: %s", strerror(-ret));
-	program.sigbus_installed = true;
 
 	ret = borrow_init();
 	if (ret < 0)
@@ -232,8 +230,7 @@ stop(void)
 	stats_output_close();
 	loop_timer_remove(program.duration);
 	pool_close(program.pool);
-	if (program.sigbus_installed)
-		gmem_sigbus_uninstall();
+	gmem_sigbus_uninstall(&program.ctx);
 	loop_watch_remove(program.signal_watch);
 	ctx_close(&program.ctx);
 	close(program.signal_fd);

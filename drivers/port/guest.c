@@ -121,7 +121,7 @@ guest_watch_start(struct guest *guest)
 					     NULL);
 		if (!guest_timer)
 			return -ENOMEM;
-		gmem_sigbus_listen(guest_memory_lost, NULL);
+		gmem_sigbus_listen(guest->port->ctx, guest_memory_lost, NULL);
 	}
 	guest->next = guests;
 	guests = guest;
@@ -140,7 +140,7 @@ guest_watch_stop(struct guest *guest)
 	if (!guests) {
 		loop_timer_remove(guest_timer);
 		guest_timer = NULL;
-		gmem_sigbus_listen(NULL, NULL);
+		gmem_sigbus_listen(guest->port->ctx, NULL, NULL);
 	}
 }
 

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "quiesce.h"
 
+struct gmem_guard;
 struct loop;
 struct pools_entry;
 
@@ -24,7 +25,8 @@ struct vnic_ctx {
 	struct log log;
 	struct loop *loop; /* NULL: nobody watches descriptors, and there are no timers */
 
-	/* Lists of the rooms above. Control lock. */
+	/* Of the rooms above. Control lock. */
+	struct gmem_guard *guard;  /* gmem_sigbus.c; NULL: nobody is told of memory that is lost */
 	struct pools_entry *pools; /* pools.c */
 };
 

@@ -93,6 +93,7 @@ gmem_map_open_within(struct gmem_budget *budget, int fd, uint64_t offset, uint64
 	map->file_ino = st.st_ino;
 	map->file_offset = offset;
 	map->refs = 1;
+	map->guard = budget->guard;
 	map->slot = gmem_sigbus_guard(map);
 	if (map->slot < 0) {
 		gmem_map_unref(map);

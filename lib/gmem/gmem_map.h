@@ -16,26 +16,31 @@
 
 #include "diag.h"
 
+struct gmem_guard;
+
 struct gmem_map {
-	uint8_t *base;     /* page aligned, as mapped */
-	size_t len;        /* whole pages */
-	uint8_t *va;       /* of the first byte that was asked for */
-	uint64_t size;     /* bytes that were asked for */
+	uint8_t *base; /* page aligned, as mapped */
+	size_t len;    /* whole pages */
+	uint8_t *va;   /* of the first byte that was asked for */
+	uint64_t size; /* bytes that were asked for */
 	/* Which bytes these are: the file, and where in it. */
 	uint64_t file_dev, file_ino, file_offset;
-	unsigned int refs; /* control thread only */
+	unsigned int refs;        /* control thread only */
+	struct gmem_guard *guard; /* who is woken when it is lost; NULL: nobody */
 	/* Set by the SIGBUS handler in whatever thread touched the hole; read by the control thread. */
 	atomic_bool lost;
 	int slot; /* in the handler's table */
 };
 
-#define GMEM_BYTES_MAX (1ull << 40) /* of address space, that a device may take unless it is told otherwise */
+#define GMEM_BYTES_MAX (1ull << 40) /* of address space, that a device may take unless it is told otherwise \
+				     */
 
 #define GMEM_LOG_BYTES_MAX (1ull << 32) /* of a dirty log, which is a bit for each page up to the highest */
 
 /* What may be mapped, and how much is counted as mapped: the regions of a device. */
 struct gmem_budget {
 	uint64_t bytes_max, bytes;
+	struct gmem_guard *guard; /* of the context (gmem_sigbus.h); NULL: nobody is told of what is lost */
 };
 
 /*

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "gmem_sigbus.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
@@ -12,21 +14,39 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "ctx.h"
 #include "gmem_map.h"
 #include "loop.h"
 
 /*
- * Written by the control thread, read by the handler in any thread. A map is entered after it is complete and
+ * Written by control threads, read by the handler in any thread. A map is entered after it is complete and
  * leaves, before it is unmapped, when no worker can touch it any more.
  */
 static _Atomic(struct gmem_map *) sigbus_table[GMEM_SIGBUS_SLOTS];
-static atomic_int sigbus_top; /* one past the highest slot ever used */
-static int sigbus_hint;       /* where to look for a free slot; control thread */
-static int sigbus_event_fd = -1;
-static struct loop_watch *sigbus_watch;
-static struct sigaction sigbus_old; /* what was there before us; written before our handler is installed */
-static void (*sigbus_lost_fn)(void *arg);
-static void *sigbus_lost_arg;
+static atomic_int sigbus_top;  /* one past the highest slot ever used */
+static atomic_int sigbus_hint; /* where to look for a free slot */
+
+/*
+ * Our places among the handlers of SIGBUS, from the first to the latest: `old` is what was there before.
+ * There is more than one when somebody has installed his handler over ours, and stayed when we went: what he
+ * passes on comes to our former place, from which it must not come back to him.
+ */
+enum { SIGBUS_PLACES = 4 };
+
+static struct {
+	pthread_mutex_t mutex; /* for all but the handler, which reads `old` of its place: written before */
+	unsigned int n_contexts;
+	unsigned int n_places;
+	struct sigaction old[SIGBUS_PLACES];
+} sigbus = {.mutex = PTHREAD_MUTEX_INITIALIZER};
+
+/* Who is woken when a mapping of his is lost; of a context. */
+struct gmem_guard {
+	int event_fd;
+	struct loop_watch *watch;
+	void (*lost)(void *arg);
+	void *lost_arg;
+};
 
 /* An access, not somebody's kill(): of those alone si_addr is an address. */
 static bool
@@ -71,7 +91,7 @@ sigbus_replace(const uint8_t *addr)
 		if (!sigbus_map_zeroes(map))
 			return false;
 		atomic_store(&map->lost, true);
-		if (write(sigbus_event_fd, &one, sizeof(one)) < 0) {
+		if (map->guard && write(map->guard->event_fd, &one, sizeof(one)) < 0) {
 			/* Full means that the control thread has a wake-up pending already. */
 		}
 		return true;
@@ -84,13 +104,13 @@ sigbus_replace(const uint8_t *addr)
  * action set it faults again when we return. A kill() comes only once, so it is sent again.
  */
 static void
-sigbus_pass_on(int sig, siginfo_t *info, void *context)
+sigbus_pass_on(const struct sigaction *old, int sig, siginfo_t *info, void *context)
 {
-	if (sigbus_old.sa_flags & SA_SIGINFO) {
-		sigbus_old.sa_sigaction(sig, info, context);
-	} else if (sigbus_old.sa_handler != SIG_DFL && sigbus_old.sa_handler != SIG_IGN) {
-		sigbus_old.sa_handler(sig);
-	} else if (sigbus_is_fault(info) || sigbus_old.sa_handler == SIG_DFL) {
+	if (old->sa_flags & SA_SIGINFO) {
+		old->sa_sigaction(sig, info, context);
+	} else if (old->sa_handler != SIG_DFL && old->sa_handler != SIG_IGN) {
+		old->sa_handler(sig);
+	} else if (sigbus_is_fault(info) || old->sa_handler == SIG_DFL) {
 		sigaction(SIGBUS, &(struct sigaction){.sa_handler = SIG_DFL}, NULL);
 		if (!sigbus_is_fault(info))
 			raise(SIGBUS);
@@ -99,93 +119,173 @@ sigbus_pass_on(int sig, siginfo_t *info, void *context)
 
 /* Async-signal-safe: atomics, system calls without more, raise(). */
 static void
-sigbus_handle(int sig, siginfo_t *info, void *context)
+sigbus_handle(unsigned int place, int sig, siginfo_t *info, void *context)
 {
 	int saved_errno = errno;
 
 	if (!sigbus_is_fault(info) || !sigbus_replace(info->si_addr))
-		sigbus_pass_on(sig, info, context);
+		sigbus_pass_on(&sigbus.old[place], sig, info, context);
 	errno = saved_errno;
 }
 
+#define SIGBUS_HANDLER(place)                                                      \
+	static void sigbus_handle_##place(int sig, siginfo_t *info, void *context) \
+	{                                                                          \
+		sigbus_handle(place, sig, info, context);                          \
+	}
+
+SIGBUS_HANDLER(0)
+SIGBUS_HANDLER(1)
+SIGBUS_HANDLER(2)
+SIGBUS_HANDLER(3)
+
+static void (*const sigbus_handlers[])(int sig, siginfo_t *info, void *context) = {
+	sigbus_handle_0, sigbus_handle_1, sigbus_handle_2, sigbus_handle_3};
+
+static_assert(sizeof(sigbus_handlers) / sizeof(sigbus_handlers[0]) == SIGBUS_PLACES, "a handler each");
+
+/* Is our latest handler the one that the kernel calls? */
 static bool
-sigbus_is_ours(const struct sigaction *sa)
+sigbus_is_uppermost(void)
 {
-	return sa->sa_flags & SA_SIGINFO && sa->sa_sigaction == sigbus_handle;
+	struct sigaction now;
+
+	return sigbus.n_places && sigaction(SIGBUS, NULL, &now) == 0 && now.sa_flags & SA_SIGINFO &&
+	       now.sa_sigaction == sigbus_handlers[sigbus.n_places - 1];
+}
+
+/* The first context has come. 0 or -errno. */
+static int
+sigbus_take_place(void)
+{
+	struct sigaction sa = {.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+
+	/* Above all that: whoever has come so often passes on what is not his. */
+	if (sigbus_is_uppermost() || sigbus.n_places == SIGBUS_PLACES)
+		return 0;
+	sa.sa_sigaction = sigbus_handlers[sigbus.n_places];
+	if (sigaction(SIGBUS, NULL, &sigbus.old[sigbus.n_places]) < 0 || sigaction(SIGBUS, &sa, NULL) < 0)
+		return -errno;
+	sigbus.n_places++;
+	return 0;
+}
+
+/* The last one has gone. */
+static void
+sigbus_leave_place(void)
+{
+	/* Somebody who came after us may pass on to us what is not his, and from here that goes on as before.
+	 */
+	if (!sigbus_is_uppermost())
+		return;
+	sigaction(SIGBUS, &sigbus.old[sigbus.n_places - 1], NULL);
+	sigbus.n_places--;
+}
+
+static int
+sigbus_join(void)
+{
+	int ret = 0;
+
+	pthread_mutex_lock(&sigbus.mutex);
+	if (sigbus.n_contexts == 0)
+		ret = sigbus_take_place();
+	if (ret == 0)
+		sigbus.n_contexts++;
+	pthread_mutex_unlock(&sigbus.mutex);
+	return ret;
+}
+
+static void
+sigbus_part(void)
+{
+	pthread_mutex_lock(&sigbus.mutex);
+	if (--sigbus.n_contexts == 0)
+		sigbus_leave_place();
+	pthread_mutex_unlock(&sigbus.mutex);
 }
 
 static void
 sigbus_wake(void *arg, uint32_t events)
 {
+	struct gmem_guard *guard = arg;
 	uint64_t count;
 
-	if (read(sigbus_event_fd, &count, sizeof(count)) == sizeof(count) && sigbus_lost_fn)
-		sigbus_lost_fn(sigbus_lost_arg);
+	if (read(guard->event_fd, &count, sizeof(count)) == sizeof(count) && guard->lost)
+		guard->lost(guard->lost_arg);
 }
 
 int
-gmem_sigbus_install(struct loop *loop)
+gmem_sigbus_install(struct vnic_ctx *ctx)
 {
-	struct sigaction sa = {.sa_sigaction = sigbus_handle,
-			       .sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK};
+	struct gmem_guard *guard = calloc(1, sizeof(*guard));
 	int err;
 
-	sigbus_event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-	if (sigbus_event_fd < 0)
-		return -errno;
-	sigbus_watch = loop_watch_add(loop, sigbus_event_fd, EPOLLIN, sigbus_wake, NULL);
-	if (!sigbus_watch)
+	if (!guard)
+		return -ENOMEM;
+	guard->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (guard->event_fd < 0) {
+		err = errno;
+		goto err_free;
+	}
+	guard->watch = loop_watch_add(ctx->loop, guard->event_fd, EPOLLIN, sigbus_wake, guard);
+	if (!guard->watch) {
+		err = errno;
 		goto err_close;
-	if (sigaction(SIGBUS, NULL, &sigbus_old) < 0 || sigaction(SIGBUS, &sa, NULL) < 0)
+	}
+	err = -sigbus_join();
+	if (err)
 		goto err_watch;
+	ctx->guard = guard;
 	return 0;
 
 err_watch:
-	err = errno;
-	loop_watch_remove(sigbus_watch);
-	errno = err;
+	loop_watch_remove(guard->watch);
 err_close:
-	err = errno;
-	close(sigbus_event_fd);
-	sigbus_event_fd = -1;
+	close(guard->event_fd);
+err_free:
+	free(guard);
 	return -err;
 }
 
 void
-gmem_sigbus_uninstall(void)
+gmem_sigbus_uninstall(struct vnic_ctx *ctx)
 {
-	struct sigaction now;
+	struct gmem_guard *guard = ctx->guard;
 
-	if (sigbus_event_fd < 0)
+	if (!guard)
 		return;
-	/* Somebody who came after us may pass on to us what is not his, and from here that goes on as before.
-	 */
-	if (sigaction(SIGBUS, NULL, &now) == 0 && sigbus_is_ours(&now))
-		sigaction(SIGBUS, &sigbus_old, NULL);
-	loop_watch_remove(sigbus_watch);
-	close(sigbus_event_fd);
-	sigbus_event_fd = -1;
+	sigbus_part();
+	loop_watch_remove(guard->watch);
+	close(guard->event_fd);
+	free(guard);
+	ctx->guard = NULL;
 }
 
 void
-gmem_sigbus_listen(void (*lost)(void *arg), void *arg)
+gmem_sigbus_listen(struct vnic_ctx *ctx, void (*lost)(void *arg), void *arg)
 {
-	sigbus_lost_fn = lost;
-	sigbus_lost_arg = arg;
+	if (!ctx->guard)
+		return;
+	ctx->guard->lost = lost;
+	ctx->guard->lost_arg = arg;
 }
 
 int
 gmem_sigbus_guard(struct gmem_map *map)
 {
-	for (int n = 0; n < GMEM_SIGBUS_SLOTS; n++) {
-		int slot = (sigbus_hint + n) % GMEM_SIGBUS_SLOTS;
+	int hint = atomic_load(&sigbus_hint);
 
-		if (atomic_load(&sigbus_table[slot]))
+	for (int n = 0; n < GMEM_SIGBUS_SLOTS; n++) {
+		int slot = (hint + n) % GMEM_SIGBUS_SLOTS, top = atomic_load(&sigbus_top);
+		struct gmem_map *free_slot = NULL;
+
+		/* Two contexts may look at the same one. */
+		if (!atomic_compare_exchange_strong(&sigbus_table[slot], &free_slot, map))
 			continue;
-		atomic_store(&sigbus_table[slot], map);
-		if (slot >= atomic_load(&sigbus_top))
-			atomic_store(&sigbus_top, slot + 1);
-		sigbus_hint = slot + 1;
+		while (slot >= top && !atomic_compare_exchange_weak(&sigbus_top, &top, slot + 1)) {
+		}
+		atomic_store(&sigbus_hint, slot + 1);
 		return slot;
 	}
 	return -1;
@@ -197,7 +297,7 @@ gmem_sigbus_unguard(struct gmem_map *map)
 	if (map->slot < 0)
 		return;
 	atomic_store(&sigbus_table[map->slot], NULL);
-	if (map->slot < sigbus_hint)
-		sigbus_hint = map->slot;
+	if (map->slot < atomic_load(&sigbus_hint))
+		atomic_store(&sigbus_hint, map->slot);
 	map->slot = -1;
 }

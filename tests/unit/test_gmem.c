@@ -16,12 +16,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "control.h"
+#include "ctx.h"
 #include "gmem.h"
 #include "gmem_sigbus.h"
 #include "loop.h"
 
-static struct control control;
+static struct vnic_ctx ctx;
 
 enum { MIB = 1 << 20 };
 
@@ -424,18 +424,20 @@ lost(void *arg)
 static void
 check_truncated_file(const struct rlimit *data)
 {
-	struct loop *loop = loop_open(&control);
 	int fd = memfd_make(4 * MIB);
 	struct gmem_region_spec spec = {0, 4 * MIB, 0x10000000, 0, fd};
+	struct gmem_budget budget = {.bytes_max = 4 * MIB};
 	struct rlimit before;
 	struct gmem *mem;
 	struct diag diag;
 
 	lost_called = false;
+	assert_int_equal(ctx_open(&ctx), 0);
 	assert_int_equal(getrlimit(RLIMIT_DATA, &before), 0);
-	assert_int_equal(gmem_sigbus_install(loop), 0);
-	gmem_sigbus_listen(lost, NULL);
-	assert_int_equal(gmem_build(NULL, &spec, 1, &mem, &diag), 0);
+	assert_int_equal(gmem_sigbus_install(&ctx), 0);
+	gmem_sigbus_listen(&ctx, lost, NULL);
+	budget.guard = ctx.guard;
+	assert_int_equal(gmem_build_within(budget, NULL, &spec, 1, &mem, &diag), 0);
 	mem->regions[0].va[3 * MIB] = 7;
 	assert_false(gmem_is_lost(mem));
 	assert_int_equal(ftruncate(fd, 0), 0);
@@ -446,12 +448,12 @@ check_truncated_file(const struct rlimit *data)
 	*(volatile uint8_t *)&mem->regions[0].va[MIB] = 9;
 	assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
 	assert_true(gmem_is_lost(mem));
-	assert_int_equal(loop_run_once(loop, 1000), 0);
+	assert_int_equal(loop_run_once(ctx.loop, 1000), 0);
 	assert_true(lost_called);
 	gmem_free(mem);
-	gmem_sigbus_uninstall();
-	loop_run_once(loop, 0);
-	loop_close(loop);
+	gmem_sigbus_uninstall(&ctx);
+	loop_run_once(ctx.loop, 0);
+	ctx_close(&ctx);
 	close(fd);
 }
 
@@ -470,6 +472,80 @@ test_truncated_file_is_survived_without_overcommit(void **state)
 	assert_int_equal(getrlimit(RLIMIT_DATA, &none), 0);
 	none.rlim_cur = 4096; /* 0 would have a meaning of its own */
 	check_truncated_file(&none);
+}
+
+/* --- contexts --- */
+
+struct place {
+	struct vnic_ctx ctx;
+	struct gmem *mem;
+	unsigned int n_lost;
+	int fd;
+};
+
+static void
+place_lost(void *arg)
+{
+	((struct place *)arg)->n_lost++;
+}
+
+static void
+place_open(struct place *place)
+{
+	struct gmem_budget budget = {.bytes_max = MIB};
+	struct gmem_region_spec spec = {0, MIB, 0x10000000, 0, memfd_make(MIB)};
+	struct diag diag;
+
+	*place = (struct place){.fd = spec.fd};
+	assert_int_equal(ctx_open(&place->ctx), 0);
+	assert_int_equal(gmem_sigbus_install(&place->ctx), 0);
+	gmem_sigbus_listen(&place->ctx, place_lost, place);
+	budget.guard = place->ctx.guard;
+	assert_int_equal(gmem_build_within(budget, NULL, &spec, 1, &place->mem, &diag), 0);
+}
+
+static void
+place_close(struct place *place)
+{
+	gmem_free(place->mem);
+	gmem_sigbus_uninstall(&place->ctx);
+	ctx_close(&place->ctx);
+	close(place->fd);
+}
+
+static void
+place_lose(struct place *place)
+{
+	assert_int_equal(ftruncate(place->fd, 0), 0);
+	assert_int_equal(*(volatile uint8_t *)place->mem->regions[0].va, 0);
+	assert_true(gmem_is_lost(place->mem));
+}
+
+/* Who lost memory is told, and nobody else; and who stays is guarded when another one has gone. */
+static void
+test_contexts_lose_their_own(void **state)
+{
+	struct sigaction before, now;
+	static struct place a, b;
+
+	sigaction(SIGBUS, NULL, &before);
+	place_open(&a);
+	place_open(&b);
+	place_lose(&a);
+	for (unsigned int i = 0; i < 2; i++) {
+		assert_int_equal(loop_run_once(a.ctx.loop, 0), 0);
+		assert_int_equal(loop_run_once(b.ctx.loop, 0), 0);
+	}
+	assert_int_equal(a.n_lost, 1);
+	assert_int_equal(b.n_lost, 0);
+	assert_false(gmem_is_lost(b.mem));
+	place_close(&a);
+	place_lose(&b);
+	assert_int_equal(loop_run_once(b.ctx.loop, 1000), 0);
+	assert_int_equal(b.n_lost, 1);
+	place_close(&b);
+	sigaction(SIGBUS, NULL, &now);
+	assert_ptr_equal(now.sa_sigaction, before.sa_sigaction);
 }
 
 /* --- what is not guest memory --- */
@@ -502,7 +578,7 @@ child_later(int sig, siginfo_t *info, void *context)
 }
 
 enum child_deed { DEED_FAULT, DEED_KILL };
-enum child_time { TIME_INSTALLED, TIME_UNINSTALLED, TIME_LATER, TIME_LATER_UNINSTALLED };
+enum child_time { TIME_INSTALLED, TIME_UNINSTALLED, TIME_LATER, TIME_LATER_UNINSTALLED, TIME_LATER_AGAIN };
 
 /* The status of a child that had `old` before ours was installed, and then meets a SIGBUS that is not ours.
  */
@@ -510,7 +586,6 @@ static int
 child_status(const struct sigaction *old, enum child_time time, enum child_deed deed)
 {
 	struct sigaction later = {.sa_sigaction = child_later, .sa_flags = SA_SIGINFO}, now;
-	struct loop *loop;
 	int status, fd;
 	pid_t pid;
 
@@ -523,22 +598,24 @@ child_status(const struct sigaction *old, enum child_time time, enum child_deed 
 	}
 	setrlimit(RLIMIT_CORE, &(struct rlimit){0});
 	fd = memfd_create("hole", MFD_CLOEXEC);
-	loop = loop_open(&control);
-	if (ftruncate(fd, 4096) < 0 || !loop)
+	if (ftruncate(fd, 4096) < 0 || ctx_open(&ctx) < 0)
 		_exit(1);
 	hole = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
 	sigaction(SIGBUS, old, NULL);
-	if (gmem_sigbus_install(loop) < 0)
+	if (gmem_sigbus_install(&ctx) < 0)
 		_exit(1);
 	if (time >= TIME_LATER)
 		sigaction(SIGBUS, &later, &child_below);
-	if (time == TIME_UNINSTALLED || time == TIME_LATER_UNINSTALLED)
-		gmem_sigbus_uninstall();
+	if (time == TIME_UNINSTALLED || time >= TIME_LATER_UNINSTALLED)
+		gmem_sigbus_uninstall(&ctx);
 	sigaction(SIGBUS, NULL, &now);
 	/* Put back, but not over somebody else. */
 	if (time == TIME_UNINSTALLED && now.sa_sigaction != old->sa_sigaction)
 		_exit(1);
-	if (time == TIME_LATER_UNINSTALLED && now.sa_sigaction != child_later)
+	if (time >= TIME_LATER_UNINSTALLED && now.sa_sigaction != child_later)
+		_exit(1);
+	/* Over who stayed in between, and who passes on to where we were. */
+	if (time == TIME_LATER_AGAIN && gmem_sigbus_install(&ctx) < 0)
 		_exit(1);
 	if (deed == DEED_KILL) {
 		raise(SIGBUS);
@@ -569,7 +646,7 @@ test_other_faults_go_on(void **state)
 			       plain = {.sa_handler = child_plain}, dfl = {.sa_handler = SIG_DFL},
 			       ign = {.sa_handler = SIG_IGN};
 
-	for (enum child_time time = TIME_INSTALLED; time <= TIME_LATER_UNINSTALLED; time++) {
+	for (enum child_time time = TIME_INSTALLED; time <= TIME_LATER_AGAIN; time++) {
 		assert_true(exited_with(child_status(&info, time, DEED_FAULT), CHILD_INFO));
 		assert_true(exited_with(child_status(&plain, time, DEED_FAULT), CHILD_PLAIN));
 		assert_true(killed_by_sigbus(child_status(&dfl, time, DEED_FAULT)));
@@ -597,6 +674,7 @@ main(void)
 		cmocka_unit_test(test_every_device_has_its_regions),
 		cmocka_unit_test(test_full_table),
 		cmocka_unit_test(test_new_regions_overlap_each_other),
+		cmocka_unit_test(test_contexts_lose_their_own),
 		cmocka_unit_test(test_log_marks_exactly_the_pages),
 		cmocka_unit_test(test_truncated_file_is_survived),
 		cmocka_unit_test(test_truncated_file_is_survived_without_overcommit),

@@ -1061,7 +1061,7 @@ group_setup(void **state)
 		return -1;
 	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 64, .n_mbufs = 1023, .lcores = "0@0,1@0"});
 	port_env.ctx = &ctx;
-	if (ctx_open(&ctx) < 0 || gmem_sigbus_install(ctx.loop) < 0)
+	if (ctx_open(&ctx) < 0 || gmem_sigbus_install(&ctx) < 0)
 		return -1;
 	port_env.pool = pool;
 	port_env.run_dir = run_dir;
@@ -1073,7 +1073,7 @@ group_setup(void **state)
 static int
 group_teardown(void **state)
 {
-	gmem_sigbus_uninstall();
+	gmem_sigbus_uninstall(&ctx);
 	loop_run_once(ctx.loop, 0);
 	ctx_close(&ctx);
 	rmdir(run_dir);

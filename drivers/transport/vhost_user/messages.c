@@ -76,7 +76,7 @@ handle_reset_device(struct session *session, struct message *message, struct dia
 static struct gmem_budget
 mem_budget(const struct vdev *vdev)
 {
-	return (struct gmem_budget){.bytes_max = vdev->mem_max};
+	return (struct gmem_budget){.bytes_max = vdev->mem_max, .guard = vdev->ctx->guard};
 }
 
 static int
@@ -115,7 +115,7 @@ static int
 handle_set_log_base(struct session *session, struct message *message, struct diag *diag)
 {
 	/* A log's limit is its own: a guest at the limit of its memory can still be migrated. */
-	struct gmem_budget budget = {.bytes_max = UINT64_MAX};
+	struct gmem_budget budget = {.bytes_max = UINT64_MAX, .guard = session->vdev->ctx->guard};
 	struct gmem_map *map;
 	int ret;
 
