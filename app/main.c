@@ -244,7 +244,7 @@ static void __attribute__((noreturn)) abandon(const struct diag *diag)
 {
 	stats_output_final();
 	fail(diag, EXIT_RUN_TIME);
-	usocket_remove_all();
+	usocket_remove_all(&program.ctx);
 	eal_abandon();
 	output_close();
 	_exit(EXIT_RUN_TIME);

@@ -613,15 +613,15 @@ server_listen(const char *path, const char *run_dir, struct diag *diag)
 	int ret;
 
 	if (path)
-		return usocket_listen(&server.listener, path, RPC_BACKLOG, diag);
+		return usocket_listen(server.ctx, &server.listener, path, RPC_BACKLOG, diag);
 	snprintf(place, sizeof(place), "%s/vnicd.ctl", run_dir);
-	ret = usocket_listen(&server.listener, place, RPC_BACKLOG, diag);
+	ret = usocket_listen(server.ctx, &server.listener, place, RPC_BACKLOG, diag);
 	if (ret != -EADDRINUSE)
 		return ret;
 	snprintf(place, sizeof(place), "%s/vnicd-%d.ctl", run_dir, (int)getpid());
 	log_info(&server.ctx->log, "control: %s/vnicd.ctl belongs to another running vnicd, using %s",
 		 run_dir, place);
-	return usocket_listen(&server.listener, place, RPC_BACKLOG, diag);
+	return usocket_listen(server.ctx, &server.listener, place, RPC_BACKLOG, diag);
 }
 
 int
@@ -653,6 +653,6 @@ rpc_close(void)
 	}
 	loop_timer_remove(server.sweep);
 	loop_watch_remove(server.watch);
-	usocket_close(&server.listener);
+	usocket_close(server.ctx, &server.listener);
 	server.is_open = false;
 }

@@ -17,13 +17,15 @@
 struct gmem_guard;
 struct loop;
 struct pools_entry;
+struct usocket;
 
 /* Zero-initialised: a context without a loop and without workers, which logs errors only. */
 struct vnic_ctx {
 	struct quiesce quiesce;
 	struct control control;
 	struct log log;
-	struct loop *loop; /* NULL: nobody watches descriptors, and there are no timers */
+	struct loop *loop;        /* NULL: nobody watches descriptors, and there are no timers */
+	struct usocket *usockets; /* those that listen; control lock */
 
 	/* Of the rooms above. Control lock. */
 	struct gmem_guard *guard;  /* gmem_sigbus.c; NULL: nobody is told of memory that is lost */

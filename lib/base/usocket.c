@@ -12,9 +12,9 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { USOCKET_LOCK_TRIES = 100, USOCKET_LOCK_WAIT_NS = 5000000, USOCKET_UMASK = 0117 };
+#include "ctx.h"
 
-static struct usocket *usockets; /* all that listen */
+enum { USOCKET_LOCK_TRIES = 100, USOCKET_LOCK_WAIT_NS = 5000000, USOCKET_UMASK = 0117 };
 
 static int
 usocket_address(struct sockaddr_un *addr, const char *path)
@@ -195,7 +195,7 @@ usocket_bind(struct usocket *sock, int backlog)
 }
 
 int
-usocket_listen(struct usocket *sock, const char *path, int backlog, struct diag *diag)
+usocket_listen(struct vnic_ctx *ctx, struct usocket *sock, const char *path, int backlog, struct diag *diag)
 {
 	int lock, ret;
 
@@ -209,8 +209,8 @@ usocket_listen(struct usocket *sock, const char *path, int backlog, struct diag 
 		close(lock);
 	switch (ret) {
 	case 0:
-		sock->next = usockets;
-		usockets = sock;
+		sock->next = ctx->usockets;
+		ctx->usockets = sock;
 		return 0;
 	case -EADDRINUSE:
 		return diag_set(diag, ret, "stop that process, or name another path",
@@ -235,9 +235,9 @@ usocket_remove(const struct usocket *sock)
 }
 
 void
-usocket_close(struct usocket *sock)
+usocket_close(struct vnic_ctx *ctx, struct usocket *sock)
 {
-	struct usocket **link = &usockets;
+	struct usocket **link = &ctx->usockets;
 
 	while (*link && *link != sock)
 		link = &(*link)->next;
@@ -249,8 +249,8 @@ usocket_close(struct usocket *sock)
 }
 
 void
-usocket_remove_all(void)
+usocket_remove_all(struct vnic_ctx *ctx)
 {
-	for (const struct usocket *sock = usockets; sock; sock = sock->next)
+	for (const struct usocket *sock = ctx->usockets; sock; sock = sock->next)
 		usocket_remove(sock);
 }

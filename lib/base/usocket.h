@@ -11,8 +11,10 @@
 
 enum { USOCKET_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
+struct vnic_ctx;
+
 struct usocket {
-	struct usocket *next; /* in the list of all that listen */
+	struct usocket *next; /* in the context's list of those that listen */
 	int fd;               /* listening, non-blocking */
 	char path[USOCKET_PATH_MAX + 1];
 	dev_t dev; /* of the file, so that we remove ours and no other */
@@ -24,11 +26,12 @@ struct usocket {
  * killed program) is replaced; one that somebody answers at (-EADDRINUSE) or that is not for us
  * (-EACCES), and any other kind of file (-EEXIST), is left alone. 0, or -errno with diag filled.
  */
-int usocket_listen(struct usocket *sock, const char *path, int backlog, struct diag *diag);
+int usocket_listen(struct vnic_ctx *ctx, struct usocket *sock, const char *path, int backlog,
+		   struct diag *diag);
 /* Stop listening and remove the file, if it is still ours. */
-void usocket_close(struct usocket *sock);
-/* Remove the files of all of them, for a process that ends without closing anything. */
-void usocket_remove_all(void);
+void usocket_close(struct vnic_ctx *ctx, struct usocket *sock);
+/* Remove the files of all of the context, for a process that ends without closing anything. */
+void usocket_remove_all(struct vnic_ctx *ctx);
 
 /* Returns a connected non-blocking descriptor, or -errno: nobody is there (-ENOENT, -ECONNREFUSED), or his
  * queue of connections is full (-EAGAIN), or the file is no socket (-ENOTSOCK). */

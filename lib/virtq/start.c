@@ -10,10 +10,14 @@
  * the worst that a lie can bring about is a position in the liar's own ring.
  */
 #include <errno.h>
+#include <pthread.h>
 #include <string.h>
 
 #include "packed.h"
 #include "virtq.h"
+
+/* For what is kept below while a ring is looked at: whichever control thread does it, one at a time. */
+static pthread_mutex_t start_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 /* --- split --- */
 
@@ -22,7 +26,7 @@
 static bool
 split_could_stand(const struct virtq_conf *conf, uint16_t idx)
 {
-	static uint64_t seen[VIRTQ_SIZE_MAX / 64]; /* the control thread's */
+	static uint64_t seen[VIRTQ_SIZE_MAX / 64]; /* under start_mutex */
 	uint16_t n = (uint16_t)(__atomic_load_n(&conf->avail->idx, __ATOMIC_ACQUIRE) - idx);
 
 	if (n > conf->size)
@@ -86,7 +90,7 @@ struct packed_scan {
 	uint16_t waits; /* the oldest slot behind them that the driver surely waits for; 0: none */
 };
 
-/* The second half of each descriptor as it was when it was looked at, once; the control thread's. */
+/* The second half of each descriptor as it was when it was looked at, once; under start_mutex. */
 static uint64_t scan_words[VIRTQ_SIZE_MAX];
 
 static uint16_t
@@ -308,8 +312,7 @@ scan_give(const struct packed_scan *scan, uint32_t behind, uint16_t id)
 static uint16_t
 scan_settle(const struct packed_scan *scan, uint32_t latest)
 {
-	static uint16_t
-		heads[VIRTQ_SIZE_MAX]; /* `behind` of each list that goes back; the control thread's */
+	static uint16_t heads[VIRTQ_SIZE_MAX]; /* `behind` of each list that goes back; under start_mutex */
 	static uint16_t ids[VIRTQ_SIZE_MAX];
 	uint16_t n = 0;
 
@@ -393,7 +396,9 @@ virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
 
 	if (!virtq_base_valid(base, packed, conf->size))
 		return -EINVAL;
+	pthread_mutex_lock(&start_mutex);
 	found = packed ? packed_start(vq, conf, base) : split_start(vq, conf, (uint16_t)base);
+	pthread_mutex_unlock(&start_mutex);
 	vq->held = false;
 	vq->batch = 0;
 	vq->unsignalled = 0;

@@ -279,7 +279,7 @@ endpoint_close(struct transport *endpoint)
 	loop_watch_remove(endpoint->watch);
 	loop_timer_remove(endpoint->timer);
 	if (endpoint->listener.fd >= 0)
-		usocket_close(&endpoint->listener);
+		usocket_close(endpoint->vdev->ctx, &endpoint->listener);
 	free(endpoint->path);
 	free(endpoint);
 }
@@ -305,7 +305,7 @@ endpoint_open(struct vdev *vdev, const struct transport_config *config, struct t
 	}
 	if (config->mode == TRANSPORT_SERVER) {
 		loop_timer_stop(endpoint->timer);
-		ret = usocket_listen(&endpoint->listener, config->path, ENDPOINT_BACKLOG, diag);
+		ret = usocket_listen(vdev->ctx, &endpoint->listener, config->path, ENDPOINT_BACKLOG, diag);
 		if (ret < 0)
 			goto err;
 		endpoint_wait(endpoint);
