@@ -30,10 +30,10 @@ service_run(void *arg)
 	unsigned int n;
 
 	if (rte_lcore_id() == rte_get_main_lcore())
-		return controlq_serve_all() ? 0 : -EAGAIN;
+		return controlq_serve_all(dataplane_ctx()) ? 0 : -EAGAIN;
 	if (!control_trylock(&dataplane_ctx()->control))
 		return -EAGAIN;
-	n = controlq_serve_all();
+	n = controlq_serve_all(dataplane_ctx());
 	control_unlock(&dataplane_ctx()->control);
 	return n ? 0 : -EAGAIN;
 }
@@ -91,7 +91,9 @@ service_open(struct diag *diag)
 	rte_service_set_runstate_mapped_check(service.id, service.n_lcores > 0);
 	rte_service_component_runstate_set(service.id, 1);
 	rte_service_runstate_set(service.id, 1);
-	controlq_set_mode(service.n_lcores ? CONTROLQ_POLLED : CONTROLQ_BY_KICK, service_wake);
+	if (controlq_set_mode(dataplane_ctx(), service.n_lcores ? CONTROLQ_POLLED : CONTROLQ_BY_KICK,
+			      service_wake) < 0)
+		return diag_set(diag, -ENOMEM, "free some memory", "no memory for the control queues");
 	return service_map(diag);
 }
 
@@ -122,7 +124,7 @@ service_close(void)
 	service_unmap();
 	rte_service_component_runstate_set(service.id, 0);
 	rte_service_component_unregister(service.id);
-	controlq_set_mode(CONTROLQ_BY_KICK, NULL);
+	controlq_set_mode(dataplane_ctx(), CONTROLQ_BY_KICK, NULL);
 	service.registered = false;
 	service.n_lcores = 0;
 }

@@ -2,6 +2,7 @@
 #include "ctx.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "loop.h"
 
@@ -17,4 +18,6 @@ ctx_close(struct vnic_ctx *ctx)
 {
 	loop_close(ctx->loop);
 	ctx->loop = NULL;
+	free(ctx->controlqs);
+	ctx->controlqs = NULL;
 }

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "quiesce.h"
 
+struct controlqs;
 struct gmem_guard;
 struct loop;
 struct pools_entry;
@@ -28,6 +29,7 @@ struct vnic_ctx {
 	struct usocket *usockets; /* those that listen; control lock */
 
 	/* Of the rooms above. Control lock. */
+	struct controlqs *controlqs; /* controlq.c; NULL: no device has been made yet */
 	struct gmem_guard *guard;  /* gmem_sigbus.c; NULL: nobody is told of memory that is lost */
 	struct pools_entry *pools; /* pools.c */
 };

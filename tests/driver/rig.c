@@ -60,7 +60,7 @@ rig_start(struct rig *rig, const struct rig_options *options)
 {
 	uint32_t ring = options->traits & (TRAIT_PACKED | TRAIT_IN_ORDER);
 	struct vdev *vdev = &rig->dev->vdev;
-	bool event_idx = options->ctx;
+	bool event_idx = options->ctx && options->ctx->loop;
 	struct diag diag;
 
 	rig->mem.next[2] = 0;
@@ -126,6 +126,7 @@ rig_close(struct rig *rig)
 	driver_queue_close(&rig->driver);
 	driver_mem_close(&rig->mem);
 	port_queues_free(&rig->port);
+	ctx_close(&rig->own_ctx);
 	free(rig->dev);
 	free(rig);
 }

@@ -724,31 +724,33 @@ test_without_a_controlq_of_ours(void **state)
 
 /* Until nothing is left: an iteration is bounded in time too, and this process may be interrupted in one. */
 static unsigned int
-serve_all_of_it(void)
+serve_all_of_it(struct vnic_ctx *ctx)
 {
 	unsigned int n = 0, now;
 
-	while ((now = controlq_serve_all()) != 0)
+	while ((now = controlq_serve_all(ctx)) != 0)
 		n += now;
 	return n;
 }
 
-/* One after the other in one thread, as a service core does it. */
+/* One after the other in one thread, as a service core does it; and none of another context. */
 static void
 test_all_devices_are_served(void **state)
 {
-	struct rig *rigs[3];
+	struct vnic_ctx ctx = {0};
+	struct rig *rigs[3], *other = rig_usual();
 	const uint8_t bytes[] = {CLASS_RX, 0, 0};
 	uint64_t tag;
 	uint32_t len;
 
 	for (unsigned int i = 0; i < 3; i++)
-		rigs[i] = rig_usual();
+		rigs[i] = rig_open(&(struct rig_options){.n_pairs = RIG_PAIRS, .ctx = &ctx});
+	rig_send(other, &rig_direct, bytes, sizeof(bytes), 1, 0);
 	for (unsigned int i = 0; i < 3; i++) {
 		rig_send(rigs[i], &rig_direct, bytes, sizeof(bytes), 1, i);
 		rig_send(rigs[i], &rig_direct, bytes, sizeof(bytes), 1, i + 10);
 	}
-	assert_int_equal(serve_all_of_it(), 6);
+	assert_int_equal(serve_all_of_it(&ctx), 6);
 	for (unsigned int i = 0; i < 3; i++) {
 		assert_true(driver_get(&rigs[i]->driver, &tag, &len) && tag == i && len == 1);
 		assert_true(driver_get(&rigs[i]->driver, &tag, &len) && tag == i + 10 && len == 1);
@@ -756,10 +758,13 @@ test_all_devices_are_served(void **state)
 	rig_close(rigs[1]);
 	rig_send(rigs[0], &rig_direct, bytes, sizeof(bytes), 1, 1);
 	rig_send(rigs[2], &rig_direct, bytes, sizeof(bytes), 1, 1);
-	assert_int_equal(serve_all_of_it(), 2);
+	assert_int_equal(serve_all_of_it(&ctx), 2);
 	rig_close(rigs[0]);
 	rig_close(rigs[2]);
-	assert_int_equal(controlq_serve_all(), 0);
+	assert_int_equal(controlq_serve_all(&ctx), 0);
+	ctx_close(&ctx);
+	assert_int_equal(serve_all_of_it(other->ctx), 1);
+	rig_close(other);
 }
 
 int

@@ -567,6 +567,7 @@ twin_close(struct rig *twin)
 	vdev->log = NULL;
 	vnet_fini(twin->dev);
 	port_queues_free(&twin->port);
+	ctx_close(&twin->own_ctx);
 	free(twin->dev);
 	free(twin);
 }

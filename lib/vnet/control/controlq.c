@@ -3,14 +3,15 @@
 
 #include <errno.h>
 #include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include <rte_cycles.h>
 
+#include "ctx.h"
 #include "list.h"
-#include "log.h"
 #include "loop.h"
 #include "reconcile.h"
 #include "ring.h"
@@ -23,13 +24,16 @@ enum {
 };
 
 static struct controlq_command *controlq_commands;
-static struct controlq *controlq_list; /* those that run */
-static enum controlq_mode controlq_mode;
-static void (*controlq_wake)(void);
 
-/* The command under way; one at a time, under the control lock. */
-static uint8_t controlq_data[CONTROLQ_HEAD + CONTROLQ_DATA_MAX];
-static uint8_t controlq_result[CONTROLQ_RESULT_MAX];
+/* Of a context. Control lock. One block of memory, which goes with the context. */
+struct controlqs {
+	struct controlq *running;
+	enum controlq_mode mode;
+	void (*wake)(void);
+	/* The command under way, one at a time. */
+	uint8_t data[CONTROLQ_HEAD + CONTROLQ_DATA_MAX];
+	uint8_t result[CONTROLQ_RESULT_MAX];
+};
 
 void
 controlq_command_register(struct controlq_command *command)
@@ -37,11 +41,23 @@ controlq_command_register(struct controlq_command *command)
 	list_append(controlq_commands, command);
 }
 
-void
-controlq_set_mode(enum controlq_mode mode, void (*wake)(void))
+/* 0 or -ENOMEM. */
+static int
+controlqs_make(struct vnic_ctx *ctx)
 {
-	controlq_mode = mode;
-	controlq_wake = wake;
+	if (!ctx->controlqs)
+		ctx->controlqs = calloc(1, sizeof(*ctx->controlqs));
+	return ctx->controlqs ? 0 : -ENOMEM;
+}
+
+int
+controlq_set_mode(struct vnic_ctx *ctx, enum controlq_mode mode, void (*wake)(void))
+{
+	if (controlqs_make(ctx) < 0)
+		return -ENOMEM;
+	ctx->controlqs->mode = mode;
+	ctx->controlqs->wake = wake;
+	return 0;
 }
 
 static const struct controlq_command *
@@ -115,21 +131,22 @@ controlq_run(struct vnet_dev *dev, const struct controlq_command *command, struc
 static uint32_t
 controlq_answer(struct controlq *controlq, const struct virtq_chain *chain)
 {
+	struct controlqs *all = controlq->dev->ctx->controlqs;
 	const struct virtq_conf *conf;
 	const struct controlq_command *command = NULL;
 	struct controlq_request request = {
-		.data = controlq_data + CONTROLQ_HEAD,
-		.result = controlq_result,
+		.data = all->data + CONTROLQ_HEAD,
+		.result = all->result,
 		.result_room = RTE_MIN(chain->writable_len - 1, (uint32_t)CONTROLQ_RESULT_MAX),
 	};
 	struct vnet_dev *dev = controlq->dev;
 	uint8_t ack = CONTROLQ_ACK_OK;
 	int ret = -EINVAL;
 
-	if (chain->readable_len >= CONTROLQ_HEAD && chain->readable_len <= sizeof(controlq_data)) {
-		controlq_read(chain, controlq_data);
+	if (chain->readable_len >= CONTROLQ_HEAD && chain->readable_len <= sizeof(all->data)) {
+		controlq_read(chain, all->data);
 		request.len = chain->readable_len - CONTROLQ_HEAD;
-		command = controlq_command(controlq_data[0], controlq_data[1]);
+		command = controlq_command(all->data[0], all->data[1]);
 		ret = controlq_run(dev, command, &request);
 	}
 	if (ret < 0) {
@@ -146,7 +163,7 @@ controlq_answer(struct controlq *controlq, const struct virtq_chain *chain)
 	conf = virtq_conf(&controlq->vq);
 	if (!conf)
 		return 0;
-	controlq_write(conf, chain, 1, controlq_result, request.result_len);
+	controlq_write(conf, chain, 1, all->result, request.result_len);
 	controlq_write(conf, chain, 0, &ack, 1);
 	return 1 + request.result_len;
 }
@@ -216,12 +233,12 @@ controlq_serve(struct controlq *controlq)
 }
 
 unsigned int
-controlq_serve_all(void)
+controlq_serve_all(struct vnic_ctx *ctx)
 {
 	struct controlq *controlq, *next;
 	unsigned int n = 0;
 
-	for (controlq = controlq_list; controlq; controlq = next) {
+	for (controlq = ctx->controlqs ? ctx->controlqs->running : NULL; controlq; controlq = next) {
 		next = controlq->next;
 		n += controlq_serve(controlq);
 	}
@@ -260,9 +277,12 @@ controlq_kicked(struct controlq *controlq)
 static void
 controlq_on_kick(void *arg, uint32_t events)
 {
-	if (controlq_wake)
-		controlq_wake();
-	controlq_kicked(arg);
+	struct controlq *controlq = arg;
+	const struct controlqs *all = controlq->dev->ctx->controlqs;
+
+	if (all->wake)
+		all->wake();
+	controlq_kicked(controlq);
 }
 
 static void
@@ -295,7 +315,7 @@ controlq_watch_start(struct controlq *controlq, int kick_fd)
 {
 	struct vnet_dev *dev = controlq->dev;
 
-	if (!dev->ctx->loop || controlq_mode == CONTROLQ_POLLED)
+	if (!dev->ctx->loop || dev->ctx->controlqs->mode == CONTROLQ_POLLED)
 		return;
 	controlq->watched_fd = kick_fd;
 	if (kick_fd >= 0) {
@@ -317,7 +337,7 @@ controlq_watch_start(struct controlq *controlq, int kick_fd)
 static void
 controlq_unlist(struct controlq *controlq)
 {
-	struct controlq **link = &controlq_list;
+	struct controlq **link = &controlq->dev->ctx->controlqs->running;
 
 	while (*link && *link != controlq)
 		link = &(*link)->next;
@@ -332,6 +352,8 @@ controlq_init(struct controlq *controlq, struct vnet_dev *dev)
 	memset(controlq, 0, sizeof(*controlq));
 	controlq->dev = dev;
 	controlq->kick_fd = controlq->watched_fd = -1;
+	if (controlqs_make(dev->ctx) < 0)
+		return -ENOMEM;
 	if (!dev->ctx->loop)
 		return 0;
 	controlq->timer = loop_timer_add(dev->ctx->loop, 0, 0, controlq_on_timer, controlq);
@@ -372,8 +394,8 @@ controlq_follow(struct controlq *controlq)
 		return;
 	controlq_watch_stop(controlq);
 	if (!controlq->listed) {
-		controlq->next = controlq_list;
-		controlq_list = controlq;
+		controlq->next = controlq->dev->ctx->controlqs->running;
+		controlq->dev->ctx->controlqs->running = controlq;
 		controlq->listed = true;
 	}
 	controlq_watch_start(controlq, kick_fd);

@@ -26,6 +26,7 @@
 struct loop_watch;
 struct loop_timer;
 struct vnet_dev;
+struct vnic_ctx;
 
 enum {
 	CONTROLQ_ACK_OK = 0,
@@ -106,7 +107,7 @@ struct controlq_stats {
 /* Of one device. Control lock. */
 struct controlq {
 	struct virtq vq;
-	struct controlq *next; /* in the list of all whose queue runs */
+	struct controlq *next; /* in the context's list of those whose queue runs */
 	struct vnet_dev *dev;
 	bool listed;
 	bool serving;             /* a command may change queues, which may be a reason to serve */
@@ -132,13 +133,13 @@ unsigned int controlq_serve(struct controlq *controlq);
 
 enum controlq_mode { CONTROLQ_BY_KICK, CONTROLQ_POLLED };
 /*
- * Once, before the first port: how queues are served. BY_KICK: `wake` is called on the control thread when
- * some driver kicked; it has to get controlq_serve_all() called there. POLLED: somebody calls
- * controlq_serve_all() over and over; `wake` is not used. Without this call: BY_KICK, and serving is done
- * where the kick arrives.
+ * Once, before the first device: how the queues of a context are served. BY_KICK: `wake` is called on the
+ * control thread when some driver kicked; it has to get controlq_serve_all() called there. POLLED: somebody
+ * calls controlq_serve_all() over and over; `wake` is not used. Without this call: BY_KICK, and serving is
+ * done where the kick arrives. 0 or -ENOMEM.
  */
-void controlq_set_mode(enum controlq_mode mode, void (*wake)(void));
-/* All devices once. With the control lock held. Returns how many chains went back. */
-unsigned int controlq_serve_all(void);
+int controlq_set_mode(struct vnic_ctx *ctx, enum controlq_mode mode, void (*wake)(void));
+/* All devices of the context once. With the control lock held. Returns how many chains went back. */
+unsigned int controlq_serve_all(struct vnic_ctx *ctx);
 
 #endif
