@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * guest: the port kind "vhost-user": a virtual machine's NIC. Puts together a virtio-net device (lib/vnet)
- * and the transport that its front-end comes over, and speaks for the device when its driver or its memory
- * misbehaves.
+ * and the transport that its front-end comes over, and makes them a port.
  */
 #include <assert.h>
 #include <errno.h>
@@ -11,11 +10,8 @@
 #include <string.h>
 #include <sys/un.h>
 
-#include "gmem_sigbus.h"
-#include "guest_notice.h"
+#include "ctx.h"
 #include "guest_show.h"
-#include "log.h"
-#include "loop.h"
 #include "port.h"
 #include "show.h"
 #include "transport.h"
@@ -23,8 +19,6 @@
 #include "vnet_dev.h"
 
 enum {
-	GUEST_TICK_MS = 10,
-	GUEST_NOTICE_TICKS = 100,
 	GUEST_MTU_SHOULD = 1280,
 	GUEST_MEMORY_GIB_MAX = 65536, /* more does not fit into our own address space */
 };
@@ -60,89 +54,16 @@ static const struct port_key guest_keys[] = {
 };
 
 struct guest {
-	struct guest *next;
 	struct vnet_dev vnet;
 	struct port *port;
 	const struct transport_ops *transport_ops;
 	struct transport *transport;
 	struct port_link link;         /* as configured and as port.set has it: speed, duplex, not down */
 	struct uplink_follower uplink; /* .uplink NULL: none */
-	struct guest_notices notices;
 };
 
 static const char *const guest_duplex_words[] = {[PORT_DUPLEX_HALF] = "half", [PORT_DUPLEX_FULL] = "full"};
 static const char *const guest_switch_words[] = {"off", "on"};
-
-/* All guests, and the timer that looks after them; control thread. */
-static struct guest *guests;
-static struct loop_timer *guest_timer;
-static unsigned int guest_faults_seen;
-
-/* Workers only count; when the count moved, find out who it was. */
-static void
-guest_look_for_faults(void)
-{
-	unsigned int total = virtq_faults_total();
-
-	if (total == guest_faults_seen)
-		return;
-	guest_faults_seen = total;
-	for (struct guest *guest = guests; guest; guest = guest->next)
-		vdev_check_faults(&guest->vnet.vdev);
-}
-
-static void
-guest_tick(void *arg)
-{
-	static unsigned int n_ticks;
-	bool notices = ++n_ticks % GUEST_NOTICE_TICKS == 0;
-
-	guest_look_for_faults();
-	for (struct guest *guest = guests; guest; guest = guest->next) {
-		vnet_look(&guest->vnet);
-		if (notices)
-			guest_notices_look(&guest->notices, &guest->vnet);
-	}
-}
-
-static void
-guest_memory_lost(void *arg)
-{
-	for (struct guest *guest = guests; guest; guest = guest->next)
-		if (vdev_memory_is_lost(&guest->vnet.vdev))
-			guest->transport_ops->drop(guest->transport, "its memory file was truncated");
-}
-
-static int
-guest_watch_start(struct guest *guest)
-{
-	if (!guests) {
-		guest_timer = loop_timer_add(guest->port->ctx->loop, GUEST_TICK_MS, GUEST_TICK_MS, guest_tick,
-					     NULL);
-		if (!guest_timer)
-			return -ENOMEM;
-		gmem_sigbus_listen(guest->port->ctx, guest_memory_lost, NULL);
-	}
-	guest->next = guests;
-	guests = guest;
-	return 0;
-}
-
-static void
-guest_watch_stop(struct guest *guest)
-{
-	struct guest **link = &guests;
-
-	while (*link && *link != guest)
-		link = &(*link)->next;
-	if (*link)
-		*link = guest->next;
-	if (!guests) {
-		loop_timer_remove(guest_timer);
-		guest_timer = NULL;
-		gmem_sigbus_listen(guest->port->ctx, NULL, NULL);
-	}
-}
 
 static void
 guest_path(const struct port_config *config, char *path, size_t size)
@@ -303,7 +224,7 @@ guest_set_link(struct port *port, enum port_link_request request, struct diag *d
 {
 	struct guest *guest = port->dev;
 
-	const char *notice = guest_notice_of_link(&guest->vnet);
+	const char *notice = vnet_notice_of_link(&guest->vnet);
 	const bool was_up = guest->link.up;
 
 	guest->link.up = request == PORT_LINK_UP;
@@ -409,7 +330,7 @@ guest_show(const struct port *port, const struct show *show)
 	guest_show_front_end(guest, show);
 	guest_show_link(guest, show);
 	guest_show_device(&guest->vnet, show);
-	guest_notices_show(&guest->notices, &guest->vnet, show);
+	vnet_notices_show(&guest->vnet.notices, &guest->vnet, show);
 }
 
 /* --- life --- */
@@ -445,7 +366,6 @@ guest_close(struct port *port)
 	uplink_unfollow(&guest->uplink);
 	if (guest->transport)
 		guest->transport_ops->close(guest->transport);
-	guest_watch_stop(guest);
 	vnet_fini(&guest->vnet);
 	port_queues_free(port);
 	free(guest);
@@ -505,7 +425,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		return diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 	}
 	port->dev = guest;
-	if (guest_open_queues(port, guest, config->n_queues) < 0 || guest_watch_start(guest) < 0) {
+	if (guest_open_queues(port, guest, config->n_queues) < 0) {
 		ret = diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 		goto err;
 	}

@@ -19,6 +19,7 @@ struct gmem_guard;
 struct loop;
 struct pools_entry;
 struct usocket;
+struct vdev_watch;
 
 /* Zero-initialised: a context without a loop and without workers, which logs errors only. */
 struct vnic_ctx {
@@ -29,9 +30,10 @@ struct vnic_ctx {
 	struct usocket *usockets; /* those that listen; control lock */
 
 	/* Of the rooms above. Control lock. */
-	struct controlqs *controlqs; /* controlq.c; NULL: no device has been made yet */
-	struct gmem_guard *guard;  /* gmem_sigbus.c; NULL: nobody is told of memory that is lost */
-	struct pools_entry *pools; /* pools.c */
+	struct controlqs *controlqs;   /* controlq.c; NULL: no device has been made yet */
+	struct gmem_guard *guard;      /* gmem_sigbus.c; NULL: nobody is told of memory that is lost */
+	struct pools_entry *pools;     /* pools.c */
+	struct vdev_watch *vdev_watch; /* vdev_watch.c; NULL: there are no devices */
 };
 
 /*

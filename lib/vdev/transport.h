@@ -41,8 +41,6 @@ struct transport_ops {
 		    struct diag *diag);
 	/* Ends the connection (vdev_disconnect() has been called on return) and removes the socket. */
 	void (*close)(struct transport *transport);
-	/* End the connection for a reason that lies with the front-end; it may connect again. */
-	void (*drop)(struct transport *transport, const char *why);
 	void (*status)(const struct transport *transport, struct transport_status *ret_status);
 };
 

@@ -12,6 +12,7 @@
 
 #include "quiesce.h"
 #include "vdev_conf.h"
+#include "vdev_watch.h"
 
 static void
 vdev_log_free(struct gmem_log *log)
@@ -87,7 +88,8 @@ vdev_init(struct vdev *dev, struct vnic_ctx *ctx, const char *name, const struct
 	dev->type_dev = type_dev;
 	dev->n_queues = n_queues;
 	dev->queues = calloc(n_queues, sizeof(dev->queues[0]));
-	if (!dev->queues || vdev_conf_init(dev) < 0) {
+	if (!dev->queues || vdev_watch_start(dev) < 0 || vdev_conf_init(dev) < 0) {
+		vdev_watch_stop(dev);
 		free(dev->queues);
 		dev->queues = NULL;
 		return -ENOMEM;
@@ -190,6 +192,7 @@ vdev_fini(struct vdev *dev)
 	if (!dev->queues)
 		return;
 	vdev_disconnect(dev);
+	vdev_watch_stop(dev);
 	vdev_conf_fini(dev);
 	free(dev->queues);
 	dev->queues = NULL;
@@ -638,6 +641,7 @@ vdev_check_faults(struct vdev *dev)
 			notifier_signal(queue->err_fd, queue->err_kind);
 		dev->said.status |= VDEV_STATUS_NEEDS_RESET;
 	}
+	dev->n_faults += n;
 	if (n) {
 		vdev_reconcile_all(dev);
 		if (dev->config_changed)

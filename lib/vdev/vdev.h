@@ -85,6 +85,8 @@ struct vdev_ops {
 	bool (*is_held)(const struct vdev *dev, unsigned int worker);
 	/* May workers hold them so from now on? */
 	void (*borrow)(struct vdev *dev, enum vdev_borrow borrow);
+	/* Every VDEV_WATCH_MS, on the loop of the context (vdev_watch.h). NULL: not needed. */
+	void (*look)(struct vdev *dev);
 };
 
 /* What a stopped queue knows of its position (docs/decisions/0017-what-a-message-clears.md). */
@@ -137,6 +139,8 @@ struct vdev_queue {
 
 struct vdev {
 	struct vnic_ctx *ctx;
+	struct vdev *next; /* in the context's list (vdev_watch.h) */
+	bool watched;
 	const char *name; /* of the port, for log lines */
 	const struct vdev_ops *ops;
 	void *type_dev;            /* the type's own */
@@ -148,10 +152,15 @@ struct vdev {
 	struct vdev_input said;
 	bool config_channel;    /* SET_BACKEND_REQ_FD: there is one to tell of configuration changes */
 	uint64_t n_disconnects; /* vdev_disconnect() so far */
+	uint64_t n_faults;      /* queues that broke so far, as vdev_check_faults() found them */
 	void *confs;            /* room for those of all queues */
 	bool changing;          /* vdev_change_begin(): nothing is borrowed meanwhile, */
 	uint64_t change_token;  /* since this one (quiesce_start()) */
 	struct log_limit log_limit;
+	/* End the connection for a reason that lies with the front-end; it may connect again. NULL: there is
+	 * none. */
+	void (*drop)(void *arg, const char *why);
+	void *drop_arg;
 	/* Tell the front-end that the configuration space changed; NULL: it has no channel for it. */
 	void (*config_changed)(void *arg);
 	void *config_changed_arg;
@@ -248,7 +257,7 @@ bool vdev_queue_is_active(const struct vdev *dev, unsigned int idx);
 
 /*
  * Look for queues that broke since the last call: one log line, the queue's error descriptor, NEEDS_RESET and
- * a configuration change for each. Returns how many.
+ * a configuration change for each. Returns how many. Called by vdev_watch.h.
  */
 unsigned int vdev_check_faults(struct vdev *dev);
 /* The guest's memory file has gone from under us. */

@@ -17,8 +17,11 @@
 
 #include "ctx.h"
 #include "driver.h"
+#include "gmem_sigbus.h"
+#include "loop.h"
 #include "vdev.h"
 #include "vdev_conf.h"
+#include "vdev_watch.h"
 
 static struct vnic_ctx ctx;
 
@@ -46,7 +49,7 @@ struct rig {
 	struct driver_mem mem;
 	struct driver_queue rings[N_QUEUES], others[N_QUEUES];
 	bool packed, status_used;
-	unsigned int n_resets, n_ended;
+	unsigned int n_resets, n_ended, n_drops;
 };
 
 static uint64_t
@@ -177,6 +180,7 @@ rig_set_log(struct rig *rig)
 static struct gmem *
 rig_gmem(const struct rig *rig, unsigned int n)
 {
+	const struct gmem_budget budget = {.bytes_max = GMEM_BYTES_MAX, .guard = ctx.guard};
 	struct gmem_region_spec specs[DRIVER_N_REGIONS];
 	struct gmem *mem;
 
@@ -186,7 +190,7 @@ rig_gmem(const struct rig *rig, unsigned int n)
 						     .uva = driver_uva(driver_region_gpa(i)),
 						     .file_offset = (uint64_t)i * DRIVER_REGION_SIZE,
 						     .fd = rig->mem.fd};
-	MUST(gmem_build(NULL, specs, n, &mem, &diag));
+	MUST(gmem_build_within(budget, NULL, specs, n, &mem, &diag));
 	return mem;
 }
 
@@ -306,15 +310,21 @@ rig_open_running(bool packed, enum rig_speaks speaks)
 }
 
 static void
-rig_close(struct rig *rig)
+rig_free(struct rig *rig)
 {
-	vdev_fini(&rig->dev);
 	for (unsigned int i = 0; i < N_QUEUES; i++) {
 		driver_queue_close(&rig->rings[i]);
 		driver_queue_close(&rig->others[i]);
 	}
 	driver_mem_close(&rig->mem);
 	free(rig);
+}
+
+static void
+rig_close(struct rig *rig)
+{
+	vdev_fini(&rig->dev);
+	rig_free(rig);
 }
 
 /* --- the table --- */
@@ -979,6 +989,66 @@ test_words_to_all_are_taken(void **state)
 	rig_close(rig);
 }
 
+/* --- who looks after devices --- */
+
+static void
+rig_dropped(void *arg, const char *why)
+{
+	struct rig *rig = arg;
+
+	rig->n_drops++;
+	vdev_disconnect(&rig->dev);
+}
+
+/* On the loop, once or for some looks: what is not there yet will not come. */
+static void
+look(unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		assert_int_equal(loop_run_once(ctx.loop, VDEV_WATCH_MS), 0);
+}
+
+/* With a context that has a loop nobody else needs to: a broken queue, and memory that is lost. */
+static void
+test_the_context_looks_after_its_devices(void **state)
+{
+	struct rig *rig, *other;
+
+	assert_int_equal(ctx_open(&ctx), 0);
+	assert_int_equal(gmem_sigbus_install(&ctx), 0);
+	rig = rig_open(false, SPEAKS_STATUS);
+	other = rig_open(false, SPEAKS_STATUS);
+	rig->dev.drop = other->dev.drop = rig_dropped;
+	rig->dev.drop_arg = rig;
+	other->dev.drop_arg = other;
+	rig_start(rig);
+	rig_start(other);
+	virtq_break(&rig->vqs[BROKEN_QUEUE], 1);
+	for (unsigned int i = 0; i < 500 && rig->dev.n_faults == 0; i++)
+		look(1);
+	assert_int_equal(rig->dev.n_faults, 1);
+	assert_int_equal(other->dev.n_faults, 0);
+	assert_true(rig->dev.said.status & VDEV_STATUS_NEEDS_RESET);
+
+	assert_int_equal(ftruncate(rig->mem.fd, 0), 0);
+	assert_int_equal(*(volatile uint8_t *)rig->dev.mem->regions[0].va, 0);
+	for (unsigned int i = 0; i < 500 && rig->n_drops == 0; i++)
+		look(1);
+	assert_int_equal(rig->n_drops, 1);
+	assert_null(rig->dev.mem);
+	look(3);
+	assert_int_equal(rig->n_drops, 1);
+	assert_int_equal(other->n_drops, 0);
+	assert_non_null(other->dev.mem);
+	vdev_fini(&rig->dev);
+	vdev_fini(&other->dev);
+	assert_null(ctx.vdev_watch);
+	gmem_sigbus_uninstall(&ctx);
+	ctx_close(&ctx);
+	rig_free(rig);
+	rig_free(other);
+}
+
 int
 main(void)
 {
@@ -992,6 +1062,7 @@ main(void)
 		cmocka_unit_test(test_queue_that_cannot_start),
 		cmocka_unit_test(test_enable_refused),
 		cmocka_unit_test(test_words_to_all_are_taken),
+		cmocka_unit_test(test_the_context_looks_after_its_devices),
 	};
 
 	return UNIT_RUN(tests);

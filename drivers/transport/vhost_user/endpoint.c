@@ -318,18 +318,10 @@ err:
 	return ret;
 }
 
-static void
-endpoint_drop(struct transport *endpoint, const char *why)
-{
-	if (endpoint->session)
-		session_drop(endpoint->session, why);
-}
-
 static struct transport_ops vhost_user_transport = {
 	.name = "vhost-user",
 	.open = endpoint_open,
 	.close = endpoint_close,
-	.drop = endpoint_drop,
 	.status = endpoint_status,
 };
 

@@ -56,6 +56,12 @@ session_drop(struct session *session, const char *why)
 }
 
 static void
+session_on_drop(void *arg, const char *why)
+{
+	session_drop(arg, why);
+}
+
+static void
 session_close_message_fds(struct message *message)
 {
 	for (unsigned int i = 0; i < message->n_fds; i++)
@@ -368,6 +374,8 @@ session_open(struct vdev *vdev, unsigned int n_pairs, int fd, void (*ended)(void
 		goto err;
 	loop_timer_stop(session->deadline);
 	loop_timer_stop(session->retry);
+	vdev->drop = session_on_drop;
+	vdev->drop_arg = session;
 	vdev->config_changed = session_config_changed;
 	vdev->config_changed_arg = session;
 	return session;
@@ -405,6 +413,7 @@ session_close(struct session *session)
 {
 	if (!session)
 		return;
+	session->vdev->drop = NULL;
 	session->vdev->config_changed = NULL;
 	vdev_disconnect(session->vdev);
 	loop_watch_remove(session->watch);

@@ -10,6 +10,7 @@
 #include "flows.h"
 #include "reconcile.h"
 #include "steer.h"
+#include "vdev_watch.h"
 
 enum { VNET_MTU_MIN = 68 };
 
@@ -167,6 +168,18 @@ vnet_borrow(struct vdev *vdev, enum vdev_borrow borrow)
 				      memory_order_relaxed);
 }
 
+enum { VNET_NOTICE_LOOKS = 1000 / VDEV_WATCH_MS };
+
+static void
+vnet_on_look(struct vdev *vdev)
+{
+	struct vnet_dev *dev = vnet_of(vdev);
+
+	vnet_look(dev);
+	if (++dev->n_looks % VNET_NOTICE_LOOKS == 0)
+		vnet_notices_look(&dev->notices, dev);
+}
+
 static const struct vdev_ops vnet_ops = {
 	.name = "net",
 	.conf_size = sizeof(struct vnet_conf),
@@ -182,6 +195,7 @@ static const struct vdev_ops vnet_ops = {
 	.send_rarp = vnet_send_rarp,
 	.is_held = vnet_is_held,
 	.borrow = vnet_borrow,
+	.look = vnet_on_look,
 };
 
 int

@@ -7,6 +7,7 @@
  *   controlq.h     the driver's commands                           \   change the input,
  *   config.c       the configuration space, and the link           /   and ask for
  *   announce.h     making the network learn where the guest is    /
+ *   notice.h       what neither front-end nor driver will say
  *        |
  *   reconcile.h    what ought to be published                     from
  *        |
@@ -25,6 +26,7 @@
 
 #include "announce.h"
 #include "controlq.h"
+#include "notice.h"
 #include "port.h"
 #include "settings.h"
 #include "vdev.h"
@@ -86,6 +88,9 @@ struct vnet_dev {
 	void *hash_changed_arg;
 	/* Where workers look for `steer` and how many pairs can be sent to: the port's fields. */
 	struct port *port;
+
+	struct vnet_notices notices;
+	unsigned int n_looks; /* of vdev_ops.look */
 
 	struct vnet_shared shared; /* with its queues */
 };

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * guest_notice: what is wrong between a guest and its front-end that neither will say: memory that is not
+ * notice: what is wrong between a guest and its front-end that neither will say: memory that is not
  * shared, settings of the port that can't reach the driver. Each is shown as long as it holds, and logged
  * once a connection.
  */
-#ifndef VNICD_GUEST_NOTICE_H
-#define VNICD_GUEST_NOTICE_H
+#ifndef VNICD_NOTICE_H
+#define VNICD_NOTICE_H
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -14,20 +14,20 @@ struct show;
 struct vnet_dev;
 
 /* What was seen of a guest since its front-end connected; zero-initialised is nothing. */
-struct guest_notices {
+struct vnet_notices {
 	uint64_t connection;        /* vdev.n_disconnects: another one, and all of this is void */
 	uint64_t kicks;             /* of pair 0 when it began */
-	unsigned int logged;        /* bits: enum guest_notice */
+	unsigned int logged;        /* bits: enum vnet_notice */
 	bool memory_works;          /* something that the driver wrote has been seen */
 	uint8_t n_absent, n_unseen; /* looks in a row that found no memory; kicks and nothing written */
 };
 
 /* Control lock. About every second. */
-void guest_notices_look(struct guest_notices *notices, const struct vnet_dev *dev);
+void vnet_notices_look(struct vnet_notices *notices, const struct vnet_dev *dev);
 /* The list of those that hold now. */
-void guest_notices_show(const struct guest_notices *notices, const struct vnet_dev *dev,
-			const struct show *show);
+void vnet_notices_show(const struct vnet_notices *notices, const struct vnet_dev *dev,
+		       const struct show *show);
 /* The driver can't be told of its link's state; NULL: it is, or there is nobody to tell. */
-const char *guest_notice_of_link(const struct vnet_dev *dev);
+const char *vnet_notice_of_link(const struct vnet_dev *dev);
 
 #endif

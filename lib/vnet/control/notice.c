@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "guest_notice.h"
+#include "notice.h"
 
 #include "log.h"
 #include "show.h"
@@ -10,7 +10,7 @@ enum {
 	NOTICE_LOOKS = 3,
 };
 
-enum guest_notice {
+enum vnet_notice {
 	NOTICE_MEMORY_ABSENT,
 	NOTICE_MEMORY_PRIVATE,
 	NOTICE_LINK_KEPT,
@@ -54,7 +54,7 @@ notice_driver_has_started(const struct vdev *vdev)
 }
 
 static bool
-notice_link(const struct vnet_dev *dev, enum guest_notice *ret_notice)
+notice_link(const struct vnet_dev *dev, enum vnet_notice *ret_notice)
 {
 	const struct vdev *vdev = &dev->vdev;
 
@@ -65,19 +65,19 @@ notice_link(const struct vnet_dev *dev, enum guest_notice *ret_notice)
 }
 
 const char *
-guest_notice_of_link(const struct vnet_dev *dev)
+vnet_notice_of_link(const struct vnet_dev *dev)
 {
-	enum guest_notice notice;
+	enum vnet_notice notice;
 
 	return notice_link(dev, &notice) ? notice_texts[notice] : NULL;
 }
 
 static unsigned int
-notices_now(const struct guest_notices *notices, const struct vnet_dev *dev)
+notices_now(const struct vnet_notices *notices, const struct vnet_dev *dev)
 {
 	const struct vdev *vdev = &dev->vdev;
 	const bool looked = notices->connection == vdev->n_disconnects;
-	enum guest_notice link;
+	enum vnet_notice link;
 	unsigned int now = 0;
 
 	if (!vdev->said.has_features)
@@ -100,7 +100,7 @@ notices_now(const struct guest_notices *notices, const struct vnet_dev *dev)
  * the driver's; an idle driver's is not blank, or does not kick.
  */
 static void
-notices_look_at_memory(struct guest_notices *notices, const struct vnet_dev *dev)
+notices_look_at_memory(struct vnet_notices *notices, const struct vnet_dev *dev)
 {
 	const struct vdev *vdev = &dev->vdev;
 	bool any = false;
@@ -134,14 +134,14 @@ notices_look_at_memory(struct guest_notices *notices, const struct vnet_dev *dev
 }
 
 void
-guest_notices_look(struct guest_notices *notices, const struct vnet_dev *dev)
+vnet_notices_look(struct vnet_notices *notices, const struct vnet_dev *dev)
 {
 	const struct vdev *vdev = &dev->vdev;
 	unsigned int news;
 
 	if (notices->connection != vdev->n_disconnects)
-		*notices = (struct guest_notices){.connection = vdev->n_disconnects,
-						  .kicks = vdev->queues[0].n_kicks + vdev->queues[1].n_kicks};
+		*notices = (struct vnet_notices){.connection = vdev->n_disconnects,
+						 .kicks = vdev->queues[0].n_kicks + vdev->queues[1].n_kicks};
 	if (!vdev->said.has_features)
 		return;
 	if (!notices->memory_works)
@@ -153,7 +153,7 @@ guest_notices_look(struct guest_notices *notices, const struct vnet_dev *dev)
 }
 
 void
-guest_notices_show(const struct guest_notices *notices, const struct vnet_dev *dev, const struct show *show)
+vnet_notices_show(const struct vnet_notices *notices, const struct vnet_dev *dev, const struct show *show)
 {
 	unsigned int now = notices_now(notices, dev);
 
