@@ -85,7 +85,8 @@ bench_guest_open(const char *name, uint16_t port_id, uint64_t features, uint16_t
 	const bool event_idx = features & FEATURE_MASK(EVENT_IDX);
 	const size_t size = RTE_ALIGN_CEIL(sizeof(struct bench_guest), (size_t)RTE_CACHE_LINE_SIZE);
 	struct bench_guest *guest = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
-	struct vnet_config config = {.name = name, .n_pairs = n_pairs, .pool = pool};
+	static struct vnic_ctx ctx; /* of all of them */
+	struct vnet_config config = {.ctx = &ctx, .name = name, .n_pairs = n_pairs, .pool = pool};
 	struct diag diag;
 
 	MUST(guest && n_pairs <= BENCH_GUEST_PAIRS);
