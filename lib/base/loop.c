@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/timerfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,6 +36,7 @@ struct loop_timer {
 struct loop {
 	struct control *control;
 	int epoll_fd;
+	int timer_fd; /* loop_fd(): expires when the first timer is due; -1: nobody asked */
 	bool stopping;
 	struct loop_watch *dead_watches;
 	struct loop_timer *timers;
@@ -68,6 +70,7 @@ loop_open(struct control *control)
 		return NULL;
 	}
 	loop->control = control;
+	loop->timer_fd = -1;
 	control_lock(control);
 	return loop;
 }
@@ -104,6 +107,8 @@ loop_close(struct loop *loop)
 		return;
 	control = loop->control;
 	loop_free_deferred(loop);
+	if (loop->timer_fd >= 0)
+		close(loop->timer_fd);
 	close(loop->epoll_fd);
 	free(loop);
 	control_unlock(control);
@@ -219,7 +224,8 @@ loop_run_once(struct loop *loop, int timeout_ms)
 	for (int i = 0; i < n; i++) {
 		struct loop_watch *watch = events[i].data.ptr;
 
-		if (watch->fn)
+		/* Of the timer descriptor: loop_arm() sets it anew. */
+		if (watch && watch->fn)
 			watch->fn(watch->arg, events[i].events);
 	}
 	now_ms = loop_now_ms();
@@ -248,4 +254,42 @@ void
 loop_stop(struct loop *loop)
 {
 	loop->stopping = true;
+}
+
+int
+loop_fd(struct loop *loop)
+{
+	struct epoll_event ev = {.events = EPOLLIN, .data.ptr = NULL};
+	int err;
+
+	if (loop->timer_fd >= 0)
+		return loop->epoll_fd;
+	loop->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK);
+	if (loop->timer_fd < 0)
+		return -errno;
+	if (epoll_ctl(loop->epoll_fd, EPOLL_CTL_ADD, loop->timer_fd, &ev) < 0) {
+		err = errno;
+		close(loop->timer_fd);
+		loop->timer_fd = -1;
+		return -err;
+	}
+	loop_arm(loop);
+	return loop->epoll_fd;
+}
+
+void
+loop_arm(struct loop *loop)
+{
+	const int wait_ms = loop_timeout(loop, -1);
+	struct itimerspec in = {0};
+
+	if (loop->timer_fd < 0)
+		return;
+	if (wait_ms >= 0) {
+		in.it_value.tv_sec = wait_ms / 1000;
+		/* All zero would switch it off. */
+		in.it_value.tv_nsec = wait_ms % 1000 * 1000000L + 1;
+	}
+	/* Also makes it unreadable. */
+	timerfd_settime(loop->timer_fd, 0, &in, NULL);
 }

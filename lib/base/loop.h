@@ -44,6 +44,15 @@ int loop_run(struct loop *loop);
 int loop_run_once(struct loop *loop, int timeout_ms);
 void loop_stop(struct loop *loop);
 
+/*
+ * For who waits for other things in the same thread: a descriptor that is readable when loop_run_once() has
+ * something to do, a timer included; the loop's. With one loop_arm() has to follow each loop_run_once(), and
+ * all else that adds or sets a timer. -errno: the kernel gives none.
+ */
+int loop_fd(struct loop *loop);
+/* Does nothing before loop_fd(). */
+void loop_arm(struct loop *loop);
+
 /* CLOCK_MONOTONIC */
 uint64_t loop_now_ms(void);
 uint64_t loop_now_us(void);

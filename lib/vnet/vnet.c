@@ -6,6 +6,7 @@
 #include <rte_arp.h>
 #include <rte_ether.h>
 
+#include "borrow.h"
 #include "filter.h"
 #include "flows.h"
 #include "offload.h"
@@ -76,6 +77,17 @@ vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	}
 	if (unlikely(n && conf->flows))
 		vnet_flows_learn(conf->flows, rxq->idx, pkts, n);
+	return n;
+}
+
+uint16_t
+vnet_rx_whole(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
+{
+	n = vnet_rx(rxq, pkts, n);
+	if (rxq->borrowed) {
+		borrow_materialise_burst(pkts, n);
+		vnet_done(rxq);
+	}
 	return n;
 }
 

@@ -106,6 +106,9 @@ static_assert(offsetof(struct vnet_queue, to_guest) % RTE_CACHE_LINE_SIZE == 0 &
 
 /* The port functions of a queue pair: `dev` of both its queues is its struct vnet_queue. */
 uint16_t vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
+/* As vnet_rx(), for who keeps frames, or does not know borrowed ones (borrow.h): nothing is borrowed on
+ * return. */
+uint16_t vnet_rx_whole(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
 uint16_t vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);
 void vnet_done(struct port_rxq *rxq);
 void vnet_rx_service(struct port_rxq *rxq);

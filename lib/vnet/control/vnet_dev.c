@@ -35,6 +35,36 @@ static const struct {
 	 "host_ecn needs host_tso4 or host_tso6"},
 };
 
+/* VIRTIO, "Feature bits": what is asked for, or said, by the controlq. */
+static const uint64_t vnet_by_controlq =
+	FEATURE_MASK(NET_CTRL_RX) | FEATURE_MASK(NET_CTRL_RX_EXTRA) | FEATURE_MASK(NET_CTRL_VLAN) |
+	FEATURE_MASK(NET_CTRL_MAC_ADDR) | FEATURE_MASK(NET_CTRL_GUEST_OFFLOADS) |
+	FEATURE_MASK(NET_GUEST_ANNOUNCE) | FEATURE_MASK(NET_MQ) | FEATURE_MASK(NET_RSS) |
+	FEATURE_MASK(NET_HASH_REPORT) | FEATURE_MASK(NET_NOTF_COAL) | FEATURE_MASK(NET_VQ_NOTF_COAL) |
+	FEATURE_MASK(NET_DEVICE_STATS);
+
+/* Less `without`, and what needs one of those. */
+static uint64_t
+vnet_features_without(uint64_t features, uint64_t without)
+{
+	bool changed;
+
+	features &= ~without;
+	if (without & FEATURE_MASK(NET_CTRL_VQ))
+		features &= ~vnet_by_controlq;
+	do {
+		changed = false;
+		for (size_t i = 0; i < RTE_DIM(vnet_requirements); i++) {
+			if (!(features & vnet_requirements[i].feature) ||
+			    features & vnet_requirements[i].needs_one_of)
+				continue;
+			features &= ~vnet_requirements[i].feature;
+			changed = true;
+		}
+	} while (changed);
+	return features;
+}
+
 uint64_t
 vnet_features(const struct vdev *vdev)
 {
@@ -60,7 +90,7 @@ vnet_features(const struct vdev *vdev)
 		features |= FEATURE_MASK(NET_STANDBY);
 	if (dev->offer_speed)
 		features |= FEATURE_MASK(NET_SPEED_DUPLEX);
-	return features;
+	return vnet_features_without(features, dev->without);
 }
 
 static int
@@ -208,6 +238,7 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	dev->n_pairs = config->n_pairs;
 	dev->offered_mtu = config->mtu;
 	dev->offer_standby = config->standby;
+	dev->without = config->without;
 	dev->offer_speed = config->speed_duplex;
 	dev->draft.mtu = config->mtu;
 	dev->draft.link.up = true;

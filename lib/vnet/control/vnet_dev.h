@@ -68,6 +68,7 @@ struct vnet_dev {
 	uint16_t offered_mtu;
 	bool offer_standby;        /* failover: this is the standby of a passed-through NIC */
 	bool offer_speed;          /* SPEED_DUPLEX */
+	uint64_t without;          /* bits that are not offered, nor what needs them */
 	struct rte_ether_addr mac; /* after a reset; the settings' is what counts */
 	struct vnet_queue *queues; /* [n_pairs] */
 	struct controlq controlq;
@@ -104,6 +105,7 @@ struct vnet_config {
 	struct port *port;    /* n_active and steer of it are written by the device */
 	struct vnic_ctx *ctx; /* without a loop: nobody watches the controlq's kicks */
 	uint64_t mem_max;     /* bytes of the guest's memory that may be mapped; 0: GMEM_BYTES_MAX */
+	uint64_t without;     /* feature bits not to offer, and with them what VIRTIO says needs them */
 	bool standby;
 	bool speed_duplex; /* offer speed and duplex */
 	int32_t speed;
