@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "counter.h"
 #include "quiesce.h"
 #include "vdev_conf.h"
 #include "vdev_watch.h"
@@ -641,7 +642,7 @@ vdev_check_faults(struct vdev *dev)
 			notifier_signal(queue->err_fd, queue->err_kind);
 		dev->said.status |= VDEV_STATUS_NEEDS_RESET;
 	}
-	dev->n_faults += n;
+	counter_add(&dev->n_faults, n);
 	if (n) {
 		vdev_reconcile_all(dev);
 		if (dev->config_changed)

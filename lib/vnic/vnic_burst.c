@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* vnic_burst: the data functions of vnic.h. */
+#include "borrow.h"
+#include "vnic_private.h"
+
+/* --- from the guest --- */
+
+/* What was borrowed is given back, and with that the section ends. */
+static void
+rx_release(struct port_rxq *rxq, struct vnic_section *section)
+{
+	if (rxq->borrowed)
+		rxq->done(rxq);
+	section_leave(section);
+}
+
+uint16_t
+vnic_rx_burst(struct vnic_dev *dev, uint16_t queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct vnic_section *section = &dev->rx[queue];
+	struct port_rxq *rxq = &dev->port.rxqs[queue];
+
+	if (unlikely(section_is_entered(section)))
+		rx_release(rxq, section);
+	section_enter(section, dev->fences);
+	rxq->service(rxq);
+	n = n ? port_rx(rxq, pkts, RTE_MIN(n, (uint16_t)VNIC_BURST_MAX)) : 0;
+	/* While something is borrowed, the guest's memory has to stay. */
+	if (likely(!rxq->borrowed))
+		section_leave(section);
+	return n;
+}
+
+void
+vnic_rx_release(struct vnic_dev *dev, uint16_t queue)
+{
+	if (section_is_entered(&dev->rx[queue]))
+		rx_release(&dev->port.rxqs[queue], &dev->rx[queue]);
+}
+
+bool
+vnic_frame_is_borrowed(const struct rte_mbuf *pkt)
+{
+	return borrow_is(pkt);
+}
+
+void
+vnic_frame_materialise(struct rte_mbuf *pkt)
+{
+	borrow_materialise(pkt);
+}
+
+/* --- to the guest --- */
+
+/*
+ * Where our bit means something else to the program: frames go without it. Not those that others hold, too,
+ * which are copied: to give a frame away is not to have its flags changed.
+ */
+static uint16_t
+tx_clean(const struct vnic_dev *dev, struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t n_clean = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		struct rte_mbuf *pkt = pkts[i];
+
+		if (borrow_is(pkt) && rte_mbuf_refcnt_read(pkt) > 1) {
+			struct rte_mbuf *copy =
+				rte_pktmbuf_copy(pkt, dev->vnet.queues[txq->idx].pool, 0, UINT32_MAX);
+
+			if (!copy) {
+				port_tx_drop(txq, DROP_NO_MBUF, &pkt, 1);
+				continue;
+			}
+			rte_pktmbuf_free(pkt);
+			pkt = copy;
+		}
+		pkt->ol_flags &= ~BORROW_FLAG;
+		pkts[n_clean++] = pkt;
+	}
+	return n_clean;
+}
+
+uint16_t
+vnic_tx_burst(struct vnic_dev *dev, uint16_t queue, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct vnic_section *section = &dev->tx[queue];
+	struct port_txq *txq = &dev->port.txqs[queue];
+	uint16_t n_sent = 0;
+
+	section_enter(section, dev->fences);
+	txq->service(txq);
+	if (unlikely(dev->cleans))
+		n = tx_clean(dev, txq, pkts, n);
+	while (n) {
+		const uint16_t now = RTE_MIN(n, (uint16_t)VNIC_BURST_MAX);
+
+		n_sent += port_tx(txq, pkts, now);
+		pkts += now;
+		n -= now;
+	}
+	section_leave(section);
+	return n_sent;
+}
+
+uint16_t
+vnic_tx_queues(const struct vnic_dev *dev)
+{
+	return atomic_load_explicit(&dev->port.n_active, memory_order_relaxed);
+}
+
+void
+vnic_tx_steer(struct vnic_dev *dev, uint16_t queue, struct rte_mbuf **pkts, uint16_t n, uint16_t ret_queues[])
+{
+	struct vnic_section *section = &dev->tx[queue];
+	const struct port_steer *steer;
+
+	section_enter(section, dev->fences);
+	/* Acquire: pairs with the release of who published it. */
+	steer = atomic_load_explicit(&dev->port.steer, memory_order_acquire);
+	if (steer) {
+		/* By its own number, as if the frames came from there. */
+		steer->pick(steer, &dev->port, &dev->port.rxqs[queue], pkts, n, ret_queues);
+	} else {
+		const uint16_t to = queue % vnic_tx_queues(dev);
+
+		for (uint16_t i = 0; i < n; i++)
+			ret_queues[i] = to;
+	}
+	section_leave(section);
+}

@@ -1,0 +1,241 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* vnic_ctx: contexts of vnic.h: the lock, the loop in steps, the log, and waiting for data functions. */
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <rte_pause.h>
+
+#include "borrow.h"
+#include "gmem_sigbus.h"
+#include "loop.h"
+#include "vnic_private.h"
+
+enum { SECTION_SPINS = 1000 }; /* before the waiting thread lets others run: they may need this very CPU */
+
+static_assert((int)VNIC_LOG_ERROR == (int)LOG_LEVEL_ERROR && (int)VNIC_LOG_DEBUG == (int)LOG_LEVEL_DEBUG,
+	      "the same levels");
+
+unsigned int
+vnic_api_version(void)
+{
+	return VNIC_API_VERSION;
+}
+
+/* --- the lock --- */
+
+void
+home_lock(struct vnic_home *home)
+{
+	control_lock(&home->ctx.control);
+}
+
+/* What was done may have set a timer that is due before those the loop waits for. */
+void
+home_unlock(struct vnic_home *home)
+{
+	loop_arm(home->ctx.loop);
+	control_unlock(&home->ctx.control);
+}
+
+int
+error_set(struct vnic_error *error, const struct diag *diag, int err)
+{
+	if (error) {
+		snprintf(error->cause, sizeof(error->cause), "%s", diag->cause);
+		snprintf(error->hint, sizeof(error->hint), "%s", diag->hint);
+	}
+	return err;
+}
+
+/* --- waiting for data functions --- */
+
+static void
+section_wait(const struct vnic_section *section)
+{
+	/* Acquire: pairs with the release of section_leave(). */
+	const uint32_t n = atomic_load_explicit(&section->n, memory_order_acquire);
+	unsigned int spins = 0;
+
+	if (n % 2 == 0)
+		return;
+	while (atomic_load_explicit(&section->n, memory_order_acquire) == n) {
+		if (++spins < SECTION_SPINS)
+			rte_pause();
+		else
+			sched_yield();
+	}
+}
+
+/*
+ * Every data function that is under way is over, and each that begins from here on sees what was published
+ * before: the barrier comes between our stores and our looks at the sections, and in each thread between its
+ * last store and its next load.
+ */
+static void
+section_wait_all(void *arg)
+{
+	const struct vnic_home *home = arg;
+
+	if (home->fences)
+		atomic_thread_fence(memory_order_seq_cst);
+	else
+		syscall(SYS_membarrier, MEMBARRIER_CMD_PRIVATE_EXPEDITED, 0, 0);
+	for (const struct vnic_dev *dev = home->devices; dev; dev = dev->next)
+		for (uint16_t i = 0; i < dev->port.n_queues; i++) {
+			section_wait(&dev->rx[i]);
+			section_wait(&dev->tx[i]);
+		}
+}
+
+/* Data functions are short: who asks whether they are over may as well wait. */
+static bool
+section_all_passed(void *arg, uint64_t token)
+{
+	section_wait_all(arg);
+	return true;
+}
+
+/* --- life --- */
+
+static void
+home_log(void *arg, enum log_level level, const char *text)
+{
+	const struct vnic_home *home = arg;
+
+	home->log(home->log_arg, (enum vnic_log_level)level, text);
+}
+
+static int
+home_open(struct vnic_home *home, struct diag *diag)
+{
+	int ret = ctx_open(&home->ctx);
+
+	if (ret < 0)
+		return diag_set(diag, ret, "", "event loop: %s", strerror(-ret));
+	ret = loop_fd(home->ctx.loop);
+	if (ret < 0)
+		return diag_set(diag, ret, "", "event loop: its timer: %s", strerror(-ret));
+	ret = gmem_sigbus_install(&home->ctx);
+	if (ret < 0)
+		return diag_set(diag, ret, "", "SIGBUS guard: %s", strerror(-ret));
+	home->fences = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0;
+	home->no_borrow = borrow_init() < 0;
+	if (home->no_borrow)
+		log_info(&home->ctx.log, "frames are never borrowed: bit %d of ol_flags is somebody else's",
+			 BORROW_FLAG_BIT);
+	quiesce_set(&home->ctx.quiesce, section_wait_all, NULL, section_all_passed, home);
+	return 0;
+}
+
+/* With the lock, which is free afterwards. */
+static void
+home_close(struct vnic_home *home)
+{
+	while (home->devices)
+		device_close(home->devices);
+	gmem_sigbus_uninstall(&home->ctx);
+	ctx_close(&home->ctx);
+	free(home);
+}
+
+int
+vnic_ctx_new(const struct vnic_ctx_params *params, struct vnic_ctx **ret_ctx, struct vnic_error *error)
+{
+	struct vnic_home *home;
+	struct diag diag = {{0}, {0}};
+	int ret;
+
+	if (params->size != sizeof(*params)) {
+		diag_set(&diag, -EINVAL, "set it to sizeof(struct vnic_ctx_params)", "context: size is %zu",
+			 params->size);
+		return error_set(error, &diag, -EINVAL);
+	}
+	home = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(sizeof(*home), (size_t)RTE_CACHE_LINE_SIZE));
+	if (!home) {
+		diag_set(&diag, -ENOMEM, "free some memory", "context: out of memory");
+		return error_set(error, &diag, -ENOMEM);
+	}
+	memset(home, 0, sizeof(*home));
+	home->memory_max = params->memory_max ? params->memory_max : GMEM_BYTES_MAX;
+	home->ctx.log.level = (enum log_level)params->log_level;
+	if (params->log_prefix) {
+		snprintf(home->log_prefix, sizeof(home->log_prefix), "%s", params->log_prefix);
+		home->ctx.log.prefix = home->log_prefix;
+	}
+	if (params->log) {
+		home->log = params->log;
+		home->log_arg = params->log_arg;
+		home->ctx.log.write = home_log;
+		home->ctx.log.write_arg = home;
+	}
+	ret = home_open(home, &diag);
+	if (ret < 0) {
+		home_close(home);
+		return error_set(error, &diag, ret);
+	}
+	home_unlock(home);
+	*ret_ctx = &home->ctx;
+	return 0;
+}
+
+void
+vnic_ctx_free(struct vnic_ctx *ctx)
+{
+	if (!ctx)
+		return;
+	home_lock(home_of(ctx));
+	home_close(home_of(ctx));
+}
+
+/* --- the loop --- */
+
+int
+vnic_ctx_fd(struct vnic_ctx *ctx)
+{
+	return loop_fd(ctx->loop);
+}
+
+/* One event of one device, told without the lock: whoever hears it may call anything. */
+static bool
+home_tell(struct vnic_home *home)
+{
+	struct vnic_event event;
+	struct vnic_dev *dev;
+
+	for (dev = home->devices; dev; dev = dev->next)
+		if (dev->event && device_news(dev, &event))
+			break;
+	if (!dev)
+		return false;
+	home_unlock(home);
+	dev->event(dev->event_arg, dev, &event);
+	home_lock(home);
+	return true;
+}
+
+int
+vnic_ctx_run(struct vnic_ctx *ctx, int timeout_ms)
+{
+	struct vnic_home *home = home_of(ctx);
+	int ret;
+
+	home_lock(home);
+	if (home->running) {
+		home_unlock(home);
+		return -EBUSY;
+	}
+	home->running = true;
+	loop_arm(ctx->loop);
+	ret = loop_run_once(ctx->loop, timeout_ms);
+	while (home_tell(home)) {
+	}
+	home->running = false;
+	home_unlock(home);
+	return ret;
+}
