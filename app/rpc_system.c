@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* rpc_system: system.info and rpc.list. */
+/* rpc_system: system.version, system.info and rpc.list. */
 #include <unistd.h>
 
 #include <rte_lcore.h>
@@ -83,18 +83,40 @@ pools_waiting_json(void)
 	return list;
 }
 
+static json_t *
+api_json(void)
+{
+	return json_pack("{s:i, s:i}", "major", (int)RPC_API_MAJOR, "minor", (int)RPC_API_MINOR);
+}
+
+static enum rpc_status
+system_version_call(const char *const values[], json_t **ret_result, struct diag *diag)
+{
+	*ret_result = json_pack("{s:s, s:o}", "program", VNICD_VERSION, "api", api_json());
+	return RPC_OK;
+}
+
+static struct rpc_method system_version = {
+	.name = "system.version",
+	.help = "version of the program and of these methods (api): major is another one when a client has "
+		"to be "
+		"changed, minor when there is more",
+	.call = system_version_call,
+};
+RPC_METHOD_REGISTER(system_version)
+
 static enum rpc_status
 system_info_call(const char *const values[], json_t **ret_result, struct diag *diag)
 {
 	struct rte_mempool *pool = dataplane_pool();
 
-	*ret_result = json_pack("{s:s, s:s, s:i, s:s, s:s, s:i, s:o, s:s, s:{s:i, s:i, s:o}, s:o}", "version",
-				VNICD_VERSION, "dpdk", rte_version(), "pid", (int)getpid(), "mode",
-				dataplane_mode()->name, "control_socket", rpc_path(), "main_lcore",
-				(int)rte_get_main_lcore(), "main_cpus", cpus_json(rte_get_main_lcore()),
-				"picked", eal_describe(), "pool", "size", (int)pool->size, "in_use",
-				(int)rte_mempool_in_use_count(pool), "waiting", pools_waiting_json(),
-				"workers", workers_json());
+	*ret_result = json_pack("{s:s, s:o, s:s, s:i, s:s, s:s, s:i, s:o, s:s, s:{s:i, s:i, s:o}, s:o}",
+				"version", VNICD_VERSION, "api", api_json(), "dpdk", rte_version(), "pid",
+				(int)getpid(), "mode", dataplane_mode()->name, "control_socket", rpc_path(),
+				"main_lcore", (int)rte_get_main_lcore(), "main_cpus",
+				cpus_json(rte_get_main_lcore()), "picked", eal_describe(), "pool", "size",
+				(int)pool->size, "in_use", (int)rte_mempool_in_use_count(pool), "waiting",
+				pools_waiting_json(), "workers", workers_json());
 	return RPC_OK;
 }
 
