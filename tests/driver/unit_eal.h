@@ -16,6 +16,7 @@ struct unit_eal {
 	unsigned int n_mbufs; /* 0: no pool */
 	const char *lcores;   /* --lcores; NULL: the main lcore alone, on any CPU */
 	bool keep_affinity;   /* threads of this one may run where this one could before EAL */
+	bool flagless;        /* without the mbuf flag of borrowed frames (borrow.h) */
 	const char *vdevs[4]; /* --vdev, up to the first NULL */
 };
 

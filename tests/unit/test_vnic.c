@@ -6,9 +6,6 @@
 #include "unit.h"
 
 #include <errno.h>
-#include <pthread.h>
-#include <sched.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,153 +16,12 @@
 #include "front_end.h"
 #include "unit_eal.h"
 #include "vdev.h"
-#include "vnic.h"
+#include "vnic_host.h"
 
-enum { RING = 64, LEN = 1000, WAIT_MS = 20000, EVENTS_MAX = 64 };
+enum { RING = 64, LEN = 1000 };
 
 static struct rte_mempool *pool;
 static char dir[] = "/tmp/vnic-XXXXXX";
-
-/* --- a context with one device, a thread that runs it, and one that echoes --- */
-
-struct host {
-	char path[64];
-	struct vnic_ctx *ctx;
-	struct vnic_dev *dev;
-	pthread_t control, data;
-	atomic_bool control_stops, data_stops;
-	bool has_control, has_data;
-	/* Written by the control thread. */
-	enum vnic_event_type events[EVENTS_MAX];
-	struct vnic_event last;
-	atomic_uint n_events;
-	atomic_uint n_lines; /* in its log */
-};
-
-static void
-host_log(void *arg, enum vnic_log_level level, const char *text)
-{
-	struct host *host = arg;
-
-	assert_non_null(strstr(text, strrchr(host->path, '/') + 1));
-	host->n_lines++;
-}
-
-static void
-host_event(void *arg, struct vnic_dev *dev, const struct vnic_event *event)
-{
-	struct host *host = arg;
-
-	assert_ptr_equal(dev, host->dev);
-	if (host->n_events < EVENTS_MAX)
-		host->events[host->n_events] = event->type;
-	host->last = *event;
-	host->n_events++;
-}
-
-static void *
-host_control(void *arg)
-{
-	struct host *host = arg;
-
-	while (!host->control_stops)
-		assert_int_equal(vnic_ctx_run(host->ctx, 20), 0);
-	return NULL;
-}
-
-static void *
-host_echo(void *arg)
-{
-	struct host *host = arg;
-	struct rte_mbuf *pkts[VNIC_BURST_MAX];
-
-	while (!host->data_stops) {
-		const uint16_t n = vnic_rx_burst(host->dev, 0, pkts, VNIC_BURST_MAX);
-
-		vnic_tx_burst(host->dev, 0, pkts, n);
-		if (n == 0)
-			sched_yield();
-	}
-	return NULL;
-}
-
-static struct vnic_dev_params
-params_of(struct host *host, enum vnic_frames frames)
-{
-	return (struct vnic_dev_params){.size = sizeof(struct vnic_dev_params),
-					.name = strrchr(host->path, '/') + 1,
-					.path = host->path,
-					.n_queues = 1,
-					.pool = pool,
-					.frames = frames,
-					.event = host_event,
-					.event_arg = host};
-}
-
-static void
-host_open(struct host *host, const char *name, enum vnic_frames frames)
-{
-	const struct vnic_ctx_params ctx_params = {
-		.size = sizeof(ctx_params), .log_level = VNIC_LOG_INFO, .log = host_log, .log_arg = host};
-	struct vnic_dev_params params;
-	struct vnic_error error;
-
-	memset(host, 0, sizeof(*host));
-	snprintf(host->path, sizeof(host->path), "%s/%s", dir, name);
-	params = params_of(host, frames);
-	assert_int_equal(vnic_ctx_new(&ctx_params, &host->ctx, &error), 0);
-	assert_int_equal(vnic_dev_new(host->ctx, &params, &host->dev, &error), 0);
-}
-
-static void
-host_run(struct host *host)
-{
-	assert_int_equal(pthread_create(&host->control, NULL, host_control, host), 0);
-	host->has_control = true;
-}
-
-static void
-host_forward(struct host *host)
-{
-	assert_int_equal(pthread_create(&host->data, NULL, host_echo, host), 0);
-	host->has_data = true;
-}
-
-/* In the order that the header asks for, while the guest is still at it. */
-static void
-host_close(struct host *host)
-{
-	if (host->has_data) {
-		host->data_stops = true;
-		pthread_join(host->data, NULL);
-	}
-	vnic_dev_free(host->dev);
-	if (host->has_control) {
-		host->control_stops = true;
-		pthread_join(host->control, NULL);
-	}
-	vnic_ctx_free(host->ctx);
-	assert_int_not_equal(access(host->path, F_OK), 0);
-}
-
-static uint64_t
-now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-#define WAIT_FOR(condition)                                                            \
-	do {                                                                           \
-		const uint64_t end_ms_ = now_ms() + WAIT_MS;                           \
-		while (!(condition)) {                                                 \
-			if (now_ms() > end_ms_)                                        \
-				fail_msg("%s: not within %d ms", #condition, WAIT_MS); \
-			sched_yield();                                                 \
-		}                                                                      \
-	} while (0)
 
 /* --- frames that are numbered --- */
 
@@ -216,7 +72,7 @@ ping(struct pinger *pinger)
 static void
 ping_until(struct pinger *pinger, uint64_t n_got)
 {
-	WAIT_FOR((ping(pinger), pinger->n_got >= n_got));
+	HOST_WAIT_FOR((ping(pinger), pinger->n_got >= n_got));
 }
 
 static struct vnic_dev_stats
@@ -240,7 +96,7 @@ test_one_context_goes_while_the_other_forwards(void **state)
 	static struct pinger a, b;
 	struct vnic_dev_stats stats;
 
-	host_open(&stays, "stays", VNIC_FRAMES_COPY);
+	host_open(&stays, dir, "stays", pool, VNIC_FRAMES_COPY);
 	host_run(&stays);
 	host_forward(&stays);
 	memset(&a, 0, sizeof(a));
@@ -248,13 +104,13 @@ test_one_context_goes_while_the_other_forwards(void **state)
 	front_end_start(&a.fe, stays.path);
 	ping_until(&a, FRAMES);
 	for (unsigned int round = 0; round < ROUNDS; round++) {
-		host_open(&goes, "goes", round % 2 ? VNIC_FRAMES_BORROW : VNIC_FRAMES_COPY);
+		host_open(&goes, dir, "goes", pool, round % 2 ? VNIC_FRAMES_BORROW : VNIC_FRAMES_COPY);
 		host_run(&goes);
 		host_forward(&goes);
 		memset(&b, 0, sizeof(b));
 		front_end_make(&b.fe, RING);
 		front_end_start(&b.fe, goes.path);
-		WAIT_FOR((ping(&a), ping(&b), b.n_got >= FRAMES));
+		HOST_WAIT_FOR((ping(&a), ping(&b), b.n_got >= FRAMES));
 		/* Both have frames under way. */
 		ping(&b);
 		ping(&a);
@@ -262,8 +118,8 @@ test_one_context_goes_while_the_other_forwards(void **state)
 		ping_until(&a, a.n_got + FRAMES);
 		front_end_free(&b.fe);
 	}
-	WAIT_FOR((ping(&a), a.n_got >= FRAMES * (ROUNDS + 1)));
-	WAIT_FOR(front_end_under_way(&a.fe) == 0);
+	HOST_WAIT_FOR((ping(&a), a.n_got >= FRAMES * (ROUNDS + 1)));
+	HOST_WAIT_FOR(front_end_under_way(&a.fe) == 0);
 	/* The rest of what was sent, and nothing more than that. */
 	for (uint8_t frame[FRONT_END_FRAME_MAX]; a.n_got < a.n_sent;) {
 		uint32_t len = front_end_receive(&a.fe, frame);
@@ -306,33 +162,33 @@ test_events(void **state)
 	struct rte_mbuf *pkts[VNIC_BURST_MAX];
 	struct front_end fe;
 
-	host_open(&host, "vm0", VNIC_FRAMES_COPY);
+	host_open(&host, dir, "vm0", pool, VNIC_FRAMES_COPY);
 	host_run(&host);
 	vnic_dev_status(host.dev, &status);
 	assert_false(status.connected || status.started);
 	assert_true(status.link_up);
 	front_end_make(&fe, RING);
 	front_end_start(&fe, host.path);
-	WAIT_FOR(host.n_events == 2);
+	HOST_WAIT_FOR(host.n_events == 2);
 	vnic_dev_status(host.dev, &status);
 	assert_true(status.connected && status.started);
 	assert_int_equal(status.pid, getpid());
 	assert_int_equal(status.features, FEATURE_MASK(VERSION_1));
 	/* The link, by another thread than the one that runs the context. */
 	assert_int_equal(vnic_dev_set_link(host.dev, false), 0);
-	WAIT_FOR(host.n_events == 3);
+	HOST_WAIT_FOR(host.n_events == 3);
 	assert_int_equal(vnic_dev_set_link(host.dev, true), 0);
-	WAIT_FOR(host.n_events == 4);
+	HOST_WAIT_FOR(host.n_events == 4);
 	front_end_stop(&fe);
-	WAIT_FOR(host.n_events == 6);
+	HOST_WAIT_FOR(host.n_events == 6);
 	front_end_free(&fe);
 	/* Another one, whose driver breaks its queue: more is available than there can be. */
 	front_end_make(&fe, RING);
 	front_end_start(&fe, host.path);
-	WAIT_FOR(host.n_events == 8);
+	HOST_WAIT_FOR(host.n_events == 8);
 	fe.transmitq.avail->idx = RING + 1;
 	assert_int_equal(vnic_rx_burst(host.dev, 0, pkts, VNIC_BURST_MAX), 0);
-	WAIT_FOR(host.n_events == 9);
+	HOST_WAIT_FOR(host.n_events == 9);
 	events_are(&host, wanted, 9);
 	assert_int_equal(host.last.virtqueue, 1);
 	assert_true(host.last.text && host.last.text[0]);
@@ -360,24 +216,24 @@ test_a_loop_of_ones_own(void **state)
 	struct pollfd fd = {.events = POLLIN};
 	struct front_end fe;
 	static struct host host;
-	uint64_t end_ms = now_ms() + WAIT_MS;
+	uint64_t end_ms = host_now_ms() + HOST_WAIT_MS;
 	pthread_t starter;
 
-	host_open(&host, "vm0", VNIC_FRAMES_COPY);
+	host_open(&host, dir, "vm0", pool, VNIC_FRAMES_COPY);
 	fd.fd = vnic_ctx_fd(host.ctx);
 	front_end_make(&fe, RING);
 	snprintf((char *)driver_va(&fe.mem, fe.rx_gpa), 64, "%s", host.path);
 	assert_int_equal(pthread_create(&starter, NULL, start, &fe), 0);
 	while (host.n_events < 2) {
-		assert_int_equal(poll(&fd, 1, WAIT_MS), 1);
+		assert_int_equal(poll(&fd, 1, HOST_WAIT_MS), 1);
 		assert_int_equal(vnic_ctx_run(host.ctx, 0), 0);
-		assert_true(now_ms() < end_ms);
+		assert_true(host_now_ms() < end_ms);
 	}
 	pthread_join(starter, NULL);
 	vnic_dev_status(host.dev, &status);
 	assert_true(status.started);
 	/* Also timers: without a message or anything else. */
-	assert_int_equal(poll(&fd, 1, WAIT_MS), 1);
+	assert_int_equal(poll(&fd, 1, HOST_WAIT_MS), 1);
 	host_close(&host);
 	front_end_free(&fe);
 }
@@ -404,7 +260,7 @@ receive_some(const struct host *host, struct rte_mbuf **pkts)
 {
 	uint16_t n;
 
-	WAIT_FOR((n = vnic_rx_burst(host->dev, 0, pkts, VNIC_BURST_MAX)) != 0);
+	HOST_WAIT_FOR((n = vnic_rx_burst(host->dev, 0, pkts, VNIC_BURST_MAX)) != 0);
 	return n;
 }
 
@@ -418,7 +274,7 @@ test_borrowed_frames(void **state)
 	struct front_end fe;
 	pthread_t thread;
 
-	host_open(&host, "vm0", VNIC_FRAMES_BORROW);
+	host_open(&host, dir, "vm0", pool, VNIC_FRAMES_BORROW);
 	host_run(&host);
 	front_end_make(&fe, RING);
 	front_end_start(&fe, host.path);
@@ -455,7 +311,7 @@ test_copied_frames(void **state)
 	static struct host host;
 	struct front_end fe;
 
-	host_open(&host, "vm0", VNIC_FRAMES_COPY);
+	host_open(&host, dir, "vm0", pool, VNIC_FRAMES_COPY);
 	host_run(&host);
 	front_end_make(&fe, RING);
 	front_end_start(&fe, host.path);
@@ -488,10 +344,10 @@ test_params(void **state)
 	assert_int_equal(vnic_ctx_new(&(struct vnic_ctx_params){.size = 1}, &ctx, &error), -EINVAL);
 	assert_true(error.cause[0] && error.hint[0]);
 	assert_int_equal(vnic_ctx_new(&(struct vnic_ctx_params){.size = 1}, &ctx, NULL), -EINVAL);
-	host_open(&host, "vm0", VNIC_FRAMES_COPY);
+	host_open(&host, dir, "vm0", pool, VNIC_FRAMES_COPY);
 #define REFUSED(member, value, err)                                                   \
 	do {                                                                          \
-		params = params_of(&host, VNIC_FRAMES_COPY);                          \
+		params = host_params(&host, VNIC_FRAMES_COPY);                        \
 		params.name = "other";                                                \
 		params.path = "/tmp/not-used";                                        \
 		params.member = value;                                                \
@@ -529,9 +385,9 @@ test_without(void **state)
 		struct vnic_dev_params params;
 		struct front_end fe;
 
-		host_open(&host, "vm0", VNIC_FRAMES_COPY);
+		host_open(&host, dir, "vm0", pool, VNIC_FRAMES_COPY);
 		vnic_dev_free(host.dev);
-		params = params_of(&host, VNIC_FRAMES_COPY);
+		params = host_params(&host, VNIC_FRAMES_COPY);
 		params.without = without[i];
 		assert_int_equal(vnic_dev_new(host.ctx, &params, &host.dev, NULL), 0);
 		host_run(&host);
