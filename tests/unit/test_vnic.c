@@ -402,6 +402,42 @@ test_without(void **state)
 	}
 }
 
+/* Every frame goes to a queue that the driver uses, whatever the program's own is. */
+static void
+test_steering(void **state)
+{
+	uint16_t queues[VNIC_BURST_MAX];
+	struct rte_mbuf *pkts[VNIC_BURST_MAX];
+	uint8_t frame[FRONT_END_FRAME_MAX];
+	struct vnic_dev_params params;
+	static struct host host;
+
+	host_open(&host, dir, "vm0", pool, VNIC_FRAMES_COPY);
+	vnic_dev_free(host.dev);
+	params = host_params(&host, VNIC_FRAMES_COPY);
+	params.n_queues = 4;
+	assert_int_equal(vnic_dev_new(host.ctx, &params, &host.dev, NULL), 0);
+	assert_int_equal(vnic_tx_queues(host.dev), 1);
+	for (uint16_t i = 0; i < VNIC_BURST_MAX; i++) {
+		const uint32_t len = frame_make(frame, i);
+
+		pkts[i] = rte_pktmbuf_alloc(pool);
+		assert_non_null(pkts[i]);
+		memcpy(rte_pktmbuf_append(pkts[i], (uint16_t)len), frame, len);
+	}
+	for (uint16_t queue = 0; queue < 4; queue++) {
+		memset(queues, 0xff, sizeof(queues));
+		vnic_tx_steer(host.dev, queue, pkts, VNIC_BURST_MAX, queues);
+		for (uint16_t i = 0; i < VNIC_BURST_MAX; i++)
+			assert_int_equal(queues[i], 0);
+	}
+	/* Nobody is there to take them: they are counted, and gone. */
+	assert_int_equal(vnic_tx_burst(host.dev, 3, pkts, VNIC_BURST_MAX), 0);
+	assert_int_equal(stats_of(&host).drops, VNIC_BURST_MAX);
+	assert_int_equal(rte_mempool_in_use_count(pool), 0);
+	host_close(&host);
+}
+
 static int
 tear_down(void **state)
 {
@@ -416,6 +452,7 @@ main(void)
 		cmocka_unit_test(test_without),
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_a_loop_of_ones_own),
+		cmocka_unit_test(test_steering),
 		cmocka_unit_test(test_copied_frames),
 		cmocka_unit_test(test_borrowed_frames),
 		cmocka_unit_test(test_one_context_goes_while_the_other_forwards),
