@@ -128,9 +128,10 @@ fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_
 }
 
 /*
- * Worker: send n (at most PORT_BURST) frames that came from `from` to the port `to`: queue pair
- * that the port's steering picks (without one: from->idx mod to->n_active), at once when this worker owns
- * its transmit queue, over the ring to its owner otherwise. Takes ownership; counts HANDOFF_FULL on `from`.
+ * Worker: send n (at most PORT_BURST) frames that came from `from` to the port `to`. First the port's filter,
+ * which counts FILTERED on `to`; then the queue pair that its steering picks (without one: from->idx mod
+ * to->n_active), at once when this worker owns the pair's transmit queue, over the ring to its owner
+ * otherwise. Takes ownership; counts HANDOFF_FULL on `from`.
  */
 void fwd_send(struct fwd_worker *worker, struct port_rxq *from, struct port *to, struct rte_mbuf **pkts,
 	      uint16_t n);
@@ -138,6 +139,10 @@ void fwd_send(struct fwd_worker *worker, struct port_rxq *from, struct port *to,
 /* Worker: the same without a choice of the pair. */
 void fwd_send_to(struct fwd_worker *worker, struct port_rxq *from, struct port_txq *txq,
 		 struct rte_mbuf **pkts, uint16_t n);
+
+/* Worker, in `generate`: frames of the mode's own making, to the queue that they were made for. Filters, too.
+ */
+void fwd_send_made(struct fwd_worker *worker, struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);
 
 /* Worker: deliver what others handed over. Returns the number of frames. */
 unsigned int fwd_handoff_drain(struct fwd_worker *worker);

@@ -95,29 +95,72 @@ handoff_steered(struct fwd_worker *worker, struct port_rxq *from, struct port *t
 	}
 }
 
+/* The queue by the sender's own pair number. */
+static inline struct port_txq *
+handoff_txq(const struct port_rxq *from, const struct port *to)
+{
+	uint16_t n_active = atomic_load_explicit(&to->n_active, memory_order_relaxed), idx = from->idx;
+
+	if (unlikely(idx >= n_active))
+		idx %= n_active;
+	return &to->txqs[idx];
+}
+
+/* A port that filters or steers, or both. */
+static __attribute__((noinline)) void
+handoff_select(struct fwd_worker *worker, struct port_rxq *from, struct port *to,
+	       const struct port_filter *filter, const struct port_steer *steer, struct rte_mbuf **pkts,
+	       uint16_t n)
+{
+	if (filter) {
+		n = port_filter_apply(filter, handoff_txq(from, to), worker->idx, pkts, n);
+		if (n == 0)
+			return;
+	}
+	if (steer)
+		handoff_steered(worker, from, to, steer, pkts, n);
+	else
+		handoff_or_tx(worker, from, handoff_txq(from, to), pkts, n);
+}
+
 void
 fwd_send(struct fwd_worker *worker, struct port_rxq *from, struct port *to, struct rte_mbuf **pkts,
 	 uint16_t n)
 {
 	/* Acquire: pairs with the release of whoever published it. */
+	const struct port_filter *filter = atomic_load_explicit(&to->filter, memory_order_acquire);
 	const struct port_steer *steer = atomic_load_explicit(&to->steer, memory_order_acquire);
-	uint16_t n_active, idx = from->idx;
 
-	if (unlikely(steer)) {
-		handoff_steered(worker, from, to, steer, pkts, n);
-		return;
-	}
-	n_active = atomic_load_explicit(&to->n_active, memory_order_relaxed);
-	if (unlikely(idx >= n_active))
-		idx %= n_active;
-	handoff_or_tx(worker, from, &to->txqs[idx], pkts, n);
+	/* One branch for the two of them. */
+	if (unlikely((uintptr_t)filter | (uintptr_t)steer))
+		handoff_select(worker, from, to, filter, steer, pkts, n);
+	else
+		handoff_or_tx(worker, from, handoff_txq(from, to), pkts, n);
+}
+
+static inline uint16_t
+handoff_filter(const struct fwd_worker *worker, struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct port_filter *filter = atomic_load_explicit(&txq->port->filter, memory_order_acquire);
+
+	return unlikely(filter) ? port_filter_apply(filter, txq, worker->idx, pkts, n) : n;
 }
 
 void
 fwd_send_to(struct fwd_worker *worker, struct port_rxq *from, struct port_txq *txq, struct rte_mbuf **pkts,
 	    uint16_t n)
 {
-	handoff_or_tx(worker, from, txq, pkts, n);
+	n = handoff_filter(worker, txq, pkts, n);
+	if (n)
+		handoff_or_tx(worker, from, txq, pkts, n);
+}
+
+void
+fwd_send_made(struct fwd_worker *worker, struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+	n = handoff_filter(worker, txq, pkts, n);
+	if (n)
+		port_tx(txq, pkts, n);
 }
 
 /* A run of frames with one destination, which this worker owns. */

@@ -76,7 +76,7 @@ txonly_generate(struct fwd_worker *worker, struct port_txq *txq)
 		pkts[i]->data_len = TXONLY_FRAME_LEN;
 		pkts[i]->pkt_len = TXONLY_FRAME_LEN;
 	}
-	port_tx(txq, pkts, PORT_BURST);
+	fwd_send_made(worker, txq, pkts, PORT_BURST);
 }
 
 static void

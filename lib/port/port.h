@@ -144,6 +144,10 @@ struct port_txq {
 
 	/* written by the owner */
 	struct port_queue_stats stats __rte_cache_aligned;
+
+	/* Written by everybody else, and added to `stats` by who reads those (port_txq_stats_read()): frames
+	 * that came no further than to the worker that had them, for the port does not want them. */
+	_Atomic uint64_t filtered_elsewhere __rte_cache_aligned;
 } __rte_cache_aligned;
 
 /* Never has a frame, and needs no service; no owner. Where a plan has a place for a queue, and there is none.
@@ -158,9 +162,23 @@ static_assert(offsetof(struct port_rxq, materialises) < RTE_CACHE_LINE_MIN_SIZE 
 	      "what a burst reads is in the first line");
 static_assert(offsetof(struct port_rxq, stats) % RTE_CACHE_LINE_SIZE == 0 &&
 		      offsetof(struct port_txq, stats) % RTE_CACHE_LINE_SIZE == 0 &&
+		      offsetof(struct port_txq, filtered_elsewhere) % RTE_CACHE_LINE_SIZE == 0 &&
 		      sizeof(struct port_rxq) % RTE_CACHE_LINE_SIZE == 0 &&
 		      sizeof(struct port_txq) % RTE_CACHE_LINE_SIZE == 0,
 	      "what the owner writes is in lines of its own");
+
+/*
+ * Which frames a port wants at all. Asked by who has a frame for it, first of all: what is not wanted is
+ * neither steered nor hashed, and goes to no other worker. Immutable once published; freed as `port_steer`.
+ */
+struct port_filter {
+	/*
+	 * Any worker: of n (1 .. PORT_BURST) frames, those that are wanted to the front of pkts[], in their
+	 * order, the others behind them. Returns how many are wanted. Looks at no more than a borrowed
+	 * frame's head.
+	 */
+	uint16_t (*burst)(const struct port_filter *filter, struct rte_mbuf **pkts, uint16_t n);
+};
 
 /*
  * How frames for a port are spread over its queue pairs, where that is not simply by the sender's own pair
@@ -184,14 +202,14 @@ struct port {
 	 * dropped by its tx). Written by the control thread, read by every worker (relaxed).
 	 */
 	_Atomic uint16_t n_active;
-	/* NULL: frames go to pair (sender's pair) mod n_active. Written under the control lock, read by
-	 * workers. */
+	/* NULL: all frames are wanted. Written under the control lock, read by workers. */
+	_Atomic(const struct port_filter *) filter;
+	/* NULL: frames go to pair (sender's pair) mod n_active. As `filter`. */
 	_Atomic(const struct port_steer *) steer;
-	/* NULL: frames that come from this port have no hash. As `steer`. */
 	/*
 	 * What a port that hashes frames itself hashes them with, so that a guest with the same parameters
 	 * need not do it again (a NIC with Toeplitz). Such frames have RTE_MBUF_F_RX_RSS_HASH and hash.rss
-	 * set.
+	 * set. NULL: frames that come from this port have no hash. As `filter`.
 	 */
 	_Atomic(const struct hash_params *) rx_hash;
 	const struct port_kind *kind;
@@ -339,8 +357,9 @@ void port_stats_read(const struct port *port, struct port_stats *ret_stats);
 /* As port_stats_read(), of one queue pair. */
 void port_pair_stats_read(const struct port *port, uint16_t idx, struct port_stats *ret_stats);
 void port_stats_add(struct port_stats *sum, const struct port_stats *stats);
-/* Of one queue, by its `stats`. */
-void port_queue_stats_read(const struct port_queue_stats *stats, struct port_queue_stats *ret_stats);
+/* Of one queue. */
+void port_rxq_stats_read(const struct port_rxq *rxq, struct port_queue_stats *ret_stats);
+void port_txq_stats_read(const struct port_txq *txq, struct port_queue_stats *ret_stats);
 
 /* For a kind's open: n_queues of both, zeroed but for what is true of every kind. 0 or -ENOMEM. */
 int port_queues_alloc(struct port *port, uint16_t n_queues);
@@ -384,5 +403,12 @@ port_tx_drop(struct port_txq *txq, enum port_drop reason, struct rte_mbuf **pkts
 	counter_add(&txq->stats.drops[reason], n);
 	rte_pktmbuf_free_bulk(pkts, n);
 }
+
+/*
+ * Worker `idx` (any), before it chooses one of the port's queues: what `filter`, which is the port's, does
+ * not want is counted as FILTERED on txq, a queue of the port, and freed. Returns how many frames are left.
+ */
+uint16_t port_filter_apply(const struct port_filter *filter, struct port_txq *txq, uint16_t idx,
+			   struct rte_mbuf **pkts, uint16_t n);
 
 #endif

@@ -2,6 +2,7 @@
 /* port_queue: the queues of a port, and their counters; of any port, whether it is in the table or not. */
 #include <assert.h>
 #include <errno.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -44,8 +45,25 @@ port_queues_free(struct port *port)
 	port->txqs = NULL;
 }
 
-void
-port_queue_stats_read(const struct port_queue_stats *stats, struct port_queue_stats *ret_stats)
+uint16_t
+port_filter_apply(const struct port_filter *filter, struct port_txq *txq, uint16_t idx,
+		  struct rte_mbuf **pkts, uint16_t n)
+{
+	const uint16_t n_wanted = filter->burst(filter, pkts, n), n_unwanted = (uint16_t)(n - n_wanted);
+
+	if (likely(n_unwanted == 0))
+		return n;
+	/* Who does not own the queue would have gone to its owner's ring with them: this costs less. */
+	if (likely(txq->worker == idx))
+		counter_add(&txq->stats.drops[DROP_FILTERED], n_unwanted);
+	else
+		atomic_fetch_add_explicit(&txq->filtered_elsewhere, n_unwanted, memory_order_relaxed);
+	rte_pktmbuf_free_bulk(pkts + n_wanted, n_unwanted);
+	return n_wanted;
+}
+
+static void
+queue_stats_read(const struct port_queue_stats *stats, struct port_queue_stats *ret_stats)
 {
 	const uint64_t *counter = (const uint64_t *)stats;
 	uint64_t *copy = (uint64_t *)ret_stats;
@@ -55,12 +73,26 @@ port_queue_stats_read(const struct port_queue_stats *stats, struct port_queue_st
 }
 
 void
+port_rxq_stats_read(const struct port_rxq *rxq, struct port_queue_stats *ret_stats)
+{
+	queue_stats_read(&rxq->stats, ret_stats);
+}
+
+void
+port_txq_stats_read(const struct port_txq *txq, struct port_queue_stats *ret_stats)
+{
+	queue_stats_read(&txq->stats, ret_stats);
+	ret_stats->drops[DROP_FILTERED] +=
+		atomic_load_explicit(&txq->filtered_elsewhere, memory_order_relaxed);
+}
+
+void
 port_pair_stats_read(const struct port *port, uint16_t idx, struct port_stats *ret_stats)
 {
 	struct port_queue_stats rx, tx;
 
-	port_queue_stats_read(&port->rxqs[idx].stats, &rx);
-	port_queue_stats_read(&port->txqs[idx].stats, &tx);
+	port_rxq_stats_read(&port->rxqs[idx], &rx);
+	port_txq_stats_read(&port->txqs[idx], &tx);
 	*ret_stats = (struct port_stats){
 		.rx_packets = rx.packets,
 		.rx_bytes = rx.bytes,

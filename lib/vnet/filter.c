@@ -13,13 +13,13 @@
 #include "filter.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 
 #include <rte_random.h>
 
 #include "filter_table.h"
 #include "isa.h"
-#include "port.h"
 
 enum {
 	FILTER_KEYS_MAX = FILTER_MACS_MAX + 2, /* own address and broadcast */
@@ -129,6 +129,19 @@ filter_vlans_are_all(const struct vnet_filter_rules *rules)
 	return true;
 }
 
+static uint16_t
+filter_port_burst(const struct port_filter *filter, struct rte_mbuf **pkts, uint16_t n)
+{
+	static_assert(offsetof(struct vnet_filter, port) == 0, "a published one is a struct vnet_filter");
+	return vnet_filter_burst((const struct vnet_filter *)filter, pkts, n);
+}
+
+const struct port_filter *
+vnet_filter_port(const struct vnet_filter *filter)
+{
+	return filter ? &filter->port : NULL;
+}
+
 int
 vnet_filter_build(const struct vnet_filter_rules *rules, enum filter_vlans vlans,
 		  struct vnet_filter **ret_filter)
@@ -145,6 +158,7 @@ vnet_filter_build(const struct vnet_filter_rules *rules, enum filter_vlans vlans
 	filter = filter_new(rules, &table);
 	if (!filter)
 		return -ENOMEM;
+	filter->port.burst = filter_port_burst;
 	filter->open_unicast = table.open_unicast;
 	filter->open_differs = table.open_unicast != table.open_multicast;
 	filter->groups = isa_select() >= ISA_AVX512 ? filter_groups_avx512 : NULL;

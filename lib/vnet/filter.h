@@ -3,7 +3,7 @@
  * filter: which frames a guest wants (VIRTIO, "Packet Receive Filtering", "Setting MAC Address Filtering",
  * "VLAN Filtering").
  *
- * Built from the driver's rules, immutable, published in the conf of every receiveq. In this order, the first
+ * Built from the driver's rules, immutable, published in port->filter. In this order, the first
  * rule that applies decides: promiscuous: in; tagged and its VLAN not in the map: out; broadcast: in, unless
  * nobcast; multicast: out if nomulti, in if allmulti, table overflow or in the table; unicast: out if nouni,
  * in if alluni, the own address, table overflow or in the table. Everything else: out.
@@ -16,6 +16,8 @@
 
 #include <rte_ether.h>
 #include <rte_mbuf.h>
+
+#include "port.h"
 
 enum {
 	FILTER_MACS_MAX = 64, /* entries in both MAC tables together, as with QEMU */
@@ -54,5 +56,8 @@ void vnet_filter_free(struct vnet_filter *filter); /* accepts NULL; no worker se
  * many are wanted. Frames have at least 14 bytes in their first segment.
  */
 uint16_t vnet_filter_burst(const struct vnet_filter *filter, struct rte_mbuf **pkts, uint16_t n);
+
+/* What is published of it; NULL of NULL. */
+const struct port_filter *vnet_filter_port(const struct vnet_filter *filter);
 
 #endif

@@ -40,6 +40,7 @@ typedef uint64_t (*filter_groups_fn)(const struct vnet_filter *filter, struct rt
 
 /* Immutable when published. */
 struct vnet_filter {
+	struct port_filter port;
 	uint64_t multiplier;     /* odd; chosen so that no two exceptions meet */
 	uint64_t shift;          /* 64 - the number of bits of an index */
 	uint64_t open_unicast;   /* 0 or 1 */

@@ -7,7 +7,6 @@
 #include <rte_ether.h>
 
 #include "borrow.h"
-#include "filter.h"
 #include "flows.h"
 #include "offload.h"
 #include "ring.h"
@@ -147,15 +146,6 @@ vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	if (unlikely(virtq_is_broken(&queue->to_guest))) {
 		port_tx_drop(txq, DROP_BROKEN, pkts, n);
 		return 0;
-	}
-	if (unlikely(conf->filter)) {
-		uint16_t n_wanted = vnet_filter_burst(conf->filter, pkts, n);
-
-		if (n_wanted < n)
-			port_tx_drop(txq, DROP_FILTERED, pkts + n_wanted, (uint16_t)(n - n_wanted));
-		if (n_wanted == 0)
-			return 0;
-		n = n_wanted;
 	}
 	for (uint16_t i = 0; i < n; i++)
 		flags |= pkts[i]->ol_flags;

@@ -27,7 +27,6 @@
 #include "vdev.h"
 #include "virtq.h"
 
-struct vnet_filter;
 struct vnet_flows;
 struct virtio_net_hdr;
 
@@ -51,9 +50,8 @@ struct vnet_conf {
 		vnet_from_guest_fn from_guest; /* of a transmitq */
 		vnet_to_guest_fn to_guest;     /* of a receiveq */
 	};
-	const struct vnet_filter *filter; /* what is not let through to the guest; NULL: everything is */
-	struct vnet_flows *flows;         /* where flows from the guest are learnt; NULL: nowhere */
-	uint64_t offloads; /* feature bits of the offloads that the frames of this queue may ask for */
+	struct vnet_flows *flows; /* where flows from the guest are learnt; NULL: nowhere */
+	uint64_t offloads;        /* feature bits of the offloads that the frames of this queue may ask for */
 };
 
 static_assert(offsetof(struct vnet_conf, virtq) == 0, "a published virtq_conf is one of these");

@@ -86,16 +86,23 @@ vnic_tx_burst(struct vnic_dev *dev, uint16_t queue, struct rte_mbuf **pkts, uint
 {
 	struct vnic_section *section = &dev->tx[queue];
 	struct port_txq *txq = &dev->port.txqs[queue];
+	const struct port_filter *filter;
 	uint16_t n_sent = 0;
 
 	section_enter(section, dev->fences);
 	txq->service(txq);
 	if (unlikely(dev->cleans))
 		n = tx_clean(dev, txq, pkts, n);
+	/* Acquire: pairs with the release of who published it. */
+	filter = atomic_load_explicit(&dev->port.filter, memory_order_acquire);
 	while (n) {
 		const uint16_t now = RTE_MIN(n, (uint16_t)VNIC_BURST_MAX);
+		uint16_t n_wanted = now;
 
-		n_sent += port_tx(txq, pkts, now);
+		if (unlikely(filter))
+			n_wanted = port_filter_apply(filter, txq, txq->worker, pkts, now);
+		if (likely(n_wanted))
+			n_sent += port_tx(txq, pkts, n_wanted);
 		pkts += now;
 		n -= now;
 	}

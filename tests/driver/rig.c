@@ -253,9 +253,9 @@ rig_announce(struct rig *rig)
 }
 
 bool
-rig_wants_at(const struct rig *rig, uint64_t dst, int vlan, uint16_t pair)
+rig_wants_tagged(const struct rig *rig, uint64_t dst, int vlan)
 {
-	const struct vnet_conf *conf = vnet_conf(&rig->dev->queues[pair].to_guest);
+	const struct port_filter *filter = atomic_load(&rig->port.filter);
 	static struct packet packet;
 	struct rte_mbuf *pkt;
 	bool wanted = true;
@@ -266,8 +266,8 @@ rig_wants_at(const struct rig *rig, uint64_t dst, int vlan, uint16_t pair)
 		packet_put16(packet.bytes + 14, (uint32_t)vlan);
 	packet_add(&packet, NULL, 64 - packet.len);
 	pkt = mbufs_make(rig_pool, packet.bytes, packet.len, MBUFS_WHOLE);
-	if (conf->filter)
-		wanted = vnet_filter_burst(conf->filter, &pkt, 1) == 1;
+	if (filter)
+		wanted = filter->burst(filter, &pkt, 1) == 1;
 	rte_pktmbuf_free(pkt);
 	return wanted;
 }
@@ -312,13 +312,7 @@ rig_kick(int fd)
 bool
 rig_wants(const struct rig *rig, uint64_t dst)
 {
-	return rig_wants_at(rig, dst, RIG_UNTAGGED, 0);
-}
-
-bool
-rig_wants_tagged(const struct rig *rig, uint64_t dst, int vlan)
-{
-	return rig_wants_at(rig, dst, vlan, 0);
+	return rig_wants_tagged(rig, dst, RIG_UNTAGGED);
 }
 
 void

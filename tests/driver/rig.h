@@ -140,9 +140,7 @@ void rig_refuses(struct rig *rig, const struct rig_command *command, const uint8
 
 /* --- what the device does at this moment --- */
 
-/* Does the receiveq of the pair let in a frame to this address? */
-bool rig_wants_at(const struct rig *rig, uint64_t dst, int vlan, uint16_t pair);
-/* The first one. */
+/* Is a frame to this address let in? */
 bool rig_wants(const struct rig *rig, uint64_t dst);
 bool rig_wants_tagged(const struct rig *rig, uint64_t dst, int vlan);
 /* The pair that a frame for the device goes to: IPv4 and UDP, or, without, something that has no hash. */

@@ -3,7 +3,7 @@
  * bench_control: what RSS, the receive filter and hash reports cost a worker, in TSC cycles a frame, with
  * everything in the first-level cache: the instructions alone, without the lines that travel between CPUs.
  *
- *     frames -> fwd_send() -> steer->pick() -> vnet_tx() -> filter -> burst function -> ring -> the driver
+ *     frames -> fwd_send() -> filter -> steer->pick() -> vnet_tx() -> burst function -> ring -> the driver
  *               \_____________ timed: four bursts of 32 frames of 64 bytes ____________/       model
  *
  * Two devices, one with the feature and one without, get frames of the same kind in turns. Frames are new in
@@ -213,7 +213,6 @@ rig_queue_open(struct rig *rig, unsigned pair, uint32_t traits)
 	driver_interrupts(driver, DRIVER_INTERRUPTS_OFF);
 	conf->virtq = driver->conf;
 	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 2 * pair, conf);
-	conf->filter = rig->filter;
 	rig->hdr_len = (uint16_t)conf->hdr_len;
 	MUST(virtq_start(&rig->dev.queues[pair].to_guest, &conf->virtq, base) == 0, "no queue");
 	atomic_store(&rig->dev.queues[pair].to_guest.conf, &conf->virtq);
@@ -270,6 +269,7 @@ rig_open(uint32_t traits, unsigned features)
 				  .id = 1,
 				  .n_queues = config.n_pairs,
 				  .n_active = features & FLOWS ? PAIRS_MAX : 1,
+				  .filter = vnet_filter_port(rig->filter),
 				  .steer = rig->steer,
 				  .txqs = rig->txqs};
 	for (unsigned pair = 0; pair < config.n_pairs; pair++)

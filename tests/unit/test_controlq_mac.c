@@ -34,7 +34,7 @@ test_C107_mac_table_empty_on_reset(void **state)
 	}
 }
 
-/* By the time of the answer the filter of every receiveq is the new one. */
+/* By the time of the answer the filter is the new one. */
 static void
 test_C108_mac_table_updated_before_the_answer(void **state)
 {
@@ -42,13 +42,11 @@ test_C108_mac_table_updated_before_the_answer(void **state)
 
 	assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 	assert_true(rig_do_data(rig, CLASS_MAC, 0, data_macs(2, 3)));
-	for (uint16_t pair = 0; pair < RIG_PAIRS; pair++) {
-		assert_true(rig_wants_at(rig, RIG_UNICAST_N(1), RIG_UNTAGGED, pair));
-		assert_true(rig_wants_at(rig, RIG_MULTICAST_N(2), RIG_UNTAGGED, pair));
-		assert_false(rig_wants_at(rig, RIG_UNICAST_N(2), RIG_UNTAGGED, pair));
-		assert_false(rig_wants_at(rig, RIG_MULTICAST_N(3), RIG_UNTAGGED, pair));
-		assert_true(rig_wants_at(rig, RIG_OWN, RIG_UNTAGGED, pair));
-	}
+	assert_true(rig_wants(rig, RIG_UNICAST_N(1)));
+	assert_true(rig_wants(rig, RIG_MULTICAST_N(2)));
+	assert_false(rig_wants(rig, RIG_UNICAST_N(2)));
+	assert_false(rig_wants(rig, RIG_MULTICAST_N(3)));
+	assert_true(rig_wants(rig, RIG_OWN));
 	/* The table is replaced, not added to. */
 	assert_true(rig_do_data(rig, CLASS_MAC, 0, data_macs(0, 1)));
 	assert_true(!rig_wants(rig, RIG_UNICAST_N(1)) && rig_wants(rig, RIG_MULTICAST_N(0)) &&

@@ -787,6 +787,119 @@ test_handoff(void **state)
 	teardown(plan);
 }
 
+/* --- filter, then steering, then the owner's queue --- */
+
+/* Wants even numbers. */
+static uint16_t
+even_burst(const struct port_filter *filter, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct rte_mbuf *unwanted[PORT_BURST];
+	uint16_t n_wanted = 0, n_unwanted = 0;
+
+	assert_true(n >= 1 && n <= PORT_BURST);
+	for (uint16_t i = 0; i < n; i++) {
+		if (frame_number(pkts[i]) % 2)
+			unwanted[n_unwanted++] = pkts[i];
+		else
+			pkts[n_wanted++] = pkts[i];
+	}
+	memcpy(pkts + n_wanted, unwanted, n_unwanted * sizeof(pkts[0]));
+	return n_wanted;
+}
+
+static const struct port_filter even = {.burst = even_burst};
+
+/* To pair 1, and nothing that the filter does not want. */
+static void
+pick_second(const struct port_steer *steer, const struct port *to, const struct port_rxq *from,
+	    struct rte_mbuf **pkts, uint16_t n, uint16_t ret_pairs[])
+{
+	assert_true(n >= 1);
+	for (uint16_t i = 0; i < n; i++) {
+		assert_int_equal(frame_number(pkts[i]) % 2, 0);
+		ret_pairs[i] = 1;
+	}
+}
+
+static const struct port_steer second = {.pick = pick_second};
+
+static uint64_t
+filtered_on(unsigned int i, uint16_t q)
+{
+	struct port_stats stats;
+
+	port_pair_stats_read(ports[i], q, &stats);
+	return stats.drops[DROP_FILTERED];
+}
+
+static void
+test_filter_then_steer_then_owner(void **state)
+{
+	struct fwd_plan *plan = setup("io", NULL, 2, 2, 2);
+	struct rte_mbuf *pkts[PORT_BURST];
+
+	/* Queue q of both ports is worker q's. */
+	atomic_store(&ports[1]->filter, &even);
+	for (uint32_t i = 0; i < 6; i++)
+		pkts[i] = frame(station(1), station(2), i);
+	arrive(0, 1, pkts, 6);
+	ASSERT_SENT(1, 0, 2, 4);
+	/* What is filtered counts on the pair of the sender's number. */
+	assert_int_equal(filtered_on(1, 0), 0);
+	assert_int_equal(filtered_on(1, 1), 3);
+
+	/* Steered to the other worker: what is not wanted goes to no ring. */
+	atomic_store(&ports[1]->steer, &second);
+	for (uint32_t i = 0; i < 7; i++)
+		pkts[i] = frame(station(1), station(2), 10 + i);
+	arrive(0, 0, pkts, 7);
+	assert_int_equal(rte_ring_count(workers[1].handoff_in[0]), 4);
+	assert_int_equal(filtered_on(1, 0), 3);
+	assert_int_equal(fwd_handoff_drain(&workers[1]), 4);
+	ASSERT_SENT(1, 10, 12, 14, 16);
+	/* Nothing is left to steer. */
+	arrive_one(0, frame(station(1), station(2), 1));
+	assert_int_equal(filtered_on(1, 0), 4);
+
+	/* A single pair, of the other worker, and no steering: the count is there, and so are the sums. */
+	atomic_store(&ports[1]->steer, NULL);
+	atomic_store(&ports[1]->n_active, 1);
+	for (uint32_t i = 0; i < 6; i++)
+		pkts[i] = frame(station(1), station(2), 20 + i);
+	arrive(0, 1, pkts, 6);
+	assert_int_equal(rte_ring_count(workers[0].handoff_in[1]), 3);
+	assert_int_equal(filtered_on(1, 0), 7);
+	assert_int_equal(ports[1]->txqs[0].stats.drops[DROP_FILTERED], 4);
+	assert_int_equal(drops(1, DROP_FILTERED), 10);
+	fwd_handoff_drain(&workers[0]);
+	ASSERT_SENT(1, 20, 22, 24);
+	/* Nobody filters the other way. */
+	arrive_one(1, frame(station(1), station(2), 1));
+	ASSERT_SENT(0, 1);
+	teardown(plan);
+}
+
+/* Where a mode names the queue itself, or makes the frames. */
+static void
+test_filter_without_a_choice(void **state)
+{
+	struct fwd_plan *plan = setup("txonly", NULL, 2, 1, 1);
+	struct rte_mbuf *pkts[4];
+
+	atomic_store(&ports[0]->filter, &even);
+	for (uint32_t i = 0; i < 4; i++)
+		pkts[i] = frame(station(1), station(2), i);
+	ports[1]->rxqs[0].stats.packets += 4;
+	fwd_send_to(&workers[0], &ports[1]->rxqs[0], &ports[0]->txqs[0], pkts, 4);
+	ASSERT_SENT(0, 0, 2);
+	pkts[0] = frame(station(1), station(2), 5);
+	ports[1]->rxqs[0].stats.packets++;
+	fwd_send_made(&workers[0], &ports[0]->txqs[0], pkts, 1);
+	ASSERT_SENT_NONE(0);
+	assert_int_equal(filtered_on(0, 0), 3);
+	teardown(plan);
+}
+
 /* --- borrowed frames --- */
 
 enum { BORROWED_LEN = 1000, BORROWED_N = 8 };
@@ -1344,6 +1457,31 @@ test_switch_no_clone(void **state)
 	switch_free(bridge);
 }
 
+/* Each port that a frame is flooded to has a word of its own. */
+static void
+test_filter_of_flooded_frames(void **state)
+{
+	void *bridge = switch_state(16);
+	struct fwd_plan *plan = setup("switch", bridge, 4, 1, 2);
+	struct rte_mbuf *pkts[3];
+
+	atomic_store(&ports[1]->filter, &even);
+	atomic_store(&ports[3]->filter, &even);
+	for (uint32_t i = 0; i < 3; i++)
+		pkts[i] = frame(broadcast, station(1), i);
+	arrive(0, 0, pkts, 3);
+	/* Ports 2 and 3 are worker 1's. */
+	assert_int_equal(rte_ring_count(workers[1].handoff_in[0]), 5);
+	fwd_handoff_drain(&workers[1]);
+	ASSERT_SENT(1, 0, 2);
+	ASSERT_SENT(2, 0, 1, 2);
+	ASSERT_SENT(3, 0, 2);
+	assert_int_equal(drops(1, DROP_FILTERED), 1);
+	assert_int_equal(drops(3, DROP_FILTERED), 1);
+	teardown(plan);
+	switch_free(bridge);
+}
+
 static struct rte_ether_addr
 station_of_port(unsigned int i)
 {
@@ -1685,6 +1823,7 @@ test_conservation(void **state)
 			if (rng_below(10) == 0) {
 				fake_forget(fakes[port]);
 				fakes[port]->room = rng_below(200);
+				atomic_store(&ports[port]->filter, rng_below(3) ? NULL : &even);
 				atomic_store(&ports[port]->n_active, (uint16_t)(1 + rng_below(3)));
 			}
 		}
@@ -1826,6 +1965,9 @@ main(void)
 		cmocka_unit_test(test_icmpecho_arp),
 		cmocka_unit_test(test_icmpecho_other),
 		cmocka_unit_test(test_handoff),
+		cmocka_unit_test(test_filter_then_steer_then_owner),
+		cmocka_unit_test(test_filter_without_a_choice),
+		cmocka_unit_test(test_filter_of_flooded_frames),
 		cmocka_unit_test(test_borrowed_in_pairs),
 		cmocka_unit_test(test_borrowed_to_nobody),
 		cmocka_unit_test(test_borrowed_to_nobody_for_long),

@@ -149,11 +149,12 @@ struct snapshot {
 	uint32_t n_regions;
 	uint16_t n_active, pairs[PORT_BURST];
 	uint8_t status, steered;
+	uint32_t wanted;
 	bool has_features, link_up, ours;
 	struct {
-		bool running, enabled, on, filtered, flows, logs;
+		bool running, enabled, on, flows, logs;
 		uint16_t size, hdr_len;
-		uint32_t traits, coal_max_packets, wanted;
+		uint32_t traits, coal_max_packets;
 		uint64_t offloads;
 		int call_fd_is_one;
 	} queues[N_QUEUES];
@@ -161,7 +162,7 @@ struct snapshot {
 
 /* Bit i: frame i is let in. */
 static uint32_t
-snapshot_wanted(const struct vnet_filter *filter)
+snapshot_wanted(const struct port_filter *filter)
 {
 	struct rte_mbuf *pkts[PORT_BURST];
 	uint32_t wanted = 0;
@@ -170,7 +171,7 @@ snapshot_wanted(const struct vnet_filter *filter)
 	if (!filter)
 		return UINT32_MAX;
 	memcpy(pkts, frames, sizeof(pkts));
-	n = vnet_filter_burst(filter, pkts, PORT_BURST);
+	n = filter->burst(filter, pkts, PORT_BURST);
 	for (uint16_t i = 0; i < n; i++)
 		for (uint16_t k = 0; k < PORT_BURST; k++)
 			wanted |= (uint32_t)(pkts[i] == frames[k]) << k;
@@ -195,8 +196,6 @@ snapshot_queue(const struct rig *rig, unsigned int idx, struct snapshot *shot)
 	shot->queues[idx].offloads = net->offloads;
 	shot->queues[idx].flows = net->flows != NULL;
 	shot->queues[idx].logs = conf->log != NULL;
-	shot->queues[idx].filtered = net->filter != NULL;
-	shot->queues[idx].wanted = snapshot_wanted(net->filter);
 	shot->queues[idx].call_fd_is_one = conf->call_fd >= 0;
 }
 
@@ -218,6 +217,7 @@ snapshot_take(struct rig *rig, struct snapshot *shot)
 	shot->n_active = atomic_load(&rig->port.n_active);
 	shot->n_regions = vdev->mem ? vdev->mem->n_regions : 0;
 	shot->log_bytes = vdev->log ? vdev->log->n_bytes : 0;
+	shot->wanted = snapshot_wanted(atomic_load(&rig->port.filter));
 	shot->steered = steer != NULL;
 	if (steer)
 		steer->pick(steer, &rig->port, &rig->rxqs[1], frames, PORT_BURST, shot->pairs);

@@ -49,7 +49,7 @@ stats_rx_basic(const struct vnet_dev *dev, unsigned int idx, uint64_t counters[]
 	struct port_queue_stats stats;
 	uint64_t drops = 0;
 
-	port_queue_stats_read(&dev->port->txqs[idx / 2].stats, &stats);
+	port_txq_stats_read(&dev->port->txqs[idx / 2], &stats);
 	for (unsigned int i = 0; i < DROP_N; i++)
 		drops += stats.drops[i];
 	counters[0] = vdev_queue_kicks(&dev->vdev, idx);
@@ -68,7 +68,7 @@ stats_tx_basic(const struct vnet_dev *dev, unsigned int idx, uint64_t counters[]
 	uint64_t discarded_bytes = counter_read(&queue->discarded_bytes), malformed, drops;
 	struct port_queue_stats stats;
 
-	port_queue_stats_read(&dev->port->rxqs[idx / 2].stats, &stats);
+	port_rxq_stats_read(&dev->port->rxqs[idx / 2], &stats);
 	malformed = stats.drops[DROP_MALFORMED] + stats.drops[DROP_CHAIN_LONG] + stats.drops[DROP_RUNT];
 	drops = malformed + stats.drops[DROP_OVERSIZE] + stats.drops[DROP_BAD_OFFLOAD] +
 		stats.drops[DROP_DISABLED] + stats.drops[DROP_LINK_DOWN];

@@ -17,8 +17,11 @@
 /* Two tags are no part of what an MTU limits; nobody counts how many a frame has. As on NIC ports. */
 enum { RECONCILE_VLAN_ROOM = 2 * RTE_VLAN_HLEN };
 
-/* What was on its way between workers by the old steering has arrived after so many waits (quiesce.h). */
-enum { RECONCILE_STEER_WAITS = 3 };
+/*
+ * What was on its way between workers, let in by the old filter and steered by the old steering, has arrived
+ * after so many waits (quiesce.h).
+ */
+enum { RECONCILE_ARRIVAL_WAITS = 3 };
 
 /* Bits that are not between the driver and the device type, and may change under way. */
 #define RECONCILE_FEATURES (~(FEATURE_MASK(LOG_ALL) | FEATURE_MASK(PROTOCOL_FEATURES)))
@@ -209,12 +212,10 @@ conf_fill_transmitq(const struct vnet_dev *dev, const struct vnet_input *input,
 }
 
 static void
-conf_fill_receiveq(const struct vnet_dev *dev, const struct vnet_input *input,
-		   const struct vnet_output *output, struct vnet_conf *conf)
+conf_fill_receiveq(const struct vnet_dev *dev, const struct vnet_input *input, struct vnet_conf *conf)
 {
 	const uint64_t features = dev->vdev.said.features;
 
-	conf->filter = output->filter;
 	/* All that the driver has, until it says otherwise. */
 	conf->offloads = input->settings.offloads & features;
 	if (conf->offloads & FEATURE_MASK(NET_GUEST_CSUM))
@@ -253,7 +254,7 @@ vnet_conf_fill(const struct vnet_dev *dev, const struct vnet_input *input, const
 	if (idx % 2)
 		conf_fill_transmitq(dev, input, output, idx, conf);
 	else
-		conf_fill_receiveq(dev, input, output, conf);
+		conf_fill_receiveq(dev, input, conf);
 }
 
 static void
@@ -310,8 +311,11 @@ output_publish(struct vnet_dev *dev)
 	const struct vnet_output *output = &dev->output;
 
 	/* Release: pairs with the acquire in fwd_send(). */
-	if (dev->port)
+	if (dev->port) {
+		atomic_store_explicit(&dev->port->filter, vnet_filter_port(output->filter),
+				      memory_order_release);
 		atomic_store_explicit(&dev->port->steer, output->steer, memory_order_release);
+	}
 	/* Workers look at it to name a drop only; what they act on is in the confs. */
 	atomic_store_explicit(&dev->shared.link_up, output->link.up, memory_order_relaxed);
 	if (!output->link.up)
@@ -321,14 +325,25 @@ output_publish(struct vnet_dev *dev)
 }
 
 /*
- * Until nobody has what was replaced, and no frame is on its way that was steered by the old rules to a pair
- * that is not used any more.
+ * Until nobody has what was replaced, and no frame is on its way that was let in by the old rules and is not
+ * by the new ones, or steered by the old rules to a pair that is not used any more. Where nothing is kept out
+ * any more, nothing on its way is unwanted.
  */
+static unsigned int
+output_n_waits(const struct vnet_output *old, const struct vnet_output *new)
+{
+	const bool filters = new->filter != old->filter,
+		   steers = new->steer != old->steer || new->pairs_max < old->pairs_max;
+
+	if (steers || (filters && new->filter))
+		return RECONCILE_ARRIVAL_WAITS;
+	return filters;
+}
+
 static void
 output_wait(struct vnet_dev *dev, const struct vnet_output *old)
 {
-	const bool steers = dev->output.steer != old->steer || dev->output.pairs_max < old->pairs_max;
-	unsigned int n_waits = steers ? RECONCILE_STEER_WAITS : 0;
+	unsigned int n_waits = output_n_waits(old, &dev->output);
 
 	/* One of them is in there. */
 	if (n_waits && vdev_conf_is_due(&dev->vdev))

@@ -282,8 +282,10 @@ vnet_fini(struct vnet_dev *dev)
 	vdev_fini(&dev->vdev);
 	controlq_fini(&dev->controlq);
 	announce_fini(&dev->announce);
-	if (dev->port)
+	if (dev->port) {
+		atomic_store_explicit(&dev->port->filter, NULL, memory_order_relaxed);
 		atomic_store_explicit(&dev->port->steer, NULL, memory_order_relaxed);
+	}
 	vnet_steer_free(dev->output.own_steer);
 	vnet_steer_free(dev->usual_steer[STEER_NO_REPORT]);
 	vnet_steer_free(dev->usual_steer[STEER_REPORT]);

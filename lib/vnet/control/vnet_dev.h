@@ -87,7 +87,7 @@ struct vnet_dev {
 	/* Called when output.hash has changed; NULL: nobody asks. */
 	void (*hash_changed)(void *arg, const struct hash_params *hash);
 	void *hash_changed_arg;
-	/* Where workers look for `steer` and how many pairs can be sent to: the port's fields. */
+	/* Where workers look for `filter`, `steer` and how many pairs can be sent to: the port's fields. */
 	struct port *port;
 
 	struct vnet_notices notices;
@@ -102,7 +102,7 @@ struct vnet_config {
 	uint16_t mtu; /* 0: not offered */
 	struct rte_ether_addr mac;
 	struct rte_mempool *pool;
-	struct port *port;    /* n_active and steer of it are written by the device */
+	struct port *port;    /* n_active, filter and steer of it are written by the device */
 	struct vnic_ctx *ctx; /* without a loop: nobody watches the controlq's kicks */
 	uint64_t mem_max;     /* bytes of the guest's memory that may be mapped; 0: GMEM_BYTES_MAX */
 	uint64_t without;     /* feature bits not to offer, and with them what VIRTIO says needs them */
