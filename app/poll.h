@@ -15,7 +15,7 @@
  *
  * So a pair that wakes up waits for its first frame POLL_IDLE_ITERATIONS iterations at most (those of a busy
  * worker are a microsecond or so), and so does what a pair owes its driver when frames were sent to it: from
- * its first visit on it is busy, and is visited until long after all is settled (virtq_notify_service() takes
+ * its first visit on it is busy, and is visited until long after all is confirmed (virtq_notify_service() takes
  * two turns). Only a notification that is held back for longer than a pair stays busy (coalescing), or is
  * owed for buffers that carried no frame, may come as many iterations late, at most twice.
  */
@@ -29,7 +29,7 @@
 #include "fwd.h"
 
 enum {
-	POLL_BUSY_ITERATIONS = 64, /* more than it takes to settle a queue, and than pauses between bursts */
+	POLL_BUSY_ITERATIONS = 64, /* more than it takes to confirm a queue, and than pauses between bursts */
 	POLL_IDLE_ITERATIONS = 16,
 };
 

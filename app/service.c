@@ -107,7 +107,7 @@ service_unmap(void)
 
 		rte_service_map_lcore_set(service.id, lcore, 0);
 		ret = rte_service_lcore_stop(lcore);
-		/* Stopping is a wish: an lcore that is in the middle of an iteration ends it first. */
+		/* Stopping is a request: an lcore that is in the middle of an iteration ends it first. */
 		if (ret == 0 || ret == -EALREADY)
 			rte_eal_wait_lcore(lcore);
 	}

@@ -254,13 +254,13 @@ static uint16_t
 nic_send_borrowed(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct nic *nic = txq->dev;
-	uint16_t n_tails, n_sent;
+	uint16_t n_payloads, n_sent;
 	uint64_t bytes;
 
 	n = nic_tx_check(txq, pkts, n, &bytes);
-	n_tails = nic_borrow_attach(&nic->borrow, txq->idx, nic->pool, pkts, n);
+	n_payloads = nic_borrow_attach(&nic->borrow, txq->idx, nic->pool, pkts, n);
 	n_sent = nic_tx_burst(txq, pkts, n, bytes);
-	nic_borrow_check(&nic->borrow, txq->idx, n_tails);
+	nic_borrow_check(&nic->borrow, txq->idx, n_payloads);
 	return n_sent;
 }
 
@@ -436,8 +436,8 @@ nic_find(struct nic *nic, const struct port_config *config, struct diag *diag)
 	}
 	ret = rte_eth_dev_info_get(nic->eth_id, &nic->info);
 	if (ret < 0)
-		return diag_set(diag, ret, NULL, "port %s: device %s says nothing of itself: %s",
-				config->name, nic->dev_name, strerror(-ret));
+		return diag_set(diag, ret, NULL, "port %s: cannot query device %s: %s", config->name,
+				nic->dev_name, strerror(-ret));
 	nic->info.if_index = nic_limit_if_index(&nic->info);
 	return 0;
 }

@@ -12,7 +12,7 @@
 
 enum { NIC_BORROW_PERIOD_MS = 100 };
 
-/* Drivers that are through with a frame when rte_eth_tx_burst() returns, by their sources in DPDK 22.11. */
+/* Drivers that complete transmission before rte_eth_tx_burst() returns, by their sources in DPDK 22.11. */
 struct nic_borrow_driver {
 	const char *name; /* as in rte_eth_dev_info */
 	const char *why;  /* for people */
@@ -40,33 +40,33 @@ static const struct nic_borrow_driver nic_borrow_drivers[] = {
 };
 
 /*
- * Written by the owner of the queue. An info a tail, not one for all: the last reference is given back
+ * Written by the owner of the queue. An info a payload, not one for all: the last reference is given back
  * without an atomic operation, and each of these is the last.
  */
 struct nic_borrow_queue {
-	struct rte_mbuf_ext_shared_info tails[PORT_BURST];
+	struct rte_mbuf_ext_shared_info payloads[PORT_BURST];
 } __rte_cache_aligned;
 
 /* --- worker -----------------------------------------------------------------------------------------------
  */
 
-/* What is said of a tail is its reference count: 0 is back. */
+/* What is said of a payload is its reference count: 0 is back. */
 static void
-nic_borrow_back(void *tail, void *arg)
+nic_borrow_back(void *payload, void *arg)
 {
 }
 
 static inline void
-nic_borrow_attach_one(struct rte_mbuf *pkt, struct rte_mbuf *tail, struct rte_mbuf_ext_shared_info *info)
+nic_borrow_attach_one(struct rte_mbuf *pkt, struct rte_mbuf *payload, struct rte_mbuf_ext_shared_info *info)
 {
 	uint16_t len = (uint16_t)(pkt->data_len - BORROW_HEAD);
 
 	rte_mbuf_ext_refcnt_set(info, 1);
 	/* The drivers in the table go by virtual addresses. */
-	rte_pktmbuf_attach_extbuf(tail, (void *)(uintptr_t)borrow_payload(pkt), RTE_BAD_IOVA, len, info);
-	tail->data_len = len;
+	rte_pktmbuf_attach_extbuf(payload, (void *)(uintptr_t)borrow_payload(pkt), RTE_BAD_IOVA, len, info);
+	payload->data_len = len;
 	pkt->data_len = BORROW_HEAD;
-	pkt->next = tail;
+	pkt->next = payload;
 	pkt->nb_segs = 2;
 	pkt->ol_flags &= ~BORROW_FLAG;
 	pkt->tx_offload = 0;
@@ -76,7 +76,7 @@ uint16_t
 nic_borrow_attach(struct nic_borrow *borrow, uint16_t queue_idx, struct rte_mempool *pool,
 		  struct rte_mbuf **pkts, uint16_t n)
 {
-	struct rte_mbuf *tails[PORT_BURST], *borrowed[PORT_BURST];
+	struct rte_mbuf *payloads[PORT_BURST], *borrowed[PORT_BURST];
 	uint16_t n_borrowed = 0;
 
 	if (unlikely(atomic_load_explicit(&borrow->kept, memory_order_relaxed))) {
@@ -93,23 +93,23 @@ nic_borrow_attach(struct nic_borrow *borrow, uint16_t queue_idx, struct rte_memp
 	}
 	if (n_borrowed == 0)
 		return 0;
-	if (unlikely(rte_pktmbuf_alloc_bulk(pool, tails, n_borrowed) != 0)) {
+	if (unlikely(rte_pktmbuf_alloc_bulk(pool, payloads, n_borrowed) != 0)) {
 		borrow_materialise_burst(borrowed, n_borrowed);
 		return 0;
 	}
 	for (uint16_t i = 0; i < n_borrowed; i++)
-		nic_borrow_attach_one(borrowed[i], tails[i], &borrow->queues[queue_idx].tails[i]);
+		nic_borrow_attach_one(borrowed[i], payloads[i], &borrow->queues[queue_idx].payloads[i]);
 	return n_borrowed;
 }
 
 void
-nic_borrow_check(struct nic_borrow *borrow, uint16_t queue_idx, uint16_t n_tails)
+nic_borrow_check(struct nic_borrow *borrow, uint16_t queue_idx, uint16_t n_payloads)
 {
 	const struct nic_borrow_queue *queue = &borrow->queues[queue_idx];
 	uint16_t out = 0;
 
-	for (uint16_t i = 0; i < n_tails; i++)
-		out |= rte_mbuf_ext_refcnt_read(&queue->tails[i]);
+	for (uint16_t i = 0; i < n_payloads; i++)
+		out |= rte_mbuf_ext_refcnt_read(&queue->payloads[i]);
 	if (unlikely(out))
 		atomic_store_explicit(&borrow->kept, true, memory_order_relaxed);
 }
@@ -186,19 +186,19 @@ nic_borrow_open(struct nic_borrow *borrow, struct port *port, const struct rte_e
 	memset(borrow->queues, 0, size);
 	for (uint16_t q = 0; q < port->n_queues; q++) {
 		for (uint16_t i = 0; i < PORT_BURST; i++)
-			borrow->queues[q].tails[i].free_cb = nic_borrow_back;
+			borrow->queues[q].payloads[i].free_cb = nic_borrow_back;
 		port->txqs[q].accepts_borrowed = true;
 	}
 	nic_borrow_describe(port, true, driver->why);
 }
 
-/* Whoever kept a tail writes to its reference count when it is freed at last. */
+/* Whoever kept a payload writes to its reference count when it is freed at last. */
 static bool
 nic_borrow_is_out(const struct nic_borrow *borrow)
 {
 	for (uint16_t q = 0; q < borrow->n_queues; q++)
 		for (uint16_t i = 0; i < PORT_BURST; i++)
-			if (rte_mbuf_ext_refcnt_read(&borrow->queues[q].tails[i]) != 0)
+			if (rte_mbuf_ext_refcnt_read(&borrow->queues[q].payloads[i]) != 0)
 				return true;
 	return false;
 }

@@ -4,12 +4,12 @@
  *
  *     mbuf   | head 128 | -- next --> | mbuf of the NIC's pool, no data of its own |
  *                                              | buf_addr
- *     guest  | head ....| tail ................................ |
+ *     guest  | head ....| payload ................................ |
  *
- * A loan ends with the iteration of the worker that took the frame. So it goes to devices only whose drivers
- * are through with a frame when rte_eth_tx_burst() returns: those that copy it, write it, or drop it there
- * and then. That every tail is back is checked after each burst. A driver that kept one gets copies from then
- * on.
+ * Borrowing ends with the iteration of the worker that took the frame. So it goes to devices only whose
+ * drivers complete transmission before rte_eth_tx_burst() returns: those that copy it, write it, or drop it
+ * there and then. That every payload is back is checked after each burst. A driver that kept one gets copies
+ * from then on.
  */
 #ifndef VNICD_NIC_BORROW_H
 #define VNICD_NIC_BORROW_H
@@ -52,13 +52,13 @@ void nic_borrow_close(struct nic_borrow *borrow);
 
 /*
  * Worker: some of n (1 .. PORT_BURST) frames are borrowed, each of those one segment. Afterwards none is:
- * their tails are attached, or copied where the driver keeps frames, the frame is too long for it in pieces,
- * or `pool` has no mbuf left. The burst is sent next, and what was not sent is freed; then, in the same
- * iteration, nic_borrow_check() with the number of tails that is returned here.
+ * their payloads are attached, or copied where the driver keeps frames, the frame is too long for it in
+ * pieces, or `pool` has no mbuf left. The burst is sent next, and what was not sent is freed; then, in the
+ * same iteration, nic_borrow_check() with the number of payloads that is returned here.
  */
 uint16_t nic_borrow_attach(struct nic_borrow *borrow, uint16_t queue_idx, struct rte_mempool *pool,
 			   struct rte_mbuf **pkts, uint16_t n);
 /* Worker: are they all back? */
-void nic_borrow_check(struct nic_borrow *borrow, uint16_t queue_idx, uint16_t n_tails);
+void nic_borrow_check(struct nic_borrow *borrow, uint16_t queue_idx, uint16_t n_payloads);
 
 #endif

@@ -14,7 +14,7 @@
 
 struct hash_params;
 
-/* What the device hashes with when nobody wishes otherwise. */
+/* What the device hashes with when nothing else is requested. */
 struct nic_hash {
 	bool in_frames; /* frames bring their hash along */
 	uint64_t types; /* RTE_ETH_RSS_*; 0: it does not hash */

@@ -184,7 +184,7 @@ nic_limit_update(struct nic_limit *limit)
 			    limit->port->name, link.up ? "up" : "down");
 	if (plain != limit->longest)
 		log_limited(&limit->port->ctx->log, &limit->log, LOG_LEVEL_INFO,
-			    "port %s: takes frames of %u bytes at most, %u before", limit->port->name, plain,
+			    "port %s: longest frame %u bytes, %u before", limit->port->name, plain,
 			    limit->longest);
 	limit->is_up = link.up;
 	limit->longest = plain;

@@ -21,7 +21,7 @@ struct uplink_follower {
 	 */
 	void (*look)(void *arg);
 	void *arg;
-	struct hash_params hash; /* wished for; no types: none */
+	struct hash_params hash; /* requested; no types: none */
 };
 
 /* `look` is not called before this returns. 0 or -ENOMEM. */

@@ -67,7 +67,7 @@ log_limited(const struct log *log, struct log_limit *limit, enum log_level level
 	}
 	limit->spent++;
 	if (limit->swallowed)
-		snprintf(suffix, sizeof(suffix), " (%u like it not shown)", limit->swallowed);
+		snprintf(suffix, sizeof(suffix), " (%u similar messages suppressed)", limit->swallowed);
 	limit->swallowed = 0;
 	va_start(ap, fmt);
 	log_line(log, level, suffix, fmt, ap);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * notifier: rings a descriptor that somebody we do not trust has given us, and shares, without ever waiting
+ * notifier: signals a descriptor that somebody we do not trust has given us, and shares, without ever waiting
  * for him.
  *
  * O_NONBLOCK does not do: it belongs to the open file, so whoever shares that can take it back between two of
@@ -18,7 +18,7 @@
 
 enum notifier_kind { NOTIFIER_NONE, NOTIFIER_EVENTFD, NOTIFIER_SOCKET, NOTIFIER_PIPE };
 
-/* What fd is; NOTIFIER_NONE: nothing that can be rung (or -1). */
+/* What fd is; NOTIFIER_NONE: nothing that can be signalled (or -1). */
 enum notifier_kind notifier_kind_of(int fd);
 
 /*

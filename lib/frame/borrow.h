@@ -4,19 +4,19 @@
  *
  * A borrowed frame is one mbuf whose lengths are the frame's, but of whose data only the first BORROW_HEAD
  * bytes are there yet. The rest is still in the memory of the guest that sends it, and borrow_payload() says
- * where. Decisions are taken on the head, which is private; the guest may change the tail until it is copied,
- * as it may change any frame that it has not sent yet.
+ * where. Decisions are taken on the head, which is private; the guest may change the payload until it is
+ * copied, as it may change any frame that it has not sent yet.
  *
- *     mbuf   | head 128 |  room for the tail, not written yet   |
+ *     mbuf   | head 128 |  room for the payload, not written yet   |
  *                        ^ borrow_materialise() copies to here; after that the frame is like any other
- *     guest  | head ....| tail ................................ |
+ *     guest  | head ....| payload ................................ |
  *
- * A loan ends when the worker calls the sending queue's `done` (port.h), in the iteration of its poll loop
+ * Borrowing ends when the worker calls the sending queue's `done` (port.h), in the iteration of its poll loop
  * that took the frame: nobody may keep a borrowed frame, hand it to another worker, share it or read it
- * beyond its head. Whoever is about to settles it first. So a slow receiver can't hold anything of a
+ * beyond its head. Whoever is about to materialises it first. So a slow receiver can't hold anything of a
  * sender's.
  *
- * Borrowed frames ask for no offloads, which leaves tx_offload free for where the tail is.
+ * Borrowed frames ask for no offloads, which leaves tx_offload free for where the payload is.
  */
 #ifndef VNICD_BORROW_H
 #define VNICD_BORROW_H
@@ -28,7 +28,7 @@
 #include <rte_mbuf.h>
 
 enum {
-	BORROW_HEAD = 128, /* bytes: the longest plain headers, and two cache lines */
+	BORROW_HEAD = 128, /* bytes: the longest headers of the fast path, and two cache lines */
 	BORROW_MIN =
 		384, /* shortest frame that is borrowed: below, two copies cost less than the bookkeeping */
 	BORROW_FLAG_BIT = 40,
@@ -61,7 +61,7 @@ borrow_payload(const struct rte_mbuf *pkt)
 	return (const uint8_t *)(uintptr_t)pkt->tx_offload;
 }
 
-/* The frame gets its tail. Accepts frames that are not borrowed. */
+/* The frame gets its payload. Accepts frames that are not borrowed. */
 static inline void
 borrow_materialise(struct rte_mbuf *pkt)
 {

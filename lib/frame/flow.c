@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * flow: the frames that are not plain, one header after the other, each read in one piece wherever its bytes
+ * flow: the frames of the slow path, one header after the other, each read in one piece wherever its bytes
  * lie. `at` is the offset of the next header in the frame, `end` where the IP packet ends: by its own word,
  * or where the frame does.
  */
@@ -34,7 +34,8 @@ flow_read(const struct rte_mbuf *pkt, uint32_t at, uint32_t len, uint32_t end, u
 {
 	if (at + len > end)
 		return NULL;
-	/* Long rows of headers, which plain frames have not: what lies beyond the head is to be private too.
+	/* Long rows of headers, which fast-path frames have not: what lies beyond the head is to be private
+	 * too.
 	 */
 	if (unlikely(at + len > BORROW_HEAD))
 		borrow_materialise((struct rte_mbuf *)(uintptr_t)pkt);

@@ -34,7 +34,8 @@ enum {
 	FLOW_UDP_LEN = 8,
 	FLOW_PROTO_TCP = 6,
 	FLOW_PROTO_UDP = 17,
-	FLOW_TUPLE_V4 = 12, /* bytes: two addresses, two ports, as they follow each other in a plain frame */
+	FLOW_TUPLE_V4 =
+		12, /* bytes: two addresses, two ports, as they follow each other in a fast-path frame */
 	FLOW_TUPLE_V6 = 36,
 };
 
@@ -58,7 +59,7 @@ static_assert(RTE_BYTE_ORDER == RTE_LITTLE_ENDIAN, "headers are compared as numb
 void flow_parse(const struct rte_mbuf *pkt, struct flow *ret_flow);
 
 /*
- * Plain frames, which nearly all are: not or once tagged, IPv4 without options or IPv6 without extension
+ * Fast-path frames, which nearly all are: not or once tagged, IPv4 without options or IPv6 without extension
  * headers, not a fragment, headers in the first segment, TCP or UDP.
  */
 enum flow_fast { FLOW_SLOW, FLOW_FAST_TCP4, FLOW_FAST_UDP4, FLOW_FAST_TCP6, FLOW_FAST_UDP6, FLOW_FAST_N };
@@ -94,7 +95,8 @@ flow_fast(const struct rte_mbuf *pkt, const uint8_t **ret_tuple)
 	uint32_t len = rte_pktmbuf_data_len(pkt);
 	uint64_t first, second; /* the type and 6 bytes of the IP header; the 8 bytes after them */
 
-	/* Before any read: the shortest plain frame, IPv4 with UDP, and what is read here of a tagged one. */
+	/* Before any read: the shortest fast-path frame, IPv4 with UDP, and what is read here of a tagged
+	 * one. */
 	if (unlikely(len < RTE_ETHER_HDR_LEN + FLOW_IPV4_LEN + FLOW_UDP_LEN))
 		return FLOW_SLOW;
 	len -= RTE_ETHER_HDR_LEN;
@@ -161,24 +163,24 @@ static inline bool
 flow_digest(const struct rte_mbuf *pkt, uint32_t *ret_digest)
 {
 	const uint8_t *tuple;
-	enum flow_fast plain = flow_fast(pkt, &tuple);
+	enum flow_fast fast = flow_fast(pkt, &tuple);
 	uint32_t addrs[2];
 	uint16_t ports[2];
 
-	if (likely(plain == FLOW_FAST_TCP4 || plain == FLOW_FAST_UDP4)) {
+	if (likely(fast == FLOW_FAST_TCP4 || fast == FLOW_FAST_UDP4)) {
 		memcpy(addrs, tuple, sizeof(addrs));
 		memcpy(ports, tuple + sizeof(addrs), sizeof(ports));
 		*ret_digest = flow_digest_ends((uint64_t)ports[0] << 32 | addrs[0],
 					       (uint64_t)ports[1] << 32 | addrs[1],
-					       plain == FLOW_FAST_TCP4 ? FLOW_TCP : FLOW_UDP);
+					       fast == FLOW_FAST_TCP4 ? FLOW_TCP : FLOW_UDP);
 		return true;
 	}
-	if (unlikely(plain == FLOW_SLOW))
+	if (unlikely(fast == FLOW_SLOW))
 		return flow_digest_slow(pkt, ret_digest);
 	memcpy(ports, tuple + 32, sizeof(ports));
 	*ret_digest = flow_digest_ends(flow_digest_end_v6(tuple, ports[0]),
 				       flow_digest_end_v6(tuple + 16, ports[1]),
-				       plain == FLOW_FAST_TCP6 ? FLOW_TCP : FLOW_UDP);
+				       fast == FLOW_FAST_TCP6 ? FLOW_TCP : FLOW_UDP);
 	return true;
 }
 

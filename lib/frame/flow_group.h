@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * flow: eight frames in a row looked at together; nearly always they are all plain IPv4. For files that are
- * compiled for AVX-512 only (meson.build). The same checks as flow_fast(), which it is tested against, but
- * for what it leaves to that one: tags, IPv6, and frames too short for TCP.
+ * flow: eight frames in a row looked at together; nearly always they are all fast-path IPv4. For files that
+ * are compiled for AVX-512 only (meson.build). The same checks as flow_fast(), which it is tested against,
+ * but for what it leaves to that one: tags, IPv6, and frames too short for TCP.
  *
  *     lanes of 16 bytes:   even | frame 0 | frame 2 | frame 4 | frame 6 |     unpacked: qwords of frames 0 ..
  * 7 odd  | frame 1 | frame 3 | frame 5 | frame 7 |     in their order
@@ -36,8 +36,8 @@ flow_group_lanes(const uint8_t *const frames[], unsigned int step, unsigned int 
 /* A bit for each of the eight. */
 struct flow_group {
 	const uint8_t *frames[FLOW_GROUP];
-	uint8_t plain; /* plain IPv4, with TCP or UDP */
-	uint8_t tcp;   /* of the plain ones: TCP */
+	uint8_t fast;  /* fast-path IPv4, with TCP or UDP */
+	uint8_t tcp;   /* of the fast-path ones: TCP */
 	uint8_t no_ip; /* not IP, whatever follows; neither of both: flow_fast() knows more */
 };
 
@@ -72,9 +72,9 @@ flow_group_look(struct rte_mbuf *const *pkts, struct flow_group *ret_group)
 					 _mm512_set1_epi64(FLOW_IPV4_LEN + FLOW_TCP_LEN));
 	is_long = _mm512_cmpge_epu64_mask(_mm512_shuffle_epi8(head, length_at), needed);
 	ret_group->tcp = is_tcp;
-	ret_group->plain = is_ipv4 & is_long & (is_tcp | is_udp);
+	ret_group->fast = is_ipv4 & is_long & (is_tcp | is_udp);
 	ret_group->no_ip = 0;
-	if (likely(ret_group->plain == 0xff))
+	if (likely(ret_group->fast == 0xff))
 		return true;
 	type = _mm512_and_si512(head, type_mask);
 	ret_group->no_ip = _mm512_cmpneq_epi64_mask(type, _mm512_set1_epi64(RTE_BE16(RTE_ETHER_TYPE_IPV4))) &

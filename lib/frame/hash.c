@@ -149,10 +149,10 @@ hash_new(const struct hash_params *params, enum isa isa)
 	hash->types = params->types & HASH_TYPES_ALL;
 	hash->key_len = (uint8_t)RTE_MIN((unsigned int)params->key_len, (unsigned int)HASH_KEY_LEN);
 	memcpy(hash->key, params->key, hash->key_len);
-	for (enum flow_fast plain = FLOW_FAST_TCP4; plain < FLOW_FAST_N; plain++)
-		hash->fast_report[plain] = (uint8_t)hash_report(
-			hash->types, plain < FLOW_FAST_TCP6 ? FLOW_IPV4 : FLOW_IPV6,
-			plain == FLOW_FAST_TCP4 || plain == FLOW_FAST_TCP6 ? FLOW_TCP : FLOW_UDP, false);
+	for (enum flow_fast fast = FLOW_FAST_TCP4; fast < FLOW_FAST_N; fast++)
+		hash->fast_report[fast] = (uint8_t)hash_report(
+			hash->types, fast < FLOW_FAST_TCP6 ? FLOW_IPV4 : FLOW_IPV6,
+			fast == FLOW_FAST_TCP4 || fast == FLOW_FAST_TCP6 ? FLOW_TCP : FLOW_UDP, false);
 	if (by_tables) {
 		hash_tables_make(hash);
 		hash->v4 = hash_portable_v4;
@@ -264,31 +264,31 @@ hash_burst(const struct hash *hash, struct rte_mbuf *const *pkts, uint16_t n, en
 	for (uint16_t i = 0; i < n; i++) {
 		const struct rte_mbuf *pkt = pkts[i];
 		const uint8_t *tuple;
-		enum flow_fast plain;
+		enum flow_fast fast;
 		enum flow_ip ip;
 		uint8_t report;
 
 		if (done >> i & 1)
 			continue;
-		plain = flow_fast(pkt, &tuple);
-		if (unlikely(plain == FLOW_SLOW)) {
+		fast = flow_fast(pkt, &tuple);
+		if (unlikely(fast == FLOW_SLOW)) {
 			tuple = scratch.tuples[i];
 			report = hash_slow(hash, pkt, scratch.tuples[i], &ip);
 		} else {
-			report = hash->fast_report[plain];
-			ip = plain < FLOW_FAST_TCP6 ? FLOW_IPV4 : FLOW_IPV6;
+			report = hash->fast_report[fast];
+			ip = fast < FLOW_FAST_TCP6 ? FLOW_IPV4 : FLOW_IPV6;
 		}
 		ret_reports[i] = report;
 		if (unlikely(report == HASH_REPORT_NONE)) {
 			ret_values[i] = 0;
 			continue;
 		}
-		if (unlikely(source == HASH_IN_MBUF) && plain != FLOW_SLOW &&
+		if (unlikely(source == HASH_IN_MBUF) && fast != FLOW_SLOW &&
 		    pkt->ol_flags & RTE_MBUF_F_RX_RSS_HASH) {
 			ret_values[i] = pkt->hash.rss;
 			continue;
 		}
-		if (unlikely(!hash_report_has_ports(report)) && plain != FLOW_SLOW) {
+		if (unlikely(!hash_report_has_ports(report)) && fast != FLOW_SLOW) {
 			unsigned int len = ip == FLOW_IPV4 ? FLOW_TUPLE_V4 : FLOW_TUPLE_V6;
 
 			memcpy(scratch.tuples[i], tuple, len - 4);

@@ -64,7 +64,7 @@ struct hash {
 	hash_tuples_fn v4, v6;
 	hash_groups_fn groups; /* NULL: no short cut, or not with these types */
 	uint32_t types;
-	uint8_t fast_report[FLOW_FAST_N]; /* report code of plain frames; 0: no hash */
+	uint8_t fast_report[FLOW_FAST_N]; /* report code of fast-path frames; 0: no hash */
 	uint8_t key_len;                  /* as the driver gave it */
 	uint8_t key[HASH_KEY_LEN];        /* padded with 0 */
 	/* With GFNI: what byte i of a tuple adds to byte k of the hash is matrix i + k times it. */
@@ -84,7 +84,7 @@ enum hash_source { HASH_NOT_KNOWN, HASH_IN_MBUF };
 
 /*
  * Worker. The hash value and the report code (0: no hash, and the value is 0) of each of n (1 .. FRAME_BURST)
- * frames. HASH_IN_MBUF: hash_is_same() of where they come from; used for plain frames only, which every
+ * frames. HASH_IN_MBUF: hash_is_same() of where they come from; used for fast-path frames only, which every
  * NIC takes apart in the same way, and only where calculating the value costs more than a look at the frame.
  */
 void hash_burst(const struct hash *hash, struct rte_mbuf *const *pkts, uint16_t n, enum hash_source source,

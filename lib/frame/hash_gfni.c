@@ -3,8 +3,8 @@
  * hash: the variant for CPUs with GFNI and AVX-512. Compiled for those (meson.build), so nothing here may be
  * called before isa_select() has said ISA_AVX512_GFNI.
  *
- * Lists of tuples go to DPDK's function. Eight plain IPv4 frames in a row, which is nearly always, are looked
- * at and hashed together: less than half the cost.
+ * Lists of tuples go to DPDK's function. Eight fast-path IPv4 frames in a row, which is nearly always, are
+ * looked at and hashed together: less than half the cost.
  */
 #define ALLOW_EXPERIMENTAL_API /* rte_thash_gfni */
 #define ALLOW_INTERNAL_API     /* the helpers in the same header, inlined into it */
@@ -28,7 +28,7 @@ hash_gfni_bulk_v6(const struct hash *hash, const uint8_t *const tuples[], uint16
 	rte_thash_gfni_bulk(hash->matrices, FLOW_TUPLE_V6, (uint8_t **)(uintptr_t)tuples, ret_values, n);
 }
 
-/* --- eight plain IPv4 frames --- */
+/* --- eight fast-path IPv4 frames --- */
 
 /*
  * Eight tuples, each in a lane of a or b. Turned round, so that qword j has byte j of all of them; multiplied
@@ -72,7 +72,7 @@ hash_group(const struct hash *hash, struct rte_mbuf *const *pkts, uint32_t ret_v
 {
 	struct flow_group group;
 
-	if (unlikely(!flow_group_look(pkts, &group) || group.plain != 0xff))
+	if (unlikely(!flow_group_look(pkts, &group) || group.fast != 0xff))
 		return false;
 	_mm256_storeu_si256((void *)ret_values,
 			    hash_lanes_sum(hash->matrices,

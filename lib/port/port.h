@@ -138,7 +138,7 @@ struct port_txq {
 	struct port *port;
 	uint16_t idx;          /* of this pair in its port */
 	uint16_t worker;       /* index of the owner; as rxq's */
-	bool accepts_borrowed; /* tx knows borrowed frames (borrow.h), and is through with them when it
+	bool accepts_borrowed; /* tx knows borrowed frames (borrow.h), and keeps none of them when it
 				  returns */
 	struct port_place place;
 

@@ -222,8 +222,8 @@ void virtq_notify_coalesced(struct virtq *vq, const struct virtq_conf *conf);
 
 /*
  * At the end of iterations of the owner's poll loop, of all in which something is owed but for the few that
- * an idle pair sits out (port_service_fn): a queue that paused for a whole such turn is settled, and what is
- * held back goes when it is due. A queue without a conf is settled by who took it away.
+ * an idle pair sits out (port_service_fn): a queue that paused for a whole such iteration is confirmed, and
+ * what is held back goes when it is due. A queue without a conf is confirmed by who took it away.
  */
 static inline void
 virtq_notify_service(struct virtq *vq)

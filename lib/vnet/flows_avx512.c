@@ -24,7 +24,7 @@ flow_group_digest(__m512i a, __m512i b, __m512i salt)
 	return _mm512_cvtepi64_epi32(_mm512_srli_epi64(digest, 32));
 }
 
-/* The digests of those that are plain, 0 for the others. */
+/* The digests of those of the fast path, 0 for the others. */
 static inline void
 flow_group_digests(const struct flow_group *group, uint32_t ret_digests[FLOW_GROUP])
 {
@@ -38,8 +38,8 @@ flow_group_digests(const struct flow_group *group, uint32_t ret_digests[FLOW_GRO
 	salt = _mm512_mask_blend_epi64(group->tcp, _mm512_set1_epi64(FLOW_UDP), _mm512_set1_epi64(FLOW_TCP));
 	_mm256_storeu_si256((void *)ret_digests,
 			    _mm256_maskz_mov_epi32(
-				    group->plain, flow_group_digest(_mm512_unpacklo_epi64(even, odd),
-								    _mm512_unpackhi_epi64(even, odd), salt)));
+				    group->fast, flow_group_digest(_mm512_unpacklo_epi64(even, odd),
+								   _mm512_unpackhi_epi64(even, odd), salt)));
 }
 
 static uint32_t
@@ -52,12 +52,12 @@ flow_groups(struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_digests[], ui
 
 		if (unlikely(!flow_group_look(pkts + i, &group)))
 			continue;
-		if (likely(group.plain))
+		if (likely(group.fast))
 			flow_group_digests(&group, ret_digests + i);
 		else
 			memset(ret_digests + i, 0, FLOW_GROUP * sizeof(ret_digests[0]));
-		known |= (uint32_t)group.plain << i;
-		done |= (uint32_t)(group.plain | group.no_ip) << i;
+		known |= (uint32_t)group.fast << i;
+		done |= (uint32_t)(group.fast | group.no_ip) << i;
 	}
 	*ret_known = known;
 	return done;

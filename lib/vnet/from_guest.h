@@ -40,7 +40,7 @@ from_guest_mbuf_set(struct rte_mbuf *pkt, uint32_t len)
 	memcpy(&pkt->data_len, &second, sizeof(second));
 }
 
-/* What the header asks for goes into the mbuf; false: it was nonsense, the frame is counted and gone. */
+/* What the header requests goes into the mbuf; false: it was nonsense, the frame is counted and gone. */
 TEMPLATE bool
 from_guest_request(const struct vnet_conf *conf, struct port_rxq *rxq, const uint8_t *header,
 		   struct rte_mbuf *pkt, const uint32_t traits)
@@ -57,7 +57,7 @@ TEMPLATE uint16_t
 vnet_from_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
 		    struct rte_mbuf **pkts, uint16_t n, const uint32_t traits)
 {
-	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
+	const uint16_t slow = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE;
 	const uint32_t hdr_len = conf->hdr_len,
 		       room = rte_pktmbuf_data_room_size(queue->pool) - RTE_PKTMBUF_HEADROOM;
 	/* One used element for all of them ("In-order use of descriptors"). */
@@ -80,7 +80,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 		uint32_t len = elem->len - hdr_len;
 		const uint8_t *va = NULL;
 
-		if (likely_true(!(elem->flags & odd) && elem->len >= hdr_len + RTE_ETHER_HDR_LEN &&
+		if (likely_true(!(elem->flags & slow) && elem->len >= hdr_len + RTE_ETHER_HDR_LEN &&
 				len <= room))
 			va = gmem_va(conf->virtq.mem, &conf->virtq.hot, elem->addr, elem->len);
 		frame[i] = va ? va + hdr_len : NULL;
@@ -135,7 +135,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 }
 
 /*
- * What a frame's header asks for is looked at, and its bytes go to the mbuf: all of them, or the head of a
+ * What a frame's header requests is looked at, and its bytes go to the mbuf: all of them, or the head of a
  * frame that is borrowed. False: the frame is counted as dropped and gone.
  */
 TEMPLATE bool

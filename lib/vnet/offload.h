@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * offload: what the virtio-net header asks for, as a request in the mbuf, and the other way round (VIRTIO,
+ * offload: what the virtio-net header requests, as a request in the mbuf, and the other way round (VIRTIO,
  * "Packet Transmission", "Processing of Incoming Packets"). How a request looks in an mbuf is in
  * software_offload.h.
  */
@@ -18,7 +18,7 @@
 /* ol_flags that make a header to the guest say anything. */
 #define OFFLOAD_TO_GUEST_FLAGS (FRAME_REQUESTS | RTE_MBUF_F_RX_L4_CKSUM_MASK)
 
-/* The header asks for something. Unknown flags, and all fields besides, mean nothing then. */
+/* The header requests something. Unknown flags, and all fields besides, mean nothing then. */
 static inline bool
 vnet_offload_requested(const struct virtio_net_hdr *hdr)
 {

@@ -63,7 +63,7 @@ TEMPLATE uint16_t
 vnet_to_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 		  struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
 {
-	const uint16_t odd = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT;
+	const uint16_t slow = VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT;
 	const uint32_t hdr_len = conf->hdr_len, frame_max = conf->frame_max;
 	struct virtq *vq = &queue->to_guest;
 	struct vnet_buffers buffers;
@@ -88,7 +88,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct
 
 		buffer[i] = NULL;
 		written[i] = 0;
-		if (likely_true((elem->flags & VRING_DESC_F_WRITE) && !(elem->flags & odd)))
+		if (likely_true((elem->flags & VRING_DESC_F_WRITE) && !(elem->flags & slow)))
 			buffer[i] = gmem_va(conf->virtq.mem, &conf->virtq.hot, elem->addr, elem->len);
 		if (likely_true(buffer[i] != NULL))
 			to_guest_prefetch(buffer[i], hdr_len);
@@ -153,12 +153,12 @@ enum {
 };
 
 /*
- * As many of n frames as there are direct buffers for, in order. *ret_odd: the next frame or buffer is not
+ * As many of n frames as there are direct buffers for, in order. *ret_slow: the next frame or buffer is not
  * for us; without that, and with less than n sent, there are no more buffers.
  */
 TEMPLATE uint16_t
 to_guest_direct(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
-		struct rte_mbuf *const *pkts, uint16_t n, bool *ret_odd, const uint32_t traits)
+		struct rte_mbuf *const *pkts, uint16_t n, bool *ret_slow, const uint32_t traits)
 {
 	const struct direct_constraints constraints = {
 		.flags = VRING_DESC_F_WRITE, .len_min = conf->hdr_len, .len_max = UINT32_MAX};
@@ -170,7 +170,7 @@ to_guest_direct(struct vnet_queue *queue, const struct vnet_conf *conf, struct p
 	uint16_t n_sent;
 	uint64_t bytes = 0;
 
-	*ret_odd = n_direct == DIRECT_SLOW;
+	*ret_slow = n_direct == DIRECT_SLOW;
 	if (unlikely(n_direct <= 0))
 		return 0;
 	/* As in vnet_from_guest_burst(). */
@@ -180,7 +180,7 @@ to_guest_direct(struct vnet_queue *queue, const struct vnet_conf *conf, struct p
 		virtq_prefetch_next(vq, &conf->virtq,
 				    virtq_cursor_after(vq, &conf->virtq, VIRTQ_FETCH_MAX, traits), traits);
 	n_sent = to_guest_fitting(pkts, &direct, conf, (uint16_t)n_direct, written);
-	*ret_odd = n_sent < n_direct;
+	*ret_slow = n_sent < n_direct;
 	if (unlikely(n_sent == 0))
 		return 0;
 	for (uint16_t i = 0; i < n_sent; i++) {
@@ -214,17 +214,19 @@ TEMPLATE uint16_t
 vnet_to_guest_burst(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 		    struct rte_mbuf *const *pkts, uint16_t n, const uint32_t traits)
 {
-	bool odd;
-	uint16_t n_sent = to_guest_direct(queue, conf, txq, pkts, n, &odd, traits), more = n_sent;
+	bool slow;
+	uint16_t n_sent = to_guest_direct(queue, conf, txq, pkts, n, &slow, traits), more = n_sent;
 
-	/* The ring's end was in the way, or an odd buffer, or the driver made more available meanwhile. */
-	while (unlikely(more && n_sent < n && !odd)) {
-		more = to_guest_direct(queue, conf, txq, pkts + n_sent, (uint16_t)(n - n_sent), &odd, traits);
+	/* The ring's end was in the way, or a buffer for the slow path, or the driver made more available
+	 * meanwhile. */
+	while (unlikely(more && n_sent < n && !slow)) {
+		more = to_guest_direct(queue, conf, txq, pkts + n_sent, (uint16_t)(n - n_sent), &slow,
+				       traits);
 		n_sent = (uint16_t)(n_sent + more);
 	}
 	if (likely(n_sent == n))
 		return n;
-	if (odd)
+	if (slow)
 		return (uint16_t)(n_sent + vnet_to_guest_generic(queue, conf, txq, pkts + n_sent,
 								 (uint16_t)(n - n_sent)));
 	counter_add(&txq->stats.drops[DROP_NO_BUFFER], n - n_sent);

@@ -129,7 +129,7 @@ uint16_t vnet_from_guest_generic(struct vnet_queue *queue, const struct vnet_con
 uint16_t vnet_to_guest_generic(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 			       struct rte_mbuf *const *pkts, uint16_t n);
 
-/* The odd cases: chains, indirect tables, frames over several buffers or mbufs, all errors (burst.c). */
+/* The slow path: chains, indirect tables, frames over several buffers or mbufs, all errors (burst.c). */
 enum vnet_took {
 	VNET_TOOK_FRAME, /* *ret_pkt is a frame */
 	VNET_TOOK_DROP,  /* counted; the chain goes back */
@@ -139,7 +139,7 @@ enum vnet_took vnet_from_guest_chain(struct vnet_queue *queue, const struct vnet
 				     struct port_rxq *rxq, const struct virtq_elem *elem,
 				     struct rte_mbuf *first, struct rte_mbuf **ret_pkt);
 
-/* A header that asks for something. True: the request is in pkt; false: nonsense, counted, pkt is freed. */
+/* A header that requests something. True: the request is in pkt; false: nonsense, counted, pkt is freed. */
 bool vnet_from_guest_request(const struct vnet_conf *conf, struct port_rxq *rxq,
 			     const struct virtio_net_hdr *hdr, struct rte_mbuf *pkt);
 

@@ -143,7 +143,7 @@ def udp6_extended():
 class LentCases:
     """Both sides' layouts; the receiver's is the class's."""
 
-    FLIP_S = 10 if LONG else 0.2
+    FLIP_S = 10 if LONG else 0.5
 
     @classmethod
     def make_peer(cls):

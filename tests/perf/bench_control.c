@@ -470,7 +470,7 @@ rig_prove(struct rig *rig, const struct row *row)
 		for (unsigned i = 0; i < BURST; i += 2)
 			rte_pktmbuf_mtod(pkts[i], uint8_t *)[5] ^= 0x55; /* another address */
 		for (unsigned i = 1; i < BURST; i += 4)
-			rte_pktmbuf_mtod(pkts[i], uint8_t *)[15] ^= 0x01; /* another VLAN */
+			rte_pktmbuf_mtod(pkts[i], uint8_t *)[15] ^= 0x02; /* another VLAN, and never 0, which is none */
 	}
 	fwd_send(&worker, &from_queue, &rig->port, pkts, BURST);
 	rte_pktmbuf_free_bulk(pkts + BURST, PASS_FRAMES - BURST);

@@ -255,6 +255,7 @@ table(void)
 	dup2(fds[1], STDOUT_FILENO);
 	assert_int_equal(stats_output_open(NULL, STATS_TABLE, 0, &diag), 0);
 	stats_output_final();
+	stats_output_close();
 	dup2(saved, STDOUT_FILENO);
 	close(saved);
 	close(fds[1]);

@@ -500,9 +500,9 @@ message_handle(struct session *session, struct message *message, struct diag *di
 	uint64_t idx = 0;
 
 	if (!row)
-		return diag_set(diag, -ENOSYS, "", "not a message that we offered to take");
+		return diag_set(diag, -ENOSYS, "", "unsupported request");
 	if (message->header.size < row->size_min || message->header.size > row->size_max)
-		return diag_set(diag, -EINVAL, "", "a payload of %u bytes, not %u to %u",
+		return diag_set(diag, -EINVAL, "", "payload size %u out of range %u..%u",
 				message->header.size, row->size_min, row->size_max);
 	if (message->n_fds < row->fds_min || message->n_fds > row->fds_max)
 		return diag_set(diag, -EINVAL, "", "%u descriptors, not %u to %u", message->n_fds,
