@@ -15,6 +15,7 @@
 #define VNICD_PORT_H
 
 #include <assert.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -107,10 +108,21 @@ typedef void (*port_done_fn)(struct port_rxq *rxq);
 typedef void (*port_rx_service_fn)(struct port_rxq *rxq);
 typedef void (*port_tx_service_fn)(struct port_txq *txq);
 
+/* Who sees a queue's frames on their way (hook.h), and what the kind's own function is meanwhile. */
+struct port_hook;
+struct port_hooks {
+	_Atomic(struct port_hook *) first; /* NULL: nobody, and `own` is no more than a copy */
+	union {
+		port_rx_fn rx;
+		port_tx_fn tx;
+	} own;
+};
+
 /* Where frames come from. */
 struct port_rxq {
+	/* The kind's; or, while the queue has hooks, the one that calls them. Called by port_rx() alone. */
+	_Atomic(port_rx_fn) rx;
 	/* read-only after port_open() */
-	port_rx_fn rx; /* called by port_rx() alone */
 	port_rx_service_fn service;
 	port_done_fn done; /* NULL: the kind never borrows */
 	void *dev;         /* the kind's own */
@@ -121,18 +133,22 @@ struct port_rxq {
 	 * the control lock. */
 	_Atomic bool materialises;
 	struct port_place place;
+	/* control lock writes */
+	struct port_hooks hooks;
 
 	/* written by the owner */
 	struct port_queue_stats stats __rte_cache_aligned;
 	/* Some of the frames that rx took last are borrowed. Read under the control lock, too
 	 * (port_rxq_is_borrowed()). */
 	bool borrowed;
+	_Atomic bool in_hooks; /* it is in one of them */
 } __rte_cache_aligned;
 
 /* Where they go. */
 struct port_txq {
+	/* As rxq's. Called by port_tx() alone. */
+	_Atomic(port_tx_fn) tx;
 	/* read-only after port_open() */
-	port_tx_fn tx; /* called by port_tx() alone */
 	port_tx_service_fn service;
 	void *dev; /* the kind's own */
 	struct port *port;
@@ -141,9 +157,12 @@ struct port_txq {
 	bool accepts_borrowed; /* tx knows borrowed frames (borrow.h), and keeps none of them when it
 				  returns */
 	struct port_place place;
+	/* control lock writes */
+	struct port_hooks hooks;
 
 	/* written by the owner */
 	struct port_queue_stats stats __rte_cache_aligned;
+	_Atomic bool in_hooks; /* it is in one of them */
 
 	/* Written by everybody else, and added to `stats` by who reads those (port_txq_stats_read()): frames
 	 * that came no further than to the worker that had them, for the port does not want them. */
@@ -372,13 +391,14 @@ void port_mac_from_name(struct rte_ether_addr *mac, const char *name);
 static inline uint16_t
 port_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
-	return rxq->rx(rxq, pkts, n);
+	/* Acquire: pairs with the release of who attaches a hook. */
+	return atomic_load_explicit(&rxq->rx, memory_order_acquire)(rxq, pkts, n);
 }
 
 static inline uint16_t
 port_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
-	return txq->tx(txq, pkts, n);
+	return atomic_load_explicit(&txq->tx, memory_order_acquire)(txq, pkts, n);
 }
 
 /* Control lock: false: what was borrowed is given back, with all that this writes to the sender's memory. */

@@ -39,6 +39,9 @@ port_queues_alloc(struct port *port, uint16_t n_queues)
 void
 port_queues_free(struct port *port)
 {
+	for (uint16_t i = 0; port->rxqs && port->txqs && i < port->n_queues; i++)
+		assert(!port->rxqs[i].hooks.first && !port->txqs[i].hooks.first &&
+		       "hooks are detached before their port is closed");
 	free(port->rxqs);
 	free(port->txqs);
 	port->rxqs = NULL;

@@ -1,0 +1,163 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * hook: a queue's list, and the functions that stand in for the kind's while there is one.
+ *
+ *     queue   rx ----> hooked_rx() --> own.rx, the kind's
+ *             hooks -> first ---> next ---> NULL
+ *
+ * Workers go along the list while it changes: a hook enters it complete, and when it has left, the worker is
+ * waited for. A worker that is away in a driver (quiesce.h) may be so in a hook, which called it; `in_hooks`
+ * says which of the two.
+ */
+#include "hook.h"
+
+#include <assert.h>
+#include <stdatomic.h>
+
+#include "ctx.h"
+#include "quiesce.h"
+
+/* --- the owner's half --- */
+
+static inline void
+hooks_enter(_Atomic bool *in_hooks)
+{
+	/* Before any look at the list, for who finds us away later on: the store that says so is a release.
+	 */
+	atomic_store_explicit(in_hooks, true, memory_order_relaxed);
+	atomic_signal_fence(memory_order_seq_cst);
+}
+
+static inline void
+hooks_leave(_Atomic bool *in_hooks)
+{
+	/* Release: what the hooks did is done. */
+	atomic_store_explicit(in_hooks, false, memory_order_release);
+}
+
+static inline struct port_hook *
+hooks_next(_Atomic(struct port_hook *) *next)
+{
+	/* Acquire: pairs with the release in hooks_add(). */
+	return atomic_load_explicit(next, memory_order_acquire);
+}
+
+static uint16_t
+hooked_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
+{
+	n = rxq->hooks.own.rx(rxq, pkts, n);
+	if (n == 0)
+		return 0;
+	/* Not before: the list is none of ours while we are away in the driver. */
+	hooks_enter(&rxq->in_hooks);
+	for (struct port_hook *hook = hooks_next(&rxq->hooks.first); hook && n;
+	     hook = hooks_next(&hook->next))
+		n = hook->rx(hook, rxq, pkts, n);
+	hooks_leave(&rxq->in_hooks);
+	/* Nobody is told of frames that are not there, so nobody gives back what was borrowed of them. */
+	if (n == 0 && rxq->borrowed)
+		rxq->done(rxq);
+	return n;
+}
+
+static uint16_t
+hooked_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+	hooks_enter(&txq->in_hooks);
+	for (struct port_hook *hook = hooks_next(&txq->hooks.first); hook && n;
+	     hook = hooks_next(&hook->next))
+		n = hook->tx(hook, txq, pkts, n);
+	hooks_leave(&txq->in_hooks);
+	return n ? txq->hooks.own.tx(txq, pkts, n) : 0;
+}
+
+/* --- the control lock's --- */
+
+static void
+hooks_add(struct port_hooks *hooks, struct port_hook *hook)
+{
+	_Atomic(struct port_hook *) *link = &hooks->first;
+	struct port_hook *at;
+
+	while ((at = atomic_load_explicit(link, memory_order_relaxed))) {
+		assert(at != hook && "a hook is attached once");
+		link = &at->next;
+	}
+	atomic_store_explicit(&hook->next, NULL, memory_order_relaxed);
+	/* Release: pairs with the acquire in hooks_next(); the hook is complete for who finds it. */
+	atomic_store_explicit(link, hook, memory_order_release);
+}
+
+/* The hook keeps its `next`: the owner may be just there. */
+static void
+hooks_take_out(struct port_hooks *hooks, struct port_hook *hook)
+{
+	_Atomic(struct port_hook *) *link = &hooks->first;
+	struct port_hook *at;
+
+	while ((at = atomic_load_explicit(link, memory_order_relaxed)) != hook) {
+		assert(at && "the hook is attached to this queue");
+		link = &at->next;
+	}
+	atomic_store_explicit(link, atomic_load_explicit(&hook->next, memory_order_relaxed),
+			      memory_order_release);
+}
+
+static bool
+hooks_are_empty(const struct port_hooks *hooks)
+{
+	return !atomic_load_explicit(&hooks->first, memory_order_relaxed);
+}
+
+void
+port_rx_hook_attach(struct port_rxq *rxq, struct port_hook *hook)
+{
+	if (hooks_are_empty(&rxq->hooks))
+		rxq->hooks.own.rx = atomic_load_explicit(&rxq->rx, memory_order_relaxed);
+	hooks_add(&rxq->hooks, hook);
+	/* Release: pairs with the acquire in port_rx(); `own` is there for who calls it. */
+	atomic_store_explicit(&rxq->rx, hooked_rx, memory_order_release);
+}
+
+void
+port_tx_hook_attach(struct port_txq *txq, struct port_hook *hook)
+{
+	if (hooks_are_empty(&txq->hooks))
+		txq->hooks.own.tx = atomic_load_explicit(&txq->tx, memory_order_relaxed);
+	hooks_add(&txq->hooks, hook);
+	atomic_store_explicit(&txq->tx, hooked_tx, memory_order_release);
+}
+
+static bool
+rxq_holds(const void *arg, unsigned int worker)
+{
+	const struct port_rxq *rxq = arg;
+
+	return rxq->worker == worker && atomic_load_explicit(&rxq->in_hooks, memory_order_acquire);
+}
+
+static bool
+txq_holds(const void *arg, unsigned int worker)
+{
+	const struct port_txq *txq = arg;
+
+	return txq->worker == worker && atomic_load_explicit(&txq->in_hooks, memory_order_acquire);
+}
+
+void
+port_rx_hook_detach(struct port_rxq *rxq, struct port_hook *hook)
+{
+	hooks_take_out(&rxq->hooks, hook);
+	if (hooks_are_empty(&rxq->hooks))
+		atomic_store_explicit(&rxq->rx, rxq->hooks.own.rx, memory_order_release);
+	quiesce_wait_held(&rxq->port->ctx->quiesce, rxq_holds, rxq);
+}
+
+void
+port_tx_hook_detach(struct port_txq *txq, struct port_hook *hook)
+{
+	hooks_take_out(&txq->hooks, hook);
+	if (hooks_are_empty(&txq->hooks))
+		atomic_store_explicit(&txq->tx, txq->hooks.own.tx, memory_order_release);
+	quiesce_wait_held(&txq->port->ctx->quiesce, txq_holds, txq);
+}
