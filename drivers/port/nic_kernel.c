@@ -101,6 +101,14 @@ nic_kernel_joins_segments(const char *name)
 
 /* --- rtnetlink --- */
 
+/* NLMSG_OK(), which compares signed and unsigned lengths. */
+static bool
+nic_kernel_is_whole(const struct nlmsghdr *message, ssize_t len)
+{
+	return len >= (ssize_t)sizeof(*message) && message->nlmsg_len >= sizeof(*message) &&
+	       message->nlmsg_len <= (size_t)len;
+}
+
 static bool
 nic_kernel_is_veth(struct rtattr *info)
 {
@@ -181,7 +189,7 @@ nic_kernel_ask(unsigned int if_index, int nsid, struct nic_kernel_link *ret_link
 		request.head.nlmsg_len = sizeof(request);
 	if (send(fd, &request, request.head.nlmsg_len, 0) >= 0) {
 		len = recv(fd, nic_kernel_buffer, sizeof(nic_kernel_buffer), 0);
-		is_known = len > 0 && NLMSG_OK(message, (int)len) && nic_kernel_parse(message, ret_link);
+		is_known = nic_kernel_is_whole(message, len) && nic_kernel_parse(message, ret_link);
 	}
 	close(fd);
 	return is_known;
@@ -267,7 +275,7 @@ nic_kernel_on_news(void *arg, uint32_t events)
 		news = NIC_KERNEL_PEER_MOVED;
 	if (got > 0) {
 		nsid = nic_kernel_nsid(&msg);
-		for (int len = (int)got; NLMSG_OK(message, len); message = NLMSG_NEXT(message, len))
+		for (ssize_t len = got; nic_kernel_is_whole(message, len); message = NLMSG_NEXT(message, len))
 			news = RTE_MAX(news, nic_kernel_hear(kernel, message, nsid));
 	}
 	if (news == NIC_KERNEL_PEER_MOVED)

@@ -4,7 +4,7 @@
  * burst.
  *
  * Here are the words for both layouts; direct_scalar.h and direct_avx512.h are two bodies for them that do
- * the same, chosen by what the file is compiled for. Used by ring.h only.
+ * the same, of which ring.h takes one by what the file is compiled for.
  */
 #ifndef VNICD_DIRECT_H
 #define VNICD_DIRECT_H
@@ -35,11 +35,5 @@ enum {
 /* The bits of a descriptor that direct ones have as the constraints say: no list, no table, the right
  * direction. */
 #define DIRECT_FLAGS (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE)
-
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
-#include "direct_avx512.h"
-#else
-#include "direct_scalar.h"
-#endif
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * direct, eight descriptors at a time: two cache lines of them. See direct.h, which includes this; twin of
+ * direct, eight descriptors at a time: two cache lines of them. See direct.h; twin of
  * direct_scalar.h, which is its oracle.
  *
  * What is loaded from the guest is pinned: the compiler must not load it again where it is used.
@@ -8,8 +8,10 @@
 #ifndef VNICD_DIRECT_AVX512_H
 #define VNICD_DIRECT_AVX512_H
 
+#include <assert.h>
 #include <immintrin.h>
 
+#include "direct.h"
 #include "packed.h"
 #include "split.h"
 

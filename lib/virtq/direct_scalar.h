@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* direct, one descriptor at a time. See direct.h, which includes this; twin of direct_avx512.h. */
+/* direct, one descriptor at a time. See direct.h; twin of direct_avx512.h. */
 #ifndef VNICD_DIRECT_SCALAR_H
 #define VNICD_DIRECT_SCALAR_H
 
+#include "direct.h"
 #include "packed.h"
 #include "split.h"
 

@@ -8,6 +8,12 @@
 #include "split.h"
 #include "virtq.h"
 
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
+#include "direct_avx512.h"
+#else
+#include "direct_scalar.h"
+#endif
+
 /*
  * Copy up to n (at most VIRTQ_FETCH_MAX) available chains, from the cursor on, to elems[], and move the
  * cursor past them. Returns the count; 0 also when the queue broke.

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "virtq.h"
 
-#include "packed.h"
-
 const char *const virtq_fault_name[FAULT_N] = {
 #define FAULT(symbol, name, help) [FAULT_##symbol] = name,
 #include "faults.def"

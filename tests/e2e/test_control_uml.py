@@ -543,6 +543,7 @@ class Coalescing(ControlTest):
         self.vnicd.wait_stats(lambda ports: ports["vm0"]["rx_packets"] >= sent + 150)
         return self.interrupts() - before
 
+    @pytest.mark.long
     def test_transmit(self):
         at_once = self.send_some()
         self.report(f"150 frames from the guest: {at_once} interrupts")
@@ -580,6 +581,7 @@ class Driver(ControlTest):
         got = self.deliver([syn(k) for k in range(20)], pair=3)
         self.assertEqual(got.by_queue, [20, 0, 0, 0])
 
+    @pytest.mark.long
     def test_driver_is_loaded_again(self):
         """The same without a new connection."""
         self.set("ip link set eth0 promisc on; ethtool -L eth0 combined 3")

@@ -61,6 +61,7 @@ class QemuGuests(guests.GuestTest):
         self.reboot(b, "packed", a)
         self.reboot(a, "legacy", b)
 
+    @pytest.mark.long
     def test_transitional_and_modern(self):
         vnicd = self.pair("switch")
         a, b = self.boot(vnicd, ["transitional", "modern"])

@@ -6,6 +6,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "guests")]
 import guests  # noqa: E402
@@ -51,6 +53,7 @@ class UmlGuests(guests.GuestTest):
         # Its front-end starts packed rings with wrap counters of 0; that these work is a feat of vnicd.
         self.assertIn(guests.FEATURES["RING_PACKED"], features)
 
+    @pytest.mark.long
     def test_io_pair(self):
         vnicd, a, b = self.pair("io")
         self.check_features(a)

@@ -13,6 +13,8 @@ import tempfile
 import time
 import unittest
 
+import pytest
+
 import invariants
 from invariants import (HostileCase, LONG, Closed, Nack, RawFrontend, Silent, SANITIZED, WRITE, bits, frame_of,
                         seconds)
@@ -384,6 +386,7 @@ class Messages(HostileCase):
 
     # --- V06, V07 ---
 
+    @pytest.mark.long_sanitized
     def test_V06_vring_index_out_of_range(self):
         """V06: ring indexes that look right when cut to 8 or 16 bits."""
         for idx in (0x10000, 0x10001, 0xffffffff, 2 * 2 + 1, 0x100 + 0x10000, 255):
@@ -600,6 +603,7 @@ class Messages(HostileCase):
 
     # --- V14 ---
 
+    @pytest.mark.long_sanitized
     def test_V14_unknown_requests(self):
         """V14: every request number that is a hole, zero, negative or of a feature that was not negotiated."""
         guest = self.negotiated()

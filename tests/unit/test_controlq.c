@@ -510,7 +510,7 @@ driver_has_to_kick(const struct driver_queue *queue)
 static void
 test_kicked(void **state)
 {
-	struct vnic_ctx ctx = {0};
+	struct vnic_ctx ctx = {};
 	struct rig *rig;
 	const uint8_t on[] = {CLASS_RX, 1, 1};
 	uint64_t one = 1, huge = UINT64_MAX - 1;
@@ -561,7 +561,7 @@ test_kicked(void **state)
 static void
 test_kick_descriptor_changes(void **state)
 {
-	struct vnic_ctx ctx = {0};
+	struct vnic_ctx ctx = {};
 	struct rig *rig;
 	const uint8_t on[] = {CLASS_RX, 1, 1};
 	int fd = eventfd(0, EFD_CLOEXEC);
@@ -588,7 +588,7 @@ test_kick_descriptor_changes(void **state)
 static void
 test_polled_without_kick_descriptor(void **state)
 {
-	struct vnic_ctx ctx = {0};
+	struct vnic_ctx ctx = {};
 	struct rig *rig;
 	const uint8_t on[] = {CLASS_RX, 1, 1};
 	uint64_t tag;
@@ -736,7 +736,7 @@ serve_all_of_it(struct vnic_ctx *ctx)
 static void
 test_all_devices_are_served(void **state)
 {
-	struct vnic_ctx ctx = {0};
+	struct vnic_ctx ctx = {};
 	struct rig *rigs[3], *other = rig_usual();
 	const uint8_t bytes[] = {CLASS_RX, 0, 0};
 	uint64_t tag;
