@@ -192,11 +192,34 @@ flow_digest(const struct rte_mbuf *pkt, uint32_t *ret_digest)
 typedef uint32_t (*flow_groups_fn)(struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_digests[],
 				   uint32_t *ret_known);
 
+/* A bit for each of n (1 .. 32) frames. */
+#define FLOW_ALL(n) (UINT32_MAX >> (32 - (n)))
+
 /*
  * flow_digest() of n (1 .. 32) frames; a bit is set for each that is IP, the digests of others are 0.
  * `groups` is that of an ISA variant (flows.h), or NULL; the result is the same.
  */
 uint32_t flow_digests(flow_groups_fn groups, struct rte_mbuf *const *pkts, uint16_t n,
 		      uint32_t ret_digests[]);
+
+/*
+ * The digests of n frames, all of which are IP, for who needs them once more: in hash.rss, which nobody reads
+ * while RTE_MBUF_F_RX_RSS_HASH is not set. They are the frames' until something else is written there, or
+ * addresses or ports in them; copies and clones have them, too. That they are there is said elsewhere
+ * (port_rxq.has_digests).
+ */
+static inline void
+flow_digests_keep(struct rte_mbuf *const *pkts, uint16_t n, const uint32_t digests[])
+{
+	for (uint16_t i = 0; i < n; i++)
+		pkts[i]->hash.rss = digests[i];
+}
+
+static inline void
+flow_digests_kept(struct rte_mbuf *const *pkts, uint16_t n, uint32_t ret_digests[])
+{
+	for (uint16_t i = 0; i < n; i++)
+		ret_digests[i] = pkts[i]->hash.rss;
+}
 
 #endif

@@ -111,8 +111,8 @@ struct fwd_mode *fwd_mode_by_name(const char *name); /* NULL: none */
 /* Ready-made mode->check: an even number of ports, 2 or more (io, mac, macswap: "ports in pairs"). */
 int fwd_check_pairs(unsigned int n_ports, struct diag *diag);
 
-/* Worker: n (1 .. PORT_BURST) frames that rx took from `from` go through the mode; nothing is borrowed any
- * more then. */
+/* Worker: n (1 .. PORT_BURST) frames that rx took from `from` go through the mode; nothing is borrowed, and
+ * no digest is kept any more then. */
 static inline void
 fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_rxq *from,
 	    struct rte_mbuf **pkts, uint16_t n)
@@ -125,6 +125,7 @@ fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_
 	mode->forward(worker, from, pkts, n);
 	if (from->borrowed)
 		from->done(from);
+	from->has_digests = false;
 }
 
 /*

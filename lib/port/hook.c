@@ -54,9 +54,12 @@ hooked_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	     hook = hooks_next(&hook->next))
 		n = hook->rx(hook, rxq, pkts, n);
 	hooks_leave(&rxq->in_hooks);
-	/* Nobody is told of frames that are not there, so nobody gives back what was borrowed of them. */
-	if (n == 0 && rxq->borrowed)
-		rxq->done(rxq);
+	if (unlikely(n == 0)) {
+		/* Nobody is told of frames that are not there, so nobody ends what was said of them. */
+		if (rxq->borrowed)
+			rxq->done(rxq);
+		rxq->has_digests = false;
+	}
 	return n;
 }
 

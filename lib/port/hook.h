@@ -13,12 +13,16 @@
  *
  * What a hook may do with the frames, of which it gets 1 .. PORT_BURST:
  *
- *   look at one    Of a borrowed frame (borrow.h) only its head is there, and it is read-only.
- *   keep one       port_hook_keep(): a reference more, and the frame is whole. What is kept is the bytes,
- * from now on read-only for everybody; fields of the mbuf still change as the frame goes on. change one
- * port_hook_is_own() first, which is false where others have it, too, and makes it whole. drop some
- * port_rx_drop() or port_tx_drop() with a reason. The others go to the front of pkts[], in their order, and
- * it returns how many they are.
+ * - look at one: of a borrowed frame (borrow.h) only the head is there, and it is read-only;
+ *
+ * - keep one: port_hook_keep(), a reference more, and the frame is whole. What is kept is the bytes, from now
+ *   on read-only for everybody; fields of the mbuf still change as the frame goes on;
+ *
+ * - change one: port_hook_is_own() first, which makes it whole, and is false where others have it, too. Who
+ *   changes addresses or ports of IP also clears rxq->has_digests;
+ *
+ * - drop some: port_rx_drop() or port_tx_drop() with a reason. The others go to the front of pkts[], in their
+ *   order, and it returns how many they are.
  *
  * It makes no new frames, and does not call the rx or tx of the queue that it is called for.
  */

@@ -132,6 +132,7 @@ struct port_rxq {
 	/* What rx takes is not borrowed for longer than that: somebody waits for its memory. Written under
 	 * the control lock. */
 	_Atomic bool materialises;
+	bool keeps_digests; /* who polls the queue forwards with fwd_forward(): has_digests is of use */
 	struct port_place place;
 	/* control lock writes */
 	struct port_hooks hooks;
@@ -141,6 +142,10 @@ struct port_rxq {
 	/* Some of the frames that rx took last are borrowed. Read under the control lock, too
 	 * (port_rxq_is_borrowed()). */
 	bool borrowed;
+	/* Each of the frames that rx took last has its flow's digest (flow_digests_keep()), for the steering
+	 * of where it goes. As for a loan, that is until the end of fwd_forward(), on this worker; who
+	 * changes addresses or ports of IP before that clears it. */
+	bool has_digests;
 	_Atomic bool in_hooks; /* it is in one of them */
 } __rte_cache_aligned;
 

@@ -53,12 +53,10 @@ vnet_flows_forget(struct vnet_flows *flows)
 		atomic_store_explicit(&flows->entries[i], 0, memory_order_relaxed);
 }
 
-void
-vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n)
+/* `todo`: a bit for each digest. */
+static inline void
+flows_learn(struct vnet_flows *flows, uint16_t pair, const uint32_t digests[], uint32_t todo, uint16_t n)
 {
-	uint32_t digests[PORT_BURST];
-	uint32_t todo = flow_digests(flows->variant->groups, pkts, n, digests);
-
 	if (todo == 0)
 		return;
 	/* Without a store in the common case the line stays in the caches of all who read it. */
@@ -69,4 +67,26 @@ vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const
 		atomic_store_explicit(&flows->entries[digest % FLOWS_SIZE], flows_entry(digest, pair),
 				      memory_order_relaxed);
 	}
+}
+
+void
+vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n)
+{
+	uint32_t digests[PORT_BURST];
+	uint32_t known = flow_digests(flows->variant->groups, pkts, n, digests);
+
+	flows_learn(flows, pair, digests, known, n);
+}
+
+bool
+vnet_flows_learn_and_keep(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n)
+{
+	uint32_t digests[PORT_BURST];
+	uint32_t known = flow_digests(flows->variant->groups, pkts, n, digests);
+
+	flows_learn(flows, pair, digests, known, n);
+	if (unlikely(known != FLOW_ALL(n)))
+		return false;
+	flow_digests_keep(pkts, n, digests);
+	return true;
 }

@@ -56,6 +56,9 @@ void vnet_flows_free(struct vnet_flows *flows); /* accepts NULL */
 void vnet_flows_forget(struct vnet_flows *flows);
 /* Worker: frames that the guest sent on transmitq `pair`. */
 void vnet_flows_learn(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts, uint16_t n);
+/* The same, and the digests stay in the frames (flow_digests_keep()). False: not, for some are not IP. */
+bool vnet_flows_learn_and_keep(struct vnet_flows *flows, uint16_t pair, struct rte_mbuf *const *pkts,
+			       uint16_t n);
 
 /*
  * Worker: the pairs of those flows that are known and were last sent from a pair below n_pairs; the others'

@@ -107,12 +107,18 @@ steer_pick_by_flows(const struct steer *steer, const struct port *to, const stru
 		memset(ret_pairs, 0, n * sizeof(ret_pairs[0]));
 		return;
 	}
-	known = flow_digests(steer->groups, pkts, n, digests);
+	/* The guest that they come from has learnt them: they have been computed. */
+	if (from->has_digests) {
+		flow_digests_kept(pkts, n, digests);
+		known = FLOW_ALL(n);
+	} else {
+		known = flow_digests(steer->groups, pkts, n, digests);
+	}
 	for (uint16_t i = 0; i < n; i++)
 		ret_pairs[i] = by_sender ? sender : (uint16_t)((uint64_t)digests[i] * n_active >> 32);
 	if (likely(known && steer->flows))
 		vnet_flows_find(steer->flows, digests, n, n_active, ret_pairs);
-	if (likely(known == (uint32_t)((1ull << n) - 1)))
+	if (likely(known == FLOW_ALL(n)))
 		return;
 	for (uint16_t i = 0; i < n; i++)
 		ret_pairs[i] = known >> i & 1 ? ret_pairs[i] : sender;
@@ -134,10 +140,11 @@ steer_by_flows_with_hash(const struct port_steer *port_steer, const struct port 
 	uint32_t values[PORT_BURST];
 	uint8_t reports[PORT_BURST];
 
+	/* First, for the mark is where the digest is. */
+	steer_pick_by_flows(steer, to, from, pkts, n, ret_pairs);
 	hash_burst(steer->hash, pkts, n, steer_hash_source(steer, from), values, reports);
 	for (uint16_t i = 0; i < n; i++)
 		steer_mark(pkts[i], values[i], reports[i]);
-	steer_pick_by_flows(steer, to, from, pkts, n, ret_pairs);
 }
 
 /* HASH_REPORT, and no types: there is nothing to compute. */
@@ -146,9 +153,9 @@ steer_by_flows_without_hash(const struct port_steer *port_steer, const struct po
 			    const struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n,
 			    uint16_t ret_pairs[])
 {
+	steer_pick_by_flows(steer_of(port_steer), to, from, pkts, n, ret_pairs);
 	for (uint16_t i = 0; i < n; i++)
 		steer_mark(pkts[i], 0, 0);
-	steer_pick_by_flows(steer_of(port_steer), to, from, pkts, n, ret_pairs);
 }
 
 /* --- making it --- */

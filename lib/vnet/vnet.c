@@ -10,6 +10,7 @@
 #include "flows.h"
 #include "offload.h"
 #include "ring.h"
+#include "template.h"
 
 /* SEND_RARP asks that the guest's address be announced in its name (vhost-user, "VHOST_USER_SEND_RARP"). */
 static struct rte_mbuf *
@@ -47,6 +48,17 @@ vnet_done(struct port_rxq *rxq)
 	__atomic_store_n(&rxq->borrowed, false, __ATOMIC_RELEASE);
 }
 
+/* Apart, so that who learns nothing pays nothing for it. */
+static NOINLINE uint16_t
+vnet_learn(struct port_rxq *rxq, struct vnet_flows *flows, struct rte_mbuf **pkts, uint16_t n)
+{
+	if (rxq->keeps_digests)
+		rxq->has_digests = vnet_flows_learn_and_keep(flows, rxq->idx, pkts, n);
+	else
+		vnet_flows_learn(flows, rxq->idx, pkts, n);
+	return n;
+}
+
 uint16_t
 vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -75,7 +87,7 @@ vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 		return 0;
 	}
 	if (unlikely(n && conf->flows))
-		vnet_flows_learn(conf->flows, rxq->idx, pkts, n);
+		return vnet_learn(rxq, conf->flows, pkts, n);
 	return n;
 }
 

@@ -533,6 +533,30 @@ learn_run(struct bench *bench)
 	vnet_flows_learn(bench->guests[0]->dev.flows, 1, bench->pkts, bench->n_pkts);
 }
 
+static void
+learn_and_keep_run(struct bench *bench)
+{
+	MUST(vnet_flows_learn_and_keep(bench->guests[0]->dev.flows, 1, bench->pkts, bench->n_pkts),
+	     "%s: not kept", bench->row->name);
+}
+
+/* As if the guest that they come from had learnt them. */
+static void
+pick_prepare_kept(struct bench *bench)
+{
+	pkts_make(bench);
+	for (uint16_t i = 0; i < bench->n_pkts; i++)
+		MUST(flow_digest(bench->pkts[i], &bench->pkts[i]->hash.rss), "a frame without a digest");
+	from_queue.has_digests = true;
+}
+
+static void
+pick_finish_kept(struct bench *bench)
+{
+	from_queue.has_digests = false;
+	pick_finish(bench);
+}
+
 /* The same flows again, which are known. */
 static void
 learn_prepare_known(struct bench *bench)
@@ -862,8 +886,12 @@ static const struct loop_row rows[] = {
 	 .n_pairs = 2, .features = FEATURE_MASK(NET_MQ)},
 	{"flows/learn-known", .open = open_two_pairs, .prepare = learn_prepare_known, .run = learn_run,
 	 .finish = pkts_free, .n_pairs = 2, .features = FEATURE_MASK(NET_MQ)},
+	{"flows/learn-kept", .open = open_two_pairs, .prepare = learn_prepare_known,
+	 .run = learn_and_keep_run, .finish = pkts_free, .n_pairs = 2, .features = FEATURE_MASK(NET_MQ)},
 	{"flows/pick", .open = open_flows, .prepare = pkts_make, .run = pick_run, .finish = pick_finish,
 	 .n_pairs = 2, .features = FEATURE_MASK(NET_MQ)},
+	{"flows/pick-kept", .open = open_flows, .prepare = pick_prepare_kept, .run = pick_run,
+	 .finish = pick_finish_kept, .n_pairs = 2, .features = FEATURE_MASK(NET_MQ)},
 	{"rss/pick/udp4", .open = open_rss, .prepare = pkts_make, .run = pick_run, .finish = pick_finish,
 	 .n_pairs = 2, .features = FEATURE_MASK(NET_RSS)},
 	{"rss/pick/udp6", .open = open_rss, .prepare = pkts_make, .run = pick_run, .finish = pick_finish,

@@ -1616,6 +1616,48 @@ test_c117_bursts(void **state)
 	learn_and_pick(flows_variant_of(isa_select()));
 }
 
+/*
+ * What the sender has computed is what counts at the receiver: frames whose addresses are others since then
+ * go where their digests say, until nobody says any more that they have some. With a hash report, too, which
+ * is written where the digest is.
+ */
+static void
+test_digests_are_computed_once(void **state)
+{
+	static const enum steer_report reports[] = {STEER_NO_REPORT, STEER_REPORT, STEER_REPORT};
+	struct vnet_flows *flows = vnet_flows_new();
+
+	for (size_t k = 0; k < RTE_DIM(reports); k++) {
+		struct vnet_steer_rules rules = {
+			.hash = {.types = k == 2 ? HASH_TYPES_ALL : 0, .key_len = HASH_KEY_LEN}};
+		struct port_steer *steer = steer_make(&rules, 8, reports[k], flows);
+		struct rte_mbuf *pkts[PORT_BURST], *arp;
+		uint16_t pairs[PORT_BURST];
+
+		ports_make(8, 8);
+		from.idx = 0;
+		segments_reset();
+		for (uint16_t i = 0; i < PORT_BURST; i++)
+			pkts[i] = flow_new(30 * i, false); /* IPv4, no tag */
+		assert_true(vnet_flows_learn_and_keep(flows, 5, pkts, PORT_BURST));
+		/* Other flows now. */
+		for (uint16_t i = 0; i < PORT_BURST; i++)
+			rte_pktmbuf_mtod(pkts[i], uint8_t *)[14 + 12] ^= 0x41;
+		for (int round = 0; round < 2; round++) {
+			from.has_digests = round == 0;
+			steer->pick(steer, &to_port, &from, pkts, PORT_BURST, pairs);
+			for (uint16_t i = 0; i < PORT_BURST; i++)
+				assert_int_equal(pairs[i], round == 0 ? 5 : 0);
+		}
+		/* One that has none is enough. */
+		arp = arp_new();
+		assert_false(vnet_flows_learn_and_keep(flows, 5, &arp, 1));
+		vnet_steer_free(steer);
+		vnet_flows_forget(flows);
+	}
+	vnet_flows_free(flows);
+}
+
 /* --- borrowed frames --- */
 
 /*
@@ -1808,6 +1850,7 @@ main(void)
 		cmocka_unit_test(test_c117_flows_come_back),
 		cmocka_unit_test(test_c117_collisions),
 		cmocka_unit_test(test_c117_bursts),
+		cmocka_unit_test(test_digests_are_computed_once),
 		cmocka_unit_test(test_digests_of_bursts),
 		cmocka_unit_test(test_unknown_flows),
 		cmocka_unit_test(test_c119_unclassified_queue),
