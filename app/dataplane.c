@@ -586,7 +586,7 @@ dataplane_let_in(struct port *port, struct diag *diag)
 }
 
 int
-dataplane_port_add(const struct port_config *config, struct port **ret_port, struct diag *diag)
+dataplane_port_add(struct port_config *config, struct port **ret_port, struct diag *diag)
 {
 	struct port *port;
 	int ret;

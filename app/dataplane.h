@@ -37,10 +37,11 @@ int dataplane_stop(struct diag *diag);
 void dataplane_close(void);
 
 /*
- * Open a port, and when the workers run make them poll it. 0 or -errno with diag filled; -EBUSY: a worker is
- * in a port's driver and does not come back.
+ * Open a port, and when the workers run make them poll it. The port takes over what config owns as soon as it
+ * is open (port_open()). 0 or -errno with diag filled; -EBUSY: a worker is in a port's driver and does not
+ * come back.
  */
-int dataplane_port_add(const struct port_config *config, struct port **ret_port, struct diag *diag);
+int dataplane_port_add(struct port_config *config, struct port **ret_port, struct diag *diag);
 /* 0, or -ENOENT, or -EBUSY as above, with diag filled. The port is gone on return; nobody was stopped for it.
  */
 int dataplane_port_remove(const char *name, struct diag *diag);

@@ -20,19 +20,21 @@
 #include "pool.h"
 
 enum {
-	MEMORY_SLACK_MIB = 64, /* rings, tables and what PMDs allocate */
-	/* The receive pool of a NIC's queue pair, rings of DPDK's usual size. */
-	MEMORY_NIC_PAIR_MIB = 48,
-	MEMORY_NIC_SPARE_MIB = 128,
+	MEMORY_SLACK_MIB = 64,  /* rings, tables and what PMDs allocate */
+	MEMORY_SPARE_MIB = 128, /* for ports added while running */
 };
 
 static void
 pick_memory(const struct options *options, const struct pool_size *size)
 {
 	size_t pool_mib = (size->bytes >> 20) + 1;
-	size_t nic_mib = (size_t)options_queue_pairs(options, "nic") * MEMORY_NIC_PAIR_MIB;
-	size_t need_mib = pool_mib + nic_mib + MEMORY_SLACK_MIB / 2;
-	size_t page_size = hugepages_find(need_mib << 20);
+	struct port_demand demand;
+	size_t own_mib, need_mib, page_size;
+
+	options_demand(options, &demand);
+	own_mib = demand.own_bytes >> 20;
+	need_mib = pool_mib + own_mib + MEMORY_SLACK_MIB / 2;
+	page_size = hugepages_find(need_mib << 20);
 
 	/* Nothing in the file system, nothing shared with other DPDK programs. */
 	eal_args_add("--file-prefix=vnicd-%d", (int)getpid());
@@ -40,8 +42,9 @@ pick_memory(const struct options *options, const struct pool_size *size)
 		eal_args_add("--in-memory");
 		eal_args_picked("memory from free huge pages of %zu MiB", page_size >> 20);
 	} else {
-		/* The kernel gives these pages as they are touched: room for later NICs costs nothing now. */
-		need_mib = pool_mib + pool_mib / 8 + nic_mib + MEMORY_SLACK_MIB + MEMORY_NIC_SPARE_MIB;
+		/* The kernel gives these pages as they are touched: room for later ports costs nothing now.
+		 */
+		need_mib = pool_mib + pool_mib / 8 + own_mib + MEMORY_SLACK_MIB + MEMORY_SPARE_MIB;
 		/* EAL takes --in-memory with huge pages only; this is the rest of it. */
 		eal_args_add("--no-shconf");
 		eal_args_add("--no-huge");
@@ -52,18 +55,6 @@ pick_memory(const struct options *options, const struct pool_size *size)
 	eal_args_picked("file prefix vnicd-%d", (int)getpid());
 }
 
-/* "0000:03:00.0" or "03:00.0" */
-static bool
-is_pci_address(const char *text)
-{
-	unsigned int domain, bus, device, function;
-	int len = 0;
-
-	if (sscanf(text, "%x:%x:%x.%x%n", &domain, &bus, &device, &function, &len) == 4 && text[len] == '\0')
-		return true;
-	return sscanf(text, "%x:%x.%x%n", &bus, &device, &function, &len) == 3 && text[len] == '\0';
-}
-
 /* A scan of the PCI bus would take devices that nobody named; so only the ones that a port names are let in.
  */
 static void
@@ -72,18 +63,15 @@ pick_pci(const struct options *options)
 	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < options->n_ports; i++) {
-		const struct port_config *config = &options->ports[i];
+		struct port_demand demand;
 
-		for (unsigned int k = 0; config->kind->keys && config->kind->keys[k].name; k++) {
-			if (strcmp(config->kind->keys[k].name, "dev") != 0 || !config->values[k])
-				continue;
-			if (!is_pci_address(config->values[k]))
-				continue;
-			eal_args_add("-a");
-			eal_args_add("%s", config->values[k]);
-			eal_args_picked("PCI device %s", config->values[k]);
-			n++;
-		}
+		port_config_demand(&options->ports[i], &demand);
+		if (!demand.pci_device)
+			continue;
+		eal_args_add("-a");
+		eal_args_add("%s", demand.pci_device);
+		eal_args_picked("PCI device %s", demand.pci_device);
+		n++;
 	}
 	if (n == 0) {
 		eal_args_add("--no-pci");

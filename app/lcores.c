@@ -106,7 +106,7 @@ cpus_usable(unsigned int cpus[])
 static unsigned int
 workers_to_start(const struct options *options, unsigned int n_cpus)
 {
-	unsigned int n_pairs = options_queue_pairs(options, NULL);
+	unsigned int n_pairs = options_queue_pairs(options);
 	unsigned int n = RTE_MAX(1U, n_pairs / 2);
 
 	n = RTE_MIN(n, n_cpus > 1 ? n_cpus - 1 : 1);

@@ -287,7 +287,8 @@ run(const struct options *options, const struct pool_size *size)
 static int
 check(struct options *options, struct pool_size *size, struct diag *diag)
 {
-	unsigned int n_workers, n_nic_pairs;
+	struct port_demand demand;
+	unsigned int n_workers;
 	int ret;
 
 	port_env.run_dir = run_dir_path(diag);
@@ -304,9 +305,8 @@ check(struct options *options, struct pool_size *size, struct diag *diag)
 		if (ret < 0)
 			return ret;
 	}
-	n_nic_pairs = options_queue_pairs(options, "nic");
-	pool_size_compute(size, n_workers ? n_workers : 1, options_queue_pairs(options, NULL) - n_nic_pairs,
-			  n_nic_pairs);
+	options_demand(options, &demand);
+	pool_size_compute(size, n_workers ? n_workers : 1, demand.n_mbufs);
 	return 0;
 }
 
@@ -339,8 +339,7 @@ vnicd(struct options *options, int argc, char **argv)
 		return fail(&diag, EXIT_RUN_TIME);
 	}
 	if (size.n_workers != lcores_n_workers())
-		pool_size_compute(&size, RTE_MAX(lcores_n_workers(), 1U), size.n_guest_pairs,
-				  size.n_nic_pairs);
+		pool_size_compute(&size, RTE_MAX(lcores_n_workers(), 1U), size.n_port_mbufs);
 	status = run(options, &size);
 	eal_close();
 	run_dir_close();

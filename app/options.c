@@ -326,20 +326,32 @@ options_parse_ports(struct options *options, struct diag *diag)
 }
 
 unsigned int
-options_queue_pairs(const struct options *options, const char *kind)
+options_queue_pairs(const struct options *options)
 {
 	unsigned int n = 0;
 
 	for (unsigned int i = 0; i < options->n_ports; i++)
-		if (!kind || strcmp(options->ports[i].kind->name, kind) == 0)
-			n += options->ports[i].n_queues;
+		n += options->ports[i].n_queues;
 	return n;
+}
+
+void
+options_demand(const struct options *options, struct port_demand *ret_demand)
+{
+	*ret_demand = (struct port_demand){0};
+	for (unsigned int i = 0; i < options->n_ports; i++) {
+		struct port_demand demand;
+
+		port_config_demand(&options->ports[i], &demand);
+		ret_demand->n_mbufs += demand.n_mbufs;
+		ret_demand->own_bytes += demand.own_bytes;
+	}
 }
 
 int
 options_check_workers(const struct options *options, unsigned int n_workers, struct diag *diag)
 {
-	unsigned int n_pairs = options_queue_pairs(options, NULL);
+	unsigned int n_pairs = options_queue_pairs(options);
 
 	if (n_workers == 0)
 		return diag_set(diag, -EINVAL,
@@ -364,15 +376,13 @@ options_free(struct options *options)
 }
 
 static void
-print_keys(const struct port_kind *kind)
+print_keys(const struct key *keys)
 {
-	if (!kind->keys)
-		return;
-	for (const struct port_key *key = kind->keys; key->name; key++) {
-		char form[64];
+	for (; keys && keys->type != KEY_END; keys++) {
+		char usage[KEY_TEXT_MAX];
 
-		snprintf(form, sizeof(form), "%s=%s", key->name, key->form);
-		printf("      %-28s %s\n", form, key->help);
+		key_usage(keys, usage, sizeof(usage));
+		printf("      %-28s %s\n", usage, keys->help);
 	}
 }
 
@@ -396,16 +406,11 @@ options_print_help(void)
 		printf("  %-33s %s\n", form, option_table[i].help);
 	}
 	printf("\nkinds of ports, and their keys:\n"
-	       "  any\n"
-	       "      %-28s %s\n"
-	       "      %-28s %s\n"
-	       "      %-28s %s\n",
-	       "queues=1..128", "queue pairs (default 1)", "mac=XX:XX:XX:XX:XX:XX",
-	       "Ethernet address (default: made from the name)", "mtu=68..65535",
-	       "largest packet in bytes, without the Ethernet header");
+	       "  any\n");
+	print_keys(port_config_common_keys());
 	list_for_each(kind, port_kinds()) {
 		printf("  %-14s %s\n", kind->name, kind->help);
-		print_keys(kind);
+		print_keys(kind->keys);
 	}
 	printf("\nforwarding modes:\n");
 	list_for_each(mode, fwd_modes())

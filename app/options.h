@@ -45,8 +45,10 @@ int options_parse(struct options *options, int argc, char **argv, struct diag *d
 int options_parse_ports(struct options *options, struct diag *diag);
 /* Can n_workers workers serve all the queue pairs? */
 int options_check_workers(const struct options *options, unsigned int n_workers, struct diag *diag);
-/* Queue pairs of all ports of one kind; NULL: of every kind. */
-unsigned int options_queue_pairs(const struct options *options, const char *kind);
+/* Queue pairs of all ports. */
+unsigned int options_queue_pairs(const struct options *options);
+/* What all ports need together; its pci_device is NULL. */
+void options_demand(const struct options *options, struct port_demand *ret_demand);
 void options_free(struct options *options);
 
 /* --help, on standard output. */

@@ -22,8 +22,7 @@ enum {
 	POOL_FRAME_MBUFS = 32, /* pieces of the largest frame, 64 KiB */
 	/* One burst taken in and one copied by flooding, both of largest frames. */
 	POOL_WORKER_BURSTS = 2 * PORT_BURST * POOL_FRAME_MBUFS,
-	POOL_NIC_TX_RING = 1024,
-	POOL_NIC_PAIRS_SPARE = 4, /* for NICs added while running */
+	POOL_SPARE = 4 * 1024, /* for ports added while running, such as four transmit rings of NICs */
 	POOL_MIN = 8191,
 };
 
@@ -38,27 +37,25 @@ round_up(unsigned int n)
 }
 
 void
-pool_size_compute(struct pool_size *size, unsigned int n_workers, unsigned int n_guest_pairs,
-		  unsigned int n_nic_pairs)
+pool_size_compute(struct pool_size *size, unsigned int n_workers, unsigned int n_port_mbufs)
 {
 	unsigned int n_handoff = n_workers * (n_workers - 1);
 	unsigned int n;
 
-	n = n_workers * (POOL_CACHE_HELD + POOL_WORKER_BURSTS) + n_handoff * FWD_HANDOFF_SIZE +
-	    n_guest_pairs * PORT_BURST + (n_nic_pairs + POOL_NIC_PAIRS_SPARE) * POOL_NIC_TX_RING;
+	n = n_workers * (POOL_CACHE_HELD + POOL_WORKER_BURSTS) + n_handoff * FWD_HANDOFF_SIZE + n_port_mbufs +
+	    POOL_SPARE;
 	size->n_workers = n_workers;
-	size->n_guest_pairs = n_guest_pairs;
-	size->n_nic_pairs = n_nic_pairs;
+	size->n_port_mbufs = n_port_mbufs;
 	size->n_mbufs = round_up(n);
 	/* The pool's own ring and headers cost 64 + 8 bytes for each buffer. */
 	size->bytes = (size_t)size->n_mbufs * (POOL_ELEMENT + 72);
 	snprintf(size->line, sizeof(size->line),
-		 "pool: %u worker%s x (%u cache + %u burst) + %u handoff x %u + %u guest pairs x %u + "
-		 "(%u + %u spare) NIC pairs x %u = %u, rounded to %u mbufs of %u bytes, %zu MiB",
+		 "pool: %u worker%s x (%u cache + %u burst) + %u handoff x %u + %u of the ports + %u spare = "
+		 "%u, "
+		 "rounded to %u mbufs of %u bytes, %zu MiB",
 		 n_workers, n_workers == 1 ? "" : "s", (unsigned int)POOL_CACHE_HELD,
-		 (unsigned int)POOL_WORKER_BURSTS, n_handoff, (unsigned int)FWD_HANDOFF_SIZE, n_guest_pairs,
-		 (unsigned int)PORT_BURST, n_nic_pairs, (unsigned int)POOL_NIC_PAIRS_SPARE,
-		 (unsigned int)POOL_NIC_TX_RING, n, size->n_mbufs, (unsigned int)POOL_ELEMENT,
+		 (unsigned int)POOL_WORKER_BURSTS, n_handoff, (unsigned int)FWD_HANDOFF_SIZE, n_port_mbufs,
+		 (unsigned int)POOL_SPARE, n, size->n_mbufs, (unsigned int)POOL_ELEMENT,
 		 (size_t)size->n_mbufs * POOL_ELEMENT >> 20);
 }
 

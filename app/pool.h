@@ -16,15 +16,13 @@ struct rte_mempool;
 
 struct pool_size {
 	unsigned int n_workers;
-	unsigned int n_guest_pairs; /* queue pairs of all ports but NICs, at start */
-	unsigned int n_nic_pairs;
-	unsigned int n_mbufs; /* the result: 2^n - 1, which wastes no ring slot */
+	unsigned int n_port_mbufs; /* that the ports demand, those there are at start */
+	unsigned int n_mbufs;      /* the result: 2^n - 1, which wastes no ring slot */
 	size_t bytes;
 	char line[256]; /* the computation, for people */
 };
 
-void pool_size_compute(struct pool_size *size, unsigned int n_workers, unsigned int n_guest_pairs,
-		       unsigned int n_nic_pairs);
+void pool_size_compute(struct pool_size *size, unsigned int n_workers, unsigned int n_port_mbufs);
 
 /* On the NUMA node of the workers when they share one and it has memory. NULL with diag filled. EAL runs. */
 struct rte_mempool *pool_open(const struct pool_size *size, struct diag *diag);

@@ -24,33 +24,43 @@ enum {
 };
 
 static_assert((int)PORT_MAX <= (int)GMEM_DEVICES_MAX, "every guest can map its regions");
-static_assert(GMEM_BYTES_MAX >> 30 == 1024, "the help of memory= says 1024");
+static_assert(GMEM_BYTES_MAX >> 30 == 1024, "the default of memory= is 1024");
 
-enum guest_key {
-	GUEST_KEY_PATH,
-	GUEST_KEY_MODE,
-	GUEST_KEY_SPEED,
-	GUEST_KEY_DUPLEX,
-	GUEST_KEY_STANDBY,
-	GUEST_KEY_UPLINK,
-	GUEST_KEY_MEMORY,
+#define GUEST_MBIT 1000000ull
+#define GUEST_GIB (1ull << 30)
+
+struct guest_args {
+	char *path;
+	uint32_t mode;         /* enum transport_mode */
+	struct key_rate speed; /* 0: unknown */
+	uint8_t duplex;        /* as in VIRTIO's configuration space; counts when it was given */
+	bool standby;
+	char *uplink;
+	uint64_t memory; /* bytes */
 };
 
-static const struct port_key guest_keys[] = {
-	[GUEST_KEY_PATH] = {"path", "SOCKET",
-			    "unix socket of the front-end; default NAME.sock in the run-time directory"},
-	[GUEST_KEY_MODE] = {"mode", "server|client",
-			    "who makes the socket: vnicd (server, the default) or the front-end"},
-	[GUEST_KEY_SPEED] = {"speed", "MBPS",
-			     "speed that the guest is told, 0..2147483647 Mb/s (default: unknown)"},
-	[GUEST_KEY_DUPLEX] = {"duplex", "half|full", "duplex that the guest is told (default: unknown)"},
-	[GUEST_KEY_STANDBY] = {"standby", "on|off",
-			       "offer to stand in for a passed-through NIC with the same address (failover)"},
-	[GUEST_KEY_UPLINK] = {"uplink", "PORT",
-			      "a nic port: the guest sees its link, and its speed and duplex unless given"},
-	[GUEST_KEY_MEMORY] = {"memory", "1..65536",
-			      "guest memory that the front-end may have mapped, GiB (default 1024)"},
-	{NULL, NULL, NULL},
+static const char *const guest_mode_words[] = {[TRANSPORT_SERVER] = "server", [TRANSPORT_CLIENT] = "client"};
+static const char *const guest_duplex_words[] = {[PORT_DUPLEX_HALF] = "half", [PORT_DUPLEX_FULL] = "full"};
+
+static const struct key guest_keys[] = {
+	{"path", KEY_PATH, KEY_FIELD(struct guest_args, path), .form = "SOCKET",
+	 .help = "unix socket of the front-end; default NAME.sock in the run-time directory"},
+	{"mode", KEY_WORD, KEY_FIELD(struct guest_args, mode), .words = guest_mode_words,
+	 .n_words = RTE_DIM(guest_mode_words), .initial = "server",
+	 .help = "who makes the socket: vnicd (server, the default) or the front-end"},
+	{"speed", KEY_RATE, KEY_FIELD(struct guest_args, speed), .bare = GUEST_MBIT,
+	 .max = VNET_SPEED_MAX * GUEST_MBIT, .form = "MBPS",
+	 .help = "speed that the guest is told, 0..2147483647 Mb/s, or 10gbit (default: unknown)"},
+	{"duplex", KEY_WORD, KEY_FIELD(struct guest_args, duplex), .words = guest_duplex_words,
+	 .n_words = RTE_DIM(guest_duplex_words), .help = "duplex that the guest is told (default: unknown)"},
+	{"standby", KEY_SWITCH, KEY_FIELD(struct guest_args, standby), .initial = "off",
+	 .help = "offer to stand in for a passed-through NIC with the same address (failover)"},
+	{"uplink", KEY_NAME, KEY_FIELD(struct guest_args, uplink), .max = PORT_NAME_SIZE - 1, .form = "PORT",
+	 .help = "a nic port: the guest sees its link, and its speed and duplex unless given"},
+	{"memory", KEY_SIZE, KEY_FIELD(struct guest_args, memory), .bare = GUEST_GIB, .min = GUEST_GIB,
+	 .max = GUEST_MEMORY_GIB_MAX * GUEST_GIB, .initial = "1024",
+	 .help = "guest memory that the front-end may have mapped, GiB, or 1536m (default 1024)"},
+	{0},
 };
 
 struct guest {
@@ -62,110 +72,42 @@ struct guest {
 	struct uplink_follower uplink; /* .uplink NULL: none */
 };
 
-static const char *const guest_duplex_words[] = {[PORT_DUPLEX_HALF] = "half", [PORT_DUPLEX_FULL] = "full"};
-static const char *const guest_switch_words[] = {"off", "on"};
-
 static void
 guest_path(const struct port_config *config, char *path, size_t size)
 {
-	if (config->values[GUEST_KEY_PATH])
-		snprintf(path, size, "%s", config->values[GUEST_KEY_PATH]);
+	const struct guest_args *args = config->args;
+
+	if (args->path)
+		snprintf(path, size, "%s", args->path);
 	else
 		snprintf(path, size, "%s/%s.sock", port_env.run_dir ? port_env.run_dir : ".", config->name);
-}
-
-static bool
-guest_is_client(const struct port_config *config)
-{
-	return config->values[GUEST_KEY_MODE] && strcmp(config->values[GUEST_KEY_MODE], "client") == 0;
-}
-
-/* speed= and duplex= into *ret_link. */
-static int
-guest_check_link(const struct port_config *config, struct port_link *ret_link, struct diag *diag)
-{
-	const char *speed = config->values[GUEST_KEY_SPEED], *duplex = config->values[GUEST_KEY_DUPLEX];
-	unsigned long mbps;
-	unsigned int word;
-	int ret = 0;
-
-	*ret_link =
-		(struct port_link){.up = true, .speed = PORT_SPEED_UNKNOWN, .duplex = PORT_DUPLEX_UNKNOWN};
-	if (speed) {
-		ret = port_config_number(config, "speed", speed, 0, VNET_SPEED_MAX, &mbps, diag);
-		if (ret == 0)
-			ret_link->speed = (int32_t)mbps;
-	}
-	if (duplex && ret == 0) {
-		ret = port_config_word(config, "duplex", duplex, guest_duplex_words,
-				       RTE_DIM(guest_duplex_words), &word, diag);
-		if (ret == 0)
-			ret_link->duplex = (uint8_t)word;
-	}
-	return ret;
-}
-
-static int
-guest_check_standby(const struct port_config *config, bool *ret_standby, struct diag *diag)
-{
-	const char *value = config->values[GUEST_KEY_STANDBY];
-	unsigned int word = 0;
-	int ret = 0;
-
-	if (value)
-		ret = port_config_word(config, "standby", value, guest_switch_words,
-				       RTE_DIM(guest_switch_words), &word, diag);
-	*ret_standby = word;
-	return ret;
-}
-
-/* memory= in bytes. */
-static int
-guest_check_memory(const struct port_config *config, uint64_t *ret_bytes, struct diag *diag)
-{
-	const char *value = config->values[GUEST_KEY_MEMORY];
-	unsigned long gib;
-	int ret;
-
-	*ret_bytes = GMEM_BYTES_MAX;
-	if (!value)
-		return 0;
-	ret = port_config_number(config, "memory", value, 1, GUEST_MEMORY_GIB_MAX, &gib, diag);
-	if (ret == 0)
-		*ret_bytes = (uint64_t)gib << 30;
-	return ret;
 }
 
 static int
 guest_check(struct port_config *config, struct diag *diag)
 {
-	const char *mode = config->values[GUEST_KEY_MODE];
+	const struct guest_args *args = config->args;
 	char path[sizeof(config->resource)];
-	struct port_link link;
-	uint64_t memory;
-	bool standby;
-	int ret;
 
-	if (mode && strcmp(mode, "server") != 0 && strcmp(mode, "client") != 0) {
-		diag_set(diag, -EINVAL, NULL, "port %s: mode '%s' is neither server nor client", config->name,
-			 mode);
-		diag_hint(diag, "%s=vhost-user,mode=%s", config->name, mode[0] == 'c' ? "client" : "server");
+	config->uplink = args->uplink;
+	if (args->speed.per_s % GUEST_MBIT) {
+		diag_set(diag, -EINVAL, NULL, "port %s: speed: a guest is told whole Mbit/s", config->name);
+		diag_hint(diag, "speed=%llu", (unsigned long long)(args->speed.per_s / GUEST_MBIT));
 		return -EINVAL;
 	}
-	ret = guest_check_link(config, &link, diag);
-	if (ret == 0)
-		ret = guest_check_standby(config, &standby, diag);
-	if (ret == 0)
-		ret = guest_check_memory(config, &memory, diag);
-	if (ret < 0)
-		return ret;
-	config->uplink = config->values[GUEST_KEY_UPLINK];
 	guest_path(config, path, sizeof(path));
 	if (strlen(path) >= sizeof(((struct sockaddr_un *)0)->sun_path))
 		return diag_set(diag, -EINVAL, "name a path of at most 107 characters: path=SOCKET",
 				"port %s: the path of its socket is too long", config->name);
 	snprintf(config->resource, sizeof(config->resource), "socket %s", path);
 	return 0;
+}
+
+static void
+guest_demand(const struct port_config *config, struct port_demand *ret_demand)
+{
+	/* A frame that is flooded stays until the last of its receivers has it. */
+	ret_demand->n_mbufs = config->n_queues * PORT_BURST;
 }
 
 /* --- the link --- */
@@ -378,7 +320,11 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 {
 	struct guest *guest =
 		aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(sizeof(*guest), RTE_CACHE_LINE_SIZE));
-	struct transport_config transport = {.n_pairs = config->n_queues};
+	const struct guest_args *args = config->args;
+	const bool has_speed = port_config_has(config, "speed"),
+		   has_duplex = port_config_has(config, "duplex");
+	struct transport_config transport = {.n_pairs = config->n_queues,
+					     .mode = (enum transport_mode)args->mode};
 	char path[sizeof(config->resource)];
 	struct vnet_config vnet = {
 		.ctx = port->ctx,
@@ -387,28 +333,23 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		.mtu = config->mtu,
 		.pool = port_env.pool,
 		.port = port,
+		.standby = args->standby,
+		.mem_max = args->memory,
 	};
-	struct port_link link;
 	int ret;
 
 	if (!guest)
 		return diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 	memset(guest, 0, sizeof(*guest));
 	guest->port = port;
-	ret = guest_check_link(config, &link, diag);
-	if (ret == 0)
-		ret = guest_check_standby(config, &vnet.standby, diag);
-	if (ret == 0)
-		ret = guest_check_memory(config, &vnet.mem_max, diag);
-	if (ret < 0) {
-		free(guest);
-		return ret;
-	}
-	guest->link = link;
-	vnet.speed_duplex =
-		config->values[GUEST_KEY_SPEED] || config->values[GUEST_KEY_DUPLEX] || config->uplink;
-	vnet.speed = link.speed;
-	vnet.duplex = link.duplex;
+	guest->link = (struct port_link){
+		.up = true,
+		.speed = has_speed ? (int32_t)(args->speed.per_s / GUEST_MBIT) : PORT_SPEED_UNKNOWN,
+		.duplex = has_duplex ? args->duplex : PORT_DUPLEX_UNKNOWN,
+	};
+	vnet.speed_duplex = has_speed || has_duplex || config->uplink;
+	vnet.speed = guest->link.speed;
+	vnet.duplex = guest->link.duplex;
 	vnet.hash_changed = guest_hash_changed;
 	vnet.hash_changed_arg = guest;
 	if (config->has_mac)
@@ -437,7 +378,6 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 	guest_link_update(guest);
 	guest_path(config, path, sizeof(path));
 	transport.path = path;
-	transport.mode = guest_is_client(config) ? TRANSPORT_CLIENT : TRANSPORT_SERVER;
 	guest->transport_ops = transport_by_name("vhost-user");
 	ret = guest->transport_ops->open(&guest->vnet.vdev, &transport, &guest->transport, diag);
 	if (ret < 0)
@@ -455,7 +395,9 @@ static struct port_kind guest_kind = {
 	.name = "vhost-user",
 	.help = "a virtual machine: virtio-net device served over a vhost-user socket",
 	.keys = guest_keys,
+	.args_size = sizeof(struct guest_args),
 	.check = guest_check,
+	.demand = guest_demand,
 	.open = guest_open,
 	.close = guest_close,
 	.link = guest_link,

@@ -37,14 +37,23 @@ enum {
 	NIC_ROOM_BIG = 16384,  /* for devices that want a whole frame in one buffer */
 	NIC_BIG_BUFFERS = 255, /* of that size, for devices that send one segment only */
 	NIC_HINT_DEVICES = 16,
+	NIC_PAIR_BYTES = 48 << 20, /* of EAL's memory, for a queue pair */
+	NIC_VDEV_ARGS_SIZE = 512,
 };
 
-enum nic_key { NIC_KEY_DEV, NIC_KEY_VDEV };
+struct nic_args {
+	char *dev;
+	char *vdev; /* DRIVER[;key=value]... */
+	struct key_args vdev_args;
+};
 
-static const struct port_key nic_keys[] = {
-	[NIC_KEY_DEV] = {"dev", "DEVICE", "name of the ethdev, such as net_af_packet0 or 0000:01:00.0"},
-	[NIC_KEY_VDEV] = {"vdev", "DRIVER[;key=value]...",
-			  "make this virtual device first; ';' stands for ','"},
+static const struct key nic_keys[] = {
+	{"dev", KEY_STRING, KEY_FIELD(struct nic_args, dev), .form = "DEVICE",
+	 .help = "name of the ethdev, such as net_af_packet0 or 0000:01:00.0"},
+	{"vdev", KEY_STRING, KEY_FIELD(struct nic_args, vdev), .form = "DRIVER",
+	 .help = "make this virtual device first, such as net_af_packet0"},
+	{"vdev", KEY_ARGS, KEY_FIELD(struct nic_args, vdev_args),
+	 .help = "its arguments: vdev.iface=eth1 (vdev=DRIVER;iface=eth1 says the same, in quotes)"},
 	{0},
 };
 
@@ -319,9 +328,9 @@ nic_hint_devices(const char *dev_name, struct diag *diag)
 	if (n)
 		diag_hint(diag, "dev=%s (devices: %s)", nearest_word(dev_name, words, n), all);
 	else
-		diag_hint(diag,
-			  "there is no device yet: let the port make one, for example "
-			  "vdev=net_af_packet0;iface=eth0, or start with --vdev=net_af_packet0,iface=eth0");
+		diag_hint(diag, "there is no device yet: let the port make one, for example "
+				"vdev=net_af_packet0,vdev.iface=eth0, or start with "
+				"--vdev=net_af_packet0,iface=eth0");
 }
 
 static void
@@ -374,28 +383,36 @@ nic_device_revive(const char *dev_name)
 	return 0;
 }
 
-/* Split DRIVER[;key=value]... into the device's name and the arguments as EAL wants them. */
-static void
-nic_vdev_split(const char *vdev, char *name, size_t name_size, char *args, size_t args_size)
+/* What follows the driver in vdev=, and vdev.KEY=, as EAL wants them: key=value,... Returns the length. */
+static size_t
+nic_vdev_args(const struct nic_args *args, char *buf, size_t size)
 {
-	size_t len = strcspn(vdev, ";");
+	const char *old = strchr(args->vdev, ';');
+	size_t used = keyval_add(buf, size, 0, old ? old + 1 : "");
 
-	snprintf(name, name_size, "%.*s", (int)len, vdev);
-	snprintf(args, args_size, "%s", vdev[len] ? vdev + len + 1 : "");
-	for (char *c = args; *c; c++)
+	for (char *c = buf; *c; c++)
 		if (*c == ';')
 			*c = ',';
+	for (unsigned int i = 0; i < args->vdev_args.n; i++) {
+		used = keyval_add(buf, size, used, used ? "," : "");
+		used = keyval_add(buf, size, used, args->vdev_args.args[i].name);
+		used = keyval_add(buf, size, used, "=");
+		used = keyval_add(buf, size, used, args->vdev_args.args[i].value);
+	}
+	return used;
 }
 
 static int
 nic_plug(struct nic *nic, const struct port_config *config, struct diag *diag)
 {
-	char args[512];
+	const struct nic_args *nic_args = config->args;
+	char args[NIC_VDEV_ARGS_SIZE];
 	uint16_t eth_id;
 	int ret;
 
-	nic_vdev_split(config->values[NIC_KEY_VDEV], nic->vdev_name, sizeof(nic->vdev_name), args,
-		       sizeof(args));
+	snprintf(nic->vdev_name, sizeof(nic->vdev_name), "%.*s", (int)strcspn(nic_args->vdev, ";"),
+		 nic_args->vdev);
+	nic_vdev_args(nic_args, args, sizeof(args));
 	/* Plugging it again would seem to work, and closing this port would then take it from its owner. */
 	if (rte_eth_dev_get_port_by_name(nic->vdev_name, &eth_id) == 0) {
 		diag_set(diag, -EEXIST, NULL, "port %s: device %s exists already", config->name,
@@ -405,11 +422,12 @@ nic_plug(struct nic *nic, const struct port_config *config, struct diag *diag)
 	}
 	ret = rte_eal_hotplug_add("vdev", nic->vdev_name, args);
 	if (ret < 0)
-		return diag_set(diag, ret,
-				"vdev=DRIVER[;key=value]..., for example vdev=net_af_packet0;iface=eth0; "
-				"the driver's own message is in the log",
-				"port %s: device %s could not be made%s%s: %s", config->name, nic->vdev_name,
-				args[0] ? " with " : "", args, strerror(-ret));
+		return diag_set(
+			diag, ret,
+			"vdev=DRIVER[,vdev.KEY=VALUE]..., for example vdev=net_af_packet0,vdev.iface=eth0; "
+			"the driver's own message is in the log",
+			"port %s: device %s could not be made%s%s: %s", config->name, nic->vdev_name,
+			args[0] ? " with " : "", args, strerror(-ret));
 	nic->plugged = true;
 	return 0;
 }
@@ -417,15 +435,15 @@ nic_plug(struct nic *nic, const struct port_config *config, struct diag *diag)
 static int
 nic_find(struct nic *nic, const struct port_config *config, struct diag *diag)
 {
+	const struct nic_args *args = config->args;
 	int ret;
 
-	if (config->values[NIC_KEY_VDEV]) {
+	if (args->vdev) {
 		ret = nic_plug(nic, config, diag);
 		if (ret < 0)
 			return ret;
 	}
-	snprintf(nic->dev_name, sizeof(nic->dev_name), "%s",
-		 config->values[NIC_KEY_DEV] ? config->values[NIC_KEY_DEV] : nic->vdev_name);
+	snprintf(nic->dev_name, sizeof(nic->dev_name), "%s", args->dev ? args->dev : nic->vdev_name);
 	ret = rte_eth_dev_get_port_by_name(nic->dev_name, &nic->eth_id);
 	if (ret < 0 && nic_device_revive(nic->dev_name) == 0)
 		ret = rte_eth_dev_get_port_by_name(nic->dev_name, &nic->eth_id);
@@ -448,6 +466,7 @@ nic_find(struct nic *nic, const struct port_config *config, struct diag *diag)
 static int
 nic_check_limits(const struct nic *nic, const struct port_config *config, struct diag *diag)
 {
+	const struct nic_args *args = config->args;
 	const struct rte_eth_dev_info *info = &nic->info;
 	uint16_t queues_max = RTE_MIN(info->max_rx_queues, info->max_tx_queues);
 	uint16_t mtu_max = info->max_mtu;
@@ -457,8 +476,7 @@ nic_check_limits(const struct nic *nic, const struct port_config *config, struct
 			 config->name, nic->dev_name, queues_max, queues_max == 1 ? "" : "s",
 			 config->n_queues);
 		diag_hint(diag, "queues=%u%s", queues_max,
-			  config->values[NIC_KEY_VDEV] ? ", or an argument of the device that gives it more"
-						       : "");
+			  args->vdev ? ", or an argument of the device that gives it more" : "");
 		return -ERANGE;
 	}
 	/* Some drivers give the largest frame only. */
@@ -777,30 +795,78 @@ nic_set_hash(struct port *port, const struct hash_params *hash)
 static int
 nic_check(struct port_config *config, struct diag *diag)
 {
-	const char *dev = config->values[NIC_KEY_DEV], *vdev = config->values[NIC_KEY_VDEV];
+	const struct nic_args *args = config->args;
+	const char *dev = args->dev, *vdev = args->vdev;
 	size_t len = dev ? strlen(dev) : vdev ? strcspn(vdev, ";") : 0;
 
 	if (!dev && !vdev)
 		return diag_set(diag, -EINVAL, "dev=DEVICE, for example dev=net_af_packet0",
 				"port %s: kind nic needs a device", config->name);
+	if (args->vdev_args.n && !vdev) {
+		const struct key_arg *arg = &args->vdev_args.args[0];
+
+		diag_set(diag, -EINVAL, NULL, "port %s: vdev.%s is an argument of no device", config->name,
+			 arg->name);
+		diag_hint(diag, "vdev=DRIVER,vdev.%s=%s", arg->name, arg->value);
+		return -EINVAL;
+	}
 	if (len == 0)
 		return diag_set(diag, -EINVAL,
-				"vdev=DRIVER[;key=value]..., for example vdev=net_af_packet0;iface=eth0",
+				"vdev=DRIVER[,vdev.KEY=VALUE]..., for example "
+				"vdev=net_af_packet0,vdev.iface=eth0",
 				"port %s: vdev: '%s' names no driver", config->name, vdev);
 	if (len >= RTE_ETH_NAME_MAX_LEN || (vdev && strcspn(vdev, ";") >= RTE_ETH_NAME_MAX_LEN)) {
 		diag_set(diag, -EINVAL, NULL, "port %s: the name of the device is too long", config->name);
 		diag_hint(diag, "at most %d characters", RTE_ETH_NAME_MAX_LEN - 1);
 		return -EINVAL;
 	}
+	if (vdev) {
+		char vdev_args[NIC_VDEV_ARGS_SIZE];
+
+		if (nic_vdev_args(args, vdev_args, sizeof(vdev_args)) >= sizeof(vdev_args)) {
+			diag_set(diag, -EINVAL, NULL, "port %s: the device's arguments are too long",
+				 config->name);
+			diag_hint(diag, "at most %d characters", NIC_VDEV_ARGS_SIZE - 1);
+			return -EINVAL;
+		}
+	}
 	snprintf(config->resource, sizeof(config->resource), "device %.*s", (int)len, dev ? dev : vdev);
 	return 0;
+}
+
+/* "0000:03:00.0" or "03:00.0" */
+static bool
+nic_is_pci_address(const char *text)
+{
+	unsigned int domain, bus, device, function;
+	int len = 0;
+
+	if (sscanf(text, "%x:%x:%x.%x%n", &domain, &bus, &device, &function, &len) == 4 && text[len] == '\0')
+		return true;
+	return sscanf(text, "%x:%x.%x%n", &bus, &device, &function, &len) == 3 && text[len] == '\0';
+}
+
+static void
+nic_demand(const struct port_config *config, struct port_demand *ret_demand)
+{
+	const struct nic_args *args = config->args;
+
+	/* Frames of guests, in its transmit rings. */
+	ret_demand->n_mbufs = config->n_queues * NIC_DESC;
+	/* Receive pools, for rings of DPDK's usual size. */
+	ret_demand->own_bytes = config->n_queues * NIC_PAIR_BYTES;
+	if (args->dev && nic_is_pci_address(args->dev))
+		ret_demand->pci_device = args->dev;
 }
 
 static struct port_kind nic_kind = {
 	.name = "nic",
 	.help = "a DPDK ethdev: a physical NIC, or net_af_packet, net_tap, net_pcap, net_null and so on",
+	.example = "nic,dev=net_af_packet0",
 	.keys = nic_keys,
+	.args_size = sizeof(struct nic_args),
 	.check = nic_check,
+	.demand = nic_demand,
 	.open = nic_open,
 	.close = nic_close,
 	.link = nic_link,

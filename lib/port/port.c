@@ -20,11 +20,8 @@ struct port_txq port_txq_none = {.idx = UINT16_MAX, .worker = UINT16_MAX};
 
 static struct port_kind *port_kind_list;
 
-/* Control thread only. The resource is kept here because a port does not outlive its claim. */
-static struct port_slot {
-	struct port *port;
-	char *resource; /* never empty; NULL: the port claims nothing */
-} port_table[PORT_MAX];
+/* Control thread only. */
+static struct port *port_table[PORT_MAX];
 static unsigned int port_table_count;
 
 void
@@ -45,25 +42,26 @@ port_find_slot(const struct port_config *config, unsigned int *ret_id, struct di
 	unsigned int id = PORT_MAX;
 
 	for (unsigned int i = 0; i < PORT_MAX; i++) {
-		const struct port_slot *slot = &port_table[i];
+		const struct port *port = port_table[i];
 
-		if (!slot->port) {
+		if (!port) {
 			if (id == PORT_MAX)
 				id = i;
 			continue;
 		}
-		if (strcmp(slot->port->name, config->name) == 0) {
+		if (strcmp(port->name, config->name) == 0) {
 			diag_set(diag, -EEXIST, NULL, "port %s: a port of this name is open", config->name);
 			diag_hint(diag, "choose another name, or remove port %s first", config->name);
 			return -EEXIST;
 		}
-		if (slot->resource && strcmp(slot->resource, config->resource) == 0) {
-			int word = (int)strcspn(slot->resource, " ");
+		/* An empty one is no claim. */
+		if (config->resource[0] && strcmp(port->config->resource, config->resource) == 0) {
+			int word = (int)strcspn(config->resource, " ");
 
 			diag_set(diag, -EEXIST, NULL, "port %s: two ports on one %.*s: port %s has %s",
-				 config->name, word, slot->resource, slot->port->name, slot->resource);
+				 config->name, word, config->resource, port->name, config->resource);
 			diag_hint(diag, "give port %s a %.*s of its own, or remove port %s first",
-				  config->name, word, slot->resource, slot->port->name);
+				  config->name, word, config->resource, port->name);
 			return -EEXIST;
 		}
 	}
@@ -77,9 +75,8 @@ port_find_slot(const struct port_config *config, unsigned int *ret_id, struct di
 }
 
 int
-port_open(const struct port_config *config, struct port **ret_port, struct diag *diag)
+port_open(struct port_config *config, struct port **ret_port, struct diag *diag)
 {
-	char *resource = NULL;
 	struct port *port;
 	unsigned int id;
 	int ret;
@@ -88,9 +85,9 @@ port_open(const struct port_config *config, struct port **ret_port, struct diag 
 	if (ret < 0)
 		return ret;
 	port = calloc(1, sizeof(*port));
-	if (config->resource[0])
-		resource = strdup(config->resource);
-	if (!port || (config->resource[0] && !resource)) {
+	if (port)
+		port->config = malloc(sizeof(*port->config));
+	if (!port || !port->config) {
 		ret = diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
 		goto fail;
 	}
@@ -104,13 +101,16 @@ port_open(const struct port_config *config, struct port **ret_port, struct diag 
 		goto fail;
 	if (atomic_load_explicit(&port->n_active, memory_order_relaxed) == 0)
 		atomic_store_explicit(&port->n_active, 1, memory_order_relaxed);
-	port_table[id] = (struct port_slot){.port = port, .resource = resource};
+	*port->config = *config;
+	memset(config, 0, sizeof(*config));
+	port_table[id] = port;
 	port_table_count++;
 	*ret_port = port;
 	return 0;
 
 fail:
-	free(resource);
+	if (port)
+		free(port->config);
 	free(port);
 	return ret;
 }
@@ -118,30 +118,28 @@ fail:
 void
 port_close(struct port *port)
 {
-	struct port_slot *slot;
-
 	if (!port)
 		return;
-	slot = &port_table[port->id];
 	port->kind->close(port);
-	free(slot->resource);
-	*slot = (struct port_slot){0};
+	port_table[port->id] = NULL;
 	port_table_count--;
+	port_config_free(port->config);
+	free(port->config);
 	free(port);
 }
 
 struct port *
 port_by_id(unsigned int id)
 {
-	return id < PORT_MAX ? port_table[id].port : NULL;
+	return id < PORT_MAX ? port_table[id] : NULL;
 }
 
 struct port *
 port_by_name(const char *name)
 {
 	for (unsigned int i = 0; i < PORT_MAX; i++)
-		if (port_table[i].port && strcmp(port_table[i].port->name, name) == 0)
-			return port_table[i].port;
+		if (port_table[i] && strcmp(port_table[i]->name, name) == 0)
+			return port_table[i];
 	return NULL;
 }
 

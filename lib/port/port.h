@@ -30,6 +30,7 @@
 #include "diag.h"
 #include "hash.h"
 #include "list.h"
+#include "port_config.h"
 
 struct rte_kvargs;
 struct show;
@@ -39,7 +40,6 @@ enum {
 	PORT_MAX = 1024,          /* ports in one program */
 	PORT_QUEUES_MAX = 128,    /* queue pairs of one port */
 	PORT_BURST = FRAME_BURST, /* frames per rx or tx call, at most */
-	PORT_NAME_SIZE = 32,      /* with the terminating NUL */
 	PORT_FRAME_MAX = 65535,   /* largest frame, Ethernet header included, without FCS */
 };
 
@@ -243,22 +243,7 @@ struct port {
 	struct port_rxq *rxqs; /* [n_queues] */
 	struct port_txq *txqs; /* [n_queues] */
 	char describe[192];    /* one line for people: "vhost-user server /run/vnicd/vm0.sock" */
-};
-
-/* One line of configuration, checked: NAME=KIND[,key=value]... */
-struct port_config {
-	char name[PORT_NAME_SIZE];
-	const struct port_kind *kind;
-	uint16_t n_queues;
-	bool has_mac;
-	struct rte_ether_addr mac;
-	uint16_t mtu; /* 0: not given */
-	/* The port whose link this one follows, one of `values`; NULL: none. */
-	const char *uplink;
-	/* What the port will claim for itself alone ("socket /run/vnicd/vm0.sock", "device net_tap0"). */
-	char resource[192];
-	/* The kind's own values; one string each, indexed by its key table. NULL: not given. */
-	char *values[8];
+	struct port_config *config;
 };
 
 /* The state of a link. Speed and duplex are numbers as in VIRTIO's configuration space and Linux's ethtool.
@@ -276,23 +261,23 @@ struct port_link {
 	uint8_t duplex;
 };
 
-struct port_key {
-	const char *name;
-	const char *form; /* for people: "SOCKET", "server|client", "1..128" */
-	const char *help;
-};
-
 enum port_link_request { PORT_LINK_DOWN, PORT_LINK_UP };
 
 struct port_kind {
 	struct port_kind *next;
 	const char *name;
 	const char *help;
-	/* The kind's own keys, after the common ones (queues, mac, mtu); at most 8; ends with a NULL name. */
-	const struct port_key *keys;
-	/* Fill config->resource, check config->values. Opens nothing. Returns 0 or -errno with diag filled.
-	 */
+	/* An example of what follows NAME= in a line, of one that others may follow: "nic,dev=net_tap0". */
+	const char *example;
+	/* The kind's own keys, besides the common ones (queues, mac, mtu), and the size of the struct that
+	 * they fill, which config->args is. NULL and 0: none. */
+	const struct key *keys;
+	size_t args_size;
+	/* Fill config->resource and config->uplink, check config->args. Opens nothing. Returns 0 or -errno
+	 * with diag filled. NULL: there is nothing to check. */
 	int (*check)(struct port_config *config, struct diag *diag);
+	/* What the port will need; zeroed before. NULL: nothing. */
+	void (*demand)(const struct port_config *config, struct port_demand *ret_demand);
 	/*
 	 * Make the port: port_queues_alloc(), fill every field but name, id, kind and ctx. Returns 0 or
 	 * -errno with diag filled and nothing left behind.
@@ -334,39 +319,22 @@ struct port_kind *port_kinds(void); /* head of the list */
 		port_kind_register(&(kind));                                     \
 	}
 
-/* Parse and check one line. 0, or -errno with diag filled. On success config owns memory: port_config_free().
- */
-int port_config_parse(struct port_config *config, const char *line, struct diag *diag);
-void port_config_free(struct port_config *config);
-/* Check that the names and resources of a set do not collide, and that the ports it names are in the set. */
-int port_config_check(const struct port_config configs[], unsigned int n, struct diag *diag);
-/* The same for a port that joins those that are open; names and resources are left to port_open(). */
-int port_config_check_open(const struct port_config *config, struct diag *diag);
-
-/*
- * For a kind's check: the value of one of its keys as a decimal number in min..max, or as the index of one of
- * words[n_words]. 0, or -errno with diag filled and *ret untouched.
- */
-int port_config_number(const struct port_config *config, const char *key, const char *value,
-		       unsigned long min, unsigned long max, unsigned long *ret_number, struct diag *diag);
-int port_config_word(const struct port_config *config, const char *key, const char *value,
-		     const char *const words[], unsigned int n_words, unsigned int *ret_idx,
-		     struct diag *diag);
-
 /* What a kind needs of the program around it. Set once, before the first port_open(). */
 struct port_env {
 	struct vnic_ctx *ctx;     /* of all ports */
 	struct rte_mempool *pool; /* for frames from guests, and for copies */
 	unsigned int n_workers;   /* 1 or more */
 	const char *run_dir;      /* where sockets go by default */
+	/* Of the forwarding mode; NULL: it gives ports no keys. Set before the first port_config_parse(). */
+	const struct port_mode_keys *mode_keys;
 };
 extern struct port_env port_env;
 
 /*
- * Open a port and enter it in the table. -EEXIST: the name or the resource is taken; -ENOSPC: the table is
- * full.
+ * Open a port and enter it in the table. On success the port takes over what config owns, and config is
+ * empty. -EEXIST: the name or the resource is taken; -ENOSPC: the table is full.
  */
-int port_open(const struct port_config *config, struct port **ret_port, struct diag *diag);
+int port_open(struct port_config *config, struct port **ret_port, struct diag *diag);
 /* The caller has made sure that no worker sees the port. */
 void port_close(struct port *port);
 

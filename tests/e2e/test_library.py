@@ -154,6 +154,7 @@ GLOBALS = {
         "port_rxq_none": "has nothing that is written",
         "port_txq_none": "the same",
         "port_kind_list": REGISTERED,
+        "config_modes": REGISTERED,
         "port_env": DAEMON,
         "port_table": DAEMON,
         "port_table_count": DAEMON,

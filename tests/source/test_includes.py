@@ -28,6 +28,7 @@ INCLUDE = re.compile(r'^\s*#\s*include\s+"([^"]+)"', re.M)
 KNOWN_CIRCLES = [
     {"lib/gmem/gmem", "lib/gmem/gmem_map", "lib/gmem/gmem_sigbus"},
     {"lib/vdev/vdev", "lib/vdev/vdev_conf", "lib/vdev/vdev_watch"},
+    {"lib/port/port", "lib/port/port_config"},
     {"lib/vnet/filter", "lib/vnet/filter_table"},
     {"lib/vnet/control/announce", "lib/vnet/control/controlq", "lib/vnet/control/notice", "lib/vnet/control/reconcile",
      "lib/vnet/control/settings", "lib/vnet/control/vnet_dev"},

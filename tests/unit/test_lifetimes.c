@@ -151,11 +151,9 @@ keeper_check(struct port_config *config, struct diag *diag)
 	return 0;
 }
 
-static const struct port_key keeper_keys[] = {{0}};
 static struct port_kind keeper_kind = {
 	.name = "keeper",
 	.help = "keeps frames",
-	.keys = keeper_keys,
 	.check = keeper_check,
 	.open = keeper_open,
 	.close = keeper_close,

@@ -46,7 +46,11 @@ test_check(void **state)
 		{"up0=nic,dv=net_null0", "port up0: kind nic has no key 'dv'",
 		 "dev=net_null0 (keys: queues, mac, mtu, dev, vdev)"},
 		{"up0=nic,vdev=;x=1", "port up0: vdev: ';x=1' names no driver",
-		 "vdev=DRIVER[;key=value]..., for example vdev=net_af_packet0;iface=eth0"},
+		 "vdev=DRIVER[,vdev.KEY=VALUE]..., for example vdev=net_af_packet0,vdev.iface=eth0"},
+		{"up0=nic,dev=net_null0,vdev.size=64", "port up0: vdev.size is an argument of no device",
+		 "vdev=DRIVER,vdev.size=64"},
+		{"up0=nic,vdev=net_null0,vdev.size=64,vdev.size=65",
+		 "port up0: key 'vdev.size' is given twice", "vdev.size=65 once"},
 	};
 	struct port_config configs[2];
 	struct diag diag;
@@ -253,7 +257,7 @@ test_plug(void **state)
 	uint16_t eth_id;
 
 	for (int i = 0; i < 2; i++) {
-		assert_int_equal(open_line("up1=nic,vdev=net_null9;size=200;copy=1", &port, &diag), 0);
+		assert_int_equal(open_line("up1=nic,vdev=net_null9;size=200,vdev.copy=1", &port, &diag), 0);
 		assert_int_equal(rte_eth_dev_get_port_by_name("net_null9", &eth_id), 0);
 		assert_int_equal(port_rx(&port->rxqs[0], pkts, 8), 8);
 		assert_int_equal(pkts[0]->pkt_len, 200);

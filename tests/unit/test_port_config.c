@@ -10,9 +10,17 @@
 
 #include "port.h"
 
-static const struct port_key guest_keys[] = {
-	{"path", "SOCKET", "unix socket"},
-	{"mode", "server|client", "who listens"},
+struct guest_args {
+	char *path;
+	uint8_t mode;
+};
+
+static const char *const modes[] = {"server", "client"};
+
+static const struct key guest_keys[] = {
+	{"path", KEY_PATH, KEY_FIELD(struct guest_args, path), .form = "SOCKET", .help = "unix socket"},
+	{"mode", KEY_WORD, KEY_FIELD(struct guest_args, mode), .words = modes, .n_words = RTE_DIM(modes),
+	 .initial = "server", .help = "who listens"},
 	{0},
 };
 
@@ -21,11 +29,12 @@ static int guest_n_open;
 static int
 guest_check(struct port_config *config, struct diag *diag)
 {
-	if (config->values[1] && strcmp(config->values[1], "server") && strcmp(config->values[1], "client"))
-		return diag_set(diag, -EINVAL, "mode=server", "port %s: mode: '%s' is unknown", config->name,
-				config->values[1]);
+	const struct guest_args *args = config->args;
+
+	if (args->path && strcmp(args->path, "/") == 0)
+		return diag_set(diag, -EINVAL, "path=SOCKET", "port %s: path: no", config->name);
 	snprintf(config->resource, sizeof(config->resource), "socket %s",
-		 config->values[0] ? config->values[0] : config->name);
+		 args->path ? args->path : config->name);
 	return 0;
 }
 
@@ -50,6 +59,7 @@ guest_close(struct port *port)
 static struct port_kind guest_kind = {
 	.name = "vhost-user",
 	.keys = guest_keys,
+	.args_size = sizeof(struct guest_args),
 	.check = guest_check,
 	.open = guest_open,
 	.close = guest_close,
@@ -62,15 +72,21 @@ PORT_KIND_REGISTER(plain_kind)
 static int
 wire_check(struct port_config *config, struct diag *diag)
 {
-	config->uplink = config->values[0];
+	config->uplink = *(char **)config->args;
 	return 0;
 }
 
-static const struct port_key wire_keys[] = {{"uplink", "PORT", "whose link it follows"}, {0}};
+static const struct key wire_keys[] = {
+	{"uplink", KEY_NAME, .size = sizeof(char *), .max = PORT_NAME_SIZE - 1, .form = "PORT",
+	 .help = "whose link it follows"},
+	{0},
+};
 /* Can be followed, and can follow. */
 static struct port_kind wire_kind = {
 	.name = "wire",
+	.example = "nic,dev=net_af_packet0",
 	.keys = wire_keys,
+	.args_size = sizeof(char *),
 	.check = wire_check,
 	.open = guest_open,
 	.close = guest_close,
@@ -90,7 +106,7 @@ test_good(void **state)
 	assert_int_equal(config.n_queues, 1);
 	assert_false(config.has_mac);
 	assert_int_equal(config.mtu, 0);
-	assert_null(config.values[0]);
+	assert_null(((struct guest_args *)config.args)->path);
 	assert_string_equal(config.resource, "socket vm0");
 	port_config_free(&config);
 
@@ -104,11 +120,11 @@ test_good(void **state)
 	assert_int_equal(config.mtu, 65535);
 	assert_true(config.has_mac);
 	assert_memory_equal(&config.mac, &mac, sizeof(mac));
-	assert_string_equal(config.values[0], "/tmp/x=y.sock");
-	assert_string_equal(config.values[1], "client");
+	assert_string_equal(((struct guest_args *)config.args)->path, "/tmp/x=y.sock");
+	assert_int_equal(((struct guest_args *)config.args)->mode, 1);
 	assert_string_equal(config.resource, "socket /tmp/x=y.sock");
 	port_config_free(&config);
-	assert_null(config.values[0]);
+	assert_null(config.args);
 
 	assert_int_equal(
 		port_config_parse(&config, "0123456789012345678901234567890=plain,mtu=68,queues=1", &diag),
@@ -171,7 +187,12 @@ test_bad(void **state)
 		{"vm0=vhost-user,mtu=65536", "port vm0: mtu: 65536 is not in 68..65535", "mtu=65535"},
 		{"vm0=vhost-user,mac=53:54:00:12:34:56",
 		 "port vm0: mac: '53:54:00:12:34:56' is a multicast address", "mac=52:54:00:12:34:56"},
-		{"vm0=vhost-user,mode=srver", "port vm0: mode: 'srver' is unknown", "mode=server"},
+		{"vm0=vhost-user,mode=srver", "port vm0: mode: 'srver' is none of server, client",
+		 "mode=server"},
+		{"vm0=vhost-user,path=/", "port vm0: path: no", "path=SOCKET"},
+		{"vm0=vhost-user,path=a\nb",
+		 "port 'vm0=vhost-user,path=a': a control character (0x0a) follows",
+		 "leave it out: a line has characters that can be seen"},
 	};
 
 	for (size_t i = 0; i < RTE_DIM(row); i++) {
@@ -266,34 +287,93 @@ test_check(void **state)
 	port_config_free(&configs[1]);
 }
 
-/* Numbers and words as kinds check them. */
+/* What is printed is a line that means the same. */
 static void
-test_values(void **state)
+test_print(void **state)
 {
-	static const char *const words[] = {"half", "full", "quarter"};
-	const struct port_config config = {.name = "vm0"};
-	unsigned long number = 5;
-	unsigned int word = 5;
+	static const char line[] =
+		"a=vhost-user,queues=2,mac=52:54:00:12:34:56,mtu=9000,path=/tmp/x,,y++z,mode=client";
+	struct port_config config;
 	struct diag diag;
+	char text[128];
 
-	assert_int_equal(port_config_number(&config, "speed", "0", 0, 100, &number, &diag), 0);
-	assert_int_equal(number, 0);
-	assert_int_equal(port_config_number(&config, "speed", "100", 0, 100, &number, &diag), 0);
-	assert_int_equal(number, 100);
-	assert_int_equal(port_config_number(&config, "speed", "101", 0, 100, &number, &diag), -ERANGE);
-	assert_string_equal(diag.cause, "port vm0: speed: 101 is not in 0..100");
-	assert_string_equal(diag.hint, "speed=100");
-	assert_int_equal(port_config_number(&config, "speed", "fast", 0, 100, &number, &diag), -EINVAL);
-	assert_string_equal(diag.cause, "port vm0: speed: 'fast' is not a number");
-	assert_string_equal(diag.hint, "speed=0..100");
-	assert_int_equal(number, 100);
+	assert_int_equal(port_config_parse(&config,
+					   "a=vhost-user,mode=client,path=/tmp/x,,y+z,mtu=9k,"
+					   "mac=52:54:00:12:34:56,queues=02",
+					   &diag),
+			 0);
+	assert_string_equal(((struct guest_args *)config.args)->path, "/tmp/x,y+z");
+	assert_int_equal(port_config_print(&config, text, sizeof(text)), strlen(line));
+	assert_string_equal(text, line);
+	assert_int_equal(port_config_print(&config, text, 20), strlen(line));
+	assert_string_equal(text, "a=vhost-user,queues");
+	assert_true(port_config_has(&config, "path"));
+	assert_false(port_config_has(&config, "pat"));
+	port_config_free(&config);
+	assert_int_equal(port_config_parse(&config, line, &diag), 0);
+	port_config_print(&config, text, sizeof(text));
+	assert_string_equal(text, line);
+	port_config_free(&config);
+}
 
-	assert_int_equal(port_config_word(&config, "duplex", "full", words, 3, &word, &diag), 0);
-	assert_int_equal(word, 1);
-	assert_int_equal(port_config_word(&config, "duplex", "ful", words, 3, &word, &diag), -EINVAL);
-	assert_string_equal(diag.cause, "port vm0: duplex: 'ful' is none of half, full, quarter");
-	assert_string_equal(diag.hint, "duplex=full");
-	assert_int_equal(word, 1);
+/* Keys that a forwarding mode gives to ports. */
+struct mode_args {
+	bool isolated;
+	uint32_t vlan;
+};
+
+static const struct key mode_keys[] = {
+	{"isolated", KEY_SWITCH, KEY_FIELD(struct mode_args, isolated), .initial = "off", .help = "alone"},
+	{"vlan", KEY_NUMBER, KEY_FIELD(struct mode_args, vlan), .min = 1, .max = 4094, .initial = "1",
+	 .help = "of untagged frames"},
+	{0},
+};
+
+static void
+test_mode_keys(void **state)
+{
+	static struct port_mode_keys bridge = {
+		.mode = "bridge", .keys = mode_keys, .args_size = sizeof(struct mode_args)};
+	static const char line[] = "a=plain,queues=2,isolated=on,vlan=7";
+	const struct mode_args *args;
+	struct port_config config;
+	struct port *port;
+	struct diag diag;
+	char text[128];
+
+	assert_int_equal(port_config_parse(&config, line, &diag), -EINVAL);
+	assert_string_equal(diag.cause, "port a: kind plain has no key 'isolated'");
+
+	port_mode_keys_register(&bridge);
+	assert_int_equal(port_config_parse(&config, line, &diag), -EINVAL);
+	assert_string_equal(diag.cause, "port a: key 'isolated' is for --forward-mode bridge only");
+	assert_string_equal(diag.hint, "leave it out");
+	assert_int_equal(port_config_parse(&config, "a=plain,isolatd=on", &diag), -EINVAL);
+	assert_string_equal(diag.cause, "port a: kind plain has no key 'isolatd'");
+	assert_null(strstr(diag.hint, "isolated"));
+
+	port_env.mode_keys = &bridge;
+	assert_int_equal(port_config_parse(&config, "a=plain,isolatd=on", &diag), -EINVAL);
+	assert_string_equal(diag.hint, "isolated=on (keys: queues, mac, mtu, isolated, vlan)");
+	assert_int_equal(port_config_parse(&config, "a=plain,vlan=4095", &diag), -ERANGE);
+	assert_string_equal(diag.cause, "port a: vlan: 4095 is not in 1..4094");
+	assert_int_equal(port_config_parse(&config, "b=plain", &diag), 0);
+	args = config.mode_args;
+	assert_false(args->isolated);
+	assert_int_equal(args->vlan, 1);
+	port_config_free(&config);
+
+	assert_int_equal(port_config_parse(&config, "a=vhost-user,path=/a,vlan=7,isolated=on", &diag), 0);
+	port_config_print(&config, text, sizeof(text));
+	assert_string_equal(text, "a=vhost-user,path=/a,isolated=on,vlan=7");
+	assert_int_equal(port_open(&config, &port, &diag), 0);
+	/* The port has them from here on. */
+	assert_null(config.mode_args);
+	args = port->config->mode_args;
+	assert_true(args->isolated);
+	assert_int_equal(args->vlan, 7);
+	port_close(port);
+	port_env.mode_keys = NULL;
 }
 
 static int
@@ -516,17 +596,12 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_good),
-		cmocka_unit_test(test_bad),
-		cmocka_unit_test(test_bad_mac),
-		cmocka_unit_test(test_bad_long),
-		cmocka_unit_test(test_check),
-		cmocka_unit_test(test_values),
-		cmocka_unit_test(test_table),
-		cmocka_unit_test(test_table_full),
-		cmocka_unit_test(test_mac),
-		cmocka_unit_test(test_counter_rows),
-		cmocka_unit_test(test_drop_directions),
+		cmocka_unit_test(test_good),         cmocka_unit_test(test_bad),
+		cmocka_unit_test(test_bad_mac),      cmocka_unit_test(test_bad_long),
+		cmocka_unit_test(test_check),        cmocka_unit_test(test_print),
+		cmocka_unit_test(test_mode_keys),    cmocka_unit_test(test_table),
+		cmocka_unit_test(test_table_full),   cmocka_unit_test(test_mac),
+		cmocka_unit_test(test_counter_rows), cmocka_unit_test(test_drop_directions),
 		cmocka_unit_test(test_uplink),
 	};
 
