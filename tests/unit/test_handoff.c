@@ -5,8 +5,12 @@
  */
 #include "unit.h"
 
+#include <pthread.h>
+#include <sched.h>
+#include <stdlib.h>
 #include <string.h>
 
+#include <rte_rcu_qsbr.h>
 #include <rte_ring.h>
 
 #include "data.h"
@@ -15,6 +19,7 @@
 #include "mbufs.h"
 #include "packet.h"
 #include "rig.h"
+#include "worker.h"
 
 enum { N_GUESTS = 2, N_WORKERS = 2, BUFFERS_AT = 0x100000, BUFFER = 2048 };
 
@@ -239,12 +244,165 @@ test_a_digest_is_for_as_long_as_forwarding(void **state)
 	scene_close(&scene);
 }
 
+/* --- a pair with two owners --- */
+
+/* Who takes frames from a pair is not who sends to it, in neither guest. */
+static struct owners
+crosswise(unsigned int guest, uint16_t pair)
+{
+	return (struct owners){pair % N_WORKERS, (uint16_t)((pair + 1) % N_WORKERS)};
+}
+
+static void
+test_a_plan_with_two_owners_of_a_pair(void **state)
+{
+	struct scene scene;
+	unsigned int n_rxqs[N_WORKERS] = {0}, n_txqs[N_WORKERS] = {0};
+
+	scene_open(&scene, crosswise);
+	for (uint16_t w = 0; w < N_WORKERS; w++) {
+		const struct fwd_worker_plan *own = &scene.plan->workers[w];
+
+		/* A half of each pair. */
+		assert_int_equal(own->n_queues, N_GUESTS * RIG_PAIRS);
+		for (unsigned int i = 0; i < own->n_queues; i++) {
+			const struct fwd_visit *visit = &own->queues[i];
+
+			assert_true((visit->rxq == &port_rxq_none) != (visit->txq == &port_txq_none));
+			if (visit->rxq != &port_rxq_none) {
+				assert_int_equal(visit->rxq->worker, w);
+				n_rxqs[w]++;
+			} else {
+				assert_int_equal(visit->txq->worker, w);
+				n_txqs[w]++;
+			}
+		}
+		assert_int_equal(n_rxqs[w], N_GUESTS * RIG_PAIRS / N_WORKERS);
+		assert_int_equal(n_txqs[w], N_GUESTS * RIG_PAIRS / N_WORKERS);
+	}
+	scene_close(&scene);
+}
+
+struct running {
+	struct worker_shared shared;
+	struct worker workers[N_WORKERS];
+	struct worker_counters counters[N_WORKERS];
+	pthread_t threads[N_WORKERS];
+};
+
+static void *
+running_main(void *arg)
+{
+	rte_thread_register();
+	worker_main(arg);
+	rte_thread_unregister();
+	return NULL;
+}
+
+static struct running *
+running_start(const struct scene *scene)
+{
+	struct running *running = unit_zalloc(sizeof(*running));
+
+	running->shared.rcu = unit_zalloc(rte_rcu_qsbr_get_memsize(N_WORKERS));
+	assert_int_equal(rte_rcu_qsbr_init(running->shared.rcu, N_WORKERS), 0);
+	atomic_store(&running->shared.plan, scene->plan);
+	atomic_store(&running->shared.order, WORKER_RUN);
+	for (unsigned int w = 0; w < N_WORKERS; w++) {
+		running->workers[w] = (struct worker){
+			.fwd = &workers[w], .shared = &running->shared, .counters = &running->counters[w]};
+		rte_rcu_qsbr_thread_register(running->shared.rcu, w);
+		assert_int_equal(
+			pthread_create(&running->threads[w], NULL, running_main, &running->workers[w]), 0);
+	}
+	return running;
+}
+
+static void
+running_stop(struct running *running)
+{
+	atomic_store(&running->shared.order, WORKER_STOP);
+	for (unsigned int w = 0; w < N_WORKERS; w++)
+		pthread_join(running->threads[w], NULL);
+	free(running->shared.rcu);
+	free(running);
+}
+
+/* A flow for each pair, the same in both directions. */
+static void
+packet_of_pair(struct packet *packet, uint16_t pair)
+{
+	packet_to(packet, RIG_OWN);
+	packet_put16(packet->bytes + packet->l4, 1000u + pair);
+}
+
+/* Each pair's frames go over a ring to whom the other guest's txq belongs, both ways, with two real workers.
+ */
+static void
+test_frames_between_pairs_with_two_owners(void **state)
+{
+	const unsigned int n_rounds = UNIT_SANITIZED ? 20 : 60;
+	static struct packet packets[RIG_PAIRS];
+	struct running *running;
+	struct scene scene;
+
+	scene_open(&scene, crosswise);
+	for (uint16_t pair = 0; pair < RIG_PAIRS; pair++)
+		packet_of_pair(&packets[pair], pair);
+	running = running_start(&scene);
+	for (unsigned int round = 0; round < n_rounds; round++) {
+		unsigned int n_sent[N_GUESTS][RIG_PAIRS] = {0}, n_got[N_GUESTS][RIG_PAIRS] = {0},
+			     n_left = 2 * N_GUESTS * RIG_PAIRS;
+
+		for (unsigned int i = 0; i < N_GUESTS; i++)
+			for (uint16_t pair = 0; pair < RIG_PAIRS; pair++)
+				guest_send(scene.guests[i], pair, &packets[pair]);
+		/* The time limit of the test is that of this loop. */
+		while (n_left) {
+			for (unsigned int i = 0; i < N_GUESTS; i++) {
+				for (uint16_t pair = 0; pair < RIG_PAIRS; pair++) {
+					unsigned int back = queue_used(scene.guests[i], 2u * pair + 1),
+						     got = guest_receive(scene.guests[i], pair);
+
+					n_sent[i][pair] += back;
+					n_got[i][pair] += got;
+					n_left -= back + got;
+				}
+			}
+			sched_yield();
+		}
+		/* Each where it is at home. */
+		for (unsigned int i = 0; i < N_GUESTS; i++) {
+			for (uint16_t pair = 0; pair < RIG_PAIRS; pair++) {
+				assert_int_equal(n_sent[i][pair], 1);
+				assert_int_equal(n_got[i][pair], 1);
+			}
+		}
+	}
+	running_stop(running);
+	for (unsigned int i = 0; i < N_GUESTS; i++) {
+		const struct port *port = &scene.guests[i]->port;
+		struct port_stats stats;
+
+		port_stats_read(port, &stats);
+		for (unsigned int k = 0; k < DROP_N; k++)
+			assert_int_equal(stats.drops[k], 0);
+		for (uint16_t pair = 0; pair < RIG_PAIRS; pair++) {
+			assert_int_equal(port->rxqs[pair].stats.packets, n_rounds);
+			assert_int_equal(port->txqs[pair].stats.packets, n_rounds);
+		}
+	}
+	scene_close(&scene);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_what_is_not_wanted_stays_where_it_is),
 		cmocka_unit_test(test_a_digest_is_for_as_long_as_forwarding),
+		cmocka_unit_test(test_a_plan_with_two_owners_of_a_pair),
+		cmocka_unit_test(test_frames_between_pairs_with_two_owners),
 	};
 
 	rig_env_open();
