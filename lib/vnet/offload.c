@@ -199,8 +199,8 @@ from_guest_checksum(const struct rte_mbuf *frame, const struct virtio_net_hdr *h
 static uint32_t
 from_guest_kind(uint8_t gso_type, uint64_t frame_ip)
 {
-#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)           \
-	if ((ip) && gso_type == VIRTIO_NET_HDR_GSO_##gso && frame_ip == (ip)) \
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)                \
+	if ((ip) != 0 && gso_type == VIRTIO_NET_HDR_GSO_##gso && frame_ip == (ip)) \
 		return OFFLOAD_BIT(symbol);
 #include "offloads.def"
 #undef OFFLOAD
