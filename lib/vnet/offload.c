@@ -301,7 +301,7 @@ static uint8_t
 to_guest_type(uint64_t flags)
 {
 #define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip) \
-	if ((ip) && flags & (request) && flags & (ip))              \
+	if ((ip) != 0 && flags & (request) && flags & (ip))         \
 		return VIRTIO_NET_HDR_GSO_##gso;
 #include "offloads.def"
 #undef OFFLOAD
