@@ -283,7 +283,7 @@ nic_tx_slow(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t f
 		return nic_send_borrowed(txq, pkts, n);
 	/* The burst becomes others, in which some may be borrowed and some not. */
 	borrow_materialise_burst(pkts, n);
-	return port_software_offload(txq, nic->pool, PORT_CAP_NONE, pkts, n, nic_send, NULL);
+	return port_software_offload(txq, nic->pool, OFFLOADS_NONE, pkts, n, nic_send, NULL);
 }
 
 /*

@@ -9,15 +9,106 @@
  * header's checksum is right as it stands.
  *
  * Who makes a request has checked that the headers are there; an mbuf with a request is believed.
+ *
+ * Which offloads there are is in offloads.def. A set of them is a word of OFFLOAD_BIT()s: what a frame
+ * requests, what its destination is capable of, what a driver has negotiated.
  */
 #ifndef VNICD_REQUEST_H
 #define VNICD_REQUEST_H
 
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
 #include <rte_mbuf.h>
+#include <rte_tcp.h>
+
+enum frame_offload {
+#define OFFLOAD(symbol, ...) OFFLOAD_##symbol,
+#include "offloads.def"
+#undef OFFLOAD
+	OFFLOAD_N,
+};
+
+#define OFFLOAD_BIT(symbol) (1u << OFFLOAD_##symbol)
+
+enum {
+	OFFLOADS_NONE = 0,
+	OFFLOADS_ALL = (1u << OFFLOAD_N) - 1,
+};
 
 /* ol_flags of a frame with any request: one AND over a burst's flags finds the bursts without. */
-#define FRAME_REQUESTS (RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_TCP_SEG)
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip) | (request)
+enum {
+	FRAME_REQUESTS = 0ull
+#include "offloads.def"
+};
+#undef OFFLOAD
+
+/* Of these, segmentation; all others are for a checksum. */
+enum { FRAME_REQUESTS_SEGMENTS = FRAME_REQUESTS & ~RTE_MBUF_F_TX_L4_MASK };
+
+/* The checksum that goes with a request for segments. */
+static inline uint64_t
+frame_segments_checksum(uint64_t request)
+{
+	return request & RTE_MBUF_F_TX_TCP_SEG ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM;
+}
+
 /* All of ol_flags that belongs to a request. */
-#define FRAME_REQUEST_FLAGS (FRAME_REQUESTS | RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6)
+enum { FRAME_REQUEST_FLAGS = FRAME_REQUESTS | RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6 };
+
+/* Those of a set that can't be, for want of what they need. */
+static inline uint32_t
+offloads_unmet(uint32_t set)
+{
+	uint32_t unmet = 0;
+
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)   \
+	if (set & OFFLOAD_BIT(symbol) && (needs) && !(set & (needs))) \
+		unmet |= OFFLOAD_BIT(symbol);
+#include "offloads.def"
+#undef OFFLOAD
+	return unmet;
+}
+
+/* ol_flags of frames that may request what is not in the set. */
+static inline uint64_t
+offloads_unsupported(uint32_t set)
+{
+	uint64_t flags = 0;
+
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip) \
+	flags |= set & OFFLOAD_BIT(symbol) ? 0 : (request);
+#include "offloads.def"
+#undef OFFLOAD
+	return flags;
+}
+
+static inline bool
+frame_has_cwr(const struct rte_mbuf *frame)
+{
+	uint32_t at = (uint32_t)frame->l2_len + frame->l3_len + offsetof(struct rte_tcp_hdr, tcp_flags);
+	uint8_t copy;
+	const uint8_t *flags = rte_pktmbuf_read(frame, at, 1, &copy);
+
+	return flags && *flags & RTE_TCP_CWR_FLAG;
+}
+
+/* The set of those that a frame requests. */
+static inline uint32_t
+frame_offloads(const struct rte_mbuf *frame)
+{
+	const uint64_t flags = frame->ol_flags;
+	uint32_t set = 0;
+
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)    \
+	if (flags & (request) && (flags & (ip)) == (ip) &&             \
+	    (OFFLOAD_##symbol != OFFLOAD_ECN || frame_has_cwr(frame))) \
+		set |= OFFLOAD_BIT(symbol);
+#include "offloads.def"
+#undef OFFLOAD
+	return set;
+}
 
 #endif

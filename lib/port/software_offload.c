@@ -47,31 +47,11 @@ offload_checksum(struct rte_mbuf *frame, struct rte_mempool *pool)
 
 /* --- a burst --- */
 
-static bool
-frame_has_cwr(const struct rte_mbuf *frame)
-{
-	uint32_t at = (uint32_t)frame->l2_len + frame->l3_len + offsetof(struct rte_tcp_hdr, tcp_flags);
-	uint8_t copy;
-	const uint8_t *flags = rte_pktmbuf_read(frame, at, 1, &copy);
-
-	return flags && *flags & RTE_TCP_CWR_FLAG;
-}
-
-/* The destination segments such frames itself. */
-static bool
-destination_segments(const struct rte_mbuf *frame, unsigned int capabilities)
-{
-	unsigned int needs = frame->ol_flags & RTE_MBUF_F_TX_IPV4 ? PORT_CAP_TSO4 : PORT_CAP_TSO6;
-
-	return capabilities & needs && capabilities & PORT_CAP_CHECKSUM &&
-	       (capabilities & PORT_CAP_ECN || !frame_has_cwr(frame));
-}
-
 /* Frames gathered for the next call of `send`. */
 struct offload_burst {
 	struct port_txq *txq;
 	struct rte_mempool *pool;
-	unsigned int capabilities;
+	uint32_t capabilities;
 	software_offload_send_fn send;
 	const void *ctx;
 	struct rte_mbuf *pkts[PORT_BURST];
@@ -105,8 +85,8 @@ burst_add_segments(struct offload_burst *burst, struct rte_mbuf *frame)
 		return;
 	}
 	segment_start(&segmenter, frame,
-		      burst->capabilities & PORT_CAP_CHECKSUM ? SEGMENT_CHECKSUM_LEFT
-							      : SEGMENT_CHECKSUM_DONE);
+		      burst->capabilities & OFFLOAD_BIT(CHECKSUM) ? SEGMENT_CHECKSUM_LEFT
+								  : SEGMENT_CHECKSUM_DONE);
 	while (segmenter.done < segmenter.payload_len) {
 		struct rte_mbuf *segment = segment_next(&segmenter, burst->pool);
 
@@ -134,18 +114,18 @@ burst_add_checksummed(struct offload_burst *burst, struct rte_mbuf *frame)
 }
 
 uint16_t
-port_software_offload(struct port_txq *txq, struct rte_mempool *pool, unsigned int capabilities,
+port_software_offload(struct port_txq *txq, struct rte_mempool *pool, uint32_t capabilities,
 		      struct rte_mbuf **pkts, uint16_t n, software_offload_send_fn send, const void *ctx)
 {
 	struct offload_burst burst = {
 		.txq = txq, .pool = pool, .capabilities = capabilities, .send = send, .ctx = ctx};
 
 	for (uint16_t i = 0; i < n; i++) {
-		uint64_t requests = pkts[i]->ol_flags & FRAME_REQUESTS;
+		uint32_t unsupported = frame_offloads(pkts[i]) & ~capabilities;
 
-		if (requests & RTE_MBUF_F_TX_TCP_SEG && !destination_segments(pkts[i], capabilities))
+		if (unsupported && pkts[i]->ol_flags & FRAME_REQUESTS_SEGMENTS)
 			burst_add_segments(&burst, pkts[i]);
-		else if (requests && !(capabilities & PORT_CAP_CHECKSUM))
+		else if (unsupported)
 			burst_add_checksummed(&burst, pkts[i]);
 		else
 			burst_add(&burst, pkts[i]);

@@ -15,6 +15,18 @@
 #include "vdev_conf.h"
 #include "vdev_watch.h"
 
+const char *
+vdev_feature_name(uint64_t feature)
+{
+	static const char *const names[64] = {
+#define FEATURE(bit, symbol, name) [bit] = name,
+#include "features.def"
+#undef FEATURE
+	};
+
+	return feature ? names[__builtin_ctzll(feature)] : NULL;
+}
+
 static void
 vdev_log_free(struct gmem_log *log)
 {

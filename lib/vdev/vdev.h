@@ -34,6 +34,9 @@ enum vdev_feature {
 
 #define FEATURE_MASK(symbol) (1ull << FEATURE_##symbol)
 
+/* Of one bit (a mask); NULL: it has none. */
+const char *vdev_feature_name(uint64_t feature);
+
 /* VIRTIO, "Device Status Field". */
 enum {
 	VDEV_STATUS_ACKNOWLEDGE = 1,

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "offload.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <rte_byteorder.h>
@@ -26,6 +28,64 @@ enum {
 	OFFLOAD_TCP_CHECKSUM = offsetof(struct rte_tcp_hdr, cksum),
 	OFFLOAD_UDP_CHECKSUM = offsetof(struct rte_udp_hdr, dgram_cksum),
 };
+
+/* --- accepted features --- */
+
+struct offload_features {
+	uint64_t side[2]; /* host, guest */
+	uint32_t needs;
+};
+
+static const struct offload_features offload_features[OFFLOAD_N] = {
+#define OFFLOAD(symbol, name, host, guest, needs, ...) {{FEATURE_MASK(host), FEATURE_MASK(guest)}, needs},
+#include "offloads.def"
+#undef OFFLOAD
+};
+
+/* "guest_ecn needs guest_tso4 or guest_tso6" */
+static void
+offload_tell_need(enum frame_offload offload, unsigned int side, char *text, size_t size)
+{
+	const struct offload_features *row = &offload_features[offload];
+	size_t len = (size_t)snprintf(text, size, "%s needs", vdev_feature_name(row->side[side]));
+	const char *before = " ";
+
+	for (unsigned int i = 0; i < OFFLOAD_N && len < size; i++)
+		if (row->needs >> i & 1) {
+			len += (size_t)snprintf(text + len, size - len, "%s%s", before,
+						vdev_feature_name(offload_features[i].side[side]));
+			before = " or ";
+		}
+}
+
+uint64_t
+vnet_offloads_unmet(uint64_t features)
+{
+	const uint32_t unmet[2] = {offloads_unmet(vnet_offloads_host(features)),
+				   offloads_unmet(vnet_offloads_guest(features))};
+	uint64_t bits = 0;
+
+	for (unsigned int side = 0; side < RTE_DIM(unmet); side++)
+		for (unsigned int i = 0; i < OFFLOAD_N; i++)
+			bits |= unmet[side] >> i & 1 ? offload_features[i].side[side] : 0;
+	return bits;
+}
+
+int
+vnet_offloads_check(uint64_t features, struct diag *diag)
+{
+	const uint32_t unmet[2] = {offloads_unmet(vnet_offloads_host(features)),
+				   offloads_unmet(vnet_offloads_guest(features))};
+	char text[128];
+
+	for (unsigned int side = 0; side < RTE_DIM(unmet); side++) {
+		if (!unmet[side])
+			continue;
+		offload_tell_need((enum frame_offload)rte_bsf32(unmet[side]), side, text, sizeof(text));
+		return diag_set(diag, -EINVAL, "", "features: %s", text);
+	}
+	return 0;
+}
 
 /* --- what a frame is --- */
 
@@ -118,51 +178,6 @@ offload_layout(const struct offload_front *front)
 
 /* --- from the guest --- */
 
-/* A request to segment: what is not said plainly and rightly is refused. */
-static bool
-from_guest_segments(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint64_t offloads,
-		    const struct offload_front *front, const struct offload_layout *layout)
-{
-	const uint32_t l4_at = (uint32_t)layout->l2_len + layout->l3_len;
-	uint64_t needs, ip;
-	struct rte_tcp_hdr tcp;
-	const uint8_t *at;
-	uint32_t l4_len;
-
-	switch (hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN) {
-	case VIRTIO_NET_HDR_GSO_TCPV4:
-		needs = FEATURE_MASK(NET_HOST_TSO4);
-		ip = RTE_MBUF_F_TX_IPV4;
-		break;
-	case VIRTIO_NET_HDR_GSO_TCPV6:
-		needs = FEATURE_MASK(NET_HOST_TSO6);
-		ip = RTE_MBUF_F_TX_IPV6;
-		break;
-	default:
-		return false;
-	}
-	if (hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN)
-		needs |= FEATURE_MASK(NET_HOST_ECN);
-	if (~offloads & needs || layout->ip != ip || layout->proto != IPPROTO_TCP ||
-	    hdr->csum_start != l4_at || hdr->csum_offset != OFFLOAD_TCP_CHECKSUM ||
-	    hdr->gso_size < SEGMENT_PAYLOAD_MIN)
-		return false;
-	at = front_at(front, l4_at, sizeof(tcp));
-	if (!at)
-		return false;
-	memcpy(&tcp, at, sizeof(tcp));
-	l4_len = (tcp.data_off >> 4) * 4u;
-	if (l4_len < sizeof(tcp) || l4_at + l4_len > frame->pkt_len)
-		return false;
-	/* One segment is an ordinary frame, and has to fit like one. */
-	if (frame->pkt_len - l4_at - l4_len <= hdr->gso_size)
-		return true;
-	frame->l4_len = l4_len & 0xff;
-	frame->tso_segsz = hdr->gso_size;
-	frame->ol_flags |= RTE_MBUF_F_TX_TCP_SEG;
-	return true;
-}
-
 static uint64_t
 from_guest_checksum(const struct rte_mbuf *frame, const struct virtio_net_hdr *hdr,
 		    const struct offload_layout *layout)
@@ -180,8 +195,77 @@ from_guest_checksum(const struct rte_mbuf *frame, const struct virtio_net_hdr *h
 	return 0;
 }
 
+/* The kind of segmentation that a header asks for; OFFLOADS_NONE: nothing that there is for such a frame. */
+static uint32_t
+from_guest_kind(uint8_t gso_type, uint64_t frame_ip)
+{
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)           \
+	if ((ip) && gso_type == VIRTIO_NET_HDR_GSO_##gso && frame_ip == (ip)) \
+		return OFFLOAD_BIT(symbol);
+#include "offloads.def"
+#undef OFFLOAD
+	return OFFLOADS_NONE;
+}
+
+/* What is put in the mbuf for it. */
+static uint64_t
+from_guest_kind_flags(uint32_t kind)
+{
+	uint64_t flags = 0;
+
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip) \
+	flags |= kind & OFFLOAD_BIT(symbol) ? (request) : 0;
+#include "offloads.def"
+#undef OFFLOAD
+	return flags;
+}
+
+/* Of the TCP header at l4_at; 0: it is not whole. */
+static uint32_t
+from_guest_tcp_len(const struct rte_mbuf *frame, const struct offload_front *front, uint32_t l4_at)
+{
+	const uint8_t *at = front_at(front, l4_at, sizeof(struct rte_tcp_hdr));
+	struct rte_tcp_hdr tcp;
+	uint32_t len;
+
+	if (!at)
+		return 0;
+	memcpy(&tcp, at, sizeof(tcp));
+	len = (tcp.data_off >> 4) * 4u;
+	return len < sizeof(tcp) || l4_at + len > frame->pkt_len ? 0 : len;
+}
+
+/*
+ * A request to segment, besides that for a checksum: what is not said plainly and rightly is refused.
+ */
+static bool
+from_guest_segments(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint32_t offloads,
+		    const struct offload_front *front, const struct offload_layout *layout, uint64_t checksum)
+{
+	const uint32_t kind = from_guest_kind(hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN, layout->ip);
+	const uint32_t needed = kind | (hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN ? OFFLOAD_BIT(ECN) : 0);
+	const uint32_t l4_at = (uint32_t)layout->l2_len + layout->l3_len;
+	const uint64_t flags = from_guest_kind_flags(kind);
+	uint32_t l4_len;
+
+	if (!kind || needed & ~offloads || hdr->gso_size < SEGMENT_PAYLOAD_MIN)
+		return false;
+	if ((checksum & RTE_MBUF_F_TX_L4_MASK) != frame_segments_checksum(flags))
+		return false;
+	l4_len = from_guest_tcp_len(frame, front, l4_at);
+	if (l4_len == 0)
+		return false;
+	/* One segment is an ordinary frame, and has to fit like one. */
+	if (frame->pkt_len - l4_at - l4_len <= hdr->gso_size)
+		return true;
+	frame->l4_len = l4_len & 0xff;
+	frame->tso_segsz = hdr->gso_size;
+	frame->ol_flags |= flags;
+	return true;
+}
+
 bool
-vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint64_t offloads)
+vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint32_t offloads)
 {
 	const uint32_t sum_at = (uint32_t)hdr->csum_start + hdr->csum_offset;
 	uint8_t copy[OFFLOAD_HEADERS_MAX];
@@ -191,16 +275,16 @@ vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr
 
 	/* Segmentation needs the checksum too (VIRTIO, driver requirements of "Packet Transmission"); nothing
 	 * in front of the network header has one. */
-	if (!(hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) || !(offloads & FEATURE_MASK(NET_CSUM)) ||
+	if (!(hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) || !(offloads & OFFLOAD_BIT(CHECKSUM)) ||
 	    hdr->csum_start < RTE_ETHER_HDR_LEN || sum_at + sizeof(uint16_t) > frame->pkt_len)
 		return false;
 	front.len = RTE_MIN(frame->pkt_len, (uint32_t)sizeof(copy));
 	front.at = rte_pktmbuf_read(frame, 0, front.len, copy);
 	layout = offload_layout(&front);
-	if (hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE &&
-	    !from_guest_segments(frame, hdr, offloads, &front, &layout))
-		return false;
 	request = from_guest_checksum(frame, hdr, &layout);
+	if (hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE &&
+	    !from_guest_segments(frame, hdr, offloads, &front, &layout, request))
+		return false;
 	if (!request) {
 		checksum_store(frame, hdr->csum_start, hdr->csum_offset);
 		return true;
@@ -212,6 +296,17 @@ vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr
 }
 
 /* --- to the guest --- */
+
+static uint8_t
+to_guest_type(uint64_t flags)
+{
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip) \
+	if ((ip) && flags & (request) && flags & (ip))              \
+		return VIRTIO_NET_HDR_GSO_##gso;
+#include "offloads.def"
+#undef OFFLOAD
+	return VIRTIO_NET_HDR_GSO_NONE;
+}
 
 struct virtio_net_hdr
 vnet_offload_to_guest(const struct rte_mbuf *frame)
@@ -228,34 +323,12 @@ vnet_offload_to_guest(const struct rte_mbuf *frame)
 	hdr.csum_start = (uint16_t)(frame->l2_len + frame->l3_len);
 	hdr.csum_offset = (flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_UDP_CKSUM ? OFFLOAD_UDP_CHECKSUM
 										     : OFFLOAD_TCP_CHECKSUM;
-	if (flags & RTE_MBUF_F_TX_TCP_SEG) {
-		uint32_t tcp_flags_at = hdr.csum_start + (uint32_t)offsetof(struct rte_tcp_hdr, tcp_flags);
-		const uint8_t *tcp_flags;
-		uint8_t copy;
-
-		hdr.gso_type =
-			flags & RTE_MBUF_F_TX_IPV4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6;
+	if (flags & FRAME_REQUESTS_SEGMENTS) {
+		hdr.gso_type = to_guest_type(flags);
 		hdr.gso_size = (uint16_t)frame->tso_segsz;
 		hdr.hdr_len = (uint16_t)(hdr.csum_start + frame->l4_len);
-		tcp_flags = rte_pktmbuf_read(frame, tcp_flags_at, 1, &copy);
-		if (tcp_flags && *tcp_flags & RTE_TCP_CWR_FLAG)
+		if (frame_has_cwr(frame))
 			hdr.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
 	}
 	return hdr;
-}
-
-unsigned int
-vnet_offload_capabilities(uint64_t offloads)
-{
-	unsigned int takes = PORT_CAP_NONE;
-
-	if (offloads & FEATURE_MASK(NET_GUEST_CSUM))
-		takes |= PORT_CAP_CHECKSUM;
-	if (offloads & FEATURE_MASK(NET_GUEST_TSO4))
-		takes |= PORT_CAP_TSO4;
-	if (offloads & FEATURE_MASK(NET_GUEST_TSO6))
-		takes |= PORT_CAP_TSO6;
-	if (offloads & FEATURE_MASK(NET_GUEST_ECN))
-		takes |= PORT_CAP_ECN;
-	return takes;
 }

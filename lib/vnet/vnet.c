@@ -10,6 +10,7 @@
 #include "flows.h"
 #include "offload.h"
 #include "ring.h"
+#include "software_offload.h"
 #include "template.h"
 
 /* SEND_RARP asks that the guest's address be announced in its name (vhost-user, "VHOST_USER_SEND_RARP"). */
@@ -133,17 +134,6 @@ vnet_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_
 	return n_sent;
 }
 
-/* The requests among ol_flags that the guest does not take, or not always. */
-static inline uint64_t
-vnet_requests_unsupported(uint64_t offloads)
-{
-	const uint64_t segments = VNET_GUEST_OFFLOADS & ~FEATURE_MASK(NET_GUEST_CSUM);
-
-	if (!(offloads & FEATURE_MASK(NET_GUEST_CSUM)))
-		return FRAME_REQUESTS;
-	return ~offloads & segments ? RTE_MBUF_F_TX_TCP_SEG : 0;
-}
-
 uint16_t
 vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -162,9 +152,8 @@ vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	for (uint16_t i = 0; i < n; i++)
 		flags |= pkts[i]->ol_flags;
 	/* The conf stays the same for all of them: what is completed depends on it. */
-	if (unlikely(flags & vnet_requests_unsupported(conf->offloads)))
-		return port_software_offload(txq, queue->pool, vnet_offload_capabilities(conf->offloads),
-					     pkts, n, vnet_send, conf);
+	if (unlikely(flags & conf->unsupported))
+		return port_software_offload(txq, queue->pool, conf->offloads, pkts, n, vnet_send, conf);
 	return vnet_send(txq, conf, pkts, n);
 }
 

@@ -23,6 +23,7 @@
 #include <rte_ether.h>
 #include <rte_mempool.h>
 
+#include "offload.h"
 #include "port.h"
 #include "vdev.h"
 #include "virtq.h"
@@ -51,7 +52,8 @@ struct vnet_conf {
 		vnet_to_guest_fn to_guest;     /* of a receiveq */
 	};
 	struct vnet_flows *flows; /* where flows from the guest are learnt; NULL: nowhere */
-	uint64_t offloads;        /* feature bits of the offloads that the frames of this queue may ask for */
+	uint32_t offloads;        /* the set of those that the frames of this queue may request (request.h) */
+	uint64_t unsupported;     /* to the guest: ol_flags of frames that may request others */
 };
 
 static_assert(offsetof(struct vnet_conf, virtq) == 0, "a published virtq_conf is one of these");
@@ -91,16 +93,6 @@ struct vnet_queue {
 static_assert(offsetof(struct vnet_queue, to_guest) % RTE_CACHE_LINE_SIZE == 0 &&
 		      sizeof(struct vnet_queue) % RTE_CACHE_LINE_SIZE == 0,
 	      "what one owner writes is in no line of the other's");
-
-/* Offloads of frames to the guest, which GUEST_OFFLOADS_SET switches. */
-#define VNET_GUEST_OFFLOADS                                                                           \
-	(FEATURE_MASK(NET_GUEST_CSUM) | FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6) | \
-	 FEATURE_MASK(NET_GUEST_ECN))
-
-/* Offloads that frames from the guest may ask for. */
-#define VNET_HOST_OFFLOADS                                                                    \
-	(FEATURE_MASK(NET_CSUM) | FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6) | \
-	 FEATURE_MASK(NET_HOST_ECN))
 
 /* The port functions of a queue pair: `dev` of both its queues is its struct vnet_queue. */
 uint16_t vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);

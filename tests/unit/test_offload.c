@@ -38,15 +38,15 @@ enum {
 	OFF_SCTP = 8,
 };
 
-#define HOST_ALL VNET_HOST_OFFLOADS
-#define GUEST_ALL VNET_GUEST_OFFLOADS
-#define CSUM FEATURE_MASK(NET_CSUM)
-#define HOST_TSO4 FEATURE_MASK(NET_HOST_TSO4)
-#define HOST_TSO6 FEATURE_MASK(NET_HOST_TSO6)
-#define GUEST_CSUM FEATURE_MASK(NET_GUEST_CSUM)
-#define GUEST_TSO4 FEATURE_MASK(NET_GUEST_TSO4)
-#define GUEST_TSO6 FEATURE_MASK(NET_GUEST_TSO6)
-#define GUEST_ECN FEATURE_MASK(NET_GUEST_ECN)
+#define HOST_ALL OFFLOADS_ALL
+#define GUEST_ALL OFFLOADS_ALL
+#define CSUM OFFLOAD_BIT(CHECKSUM)
+#define HOST_TSO4 OFFLOAD_BIT(TSO4)
+#define HOST_TSO6 OFFLOAD_BIT(TSO6)
+#define GUEST_CSUM OFFLOAD_BIT(CHECKSUM)
+#define GUEST_TSO4 OFFLOAD_BIT(TSO4)
+#define GUEST_TSO6 OFFLOAD_BIT(TSO6)
+#define GUEST_ECN OFFLOAD_BIT(ECN)
 
 enum {
 	F_NONE = 0,
@@ -602,7 +602,7 @@ test_c68_hdr_len_is_not_believed(void **state)
 		hdr.hdr_len = lens[i];
 		assert_true(vnet_offload_from_guest(pkt, &hdr, HOST_ALL));
 		assert_int_equal(vnet_offload_to_guest(pkt).hdr_len, frame->payload_at);
-		assert_int_equal(complete(PORT_CAP_NONE, &pkt, 1), 6);
+		assert_int_equal(complete(OFFLOADS_NONE, &pkt, 1), 6);
 		segments_check(frame, sink.pkts, sink.n, 1000);
 		sink_clear();
 	}
@@ -611,7 +611,7 @@ test_c68_hdr_len_is_not_believed(void **state)
 enum outcome { DROPPED, REQUESTED, SUMMED };
 
 static void
-outcome_check(const struct frame *frame, const struct virtio_net_hdr *hdr, uint64_t offloads,
+outcome_check(const struct frame *frame, const struct virtio_net_hdr *hdr, uint32_t offloads,
 	      enum outcome want)
 {
 	static struct frame after;
@@ -643,7 +643,7 @@ test_contradictions(void **state)
 	const struct {
 		const struct spec *spec;
 		struct virtio_net_hdr hdr;
-		uint64_t offloads;
+		uint32_t offloads;
 		enum outcome want;
 	} rows[] = {
 		/* flags, gso_type, hdr_len, gso_size, csum_start, csum_offset */
@@ -802,7 +802,7 @@ test_checksum_in_software(void **state)
 
 			want = *frame_build(&specs[i], COMPLETE);
 			pkt = requested(frame_build(&specs[i], PSEUDO), G_NONE, 0, cuts);
-			assert_int_equal(complete(PORT_CAP_NONE, &pkt, 1), 1);
+			assert_int_equal(complete(OFFLOADS_NONE, &pkt, 1), 1);
 			assert_ptr_equal(sink.pkts[0], pkt);
 			assert_false(asks(pkt));
 			assert_true(mbuf_is(pkt, want.bytes, want.len));
@@ -830,7 +830,7 @@ test_segments_in_software(void **state)
 				pkt->ol_flags |= RTE_MBUF_F_RX_RSS_HASH;
 				pkt->hash.rss = 0x12345678;
 				pkt->hash.fdir.hi = 2;
-				assert_int_equal(complete(PORT_CAP_NONE, &pkt, 1), n);
+				assert_int_equal(complete(OFFLOADS_NONE, &pkt, 1), n);
 				segments_check(frame, sink.pkts, sink.n, sizes[k]);
 				/* Full bursts but for the last; the sums hold; the hash is the flow's. */
 				assert_int_equal(sink.calls, (n + PORT_BURST - 1) / PORT_BURST);
@@ -856,7 +856,7 @@ test_segments_leave_the_checksum_to_who_takes_it(void **state)
 		if (specs[i].proto != PROTO_TCP || specs[i].payload <= 900)
 			continue;
 		pkt = requested(frame, frame->v6 ? G_V6 : G_V4, 900, FEW_CUTS);
-		complete(PORT_CAP_CHECKSUM, &pkt, 1);
+		complete(OFFLOAD_BIT(CHECKSUM), &pkt, 1);
 		for (unsigned int s = 0; s < sink.n; s++) {
 			static struct frame segment;
 
@@ -870,7 +870,7 @@ test_segments_leave_the_checksum_to_who_takes_it(void **state)
 		for (unsigned int s = 0, n = sink.n; s < n; s++) {
 			struct rte_mbuf *segment = sink.pkts[s];
 
-			complete(PORT_CAP_NONE, &segment, 1);
+			complete(OFFLOADS_NONE, &segment, 1);
 			sink.pkts[s] = sink.pkts[--sink.n];
 		}
 		segments_check(frame, sink.pkts, sink.n, 900);
@@ -892,18 +892,18 @@ test_what_is_taken_is_left_alone(void **state)
 		unsigned int n; /* frames that come out */
 		bool ask;
 	} rows[] = {
-		{&udp, G_NONE, PORT_CAP_CHECKSUM, 1, true},
-		{&udp, G_NONE, PORT_CAP_NONE, 1, false},
-		{&udp, G_NONE, PORT_CAP_TSO4 | PORT_CAP_TSO6 | PORT_CAP_ECN, 1, false},
-		{&spec4, G_V4, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 1, true},
-		{&spec4, G_V4, PORT_CAP_CHECKSUM | PORT_CAP_TSO6, 3, true},
-		{&spec4, G_V4, PORT_CAP_TSO4, 3, false},
-		{&spec6, G_V6, PORT_CAP_CHECKSUM | PORT_CAP_TSO6, 1, true},
-		{&spec6, G_V6, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 3, true},
+		{&udp, G_NONE, OFFLOAD_BIT(CHECKSUM), 1, true},
+		{&udp, G_NONE, OFFLOADS_NONE, 1, false},
+		{&udp, G_NONE, OFFLOAD_BIT(TSO4) | OFFLOAD_BIT(TSO6) | OFFLOAD_BIT(ECN), 1, false},
+		{&spec4, G_V4, OFFLOAD_BIT(CHECKSUM) | OFFLOAD_BIT(TSO4), 1, true},
+		{&spec4, G_V4, OFFLOAD_BIT(CHECKSUM) | OFFLOAD_BIT(TSO6), 3, true},
+		{&spec4, G_V4, OFFLOAD_BIT(TSO4), 3, false},
+		{&spec6, G_V6, OFFLOAD_BIT(CHECKSUM) | OFFLOAD_BIT(TSO6), 1, true},
+		{&spec6, G_V6, OFFLOAD_BIT(CHECKSUM) | OFFLOAD_BIT(TSO4), 3, true},
 		/* C85 */
-		{&cwr4, G_V4, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 3, true},
-		{&cwr4, G_V4 | G_ECN, PORT_CAP_CHECKSUM | PORT_CAP_TSO4, 3, true},
-		{&cwr4, G_V4 | G_ECN, PORT_CAP_CHECKSUM | PORT_CAP_TSO4 | PORT_CAP_ECN, 1, true},
+		{&cwr4, G_V4, OFFLOAD_BIT(CHECKSUM) | OFFLOAD_BIT(TSO4), 3, true},
+		{&cwr4, G_V4 | G_ECN, OFFLOAD_BIT(CHECKSUM) | OFFLOAD_BIT(TSO4), 3, true},
+		{&cwr4, G_V4 | G_ECN, OFFLOAD_BIT(CHECKSUM) | OFFLOAD_BIT(TSO4) | OFFLOAD_BIT(ECN), 1, true},
 	};
 
 	for (size_t i = 0; i < RTE_DIM(rows); i++) {
@@ -917,12 +917,6 @@ test_what_is_taken_is_left_alone(void **state)
 			assert_true(mbuf_is(sink.pkts[0], frame->bytes, frame->len));
 		sink_clear();
 	}
-	/* All of a guest's offloads, and what they are called. */
-	assert_int_equal(vnet_offload_capabilities(GUEST_ALL),
-			 PORT_CAP_CHECKSUM | PORT_CAP_TSO4 | PORT_CAP_TSO6 | PORT_CAP_ECN);
-	assert_int_equal(vnet_offload_capabilities(GUEST_CSUM | GUEST_TSO6),
-			 PORT_CAP_CHECKSUM | PORT_CAP_TSO6);
-	assert_int_equal(vnet_offload_capabilities(HOST_ALL), PORT_CAP_NONE);
 }
 
 /* Whoever else holds the frame finds it as it was. */
@@ -960,7 +954,7 @@ test_shared_frames_are_not_written(void **state)
 						rte_pktmbuf_free(pkt);
 						continue;
 					}
-					complete(PORT_CAP_NONE, &pkt, 1);
+					complete(OFFLOADS_NONE, &pkt, 1);
 					assert_true(asks(other));
 					assert_true(mbuf_is(other, frame->bytes, frame->len));
 					if (tso) {
@@ -994,7 +988,7 @@ test_mixed_burst_keeps_its_order(void **state)
 		pkts[i] = i % 3 == 2 ? mbuf_from(frame->bytes, frame->len, WHOLE)
 				     : requested(frame, i % 3 ? G_NONE : G_V4, 1460, WHOLE);
 	}
-	assert_int_equal(complete(PORT_CAP_NONE, pkts, PORT_BURST), 11 * 42 + 21);
+	assert_int_equal(complete(OFFLOADS_NONE, pkts, PORT_BURST), 11 * 42 + 21);
 	for (int i = 0; i < PORT_BURST; i++) {
 		if (i % 3 == 0) {
 			segments_check(frame_build(&large, PSEUDO), sink.pkts + at, 42, 1460);
@@ -1028,7 +1022,7 @@ test_no_packet_buffer(void **state)
 			;
 		for (unsigned int i = 0; i < spare; i++)
 			rte_pktmbuf_free(hoard[--n]);
-		complete(PORT_CAP_NONE, pkts, 2);
+		complete(OFFLOADS_NONE, pkts, 2);
 		assert_int_equal(2 + sink_queue.stats.copies, sink.n + sink_queue.stats.drops[DROP_NO_MBUF]);
 		if (spare == 0) {
 			/* The large frame's own buffers are free again when the small one's turn comes. */
@@ -1046,7 +1040,7 @@ test_no_packet_buffer(void **state)
 
 /* What a strict driver (Linux) asks of a header; N05. */
 static void
-strict_driver_check(const struct virtio_net_hdr *hdr, struct frame *frame, uint64_t offloads)
+strict_driver_check(const struct virtio_net_hdr *hdr, struct frame *frame, uint32_t offloads)
 {
 	uint8_t gso = hdr->gso_type & (uint8_t)~G_ECN;
 
@@ -1166,7 +1160,7 @@ test_hostile_headers(void **state)
 			assert_true(hdr.csum_start + hdr.csum_offset + 2u <= pkt->pkt_len);
 		assert_true(!hdr.gso_type ||
 			    (hdr.hdr_len < pkt->pkt_len && hdr.gso_size >= SEGMENT_PAYLOAD_MIN));
-		complete(PORT_CAP_NONE, &pkt, 1);
+		complete(OFFLOADS_NONE, &pkt, 1);
 		assert_int_equal(sink_queue.stats.drops[DROP_BAD_OFFLOAD], 0);
 		assert_true(sink.n >= 1 && (segments || sink.n == 1));
 		for (unsigned int i = 0; i < sink.n; i++) {
@@ -1193,7 +1187,7 @@ struct end {
 };
 
 static struct end *
-end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
+end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint32_t offloads)
 {
 	struct end *end = unit_zalloc(sizeof(*end));
 	struct virtq *vq;
@@ -1206,6 +1200,7 @@ end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint64_t offloads)
 	end->conf.hdr_len = hdr_len;
 	end->conf.frame_max = 1518;
 	end->conf.offloads = offloads;
+	end->conf.unsupported = offloads_unsupported(offloads);
 	end->conf.virtq.enabled = true;
 	if (receives)
 		end->conf.to_guest = vnet_to_guest_variant(isa_select(), traits);
@@ -1469,7 +1464,8 @@ test_offloads_switched_at_run_time(void **state)
 	uint8_t header[HEADER_LEN_MAX];
 	struct rte_mbuf *pkt;
 
-	off.offloads = 0;
+	off.offloads = OFFLOADS_NONE;
+	off.unsupported = FRAME_REQUESTS;
 	off.virtq.traits = TRAIT_MERGEABLE;
 	off.to_guest = vnet_to_guest_variant(isa_select(), off.virtq.traits);
 	end_post(b);
@@ -1585,10 +1581,136 @@ test_nic_gets_complete_frames(void **state)
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
 }
 
+/* --- the list of offloads, whichever rows there are --- */
+
+static const struct row {
+	const char *name;
+	uint64_t host, guest, request, ip;
+	uint32_t needs;
+	uint8_t gso;
+} list[OFFLOAD_N] = {
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip) \
+	{name, FEATURE_MASK(host), FEATURE_MASK(guest), request, ip, needs, VIRTIO_NET_HDR_GSO_##gso},
+#include "offloads.def"
+#undef OFFLOAD
+};
+
+/* The set, and all that it needs. */
+static uint32_t
+with_needs(uint32_t set)
+{
+	for (uint32_t before = 0; before != set;) {
+		before = set;
+		for (unsigned int i = 0; i < OFFLOAD_N; i++)
+			if (set >> i & 1 && list[i].needs && !(set & list[i].needs))
+				set |= 1u << __builtin_ctz(list[i].needs);
+	}
+	return set;
+}
+
+static void
+test_every_offload_is_offered_and_named(void **state)
+{
+	uint64_t host = 0, guest = 0;
+
+	for (unsigned int i = 0; i < OFFLOAD_N; i++) {
+		assert_true(list[i].name[0]);
+		assert_non_null(vdev_feature_name(list[i].host));
+		assert_non_null(vdev_feature_name(list[i].guest));
+		assert_true(list[i].request & FRAME_REQUESTS);
+		assert_false(list[i].needs & (1u << i));
+		assert_false(list[i].needs & ~OFFLOADS_ALL);
+		assert_true(vnet_offloads_host(list[i].host) >> i & 1);
+		assert_int_equal(vnet_offloads_guest(list[i].guest), 1u << i);
+		assert_int_equal(vnet_offloads_guest(list[i].host), OFFLOADS_NONE);
+		host |= list[i].host;
+		guest |= list[i].guest;
+		for (unsigned int k = 0; k < i; k++)
+			assert_string_not_equal(list[i].name, list[k].name);
+	}
+	assert_int_equal(host, VNET_HOST_OFFLOADS);
+	assert_int_equal(guest, VNET_GUEST_OFFLOADS);
+	assert_int_equal(host & guest, 0);
+}
+
+/* VIRTIO, "Feature bit requirements", as it says it. */
+static bool
+oracle_accepts(bool csum, bool tso4, bool tso6, bool ecn)
+{
+	return (!tso4 || csum) && (!tso6 || csum) && (!ecn || tso4 || tso6);
+}
+
+static void
+test_accepted_features_have_what_they_need(void **state)
+{
+	static const uint64_t sides[2][4] = {
+		{FEATURE_MASK(NET_CSUM), FEATURE_MASK(NET_HOST_TSO4), FEATURE_MASK(NET_HOST_TSO6),
+		 FEATURE_MASK(NET_HOST_ECN)},
+		{FEATURE_MASK(NET_GUEST_CSUM), FEATURE_MASK(NET_GUEST_TSO4), FEATURE_MASK(NET_GUEST_TSO6),
+		 FEATURE_MASK(NET_GUEST_ECN)},
+	};
+	struct diag diag;
+
+	for (unsigned int bits = 0; bits < 256; bits++) {
+		bool host = oracle_accepts(bits & 1, bits & 2, bits & 4, bits & 8);
+		bool guest = oracle_accepts(bits & 16, bits & 32, bits & 64, bits & 128);
+		uint64_t features = 0;
+
+		for (unsigned int i = 0; i < 8; i++)
+			features |= bits >> i & 1 ? sides[i / 4][i % 4] : 0;
+		assert_int_equal(vnet_offloads_check(features, &diag) == 0, host && guest);
+	}
+	assert_int_equal(vnet_offloads_check(FEATURE_MASK(NET_GUEST_ECN), &diag), -EINVAL);
+	assert_string_equal(diag.cause, "features: guest_ecn needs guest_tso4 or guest_tso6");
+	assert_int_equal(vnet_offloads_check(FEATURE_MASK(NET_HOST_TSO6), &diag), -EINVAL);
+	assert_string_equal(diag.cause, "features: host_tso6 needs csum");
+	/* Each row's needs are enough. */
+	for (unsigned int i = 0; i < OFFLOAD_N; i++)
+		assert_int_equal(offloads_unmet(with_needs(1u << i)), OFFLOADS_NONE);
+}
+
+/* Requested, known as that, told the guest as it was asked, and done in software for whoever lacks it. */
+static void
+test_every_segmentation_goes_its_way(void **state)
+{
+	for (unsigned int i = 0; i < OFFLOAD_N; i++) {
+		const bool udp = frame_segments_checksum(list[i].request) == RTE_MBUF_F_TX_UDP_CKSUM;
+		const struct spec spec = {.v6 = list[i].ip == RTE_MBUF_F_TX_IPV6,
+					  .proto = udp ? PROTO_UDP : PROTO_TCP,
+					  .payload = 3000};
+		const uint32_t set = with_needs(1u << i);
+		const struct frame *frame;
+		struct virtio_net_hdr hdr;
+		struct rte_mbuf *pkt;
+
+		/* Kinds of segmentation have an IP of their own. */
+		if (!list[i].ip)
+			continue;
+		frame = frame_build(&spec, PSEUDO);
+		hdr = hdr_of(frame, list[i].gso, 1000);
+		pkt = mbuf_from(frame->bytes, frame->len, WHOLE);
+		assert_false(vnet_offload_from_guest(pkt, &hdr, set & ~(1u << i)));
+		assert_true(vnet_offload_from_guest(pkt, &hdr, set));
+		assert_int_equal(frame_offloads(pkt), set);
+		assert_int_equal(vnet_offload_to_guest(pkt).gso_type, list[i].gso);
+		assert_false(pkt->ol_flags & offloads_unsupported(OFFLOADS_ALL));
+		assert_true(pkt->ol_flags & offloads_unsupported(OFFLOADS_ALL & ~(1u << i)));
+		assert_int_equal(complete(set, &pkt, 1), 1);
+		assert_int_equal(frame_offloads(sink.pkts[0]), set);
+		sink_clear();
+		pkt = requested(frame, list[i].gso, 1000, WHOLE);
+		assert_int_equal(complete(OFFLOADS_ALL & ~(1u << i), &pkt, 1), 3);
+		sink_clear();
+	}
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(test_every_offload_is_offered_and_named),
+		cmocka_unit_test(test_accepted_features_have_what_they_need),
+		cmocka_unit_test(test_every_segmentation_goes_its_way),
 		cmocka_unit_test(test_sum_over_any_cuts),
 		cmocka_unit_test(test_c72_sum_is_stored_and_udp_zero_is_ffff),
 		cmocka_unit_test(test_request_of_every_shape),

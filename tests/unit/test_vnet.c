@@ -66,7 +66,7 @@ rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 	rig->conf.virtq = rig->driver.conf;
 	rig->conf.hdr_len = hdr_len;
 	rig->conf.frame_max = PORT_FRAME_MAX;
-	rig->conf.offloads = VNET_HOST_OFFLOADS;
+	rig->conf.offloads = OFFLOADS_ALL;
 	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
 	rig->queue.pool = pool;
 	rig->queue.borrowed_conf = &rig->conf;
@@ -1417,7 +1417,7 @@ borrowing_open(struct borrowing *borrowing, uint32_t traits, int variant)
 			rig->conf.from_guest = rig->from_guest;
 		else
 			rig->conf.to_guest = rig->to_guest;
-		rig->conf.offloads = VNET_HOST_OFFLOADS | VNET_GUEST_OFFLOADS;
+		rig->conf.offloads = OFFLOADS_ALL;
 		atomic_store(k == 0 ? &rig->queue.from_guest.conf : &rig->queue.to_guest.conf,
 			     &rig->conf.virtq);
 	}
@@ -1757,8 +1757,10 @@ test_checksum_behind_the_head(void **state)
 				uint64_t tag;
 
 				borrowing_open(&borrowing, packed | TRAIT_MERGEABLE | TRAIT_OFFLOAD, variant);
-				if (!takes)
-					borrowing.to->conf.offloads = 0;
+				if (!takes) {
+					borrowing.to->conf.offloads = OFFLOADS_NONE;
+					borrowing.to->conf.unsupported = FRAME_REQUESTS;
+				}
 				assert_true(driver_add(&borrowing.to->driver, &buf, 1, DRIVER_DIRECT, 1));
 				deep_frame(frame, 5);
 				header[6] = (uint8_t)starts[s];

@@ -4,14 +4,13 @@
 #include <linux/virtio_net.h>
 
 #include "controlq.h"
+#include "offload.h"
 #include "vnet_dev.h"
 
 /* Bits as in the features, and so are their dependencies ("Feature bit requirements"). */
 static int
 offloads_set(const struct vnet_dev *dev, struct controlq_request *request)
 {
-	const uint64_t csum = FEATURE_MASK(NET_GUEST_CSUM), ecn = FEATURE_MASK(NET_GUEST_ECN),
-		       tso = FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6);
 	uint64_t offloads;
 
 	if (request->len != sizeof(offloads))
@@ -19,7 +18,7 @@ offloads_set(const struct vnet_dev *dev, struct controlq_request *request)
 	offloads = controlq_le64(request->data);
 	if (offloads & ~(dev->vdev.said.features & VNET_GUEST_OFFLOADS))
 		return -EOPNOTSUPP;
-	if ((offloads & tso && !(offloads & csum)) || (offloads & ecn && !(offloads & tso)))
+	if (offloads_unmet(vnet_offloads_guest(offloads)))
 		return -EINVAL;
 	request->settings->offloads = offloads;
 	return 0;

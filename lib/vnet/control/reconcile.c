@@ -203,8 +203,8 @@ conf_fill_transmitq(const struct vnet_dev *dev, const struct vnet_input *input,
 	conf->virtq.enabled &= !output->ours || idx / 2 < settings->n_pairs;
 	/* Learnt only while they are steered by. */
 	conf->flows = output->steer && !settings->steer.rss.enabled ? dev->flows : NULL;
-	conf->offloads = dev->vdev.said.features & VNET_HOST_OFFLOADS;
-	if (conf->offloads & FEATURE_MASK(NET_CSUM))
+	conf->offloads = vnet_offloads_host(dev->vdev.said.features);
+	if (conf->offloads & OFFLOAD_BIT(CHECKSUM))
 		conf->virtq.traits |= TRAIT_OFFLOAD;
 	conf->from_guest = vnet_from_guest_variant(isa_select(), conf->virtq.traits);
 	if (vdev_queue_waits(&dev->vdev, idx))
@@ -217,8 +217,9 @@ conf_fill_receiveq(const struct vnet_dev *dev, const struct vnet_input *input, s
 	const uint64_t features = dev->vdev.said.features;
 
 	/* All that the driver has, until it says otherwise. */
-	conf->offloads = input->settings.offloads & features;
-	if (conf->offloads & FEATURE_MASK(NET_GUEST_CSUM))
+	conf->offloads = vnet_offloads_guest(input->settings.offloads & features);
+	conf->unsupported = offloads_unsupported(conf->offloads);
+	if (conf->offloads & OFFLOAD_BIT(CHECKSUM))
 		conf->virtq.traits |= TRAIT_OFFLOAD;
 	if (features & FEATURE_MASK(NET_HASH_REPORT))
 		conf->virtq.traits |= TRAIT_HASH_REPORT;

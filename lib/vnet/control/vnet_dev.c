@@ -20,21 +20,6 @@ vnet_of(const struct vdev *vdev)
 	return vdev->type_dev;
 }
 
-/* VIRTIO, "Feature bit requirements"; CTRL_VQ itself is for the front-end to ask for or to keep to itself. */
-static const struct {
-	uint64_t feature, needs_one_of;
-	const char *what;
-} vnet_requirements[] = {
-	{FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6), FEATURE_MASK(NET_GUEST_CSUM),
-	 "guest_tso4 and guest_tso6 need guest_csum"},
-	{FEATURE_MASK(NET_GUEST_ECN), FEATURE_MASK(NET_GUEST_TSO4) | FEATURE_MASK(NET_GUEST_TSO6),
-	 "guest_ecn needs guest_tso4 or guest_tso6"},
-	{FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6), FEATURE_MASK(NET_CSUM),
-	 "host_tso4 and host_tso6 need csum"},
-	{FEATURE_MASK(NET_HOST_ECN), FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6),
-	 "host_ecn needs host_tso4 or host_tso6"},
-};
-
 /* VIRTIO, "Feature bits": what is asked for, or said, by the controlq. */
 static const uint64_t vnet_by_controlq =
 	FEATURE_MASK(NET_CTRL_RX) | FEATURE_MASK(NET_CTRL_RX_EXTRA) | FEATURE_MASK(NET_CTRL_VLAN) |
@@ -47,21 +32,13 @@ static const uint64_t vnet_by_controlq =
 static uint64_t
 vnet_features_without(uint64_t features, uint64_t without)
 {
-	bool changed;
+	uint64_t unmet;
 
 	features &= ~without;
 	if (without & FEATURE_MASK(NET_CTRL_VQ))
 		features &= ~vnet_by_controlq;
-	do {
-		changed = false;
-		for (size_t i = 0; i < RTE_DIM(vnet_requirements); i++) {
-			if (!(features & vnet_requirements[i].feature) ||
-			    features & vnet_requirements[i].needs_one_of)
-				continue;
-			features &= ~vnet_requirements[i].feature;
-			changed = true;
-		}
-	} while (changed);
+	while ((unmet = vnet_offloads_unmet(features)))
+		features &= ~unmet;
 	return features;
 }
 
@@ -80,8 +57,7 @@ vnet_features(const struct vdev *vdev)
 		    FEATURE_MASK(NET_CTRL_GUEST_OFFLOADS) | FEATURE_MASK(NET_GUEST_ANNOUNCE) |
 		    FEATURE_MASK(NET_RSS) | FEATURE_MASK(NET_HASH_REPORT) | FEATURE_MASK(NET_NOTF_COAL) |
 		    FEATURE_MASK(NET_VQ_NOTF_COAL) | FEATURE_MASK(NET_DEVICE_STATS);
-	features |= FEATURE_MASK(NET_CSUM) | FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6) |
-		    FEATURE_MASK(NET_HOST_ECN) | VNET_GUEST_OFFLOADS;
+	features |= VNET_HOST_OFFLOADS | VNET_GUEST_OFFLOADS;
 	if (dev->n_pairs > 1)
 		features |= FEATURE_MASK(NET_MQ);
 	if (dev->offered_mtu)
@@ -93,14 +69,11 @@ vnet_features(const struct vdev *vdev)
 	return vnet_features_without(features, dev->without);
 }
 
+/* CTRL_VQ, which others need, is for the front-end to ask for or to keep to itself. */
 static int
 vnet_features_check(const struct vdev *vdev, uint64_t features, struct diag *diag)
 {
-	for (size_t i = 0; i < RTE_DIM(vnet_requirements); i++)
-		if (features & vnet_requirements[i].feature &&
-		    !(features & vnet_requirements[i].needs_one_of))
-			return diag_set(diag, -EINVAL, "", "features: %s", vnet_requirements[i].what);
-	return 0;
+	return vnet_offloads_check(features, diag);
 }
 
 bool
