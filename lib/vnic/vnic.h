@@ -167,8 +167,9 @@ VNIC_API int vnic_dev_new(struct vnic_ctx *ctx, const struct vnic_dev_params *pa
 			  struct vnic_dev **ret_dev, struct vnic_error *error);
 /*
  * Ends the connection and removes the socket. No thread calls data functions of the device any more; frames
- * that came from it may be anywhere. No event comes after that, if the calling thread is the one that runs
- * the context. Accepts NULL.
+ * that came from it may be anywhere. No event comes after that: a thread that does not run the context waits
+ * for the device's `event` to return, so that may not wait for the thread. From an event of the device, too.
+ * Accepts NULL.
  */
 VNIC_API void vnic_dev_free(struct vnic_dev *dev);
 

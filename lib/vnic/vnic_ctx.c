@@ -205,17 +205,24 @@ vnic_ctx_fd(struct vnic_ctx *ctx)
 static bool
 home_tell(struct vnic_home *home)
 {
+	void (*tell)(void *arg, struct vnic_dev *dev, const struct vnic_event *event);
 	struct vnic_event event;
 	struct vnic_dev *dev;
+	void *arg;
 
 	for (dev = home->devices; dev; dev = dev->next)
 		if (dev->event && device_news(dev, &event))
 			break;
 	if (!dev)
 		return false;
+	/* From here on `dev` may be gone, by its own event; another thread that frees it waits. */
+	tell = dev->event;
+	arg = dev->event_arg;
+	home->told = dev;
 	home_unlock(home);
-	dev->event(dev->event_arg, dev, &event);
+	tell(arg, dev, &event);
 	home_lock(home);
+	home->told = NULL;
 	return true;
 }
 
@@ -231,6 +238,7 @@ vnic_ctx_run(struct vnic_ctx *ctx, int timeout_ms)
 		return -EBUSY;
 	}
 	home->running = true;
+	home->runner = pthread_self();
 	loop_arm(ctx->loop);
 	ret = loop_run_once(ctx->loop, timeout_ms);
 	while (home_tell(home)) {

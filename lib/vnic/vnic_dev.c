@@ -7,6 +7,8 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include <rte_cycles.h>
+
 #include "counters.h"
 #include "offload.h"
 #include "vnic_private.h"
@@ -14,6 +16,8 @@
 static_assert(VNIC_FEATURES_RX_OFFLOADS == VNET_HOST_OFFLOADS, "the same bits");
 static_assert(VNIC_FEATURES_TX_OFFLOADS == VNET_GUEST_OFFLOADS, "the same bits");
 static_assert((int)VNIC_BURST_MAX == (int)PORT_BURST, "one burst of a port");
+
+enum { DEV_TOLD_US = 100 }; /* between looks whether an event is over */
 
 /* Of the process, which has so many mappings (gmem.h). */
 static atomic_uint n_devices;
@@ -198,6 +202,11 @@ vnic_dev_free(struct vnic_dev *dev)
 		return;
 	home = dev->home;
 	home_lock(home);
+	while (home->told == dev && !pthread_equal(home->runner, pthread_self())) {
+		home_unlock(home);
+		rte_delay_us_sleep(DEV_TOLD_US);
+		home_lock(home);
+	}
 	device_close(dev);
 	home_unlock(home);
 }

@@ -3,6 +3,8 @@
 #ifndef VNICD_VNIC_PRIVATE_H
 #define VNICD_VNIC_PRIVATE_H
 
+#include <pthread.h>
+
 #include "ctx.h"
 #include "diag.h"
 #include "port.h"
@@ -48,7 +50,10 @@ struct vnic_home {
 	struct vnic_ctx ctx; /* the first: the handle */
 	struct vnic_dev *devices;
 	uint64_t memory_max;
-	bool running; /* a thread is in vnic_ctx_run() */
+	bool running; /* a thread is in vnic_ctx_run(): */
+	pthread_t runner;
+	/* Whose `event` it is in, without the lock; NULL: nobody's. */
+	const struct vnic_dev *told;
 	/* No membarrier here: data functions execute a fence of their own. */
 	bool fences;
 	/* The bit of borrowed frames (borrow.h) is somebody else's: nothing is borrowed, and frames for

@@ -6,6 +6,8 @@
 #include "unit.h"
 
 #include <errno.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +17,7 @@
 
 #include "front_end.h"
 #include "unit_eal.h"
+#include "usocket.h"
 #include "vdev.h"
 #include "vnic_host.h"
 
@@ -369,6 +372,61 @@ test_params(void **state)
 	vnic_dev_free(NULL);
 }
 
+struct slow_event {
+	atomic_bool entered, left;
+	bool frees; /* the device, from within */
+};
+
+static void
+slow_event(void *arg, struct vnic_dev *dev, const struct vnic_event *event)
+{
+	struct slow_event *slow = arg;
+
+	if (atomic_exchange(&slow->entered, true))
+		return;
+	if (slow->frees) {
+		vnic_dev_free(dev);
+	} else {
+		const uint64_t end_ms = host_now_ms() + 100;
+
+		while (host_now_ms() < end_ms)
+			sched_yield();
+	}
+	atomic_store(&slow->left, true);
+}
+
+/* Its event is over when a device is gone, whoever frees it. */
+static void
+test_freed_during_its_event(void **state)
+{
+	for (unsigned int frees = 0; frees < 2; frees++) {
+		static struct host host;
+		struct slow_event slow = {.frees = frees};
+		struct vnic_dev_params params;
+		struct vnic_dev *dev;
+		int fd;
+
+		host_open(&host, dir, "vm0", pool, VNIC_FRAMES_COPY);
+		vnic_dev_free(host.dev);
+		host.dev = NULL;
+		params = host_params(&host, VNIC_FRAMES_COPY);
+		params.event = slow_event;
+		params.event_arg = &slow;
+		assert_int_equal(vnic_dev_new(host.ctx, &params, &dev, NULL), 0);
+		host_run(&host);
+		fd = usocket_connect(host.path);
+		assert_true(fd >= 0);
+		HOST_WAIT_FOR(atomic_load(&slow.entered));
+		if (frees)
+			HOST_WAIT_FOR(atomic_load(&slow.left));
+		else
+			vnic_dev_free(dev);
+		assert_true(atomic_load(&slow.left));
+		host_close(&host);
+		close(fd);
+	}
+}
+
 /* What a program can't handle is not offered, and nor is what VIRTIO says needs it. */
 static void
 test_without(void **state)
@@ -449,6 +507,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_params),
+		cmocka_unit_test(test_freed_during_its_event),
 		cmocka_unit_test(test_without),
 		cmocka_unit_test(test_events),
 		cmocka_unit_test(test_a_loop_of_ones_own),
