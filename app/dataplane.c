@@ -22,6 +22,7 @@
 
 #include "ctx.h"
 #include "fwd.h"
+#include "fwd_config.h"
 #include "loop.h"
 #include "nearest.h"
 #include "pools.h"
@@ -49,7 +50,8 @@ enum dataplane_away {
 
 static struct {
 	struct vnic_ctx *ctx;
-	const struct fwd_mode *mode;
+	const struct fwd_config *fwd;
+	const struct fwd_mode *mode; /* fwd's */
 	/*
 	 * The same without `check`, for plans: the command line must name ports in pairs for io, but while
 	 * ports come and go one may be without its peer for a time; its frames are dropped with a reason.
@@ -352,12 +354,15 @@ dataplane_plans_make(struct dataplane_plans *plans, struct port *port, struct di
 }
 
 int
-dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct vnic_ctx *ctx, struct diag *diag)
+dataplane_open(const struct fwd_config *fwd, struct rte_mempool *pool, struct vnic_ctx *ctx,
+	       struct diag *diag)
 {
+	const struct fwd_mode *mode = fwd->mode;
 	unsigned int lcore;
 	int ret;
 
 	dp.ctx = ctx;
+	dp.fwd = fwd;
 	dp.mode = mode;
 	dp.plan_mode = *mode;
 	dp.plan_mode.check = NULL;
@@ -400,7 +405,7 @@ dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct vni
 	}
 
 	if (mode->open) {
-		ret = mode->open(&dp.mode_state, diag);
+		ret = mode->open(&dp.mode_state, fwd->args, diag);
 		if (ret < 0)
 			return ret;
 	}
@@ -704,10 +709,10 @@ dataplane_port(unsigned int i)
 	return i < dp.n_ports ? dp.ports[i] : NULL;
 }
 
-const struct fwd_mode *
-dataplane_mode(void)
+const struct fwd_config *
+dataplane_fwd(void)
 {
-	return dp.mode;
+	return dp.fwd;
 }
 
 struct rte_mempool *

@@ -10,7 +10,7 @@
 
 #include "diag.h"
 
-struct fwd_mode;
+struct fwd_config;
 struct port;
 struct port_config;
 struct port_place;
@@ -18,11 +18,11 @@ struct rte_mempool;
 struct vnic_ctx;
 
 /*
- * Workers on all worker lcores of EAL, none running yet; no ports. `pool` is for copies; it stays the
- * caller's. From here quiesce_wait() of `ctx`
- * waits for the workers. 0 or -errno with diag filled.
+ * Workers on all worker lcores of EAL, none running yet; no ports. `pool` is for copies; it and `fwd` stay
+ * the caller's, until dataplane_close(). From here quiesce_wait() of `ctx` waits for the workers. 0 or -errno
+ * with diag filled.
  */
-int dataplane_open(const struct fwd_mode *mode, struct rte_mempool *pool, struct vnic_ctx *ctx,
+int dataplane_open(const struct fwd_config *fwd, struct rte_mempool *pool, struct vnic_ctx *ctx,
 		   struct diag *diag);
 /* Start the workers on the ports that are open by now. */
 int dataplane_start(struct diag *diag);
@@ -53,7 +53,7 @@ struct port *dataplane_port_find(const char *name, struct diag *diag);
 unsigned int dataplane_n_ports(void);
 struct port *dataplane_port(unsigned int i);
 
-const struct fwd_mode *dataplane_mode(void);
+const struct fwd_config *dataplane_fwd(void);
 struct rte_mempool *dataplane_pool(void);
 struct vnic_ctx *dataplane_ctx(void);
 unsigned int dataplane_n_workers(void);

@@ -189,7 +189,7 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 	if (!program.pool)
 		return -ENOMEM;
 	log_info(&program.ctx.log, "%s", size->line);
-	ret = dataplane_open(options->mode, program.pool, &program.ctx, diag);
+	ret = dataplane_open(&options->fwd, program.pool, &program.ctx, diag);
 	if (ret < 0)
 		return ret;
 
@@ -268,7 +268,7 @@ run(const struct options *options, const struct pool_size *size)
 		return fail(&diag, EXIT_RUN_TIME);
 	}
 	log_info(&program.ctx.log, "ready: %u port%s, mode %s, %u worker%s, control queues on %s, control %s",
-		 dataplane_n_ports(), dataplane_n_ports() == 1 ? "" : "s", options->mode->name,
+		 dataplane_n_ports(), dataplane_n_ports() == 1 ? "" : "s", options->fwd.mode->name,
 		 dataplane_n_workers(), dataplane_n_workers() == 1 ? "" : "s", service_describe(),
 		 rpc_path());
 	ret = loop_run(program.ctx.loop);

@@ -33,40 +33,10 @@ set_port(struct options *options, const char *value, struct diag *diag)
 	return 0;
 }
 
-static void
-hint_modes(struct diag *diag, const char *nearest)
-{
-	const struct fwd_mode *mode;
-	char names[200] = "";
-
-	list_for_each(mode, fwd_modes()) {
-		size_t len = strlen(names);
-
-		snprintf(names + len, sizeof(names) - len, "%s%s", len ? "|" : "", mode->name);
-	}
-	if (nearest)
-		diag_hint(diag, "did you mean --forward-mode %s? modes: %s", nearest, names);
-	else
-		diag_hint(diag, "--forward-mode %s", names);
-}
-
 static int
 set_mode(struct options *options, const char *value, struct diag *diag)
 {
-	const struct fwd_mode *mode = fwd_mode_by_name(value);
-	const char *names[64];
-	size_t n = 0;
-
-	if (mode) {
-		options->mode = mode;
-		return 0;
-	}
-	list_for_each(mode, fwd_modes())
-		if (n < RTE_DIM(names))
-			names[n++] = mode->name;
-	diag_set(diag, -EINVAL, NULL, "--forward-mode: no mode \"%.64s\"", value);
-	hint_modes(diag, nearest_word(value, names, n));
-	return -EINVAL;
+	return fwd_config_parse(&options->fwd, value, diag);
 }
 
 /* Seconds with an optional fraction, at least a millisecond. */
@@ -145,6 +115,14 @@ set_log_level(struct options *options, const char *value, struct diag *diag)
 	return -EINVAL;
 }
 
+/* Read where all options are known: parse_file(). */
+static int
+set_config(struct options *options, const char *value, struct diag *diag)
+{
+	options->config_path = value;
+	return config_file_read(&options->file, value, diag);
+}
+
 static int
 set_help(struct options *options, const char *value, struct diag *diag)
 {
@@ -162,13 +140,15 @@ set_version(struct options *options, const char *value, struct diag *diag)
 
 static const struct option option_table[] = {
 	{"--port", "NAME=KIND[,key=value...]", "a port; once for each port", set_port},
-	{"--forward-mode", "MODE", "what to do with frames (modes are below)", set_mode},
+	{"--forward-mode", "MODE[,key=value...]", "what to do with frames (modes are below)", set_mode},
 	{"--stats-period", "SECONDS", "print counters each period, and once at the end", set_stats_period},
 	{"--json", NULL, "print counters as one JSON object a line", set_json},
 	{"--duration", "SECONDS", "stop by itself after so long", set_duration},
 	{"--control-socket", "PATH", "JSON-RPC socket (default: vnicd.ctl in the run-time directory)",
 	 set_control_socket},
 	{"--log-level", "LEVEL", "error, warn, info (the default) or debug", set_log_level},
+	{"--config", "FILE", "more options, one a line without its dashes; eal lines are for EAL",
+	 set_config},
 	{"--help", NULL, "this text", set_help},
 	{"--version", NULL, "print the version", set_version},
 };
@@ -211,11 +191,30 @@ option_unknown(const char *arg, struct diag *diag)
 	return -EINVAL;
 }
 
+/* One option, wherever it was found. */
 static int
-parse_ours(struct options *options, int argc, char **argv, struct diag *diag)
+option_set(struct options *options, const struct option *option, const char *value, bool seen[],
+	   struct diag *diag)
 {
-	bool seen[RTE_DIM(option_table)] = {false};
+	if (option->value && !value) {
+		diag_set(diag, -EINVAL, NULL, "%s needs a value", option->name);
+		diag_hint(diag, "%s %s", option->name, option->value);
+		return -EINVAL;
+	}
+	if (!option->value && value)
+		return diag_set(diag, -EINVAL, option->name, "%s takes no value", option->name);
+	if (seen[option - option_table] && option->set != set_port) {
+		diag_set(diag, -EINVAL, NULL, "%s is given twice", option->name);
+		diag_hint(diag, "give %s once", option->name);
+		return -EINVAL;
+	}
+	seen[option - option_table] = true;
+	return option->set(options, value, diag);
+}
 
+static int
+parse_ours(struct options *options, int argc, char **argv, bool seen[], struct diag *diag)
+{
 	for (int i = 0; i < argc; i++) {
 		const struct option *option = option_find(argv[i]);
 		const char *value = strchr(argv[i], '=');
@@ -225,28 +224,70 @@ parse_ours(struct options *options, int argc, char **argv, struct diag *diag)
 			return option_unknown(argv[i], diag);
 		if (value)
 			value++;
-		if (option->value && !value) {
-			if (i + 1 >= argc || strncmp(argv[i + 1], "--", 2) == 0) {
-				diag_set(diag, -EINVAL, NULL, "%s needs a value", option->name);
-				diag_hint(diag, "%s %s", option->name, option->value);
-				return -EINVAL;
-			}
+		else if (option->value && i + 1 < argc && strncmp(argv[i + 1], "--", 2) != 0)
 			value = argv[++i];
-		} else if (!option->value && value) {
-			diag_set(diag, -EINVAL, option->name, "%s takes no value", option->name);
-			return -EINVAL;
-		}
-		if (seen[option - option_table] && option->set != set_port) {
-			diag_set(diag, -EINVAL, NULL, "%s is given twice", option->name);
-			diag_hint(diag, "give %s once", option->name);
-			return -EINVAL;
-		}
-		seen[option - option_table] = true;
-		ret = option->set(options, value, diag);
+		ret = option_set(options, option, value, seen, diag);
 		if (ret < 0)
 			return ret;
 		if (options->action == OPTIONS_HELP)
 			return 0;
+	}
+	return 0;
+}
+
+enum { OPTIONS_EAL_ARGS_MAX = 256 }; /* from the command line and the file together; EAL takes fewer */
+
+static int
+eal_arg_add(struct options *options, char *arg, struct diag *diag)
+{
+	if (options->n_eal_args == OPTIONS_EAL_ARGS_MAX)
+		return diag_set(diag, -E2BIG, "give fewer", "more than %d EAL options",
+				(int)OPTIONS_EAL_ARGS_MAX);
+	options->eal_args[options->n_eal_args++] = arg;
+	return 0;
+}
+
+static int
+parse_file_line(struct options *options, const struct config_line *line, bool seen[], struct diag *diag)
+{
+	const struct option *option;
+	char name[64], *rest = line->value;
+	int ret = 0;
+
+	if (strcmp(line->option, "eal") == 0) {
+		for (char *word; ret == 0 && (word = strsep(&rest, " \t"));)
+			if (word[0])
+				ret = eal_arg_add(options, word, diag);
+		return ret;
+	}
+	snprintf(name, sizeof(name), "--%.60s", line->option);
+	option = line->option[0] == '-' || strchr(line->option, '=') ? NULL : option_find(name);
+	if (!option && (line->option[0] == '-' || strchr(line->option, '=')))
+		return diag_set(diag, -EINVAL,
+				"options stand without dashes here, a blank before the value: port NAME=KIND",
+				"unknown word %.64s", line->option);
+	if (!option)
+		return option_unknown(name, diag);
+	if (option->set == set_help || option->set == set_version || option->set == set_config)
+		return diag_set(diag, -EINVAL, "give it on the command line", "%s is not for a file",
+				option->name);
+	return option_set(options, option, line->value, seen, diag);
+}
+
+/* What its lines say, as if it stood on the command line; causes name the line. */
+static int
+parse_file(struct options *options, const char *path, bool seen[], struct diag *diag)
+{
+	for (unsigned int i = 0; i < options->file.n_lines; i++) {
+		const struct config_line *line = &options->file.lines[i];
+		struct diag why;
+		int ret = parse_file_line(options, line, seen, &why);
+
+		if (ret < 0) {
+			diag_set(diag, ret, NULL, "%.128s:%u: %.180s", path, line->number, why.cause);
+			diag_hint(diag, "%s", why.hint);
+			return ret;
+		}
 	}
 	return 0;
 }
@@ -273,33 +314,39 @@ check_eal_side(struct options *options, struct diag *diag)
 int
 options_parse(struct options *options, int argc, char **argv, struct diag *diag)
 {
-	int ours = 1, ret;
+	bool seen[RTE_DIM(option_table)] = {false};
+	int ours = 1, ret = 0;
 
 	*options = (struct options){.log_level = LOG_LEVEL_INFO};
 	options->port_lines = calloc(PORT_MAX, sizeof(*options->port_lines));
-	if (!options->port_lines)
+	options->eal_args = calloc(OPTIONS_EAL_ARGS_MAX, sizeof(*options->eal_args));
+	if (!options->port_lines || !options->eal_args)
 		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
-	for (int i = 1; i < argc; i++) {
-		if (strcmp(argv[i], "--") == 0) {
-			options->eal_args = argv + 1;
-			options->n_eal_args = (unsigned int)(i - 1);
+	for (int i = 1; i < argc && ours == 1; i++)
+		if (strcmp(argv[i], "--") == 0)
 			ours = i + 1;
-			break;
-		}
-	}
-	ret = check_eal_side(options, diag);
+	for (int i = 1; i < ours - 1 && ret == 0; i++)
+		ret = eal_arg_add(options, argv[i], diag);
+	if (ret == 0)
+		ret = check_eal_side(options, diag);
 	if (ret < 0 || options->action != OPTIONS_RUN)
 		return ret;
-	ret = parse_ours(options, argc - ours, argv + ours, diag);
+	ret = parse_ours(options, argc - ours, argv + ours, seen, diag);
 	if (ret < 0 || options->action != OPTIONS_RUN)
+		return ret;
+	ret = parse_file(options, options->config_path, seen, diag);
+	if (ret < 0)
 		return ret;
 	if (options->n_port_lines == 0)
 		return diag_set(diag, -EINVAL,
 				"--port NAME=vhost-user, once for each port (see vnicd --help)",
 				"no --port: nothing to forward");
-	if (!options->mode) {
+	if (!options->fwd.mode) {
+		char names[200];
+
+		fwd_mode_names(names, sizeof(names));
 		diag_set(diag, -EINVAL, NULL, "no --forward-mode");
-		hint_modes(diag, NULL);
+		diag_hint(diag, "--forward-mode %s", names);
 		return -EINVAL;
 	}
 	return 0;
@@ -308,8 +355,10 @@ options_parse(struct options *options, int argc, char **argv, struct diag *diag)
 int
 options_parse_ports(struct options *options, struct diag *diag)
 {
+	const struct fwd_mode *mode = options->fwd.mode;
 	int ret;
 
+	port_env.mode_keys = mode->port_keys;
 	options->ports = calloc(options->n_port_lines, sizeof(*options->ports));
 	if (!options->ports)
 		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
@@ -322,7 +371,7 @@ options_parse_ports(struct options *options, struct diag *diag)
 	ret = port_config_check(options->ports, options->n_ports, diag);
 	if (ret < 0)
 		return ret;
-	return options->mode->check ? options->mode->check(options->n_ports, diag) : 0;
+	return mode->check ? mode->check(options->n_ports, diag) : 0;
 }
 
 unsigned int
@@ -338,7 +387,7 @@ options_queue_pairs(const struct options *options)
 void
 options_demand(const struct options *options, struct port_demand *ret_demand)
 {
-	*ret_demand = (struct port_demand){0};
+	*ret_demand = (struct port_demand){.own_bytes = fwd_config_demand(&options->fwd)};
 	for (unsigned int i = 0; i < options->n_ports; i++) {
 		struct port_demand demand;
 
@@ -371,8 +420,11 @@ options_free(struct options *options)
 {
 	for (unsigned int i = 0; i < options->n_ports; i++)
 		port_config_free(&options->ports[i]);
+	fwd_config_free(&options->fwd);
 	free(options->ports);
 	free(options->port_lines);
+	free(options->eal_args);
+	config_file_free(&options->file);
 }
 
 static void
@@ -403,7 +455,7 @@ options_print_help(void)
 
 		snprintf(form, sizeof(form), "%s %s", option_table[i].name,
 			 option_table[i].value ? option_table[i].value : "");
-		printf("  %-33s %s\n", form, option_table[i].help);
+		printf("  %-35s %s\n", form, option_table[i].help);
 	}
 	printf("\nkinds of ports, and their keys:\n"
 	       "  any\n");
@@ -413,8 +465,14 @@ options_print_help(void)
 		print_keys(kind->keys);
 	}
 	printf("\nforwarding modes:\n");
-	list_for_each(mode, fwd_modes())
+	list_for_each(mode, fwd_modes()) {
 		printf("  %-14s %s\n", mode->name, mode->help);
+		print_keys(mode->keys);
+		if (mode->port_keys)
+			printf("    and of its ports:\n");
+		if (mode->port_keys)
+			print_keys(mode->port_keys->keys);
+	}
 	printf("\n"
 	       "Sockets go to the run-time directory: $RUNTIME_DIRECTORY, else /run/vnicd as root, else\n"
 	       "$XDG_RUNTIME_DIR/vnicd. Without EAL options vnicd picks CPUs and memory and says which.\n"
@@ -426,9 +484,9 @@ options_print_help(void)
 	       "  two guests, wired to each other:\n"
 	       "    vnicd --port vm0=vhost-user --port vm1=vhost-user --forward-mode io\n"
 	       "  three guests and a network card behind a learning switch, counters each second:\n"
-	       "    vnicd --vdev net_af_packet0,iface=eth1 -- --port vm0=vhost-user --port "
-	       "vm1=vhost-user,queues=2 \\\n"
-	       "          --port vm2=vhost-user --port up0=nic,dev=net_af_packet0 --forward-mode switch "
+	       "    vnicd --port vm0=vhost-user --port vm1=vhost-user,queues=2 --port vm2=vhost-user \\\n"
+	       "          --port up0=nic,vdev=net_af_packet0,vdev.iface=eth1 --forward-mode "
+	       "switch,ageing=60s "
 	       "--stats-period 1\n"
 	       "  one guest whose pings are answered, for ten seconds, counters as JSON, on CPUs 2 and 3:\n"
 	       "    vnicd -l 2-3 -- --port vm0=vhost-user,path=/tmp/vm0.sock --forward-mode icmpecho "

@@ -4,7 +4,8 @@
  *
  *   vnicd [EAL options --] OUR OPTIONS
  *
- * Everything up to a `--` belongs to DPDK's EAL; without a `--` everything is ours.
+ * Everything up to a `--` belongs to DPDK's EAL; without a `--` everything is ours. --config reads more of
+ * the same from a file.
  */
 #ifndef VNICD_OPTIONS_H
 #define VNICD_OPTIONS_H
@@ -12,28 +13,30 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "config_file.h"
 #include "diag.h"
+#include "fwd_config.h"
 #include "log.h"
 #include "port.h"
-
-struct fwd_mode;
 
 enum options_action { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION };
 
 struct options {
 	enum options_action action;
-	char **eal_args; /* into argv */
+	char **eal_args; /* into argv and `file` */
 	unsigned int n_eal_args;
-	const char **port_lines; /* into argv */
+	const char **port_lines; /* into argv and `file` */
 	struct port_config *ports;
 	unsigned int n_port_lines;
-	unsigned int n_ports; /* parsed ones */
-	const struct fwd_mode *mode;
+	unsigned int n_ports;       /* parsed ones */
+	struct fwd_config fwd;      /* .mode NULL: not given */
 	uint64_t stats_period_ms;   /* 0: none */
 	uint64_t duration_ms;       /* 0: no limit */
 	const char *control_socket; /* NULL: the default one */
 	enum log_level log_level;
 	bool json;
+	const char *config_path; /* into argv; NULL: no --config */
+	struct config_file file;
 };
 
 /*
@@ -47,7 +50,7 @@ int options_parse_ports(struct options *options, struct diag *diag);
 int options_check_workers(const struct options *options, unsigned int n_workers, struct diag *diag);
 /* Queue pairs of all ports. */
 unsigned int options_queue_pairs(const struct options *options);
-/* What all ports need together; its pci_device is NULL. */
+/* What all ports and the mode need together; its pci_device is NULL. */
 void options_demand(const struct options *options, struct port_demand *ret_demand);
 void options_free(struct options *options);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* rpc_port: port.add, port.remove, port.list, port.set, port.announce. */
+/* rpc_port: port.add, port.remove, port.list, port.show, port.set, port.announce. */
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
@@ -9,7 +9,37 @@
 #include "dataplane.h"
 #include "nearest.h"
 #include "port.h"
+#include "request.h"
 #include "rpc.h"
+#include "rpc_tree.h"
+
+/* What frames to the port may leave undone; all else is done before, in software. */
+static json_t *
+capabilities_json(const struct port *port)
+{
+	static const char *const names[] = {
+#define OFFLOAD(symbol, name, ...) [OFFLOAD_##symbol] = name,
+#include "offloads.def"
+#undef OFFLOAD
+	};
+	const uint32_t set = port->kind->capabilities ? port->kind->capabilities(port) : OFFLOADS_NONE;
+	json_t *list = json_array();
+
+	for (unsigned int i = 0; i < RTE_DIM(names); i++)
+		if (set >> i & 1)
+			json_array_append_new(list, json_string(names[i]));
+	return list;
+}
+
+/* The line that it was made from. */
+static json_t *
+config_json(const struct port *port)
+{
+	char line[KEYVAL_LINE_MAX];
+
+	port_config_print(port->config, line, sizeof(line));
+	return json_string(line);
+}
 
 static json_t *
 port_object(const struct port *port)
@@ -26,10 +56,11 @@ port_object(const struct port *port)
 		port->kind->link(port, &state);
 		link = json_string(state.up ? "up" : "down");
 	}
-	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:o, s:o}", "name", port->name, "kind",
+	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:o, s:o, s:o, s:o}", "name", port->name, "kind",
 			 port->kind->name, "describe", port->describe, "queues", (int)port->n_queues,
 			 "active_queues", (int)atomic_load_explicit(&port->n_active, memory_order_relaxed),
-			 "mac", mac, "link", link, "workers", workers);
+			 "mac", mac, "link", link, "workers", workers, "capabilities",
+			 capabilities_json(port), "config", config_json(port));
 }
 
 static enum rpc_status
@@ -93,6 +124,34 @@ static struct rpc_method port_list = {
 	.call = port_list_call,
 };
 RPC_METHOD_REGISTER(port_list)
+
+static enum rpc_status
+port_show_call(const char *const values[], json_t **ret_result, struct diag *diag)
+{
+	const struct port *port = dataplane_port_find(values[0], diag);
+	json_t *options = json_object();
+	struct rpc_tree tree;
+
+	if (!port) {
+		json_decref(options);
+		return RPC_FAILED;
+	}
+	*ret_result = port_object(port);
+	rpc_tree_open(&tree, options);
+	port_config_show(port->config, &tree.show);
+	json_object_del(options, "name");
+	json_object_del(options, "kind");
+	json_object_set_new(*ret_result, "options", options);
+	return RPC_OK;
+}
+
+static struct rpc_method port_show = {
+	.name = "port.show",
+	.help = "one port, as port.list has it, and its options: what each key of its line is",
+	.params = {{"name", "the port's name", .required = true}},
+	.call = port_show_call,
+};
+RPC_METHOD_REGISTER(port_show)
 
 static enum rpc_status
 port_cannot(const struct port *port, const char *what, struct diag *diag)

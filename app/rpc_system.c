@@ -9,6 +9,7 @@
 #include "dataplane.h"
 #include "eal.h"
 #include "fwd.h"
+#include "fwd_config.h"
 #include "list.h"
 #include "pools.h"
 #include "port.h"
@@ -109,14 +110,17 @@ static enum rpc_status
 system_info_call(const char *const values[], json_t **ret_result, struct diag *diag)
 {
 	struct rte_mempool *pool = dataplane_pool();
+	char forward_mode[KEY_TEXT_MAX];
 
-	*ret_result = json_pack("{s:s, s:o, s:s, s:i, s:s, s:s, s:i, s:o, s:s, s:{s:i, s:i, s:o}, s:o}",
-				"version", VNICD_VERSION, "api", api_json(), "dpdk", rte_version(), "pid",
-				(int)getpid(), "mode", dataplane_mode()->name, "control_socket", rpc_path(),
-				"main_lcore", (int)rte_get_main_lcore(), "main_cpus",
-				cpus_json(rte_get_main_lcore()), "picked", eal_describe(), "pool", "size",
-				(int)pool->size, "in_use", (int)rte_mempool_in_use_count(pool), "waiting",
-				pools_waiting_json(), "workers", workers_json());
+	fwd_config_print(dataplane_fwd(), forward_mode, sizeof(forward_mode));
+	*ret_result =
+		json_pack("{s:s, s:o, s:s, s:i, s:s, s:s, s:s, s:i, s:o, s:s, s:{s:i, s:i, s:o}, s:o}",
+			  "version", VNICD_VERSION, "api", api_json(), "dpdk", rte_version(), "pid",
+			  (int)getpid(), "mode", dataplane_fwd()->mode->name, "forward_mode", forward_mode,
+			  "control_socket", rpc_path(), "main_lcore", (int)rte_get_main_lcore(), "main_cpus",
+			  cpus_json(rte_get_main_lcore()), "picked", eal_describe(), "pool", "size",
+			  (int)pool->size, "in_use", (int)rte_mempool_in_use_count(pool), "waiting",
+			  pools_waiting_json(), "workers", workers_json());
 	return RPC_OK;
 }
 

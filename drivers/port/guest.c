@@ -36,11 +36,19 @@ struct guest_args {
 	uint8_t duplex;        /* as in VIRTIO's configuration space; counts when it was given */
 	bool standby;
 	char *uplink;
-	uint64_t memory; /* bytes */
+	uint64_t memory;  /* bytes */
+	uint64_t without; /* feature bits */
 };
 
 static const char *const guest_mode_words[] = {[TRANSPORT_SERVER] = "server", [TRANSPORT_CLIENT] = "client"};
 static const char *const guest_duplex_words[] = {[PORT_DUPLEX_HALF] = "half", [PORT_DUPLEX_FULL] = "full"};
+
+static const char *const guest_feature_words[64] = {
+#define FEATURE(bit, symbol, name) [bit] = name,
+#define FEATURE_TRANSPORT(bit, symbol, name)
+#include "features.def"
+#undef FEATURE
+};
 
 static const struct key guest_keys[] = {
 	{"path", KEY_PATH, KEY_FIELD(struct guest_args, path), .form = "SOCKET",
@@ -60,6 +68,9 @@ static const struct key guest_keys[] = {
 	{"memory", KEY_SIZE, KEY_FIELD(struct guest_args, memory), .bare = GUEST_GIB, .min = GUEST_GIB,
 	 .max = GUEST_MEMORY_GIB_MAX * GUEST_GIB, .initial = "1024",
 	 .help = "guest memory that the front-end may have mapped, GiB, or 1536m (default 1024)"},
+	{"without", KEY_WORDS, KEY_FIELD(struct guest_args, without), .words = guest_feature_words,
+	 .n_words = RTE_DIM(guest_feature_words), .form = "FEATURE+...",
+	 .help = "not offered to the guest, nor what needs it: ring_packed+host_tso4"},
 	{0},
 };
 
@@ -253,6 +264,14 @@ guest_show_front_end(const struct guest *guest, const struct show *show)
 	}
 }
 
+static uint32_t
+guest_capabilities(const struct port *port)
+{
+	const struct guest *guest = port->dev;
+
+	return vnet_capabilities(&guest->vnet);
+}
+
 static bool
 guest_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
 {
@@ -335,6 +354,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		.port = port,
 		.standby = args->standby,
 		.mem_max = args->memory,
+		.without = args->without,
 	};
 	int ret;
 
@@ -403,6 +423,7 @@ static struct port_kind guest_kind = {
 	.link = guest_link,
 	.set_link = guest_set_link,
 	.announce = guest_announce,
+	.capabilities = guest_capabilities,
 	.counters = guest_counters,
 	.show = guest_show,
 };

@@ -193,6 +193,7 @@ guest_show_device(const struct vnet_dev *dev, const struct show *show)
 		show_bits(show, "status", dev->vdev.said.status, status_names, RTE_DIM(status_names));
 	else
 		show->none(show->arg, "status"); /* the front-end does not tell */
+	show_bits(show, "offered", vnet_features(&dev->vdev), feature_names, RTE_DIM(feature_names));
 	show_bits(show, "features", dev->vdev.said.features, feature_names, RTE_DIM(feature_names));
 	show_mac(show, "mac", &settings->filter.mac);
 	if (dev->input.mtu)

@@ -3,6 +3,7 @@
 #include "fwd.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static struct fwd_mode *fwd_mode_list;
@@ -11,6 +12,8 @@ void
 fwd_mode_register(struct fwd_mode *mode)
 {
 	list_append(fwd_mode_list, mode);
+	if (mode->port_keys)
+		port_mode_keys_register(mode->port_keys);
 }
 
 struct fwd_mode *
@@ -29,6 +32,19 @@ fwd_mode_by_name(const char *name)
 			return mode;
 	}
 	return NULL;
+}
+
+void
+fwd_mode_names(char *buf, size_t size)
+{
+	const struct fwd_mode *mode;
+	size_t len = 0;
+
+	buf[0] = '\0';
+	list_for_each(mode, fwd_mode_list) {
+		if (len < size)
+			len += (size_t)snprintf(buf + len, size - len, "%s%s", len ? "|" : "", mode->name);
+	}
 }
 
 int

@@ -16,6 +16,7 @@
 
 #include "borrow.h"
 #include "diag.h"
+#include "keys.h"
 #include "port.h"
 
 enum {
@@ -82,8 +83,19 @@ struct fwd_mode {
 	const char *help;
 	/* Can this number of ports be served? NULL: any number from 1. Control thread; nothing is opened. */
 	int (*check)(unsigned int n_ports, struct diag *diag);
-	/* State that outlives plans (the learning table). NULL: none. Control thread. */
-	int (*open)(void **ret_state, struct diag *diag);
+	/* The mode's own keys, and the size of the struct that they fill, which `args` is below
+	 * (fwd_config.h). NULL and 0: none; args is NULL. */
+	const struct key *keys;
+	size_t args_size;
+	/* Keys that ports have in this mode; NULL: none. */
+	struct port_mode_keys *port_keys;
+	/* What the keys' rows can't say. 0 or -errno with diag filled; opens nothing. NULL: nothing. */
+	int (*check_args)(const void *args, struct diag *diag);
+	/* Bytes of EAL's memory that the state will take. NULL: next to nothing. */
+	size_t (*demand)(const void *args);
+	/* State that outlives plans (the learning table), which keeps nothing of args. NULL: none. Control
+	 * thread. */
+	int (*open)(void **ret_state, const void *args, struct diag *diag);
 	void (*close)(void *state);
 	/* Every 10 ms on the control thread, for learning and ageing. NULL: not needed. */
 	void (*tick)(void *state);
@@ -101,6 +113,8 @@ struct fwd_mode {
 void fwd_mode_register(struct fwd_mode *mode);
 struct fwd_mode *fwd_modes(void);
 struct fwd_mode *fwd_mode_by_name(const char *name); /* NULL: none */
+/* "io|mac|switch", for people. */
+void fwd_mode_names(char *buf, size_t size);
 
 #define FWD_MODE_REGISTER(mode)                                                 \
 	__attribute__((constructor)) static void fwd_mode_register_##mode(void) \

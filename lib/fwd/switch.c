@@ -2,6 +2,9 @@
 /*
  * switch: a learning bridge over a forwarding database (fdb.h).
  */
+#include <assert.h>
+#include <errno.h>
+
 #include "fdb.h"
 #include "fwd.h"
 #include "loop.h"
@@ -160,15 +163,57 @@ switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf
 
 /* --- control thread --- */
 
-static int
-switch_open(void **ret_state, struct diag *diag)
-{
-	struct fdb *fdb;
-	int ret = fdb_open(&fdb, FDB_ENTRIES, FWD_WORKERS_MAX, diag);
+#define SWITCH_SECOND 1000000ull /* in the unit of a key's duration */
 
-	if (ret == 0)
-		*ret_state = fdb;
-	return ret;
+struct switch_args {
+	uint64_t ageing_us;
+	uint32_t n_entries;
+};
+
+static_assert(FDB_AGEING_S == 300 && FDB_ENTRIES == 16384, "the defaults of the keys");
+
+static const struct key switch_keys[] = {
+	{"ageing", KEY_DURATION, KEY_FIELD(struct switch_args, ageing_us), .bare = SWITCH_SECOND,
+	 .min = SWITCH_SECOND, .max = 1000000 * SWITCH_SECOND, .initial = "300s", .form = "SECONDS",
+	 .help = "an address not seen for so long is forgotten (default 300s)"},
+	{"entries", KEY_NUMBER, KEY_FIELD(struct switch_args, n_entries), .min = 1, .max = FDB_ENTRIES_MAX,
+	 .initial = "16384",
+	 .help = "addresses that are known at a time; others are flooded (default 16384)"},
+	{0},
+};
+
+static size_t
+switch_demand(const void *args)
+{
+	const struct switch_args *own = args;
+
+	return fdb_memory(own->n_entries);
+}
+
+static int
+switch_check_args(const void *args, struct diag *diag)
+{
+	const struct switch_args *own = args;
+
+	if (own->ageing_us % SWITCH_SECOND == 0)
+		return 0;
+	diag_set(diag, -EINVAL, NULL, "--forward-mode switch: ageing: the table counts whole seconds");
+	diag_hint(diag, "ageing=%llus", (unsigned long long)(own->ageing_us / SWITCH_SECOND + 1));
+	return -EINVAL;
+}
+
+static int
+switch_open(void **ret_state, const void *args, struct diag *diag)
+{
+	const struct switch_args *own = args;
+	struct fdb *fdb;
+	int ret = fdb_open(&fdb, own->n_entries, FWD_WORKERS_MAX, diag);
+
+	if (ret < 0)
+		return ret;
+	fdb_set_ageing_s(fdb, (uint32_t)(own->ageing_us / SWITCH_SECOND));
+	*ret_state = fdb;
+	return 0;
 }
 
 static void
@@ -193,6 +238,10 @@ static struct fwd_mode switch_mode = {
 	.name = "switch",
 	.help = "learning bridge: known addresses to their port, broadcast and unknown ones to every other "
 		"port",
+	.keys = switch_keys,
+	.args_size = sizeof(struct switch_args),
+	.check_args = switch_check_args,
+	.demand = switch_demand,
 	.open = switch_open,
 	.close = switch_close,
 	.tick = switch_tick,

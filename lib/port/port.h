@@ -290,6 +290,9 @@ struct port_kind {
 
 	/* The link as it is now. */
 	void (*link)(const struct port *port, struct port_link *ret_link);
+	/* Offloads (offloads.def) that frames to the port may leave undone, as things are now: a set. NULL:
+	 * none. What is beyond it is done in software (software_offload.h). */
+	uint32_t (*capabilities)(const struct port *port);
 	/* What the kind counts besides struct port_stats: COUNTERS_DEVICE or COUNTERS_CONTROLQ into
 	 * ret_values[]. False: it has no such. */
 	bool (*counters)(const struct port *port, enum counter_class class, uint64_t ret_values[]);

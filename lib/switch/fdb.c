@@ -202,6 +202,21 @@ fdb_close(struct fdb *fdb)
 	free(fdb);
 }
 
+/* Two addresses a bucket, on average. */
+static uint32_t
+fdb_n_buckets(uint32_t n_entries)
+{
+	return RTE_MAX(rte_align32pow2(n_entries / 2), (uint32_t)FDB_BUCKETS_MIN);
+}
+
+size_t
+fdb_memory(uint32_t n_entries)
+{
+	ssize_t ring = rte_ring_get_memsize(FDB_EVENTS);
+
+	return fdb_n_buckets(n_entries) * sizeof(struct fdb_bucket) + (ring < 0 ? 0 : (size_t)ring);
+}
+
 int
 fdb_open(struct fdb **ret_fdb, uint32_t n_entries, uint16_t n_workers, struct diag *diag)
 {
@@ -209,7 +224,7 @@ fdb_open(struct fdb **ret_fdb, uint32_t n_entries, uint16_t n_workers, struct di
 	size_t size = RTE_ALIGN_CEIL(sizeof(struct fdb) + n_workers * sizeof(struct fdb_worker),
 				     RTE_CACHE_LINE_SIZE);
 	struct fdb *fdb = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
-	uint32_t n_buckets = RTE_MAX(rte_align32pow2(n_entries / 2), (uint32_t)FDB_BUCKETS_MIN);
+	uint32_t n_buckets = fdb_n_buckets(n_entries);
 	char ring_name[RTE_RING_NAMESIZE];
 
 	if (!fdb)
@@ -232,6 +247,6 @@ fdb_open(struct fdb **ret_fdb, uint32_t n_entries, uint16_t n_workers, struct di
 
 no_memory:
 	fdb_close(fdb);
-	return diag_set(diag, -ENOMEM, "give more memory (-m)",
+	return diag_set(diag, -ENOMEM, "give more memory (EAL option -m), or fewer entries=",
 			"forward mode switch: no memory for a table of %u addresses", n_entries);
 }

@@ -43,8 +43,9 @@
 #include "port.h"
 
 enum {
-	FDB_ENTRIES = 16384,  /* addresses, by default */
-	FDB_AGEING_S = 300,   /* an address not seen for longer is forgotten, by default */
+	FDB_ENTRIES = 16384, /* addresses, by default */
+	FDB_AGEING_S = 300,  /* an address not seen for longer is forgotten, by default */
+	FDB_ENTRIES_MAX = 1 << 24,
 	FDB_EVENTS = 4096,    /* addresses waiting to be learnt; more are learnt when they are seen again */
 	FDB_RECENT = 512,     /* addresses that a worker remembers having reported; a power of two */
 	FDB_BUCKET_WORDS = 5, /* that fit into a cache line, with their times */
@@ -96,10 +97,12 @@ struct fdb {
 };
 
 /*
- * Control thread, as all below but for the look-ups. A table of n_entries addresses for n_workers workers. 0,
- * or -ENOMEM with *diag set.
+ * Control thread, as all below but for the look-ups. A table of n_entries (1 .. FDB_ENTRIES_MAX) addresses
+ * for n_workers workers. 0, or -ENOMEM with *diag set.
  */
 int fdb_open(struct fdb **ret_fdb, uint32_t n_entries, uint16_t n_workers, struct diag *diag);
+/* Bytes of EAL's memory that fdb_open() takes for so many. */
+size_t fdb_memory(uint32_t n_entries);
 /* No worker sees it any more. Accepts NULL. */
 void fdb_close(struct fdb *fdb);
 void fdb_set_ageing_s(struct fdb *fdb, uint32_t ageing_s);

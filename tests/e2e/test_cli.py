@@ -93,6 +93,17 @@ REFUSED = [
     ("huge", two_ports("--duration", "1e99"), r"is not a number", r"--duration SECONDS"),
     ("unknown mode", ["--port", "a=vhost-user", "--forward-mode", "swich"], r'no mode "swich"',
      r"did you mean --forward-mode switch\?"),
+    ("unknown key of a mode", ["--port", "a=vhost-user", "--forward-mode", "switch,agein=5s"],
+     r"switch.*'agein'", r"ageing=5s \(keys: ageing, entries\)"),
+    ("bad value of a mode's key", ["--port", "a=vhost-user", "--forward-mode", "switch,ageing=soon"],
+     r"switch: ageing: 'soon'", r"ageing=1\.\.1000000"),
+    ("a mode without keys", two_ports()[:4] + ["--forward-mode", "io,ageing=5s"], r"io.*'ageing'", r"no keys"),
+    ("a feature that there is not", ["--port", "a=vhost-user,without=ring_packt", "--forward-mode", "switch"],
+     r"port a: without: .*ring_packt", r"without=ring_packed"),
+    ("a feature of the transport", ["--port", "a=vhost-user,without=protocol_features", "--forward-mode", "switch"],
+     r"port a: without: .*protocol_features", r"without="),
+    ("no file", ["--config", "/nowhere/vnicd.conf"], r"--config /nowhere/vnicd\.conf: No such file", r"--config FILE"),
+    ("a directory for a file", ["--config", "/tmp"], r"--config /tmp: it is no file", r"--config FILE"),
     ("unknown log level", two_ports("--log-level", "wran"), r'no level "wran"', r"--log-level warn"),
     ("unknown kind", ["--port", "a=vhost-usr", "--forward-mode", "switch"], r"vhost-usr", r"vhost-user"),
     ("no kind", ["--port", "a", "--forward-mode", "switch"], r"\ba\b", r"NAME=KIND|a=vhost-user|a=nic"),
@@ -232,13 +243,87 @@ class RunTimeFailure(unittest.TestCase):
         self.failed(run(*two_ports(), run_dir=path), place, r"not a directory", left=["file"])
 
 
+# What is wrong, the file's lines, what the cause must say after FILE:, what the hint must say.
+FILES_REFUSED = [
+    ("misspelt word", ["port a=vhost-user", "", "prt b=vhost-user"], r"3: unknown option --prt", r"--port NAME=KIND"),
+    ("with dashes", ["--port a=vhost-user"], r"1: unknown word --port", r"without dashes"),
+    ("with an equals sign", ["port=a=vhost-user"], r"1: unknown word port=a", r"a blank before the value"),
+    ("no value", ["port"], r"1: --port needs a value", r"--port NAME=KIND"),
+    ("value for a flag", ["json yes"], r"1: --json takes no value", r"--json"),
+    ("twice", ["duration 1", "duration 2"], r"2: --duration is given twice", r"once"),
+    ("on the command line, too", ["forward-mode io"], r"1: --forward-mode is given twice", r"once"),
+    ("bad mode", ["# a comment", "  log-level loud"], r'2: --log-level: no level "loud"', r"levels:"),
+    ("another file", ["config x"], r"1: --config is not for a file", r"command line"),
+    ("help", ["help"], r"1: --help is not for a file", r"command line"),
+]
+
+
+class ConfigFile(unittest.TestCase):
+    """The command line's words, one a line."""
+
+    def write(self, *lines, ending="\n"):
+        path = os.path.join(tmpdir(), "vnicd.conf")
+        pathlib.Path(path).write_bytes(b"".join((line + ending).encode() for line in lines))
+        return path
+
+    def test_runs_what_it_says(self):
+        for ending in ("\n", "\r\n"):
+            with self.subTest(repr(ending)):
+                path = self.write("# two guests", "", "eal  --lcores 0@0,1@0  --no-pci", "eal --no-shconf --no-huge -m 256",
+                                  "port\tvm0=vhost-user,without=ring_packed   # no packed rings",
+                                  "  port vm1=vhost-user,queues=2", "forward-mode switch,ageing=60s", "log-level debug",
+                                  ending=ending)
+                run_dir = tmpdir()
+                proc = Proc([VNICD, "--config", path], env={"RUNTIME_DIRECTORY": run_dir})
+                control = proc.expect(r"ready: 2 ports, mode switch, 1 worker, .* control (\S+)", 20).group(1)
+                info = vnictest.rpc(control, "system.info")
+                self.assertEqual((info["mode"], info["forward_mode"]), ("switch", "switch,ageing=60s"))
+                self.assertEqual([p["config"] for p in vnictest.rpc(control, "port.list")],
+                                 ["vm0=vhost-user,without=ring_packed", "vm1=vhost-user,queues=2"])
+                self.assertEqual(proc.stop(), 0)
+
+    def test_adds_to_the_command_line(self):
+        path = self.write("port b=vhost-user", "forward-mode io")
+        done = run("--port", "a=vhost-user", "--config", path, "--duration", "0.1")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertRegex(done.stdout, r"(?ms)^a +0 .*^b +0 ")
+
+    def test_last_line_without_its_end(self):
+        path = self.write("port a=vhost-user", "forward-mode switch")
+        text = pathlib.Path(path).read_bytes()
+        pathlib.Path(path).write_bytes(text[:-1])
+        self.assertEqual(run("--config", path, "--duration", "0.1").returncode, 0)
+
+    def test_refused(self):
+        for name, lines, cause, hint in FILES_REFUSED:
+            with self.subTest(name):
+                path = self.write(*lines)
+                done = run("--port", "z=vhost-user", "--forward-mode", "switch", "--config", path)
+                first, second = done.stderr.splitlines()
+                self.assertEqual(done.returncode, 2)
+                self.assertRegex(first, "^vnicd: " + re.escape(path) + ":" + cause)
+                self.assertRegex(second, hint)
+
+    def test_not_a_text(self):
+        path = self.write("port a=vhost-user\0")
+        done = run("--config", path)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("it is no text", done.stderr)
+
+    def test_too_many_ports(self):
+        path = self.write(*(f"port p{i}=vhost-user" for i in range(1025)), "forward-mode switch")
+        done = run("--config", path)
+        self.assertEqual(done.returncode, 2)
+        self.assertRegex(done.stderr, r":1025: more than 1024 ports")
+
+
 class Help(unittest.TestCase):
     def test_help(self):
         for args in (["--help"], ["--", "--help"], ["--help", "--"], ["--port", "x", "--help"]):
             done = run(*args)
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             for word in ("--port", "--forward-mode", "--stats-period", "--json", "--duration", "--control-socket",
-                         "--log-level", "vhost-user", "nic", "path=", "mode=", "dev=", "queues=", "mac=", "mtu=",
+                         "--log-level", "--config", "without=", "ageing=", "entries=", "size=", "vhost-user", "nic", "path=", "mode=", "dev=", "queues=", "mac=", "mtu=",
                          "io", "mac", "macswap", "rxonly", "txonly", "icmpecho", "switch", "examples:",
                          "exit status"):
                 self.assertIn(word, done.stdout)

@@ -175,6 +175,41 @@ class Protocol(unittest.TestCase):
         guest.negotiate()
         self.assertEqual(guest.offered, OFFERED | fe.bits(fe.F_STANDBY))
 
+    def test_without(self):
+        """What is withheld, and what VIRTIO says needs it; shown, not to be had, and the rest as before."""
+        controlq = [bit for bit, needs in DEPENDENCIES.items() if needs == (fe.F_CTRL_VQ,)]
+        for words, bits in (("ring_packed+host_tso4", (fe.F_PACKED, fe.F_HOST_TSO4)),
+                            ("host_tso4+host_tso6", (fe.F_HOST_TSO4, fe.F_HOST_TSO6, fe.F_HOST_ECN)),
+                            ("csum", (fe.F_CSUM, fe.F_HOST_TSO4, fe.F_HOST_TSO6, fe.F_HOST_ECN)),
+                            ("guest_csum+mtu", (fe.F_GUEST_CSUM, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_ECN)),
+                            ("ctrl_vq", (fe.F_CTRL_VQ, *controlq)),
+                            ("version_1", (fe.F_VERSION_1, fe.F_PACKED)),
+                            ("event_idx+indirect_desc+mrg_rxbuf", (fe.F_EVENT_IDX, fe.F_INDIRECT, fe.F_MRG_RXBUF))):
+            with self.subTest(words):
+                self.vnicd.rpc("port.add", {"config": f"e=vhost-user,without={words}"})
+                expected = OFFERED & ~fe.bits(*bits)
+                guest = self.guest("e", queues=1, features=fe.bits(fe.F_PROTOCOL))
+                guest.negotiate()
+                self.assertEqual(guest.offered, expected, f"differs in bits {names_of(guest.offered ^ expected)}")
+                self.assert_prerequisites_offered(guest.offered)
+                self.assertNotEqual(guest.ack(fe.SET_FEATURES, u64(fe.bits(bits[0]) | guest.features)), 0)
+                shown = self.vnicd.rpc("guest.show", {"name": "e"})["offered"]
+                self.assertLessEqual({"mac", "status"}, set(shown))
+                self.assertFalse(set(words.split("+")) & set(shown))
+                self.guests.remove(guest)
+                guest.close()
+                self.vnicd.rpc("port.remove", {"name": "e"})
+
+    def test_capabilities_are_the_drivers(self):
+        def capabilities():
+            return self.vnicd.rpc("port.show", {"name": "a"})["capabilities"]
+
+        self.assertEqual(capabilities(), [])
+        guest = self.guest("a", features=fe.bits(fe.F_VERSION_1, fe.F_PROTOCOL, fe.F_GUEST_CSUM, fe.F_GUEST_TSO4,
+                                                 fe.F_CSUM, fe.F_HOST_TSO6))
+        guest.start()
+        self.assertEqual(capabilities(), ["checksum", "tso4"])
+
     def test_one_pair_does_not_offer_mq(self):
         self.vnicd.rpc("port.add", {"config": "c=vhost-user"})
         c = self.guest("c", queues=1)

@@ -158,11 +158,11 @@ class Methods(OneVnicd):
     def test_system_info(self):
         info = self.vnicd.rpc("system.info")
         self.assertEqual(info["pid"], self.vnicd.pid)
-        self.assertEqual(info["mode"], "io")
+        self.assertEqual((info["mode"], info["forward_mode"]), ("io", "io"))
         self.assertEqual(info["control_socket"], self.vnicd.control)
         self.assertRegex(info["version"], r"^\d+\.\d+\.\d+$")
         self.assertEqual(self.vnicd.rpc("system.version"), {"program": info["version"], "api": info["api"]})
-        self.assertEqual(info["api"], {"major": 1, "minor": 0})
+        self.assertEqual(info["api"], {"major": 1, "minor": 1})
         self.assertGreaterEqual(info["pool"]["size"], 8191)
         self.assertLess(info["pool"]["in_use"], info["pool"]["size"])
         self.assertEqual(info["pool"]["waiting"], [])
@@ -194,6 +194,21 @@ class Methods(OneVnicd):
         self.vnicd.rpc("port.remove", {"name": "vm2"})
         self.assertFalse(os.path.exists(self.vnicd.sock("vm2")))
         self.assertEqual([p["name"] for p in self.vnicd.rpc("port.list")], ["vm0", "vm1"])
+
+    def test_port_show(self):
+        line = "vm2=vhost-user,queues=2,speed=10gbit,without=host_tso4+ring_packed"
+        self.vnicd.rpc("port.add", {"config": line.replace("host_tso4+ring_packed", "ring_packed+host_tso4")})
+        self.addCleanup(self.vnicd.rpc, "port.remove", {"name": "vm2"})
+        port = self.vnicd.rpc("port.show", {"name": "vm2"})
+        self.assertEqual(port["config"], line, "as it can be given again")
+        self.assertEqual(port["capabilities"], [], "no driver yet")
+        options = port["options"]
+        self.assertEqual((options["queues"], options["mode"], options["standby"]), (2, "server", False))
+        self.assertEqual(options["without"], ["host_tso4", "ring_packed"])
+        self.assertNotIn("mtu", options, "neither given nor a default")
+        listed = [p for p in self.vnicd.rpc("port.list") if p["name"] == "vm2"]
+        self.assertEqual(listed, [{k: v for k, v in port.items() if k != "options"}])
+        self.assertIn("vm3", self.refused(FAILED, "port.show", {"name": "vm3"})["cause"])
 
     def test_port_add_refused(self):
         before = self.vnicd.rpc("port.list")

@@ -34,6 +34,7 @@
 #include "flows.h"
 #include "frame.h"
 #include "fwd.h"
+#include "fwd_config.h"
 #include "hash.h"
 #include "isa.h"
 #include "loop.h"
@@ -292,13 +293,16 @@ static void
 open_plan(struct bench *bench, const char *mode, unsigned int n_workers)
 {
 	struct port *ports[GUESTS_MAX];
+	struct fwd_config config;
 	unsigned int n = 0;
 	struct diag diag;
 
-	bench->mode = fwd_mode_by_name(mode);
-	MUST(bench->mode, "no mode %s", mode);
+	MUST(fwd_config_parse(&config, mode, &diag) == 0, "no mode %s", mode);
+	bench->mode = config.mode;
 	if (bench->mode->open)
-		MUST(bench->mode->open(&bench->mode_state, &diag) == 0, "mode %s does not open", mode);
+		MUST(bench->mode->open(&bench->mode_state, config.args, &diag) == 0, "mode %s does not open",
+		     mode);
+	fwd_config_free(&config);
 	for (; n < GUESTS_MAX && bench->guests[n]; n++)
 		ports[n] = &bench->guests[n]->port;
 	bench->plan = fwd_plan_build(bench->mode, bench->mode_state, ports, n, NULL, n_workers, &diag);

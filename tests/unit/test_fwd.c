@@ -21,6 +21,7 @@
 #include "borrow.h"
 #include "fdb.h"
 #include "fwd.h"
+#include "fwd_config.h"
 #include "rng.h"
 #include "unit_eal.h"
 
@@ -232,6 +233,72 @@ assert_sent(unsigned int i, unsigned int n, const uint32_t numbers[])
 /* --- registry, plan ---------------------------------------------------------------------------------------
  */
 
+/* The state of a mode, from its line. */
+static void *
+mode_open(const char *line)
+{
+	struct fwd_config config;
+	struct diag diag;
+	void *mode_state;
+
+	assert_int_equal(fwd_config_parse(&config, line, &diag), 0);
+	assert_int_equal(config.mode->open(&mode_state, config.args, &diag), 0);
+	fwd_config_free(&config);
+	return mode_state;
+}
+
+/* A line of a mode: its keys, what is refused and how, and the line again. */
+static void
+test_mode_lines(void **state)
+{
+	static const struct {
+		const char *line, *cause, *hint;
+	} bad[] = {
+		{"swich,ageing=5s", "--forward-mode: no mode \"swich\"",
+		 "did you mean --forward-mode switch? modes: io|mac|macswap|rxonly|txonly|icmpecho|switch"},
+		{"switch,agein=5s", "--forward-mode switch: mode switch has no key 'agein'",
+		 "ageing=5s (keys: ageing, entries)"},
+		{"switch,ageing=0", "--forward-mode switch: ageing: 0 is not in 1..1000000", "ageing=1"},
+		{"switch,ageing=soon", "--forward-mode switch: ageing: 'soon' is not a number",
+		 "ageing=1..1000000"},
+		{"switch,ageing=1500ms", "--forward-mode switch: ageing: the table counts whole seconds",
+		 "ageing=2s"},
+		{"switch,entries=0", "--forward-mode switch: entries: 0 is not in 1..16777216", "entries=1"},
+		{"switch,", "--forward-mode switch: nothing stands next to a comma", "switch[,key=value]..."},
+		{"switch,ageing=5s,ageing=6s", "--forward-mode switch: key 'ageing' is given twice",
+		 "ageing=6s once"},
+		{"io,ageing=5s", "--forward-mode io: mode io has no key 'ageing'",
+		 "leave it out: mode io has no keys"},
+		{"txonly,size=59", "--forward-mode txonly: size: 59 is not in 60..1514", "size=60"},
+	};
+	static const struct {
+		const char *line, *again;
+	} good[] = {
+		{"io", "io"},
+		{"switch", "switch"},
+		{"switch,ageing=60,entries=64k", "switch,ageing=60s,entries=64000"},
+		{"switch,entries=100,ageing=120000ms", "switch,ageing=120s,entries=100"},
+		{"txonly,size=1514", "txonly,size=1514"},
+	};
+	struct fwd_config config;
+	struct diag diag;
+	char text[128];
+
+	for (size_t i = 0; i < RTE_DIM(bad); i++) {
+		assert_true(fwd_config_parse(&config, bad[i].line, &diag) < 0);
+		assert_string_equal(diag.cause, bad[i].cause);
+		assert_string_equal(diag.hint, bad[i].hint);
+		assert_null(config.args);
+	}
+	for (size_t i = 0; i < RTE_DIM(good); i++) {
+		assert_int_equal(fwd_config_parse(&config, good[i].line, &diag), 0);
+		assert_int_equal(fwd_config_print(&config, text, sizeof(text)), strlen(good[i].again));
+		assert_string_equal(text, good[i].again);
+		fwd_config_free(&config);
+		assert_null(config.args);
+	}
+}
+
 static void
 test_modes(void **state)
 {
@@ -429,11 +496,9 @@ test_txonly(void **state)
 	struct rte_ipv4_hdr *ip;
 	struct fwd_plan *plan;
 	struct port_stats stats;
-	struct diag diag;
-	void *mode_state;
+	void *mode_state = mode_open("txonly");
 	unsigned int n_hoard = 0;
 
-	assert_int_equal(mode->open(&mode_state, &diag), 0);
 	plan = setup("txonly", mode_state, 2, 2, 1);
 	mode->generate(&workers[0], &ports[1]->txqs[1]);
 	assert_int_equal(fakes[1]->n_sent, 32);
@@ -478,6 +543,43 @@ test_txonly(void **state)
 	ports[1]->rxqs[1].stats.packets += 32;
 	teardown(plan);
 	mode->close(mode_state);
+}
+
+static void
+test_txonly_sizes(void **state)
+{
+	static const struct {
+		const char *line;
+		uint16_t len;
+	} row[] = {{"txonly,size=60", 60}, {"txonly,size=1514", 1514}};
+
+	for (size_t i = 0; i < RTE_DIM(row); i++) {
+		void *mode_state = mode_open(row[i].line);
+		struct fwd_plan *plan = setup("txonly", mode_state, 2, 1, 1);
+		struct rte_mbuf *m;
+		struct rte_ipv4_hdr *ip;
+		struct rte_udp_hdr *udp;
+
+		fwd_mode_by_name("txonly")->generate(&workers[0], &ports[1]->txqs[0]);
+		assert_int_equal(fakes[1]->n_sent, 32);
+		m = fakes[1]->sent[31];
+		ip = rte_pktmbuf_mtod_offset(m, struct rte_ipv4_hdr *, sizeof(struct rte_ether_hdr));
+		udp = (struct rte_udp_hdr *)(ip + 1);
+		assert_int_equal(m->pkt_len, row[i].len);
+		assert_int_equal(m->data_len, row[i].len);
+		assert_int_equal(rte_be_to_cpu_16(ip->total_length), row[i].len - 14);
+		assert_int_equal(rte_be_to_cpu_16(udp->dgram_len), row[i].len - 34);
+		{
+			const uint16_t cksum = udp->dgram_cksum;
+
+			udp->dgram_cksum = 0;
+			assert_int_equal(rte_ipv4_udptcp_cksum(ip, udp), cksum);
+		}
+		fake_forget(fakes[1]);
+		ports[1]->rxqs[0].stats.packets += 32;
+		teardown(plan);
+		fwd_mode_by_name("txonly")->close(mode_state);
+	}
 }
 
 /* --- icmpecho ---------------------------------------------------------------------------------------------
@@ -1110,11 +1212,9 @@ borrowed_drain(void)
 static void
 test_borrowed_switched(void **state)
 {
-	struct diag diag = {0};
-	void *bridge;
+	void *bridge = mode_open("switch");
 	struct fwd_plan *plan;
 
-	assert_int_equal(fwd_mode_by_name("switch")->open(&bridge, &diag), 0);
 	plan = borrowed_setup("switch", bridge, 4, true);
 	for (uint16_t q = 0; q < 2; q++) {
 		ports[2]->txqs[q].accepts_borrowed = false;
@@ -1954,6 +2054,8 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_modes),
+		cmocka_unit_test(test_mode_lines),
+		cmocka_unit_test(test_txonly_sizes),
 		cmocka_unit_test(test_plan),
 		cmocka_unit_test(test_plan_full),
 		cmocka_unit_test(test_io),

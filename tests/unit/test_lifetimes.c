@@ -21,6 +21,7 @@
 #include "ctx.h"
 #include "dataplane.h"
 #include "fwd.h"
+#include "fwd_config.h"
 #include "loop.h"
 #include "pools.h"
 #include "port.h"
@@ -297,6 +298,7 @@ static int
 group_setup(void **state)
 {
 	char lcores[64];
+	static struct fwd_config mode_config; /* of a mode without keys: owns nothing */
 	struct diag diag = {0};
 	cpu_set_t cpus;
 	int first = 0, last = 0;
@@ -311,7 +313,8 @@ group_setup(void **state)
 	snprintf(lcores, sizeof(lcores), "0@%d,1@%d", last, first);
 	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 128, .n_mbufs = 4095, .lcores = lcores});
 	port_env.ctx = &ctx;
-	if (ctx_open(&ctx) < 0 || dataplane_open(fwd_mode_by_name("io"), pool, &ctx, &diag) < 0)
+	if (ctx_open(&ctx) < 0 || fwd_config_parse(&mode_config, "io", &diag) < 0 ||
+	    dataplane_open(&mode_config, pool, &ctx, &diag) < 0)
 		return -1;
 	port_env.pool = pool;
 	port_env.n_workers = dataplane_n_workers();

@@ -32,6 +32,7 @@
 #include "driver.h"
 #include "filter.h"
 #include "fwd.h"
+#include "fwd_config.h"
 #include "gmem_sigbus.h"
 #include "loop.h"
 #include "messages.h"
@@ -910,12 +911,15 @@ ports_run(void *arg)
 	loop_run_once(ctx.loop, 0);
 }
 
+static struct fwd_config ports_config; /* the dataplane's, until close_ports() */
+
 static void
 test_ports(void **state)
 {
 	struct diag diag;
 
-	if (dataplane_open(fwd_mode_by_name("switch"), pool, &ctx, &diag) < 0 || dataplane_start(&diag) < 0)
+	assert_int_equal(fwd_config_parse(&ports_config, "switch", &diag), 0);
+	if (dataplane_open(&ports_config, pool, &ctx, &diag) < 0 || dataplane_start(&diag) < 0)
 		fail_msg("%s", diag.cause);
 	port_env.n_workers = dataplane_n_workers();
 	assert_true(fail_each(ports_run, NULL) >= 20);
@@ -927,6 +931,7 @@ close_ports(void **state)
 	alloc_disarm();
 	dataplane_close();
 	loop_run_once(ctx.loop, 0);
+	fwd_config_free(&ports_config);
 	return 0;
 }
 
@@ -936,30 +941,42 @@ static void
 modes_run(void *arg)
 {
 	for (struct fwd_mode *mode = fwd_modes(); mode; mode = mode->next) {
+		struct fwd_config config;
 		void *state = NULL;
 		struct diag diag;
 		int ret;
 
-		if (!mode->open)
-			continue;
 		alloc_arm();
-		ret = mode->open(&state, &diag);
+		ret = fwd_config_parse(&config, mode->name, &diag);
 		if (ret < 0) {
-			assert_true(ret == -ENOMEM && state == NULL);
+			assert_true(ret == -ENOMEM && config.args == NULL);
 			refused(mode->name);
-			ret = mode->open(&state, &diag);
+			ret = fwd_config_parse(&config, mode->name, &diag);
+		}
+		assert_int_equal(ret, 0);
+		if (mode->open) {
+			ret = mode->open(&state, config.args, &diag);
+			if (ret < 0) {
+				assert_true(ret == -ENOMEM && state == NULL);
+				refused(mode->name);
+				ret = mode->open(&state, config.args, &diag);
+			}
+			assert_int_equal(ret, 0);
 		}
 		alloc_disarm();
-		assert_int_equal(ret, 0);
-		mode->close(state);
+		if (mode->close)
+			mode->close(state);
+		fwd_config_free(&config);
 	}
 }
 
 static void
 test_modes(void **state)
 {
-	/* The table of the switch in three parts, and the frame of txonly. */
-	assert_true(fail_each(modes_run, NULL) >= 4);
+	/* Of each the line; the values of two; the table of the switch in three parts, and the frame of
+	 * txonly.
+	 */
+	assert_true(fail_each(modes_run, NULL) >= 13);
 }
 
 static void

@@ -37,6 +37,8 @@ vnet_features_without(uint64_t features, uint64_t without)
 	features &= ~without;
 	if (without & FEATURE_MASK(NET_CTRL_VQ))
 		features &= ~vnet_by_controlq;
+	if (without & FEATURE_MASK(VERSION_1))
+		features &= ~FEATURE_MASK(RING_PACKED);
 	while ((unmet = vnet_offloads_unmet(features)))
 		features &= ~unmet;
 	return features;
@@ -74,6 +76,12 @@ static int
 vnet_features_check(const struct vdev *vdev, uint64_t features, struct diag *diag)
 {
 	return vnet_offloads_check(features, diag);
+}
+
+uint32_t
+vnet_capabilities(const struct vnet_dev *dev)
+{
+	return vnet_offloads_guest(dev->input.settings.offloads & dev->vdev.said.features);
 }
 
 bool

@@ -127,6 +127,8 @@ void vnet_fini(struct vnet_dev *dev);
 bool vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx);
 /* What is offered, the transport's own bits left out: the function of the device type. */
 uint64_t vnet_features(const struct vdev *vdev);
+/* Offloads (offloads.def) that frames to the guest may leave undone, as its driver has it now: a set. */
+uint32_t vnet_capabilities(const struct vnet_dev *dev);
 /* VIRTIO, "Virtqueues" of the network device: without MQ and RSS there is one pair, and the controlq follows
  * it.
  */

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config_file.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+enum { CONFIG_FILE_MAX = 4 << 20 }; /* bytes */
+
+#define CONFIG_BLANKS " \t\r"
+
+/* The whole file as one string. */
+static int
+text_read(const char *path, char **ret_text, struct diag *diag)
+{
+	FILE *stream = fopen(path, "re");
+	struct stat st;
+	char *text = NULL;
+	size_t len = 0;
+
+	if (!stream)
+		return diag_set(diag, -errno, "--config FILE, a file that can be read", "--config %.200s: %s",
+				path, strerror(errno));
+	if (fstat(fileno(stream), &st) < 0 || !S_ISREG(st.st_mode) || st.st_size > CONFIG_FILE_MAX) {
+		fclose(stream);
+		return diag_set(diag, -EINVAL, "--config FILE, a file of at most 4 MiB",
+				"--config %.200s: it is no file, or too long", path);
+	}
+	text = malloc((size_t)st.st_size + 1);
+	if (text)
+		len = fread(text, 1, (size_t)st.st_size, stream);
+	fclose(stream);
+	if (!text)
+		return diag_set(diag, -ENOMEM, "free some memory", "--config %.200s: no memory", path);
+	text[len] = '\0';
+	if (strlen(text) != len) {
+		free(text);
+		return diag_set(diag, -EINVAL, "--config FILE, a text file", "--config %.200s: it is no text",
+				path);
+	}
+	*ret_text = text;
+	return 0;
+}
+
+/* Cut comment and blanks off both ends. */
+static char *
+line_trim(char *line)
+{
+	size_t len;
+
+	line += strspn(line, CONFIG_BLANKS);
+	for (char *at = strchr(line, '#'); at; at = strchr(at + 1, '#')) {
+		if (at == line || strchr(CONFIG_BLANKS, at[-1])) {
+			*at = '\0';
+			break;
+		}
+	}
+	len = strlen(line);
+	while (len && strchr(CONFIG_BLANKS, line[len - 1]))
+		line[--len] = '\0';
+	return line;
+}
+
+int
+config_file_read(struct config_file *file, const char *path, struct diag *diag)
+{
+	unsigned int number = 0, n_max = 1;
+	char *next, *value;
+	int ret;
+
+	memset(file, 0, sizeof(*file));
+	ret = text_read(path, &file->text, diag);
+	if (ret < 0)
+		return ret;
+	for (const char *at = file->text; *at; at++)
+		n_max += *at == '\n';
+	file->lines = calloc(n_max, sizeof(*file->lines));
+	if (!file->lines) {
+		config_file_free(file);
+		return diag_set(diag, -ENOMEM, "free some memory", "--config %.200s: no memory", path);
+	}
+	next = file->text;
+	for (char *line; (line = strsep(&next, "\n"));) {
+		number++;
+		line = line_trim(line);
+		if (!line[0])
+			continue;
+		value = strpbrk(line, CONFIG_BLANKS);
+		if (value) {
+			*value++ = '\0';
+			value += strspn(value, CONFIG_BLANKS);
+		}
+		file->lines[file->n_lines++] =
+			(struct config_line){.number = number, .option = line, .value = value};
+	}
+	return 0;
+}
+
+void
+config_file_free(struct config_file *file)
+{
+	free(file->text);
+	free(file->lines);
+	memset(file, 0, sizeof(*file));
+}
