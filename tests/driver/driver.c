@@ -176,6 +176,7 @@ driver_queue_open(struct driver_queue *queue, struct driver_mem *mem, unsigned i
 	queue->size = queue->n_free = size;
 	queue->tokens = calloc(size, sizeof(queue->tokens[0]));
 	queue->order = calloc(size, sizeof(queue->order[0]));
+	queue->own_desc = calloc(size, sizeof(queue->own_desc[0]));
 	queue->desc_gpa = driver_alloc(mem, region, (uint64_t)size * 16, 16);
 	queue->avail_gpa = driver_alloc(mem, region, packed ? 4 : 6 + 2ull * size, 4);
 	queue->used_gpa = driver_alloc(mem, region, packed ? 4 : 6 + 8ull * size, 4);
@@ -210,6 +211,7 @@ driver_queue_close(struct driver_queue *queue)
 {
 	free(queue->tokens);
 	free(queue->order);
+	free(queue->own_desc);
 }
 
 static uint64_t
@@ -252,6 +254,7 @@ driver_put_split(struct driver_queue *queue, const struct driver_buf bufs[], con
 		d->addr = bufs[i].gpa;
 		d->len = bufs[i].len;
 		d->flags = flags[i];
+		queue->own_desc[at] = *d;
 		at = d->next;
 	}
 	queue->free_head = at;
@@ -355,8 +358,12 @@ driver_done(struct driver_queue *queue, uint16_t id, uint64_t *ret_tag)
 	if (!queue->packed) {
 		uint16_t last = id;
 
-		for (uint16_t i = 1; i < token->n_desc; i++)
+		MUST(memcmp(&queue->desc[id], &queue->own_desc[id], sizeof(queue->desc[id])) == 0);
+		for (uint16_t i = 1; i < token->n_desc; i++) {
 			last = queue->desc[last].next;
+			MUST(memcmp(&queue->desc[last], &queue->own_desc[last], sizeof(queue->desc[last])) ==
+			     0);
+		}
 		queue->desc[last].next = queue->free_head;
 		queue->free_head = id;
 	}

@@ -77,6 +77,7 @@ struct driver_queue {
 	uint64_t desc_gpa, avail_gpa, used_gpa;
 	/* split */
 	struct vring_desc *desc;
+	struct vring_desc *own_desc; /* [size]: what was written there; the device may not */
 	struct vring_avail *avail;
 	struct vring_used *used;
 	uint16_t free_head, last_used;
