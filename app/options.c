@@ -483,7 +483,7 @@ options_print_help(void)
 	       "examples:\n"
 	       "  two guests, wired to each other:\n"
 	       "    vnicd --port vm0=vhost-user --port vm1=vhost-user --forward-mode io\n"
-	       "  three guests and a network card behind a learning switch, counters each second:\n"
+	       "  three guests and an interface of this machine behind a learning switch, counters each second:\n"
 	       "    vnicd --port vm0=vhost-user --port vm1=vhost-user,queues=2 --port vm2=vhost-user \\\n"
 	       "          --port up0=nic,vdev=net_af_packet0,vdev.iface=eth1 --forward-mode "
 	       "switch,ageing=60s "

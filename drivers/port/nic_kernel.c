@@ -53,6 +53,20 @@ nic_kernel_is_here(unsigned int if_index)
 	return if_indextoname(if_index, name);
 }
 
+void
+nic_kernel_names(char *buf, size_t size)
+{
+	struct if_nameindex *all = if_nameindex();
+	size_t used = 0;
+
+	buf[0] = '\0';
+	for (struct if_nameindex *one = all; one && one->if_index; one++)
+		if (used < size)
+			used += (size_t)snprintf(buf + used, size - used, "%s%s", used ? ", " : "",
+						 one->if_name);
+	if_freenameindex(all);
+}
+
 bool
 nic_kernel_link_is_up(unsigned int if_index)
 {

@@ -54,6 +54,8 @@ void nic_kernel_close(struct nic_kernel *kernel);
 /* The MTU and the name as they are now. Does not wait. */
 void nic_kernel_look(struct nic_kernel *kernel);
 
+/* Those of this network namespace, for people: "lo, eth0". */
+void nic_kernel_names(char *buf, size_t size);
 /* An interface is up, and has a carrier. One that is gone is not; one that can't be asked is. Does not wait.
  */
 bool nic_kernel_link_is_up(unsigned int if_index);

@@ -244,33 +244,58 @@ nic_limit_if_index(const struct rte_eth_dev_info *info)
 	return if_index;
 }
 
-int
-nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id,
-	       const struct rte_eth_dev_info *info, uint16_t mtu)
+/* Driver, ethdev, slot and MTU are known. */
+static int
+nic_limit_start(struct nic_limit *limit, const struct port *port, unsigned int if_index)
 {
 	struct port_link link;
 	uint32_t tagged;
 
-	limit->driver = nic_limit_find(info);
 	limit->port = port;
-	limit->eth_id = eth_id;
-	limit->mtu = mtu;
-	if (limit->driver && limit->driver->ring)
-		limit->slot = nic_limit_ring_place(info);
 	/* What fills its place to the last byte may have been longer. */
 	limit->whole_max = limit->slot ? limit->slot - RING_RX_HEAD - 1 : UINT32_MAX;
-	nic_kernel_open(&limit->kernel, port->ctx->loop, info->if_index, nic_limit_look, limit);
+	nic_kernel_open(&limit->kernel, port->ctx->loop, if_index, nic_limit_look, limit);
 	nic_limit_link(limit, &link);
 	limit->is_up = link.up;
 	nic_limit_compute(limit, &limit->longest, &tagged);
 	nic_limit_update(limit);
-	nic_limit_warn_of_ring(limit);
-	nic_limit_warn_of_offloads(limit);
 	if (!port->ctx->loop)
 		return 0;
 	limit->timer = loop_timer_add(port->ctx->loop, NIC_LIMIT_PERIOD_MS, NIC_LIMIT_PERIOD_MS,
 				      nic_limit_look, limit);
 	return limit->timer ? 0 : -ENOMEM;
+}
+
+int
+nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id,
+	       const struct rte_eth_dev_info *info, uint16_t mtu)
+{
+	int ret;
+
+	limit->driver = nic_limit_find(info);
+	limit->eth_id = eth_id;
+	limit->mtu = mtu;
+	if (limit->driver && limit->driver->ring)
+		limit->slot = nic_limit_ring_place(info);
+	ret = nic_limit_start(limit, port, info->if_index);
+	nic_limit_warn_of_ring(limit);
+	nic_limit_warn_of_offloads(limit);
+	return ret;
+}
+
+int
+nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned int if_index,
+		      enum nic_limit_kind kind, uint16_t mtu)
+{
+	static const struct nic_limit_driver drivers[] = {
+		[NIC_LIMIT_PACKET_SOCKET] = {.packet_socket = true},
+		[NIC_LIMIT_TAP] = {.moves = true},
+	};
+
+	limit->driver = &drivers[kind];
+	limit->eth_id = RTE_MAX_ETHPORTS; /* there is none */
+	limit->mtu = mtu;
+	return nic_limit_start(limit, port, if_index);
 }
 
 void

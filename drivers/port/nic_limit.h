@@ -55,6 +55,15 @@ unsigned int nic_limit_if_index(const struct rte_eth_dev_info *info);
  */
 int nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id,
 		   const struct rte_eth_dev_info *info, uint16_t mtu);
+/* What a kernel's interface takes of a port that is no ethdev. */
+enum nic_limit_kind {
+	NIC_LIMIT_PACKET_SOCKET, /* through a packet socket: no longer than the MTU, or that and one 802.1Q
+				    tag */
+	NIC_LIMIT_TAP,           /* as if received by it: any length */
+};
+/* The same for such a port; if_index is not 0. */
+int nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned int if_index,
+			  enum nic_limit_kind kind, uint16_t mtu);
 /* Accepts one that is all zero. */
 void nic_limit_close(struct nic_limit *limit);
 

@@ -2,12 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """NIC ports: capture files, null devices, tap, and af_packet over veth pairs in network namespaces, with real
 kernels' stacks and DPDK's virtio-user at the other end."""
-import atexit
-import itertools
 import json
 import os
 import pathlib
-import re
 import struct
 import subprocess
 import sys
@@ -17,6 +14,7 @@ import unittest
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import virtio_user as vu  # noqa: E402  (adds tests/lib to the path)
 import pcapfile  # noqa: E402
+from netns import Netns, run  # noqa: E402
 from vnictest import VNICD, Vnicd, cpus  # noqa: E402
 
 NULLGUEST = os.environ.get("NULLGUEST", str(pathlib.Path(VNICD).parents[1] / "tests/perf/nullguest"))
@@ -31,13 +29,6 @@ def eal(*vdevs, memory=256):
     every = cpus()
     return ["--lcores", f"0@{every[-1]},1@{every[0]}", "--no-pci", "--no-huge", "-m", str(memory), "--no-shconf",
             "--no-telemetry", "--file-prefix", "vnictest", *[f"--vdev={v}" for v in vdevs]]
-
-
-def run(*args):
-    done = subprocess.run([str(a) for a in args], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    if done.returncode:
-        raise AssertionError(f"{' '.join(map(str, args))}: exit {done.returncode}: {done.stdout}")
-    return done.stdout
 
 
 # Frames of the tests' EtherType that come in at an interface, to a file.
@@ -58,38 +49,6 @@ while len(frames) < int(sys.argv[4]):
         break
 pcapfile.write(sys.argv[3], frames)
 """
-
-
-class Netns:
-    """A network namespace; every link that a test makes lives in one, so nothing of it is seen outside."""
-
-    _serial = itertools.count()
-
-    def __init__(self):
-        self.name = f"vnic-{os.getpid()}-{next(self._serial)}"
-        run("ip", "netns", "add", self.name)
-        atexit.register(self.remove)
-        # Router solicitations and the like would blur the counters.
-        self.run("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6; "
-                             "echo 1 > /proc/sys/net/ipv6/conf/default/disable_ipv6")
-        self.run("ip", "link", "set", "lo", "up")
-
-    def run(self, *args):
-        return run("ip", "netns", "exec", self.name, *args)
-
-    def remove(self):
-        if self.name:
-            subprocess.run(["ip", "netns", "del", self.name], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            self.name = None
-
-    def ping(self, address, count=5, size=56):
-        """Number of answers. The next one is asked for when one has come."""
-        done = subprocess.run(["ip", "netns", "exec", self.name, "busybox", "ping", "-A", "-c", str(count), "-s", str(size),
-                               "-W", "2", address], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        m = re.search(r"(\d+) packets transmitted, (\d+) packets received", done.stdout)
-        if not m:
-            raise AssertionError(f"ping {address}: {done.stdout}")
-        return int(m.group(2))
 
 
 class Nic(unittest.TestCase):

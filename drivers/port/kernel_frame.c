@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "kernel_frame.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <rte_errno.h>
+#include <rte_lcore.h>
+
+#include "offload.h"
+#include "pools.h"
+
+enum {
+	LONG_ROOM = 64000,       /* of a long buffer; lengths of mbufs have 16 bits */
+	LONG_CACHE = PORT_BURST, /* of a worker */
+};
+
+static_assert(LONG_ROOM + RTE_MBUF_DEFAULT_DATAROOM >= KERNEL_FRAME_MAX,
+	      "two buffers hold the longest frame");
+static_assert(LONG_ROOM + RTE_PKTMBUF_HEADROOM <= UINT16_MAX, "a length of an mbuf");
+static_assert(KERNEL_BUFFERS_PAIR_BYTES / (KERNEL_BUFFERS_PAIR + 1) > LONG_ROOM + RTE_PKTMBUF_HEADROOM + 512,
+	      "with what a pool adds");
+
+int
+kernel_buffers_open(struct kernel_buffers *buffers, const struct port *port, uint16_t n_queues,
+		    struct diag *diag)
+{
+	const unsigned int n =
+		n_queues * KERNEL_BUFFERS_PAIR + RTE_MAX(port_env.n_workers, 1u) * LONG_CACHE * 3 / 2;
+
+	buffers->pool = port_env.pool;
+	buffers->long_pool = pools_create(port->ctx, port->name, n, LONG_CACHE,
+					  LONG_ROOM + RTE_PKTMBUF_HEADROOM, SOCKET_ID_ANY);
+	if (!buffers->long_pool)
+		return diag_set(diag, -rte_errno, "give more memory (EAL option -m), or fewer queues",
+				"port %s: no memory for %u packet buffers of %d bytes", port->name, n,
+				LONG_ROOM);
+	return 0;
+}
+
+void
+kernel_buffers_close(struct kernel_buffers *buffers, struct vnic_ctx *ctx)
+{
+	/* Frames may still be on their way. */
+	pools_release(ctx, buffers->long_pool);
+	buffers->long_pool = NULL;
+}
+
+struct rte_mbuf *
+kernel_frame_copy(const struct kernel_buffers *buffers, const void *data, uint32_t len)
+{
+	struct rte_mbuf *head = rte_pktmbuf_alloc(buffers->pool), *rest;
+	const uint32_t first = head ? RTE_MIN(len, (uint32_t)rte_pktmbuf_tailroom(head)) : 0;
+
+	if (!head)
+		return NULL;
+	memcpy(rte_pktmbuf_mtod(head, void *), data, first);
+	head->data_len = (uint16_t)first;
+	head->pkt_len = len;
+	if (likely(first == len))
+		return head;
+	rest = rte_pktmbuf_alloc(buffers->long_pool);
+	if (!rest) {
+		rte_pktmbuf_free(head);
+		return NULL;
+	}
+	memcpy(rte_pktmbuf_mtod(rest, void *), (const uint8_t *)data + first, len - first);
+	rest->data_len = (uint16_t)(len - first);
+	head->next = rest;
+	head->nb_segs = 2;
+	return head;
+}
+
+bool
+kernel_frame_request(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr)
+{
+	if (likely(!vnet_offload_requested(hdr))) {
+		/* What the kernel has verified is known to be right, or comes from this machine. */
+		if (hdr->flags & VIRTIO_NET_HDR_F_DATA_VALID)
+			frame->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD;
+		return true;
+	}
+	return vnet_offload_from_guest(frame, hdr, OFFLOADS_ALL);
+}
+
+bool
+kernel_frame_fits(const struct rte_mbuf *frame, uint32_t frame_max, const struct nic_limit *limit)
+{
+	if (unlikely(frame->nb_segs > KERNEL_FRAME_PIECES_MAX || frame->pkt_len > KERNEL_FRAME_MAX))
+		return false;
+	return likely(frame->pkt_len <= frame_max) || frame->ol_flags & FRAME_REQUESTS_SEGMENTS ||
+	       nic_limit_capabilities(limit, frame);
+}
+
+struct virtio_net_hdr
+kernel_frame_header(const struct rte_mbuf *frame)
+{
+	if (likely(!(frame->ol_flags & FRAME_REQUESTS)))
+		return (struct virtio_net_hdr){0};
+	return vnet_offload_to_guest(frame);
+}
+
+unsigned int
+kernel_frame_pieces(const struct rte_mbuf *frame, struct iovec iov[])
+{
+	unsigned int n = 0;
+
+	if (unlikely(frame->nb_segs > KERNEL_FRAME_PIECES_MAX))
+		return 0;
+	for (; frame; frame = frame->next)
+		iov[n++] = (struct iovec){.iov_base = rte_pktmbuf_mtod(frame, void *),
+					  .iov_len = frame->data_len};
+	return n;
+}

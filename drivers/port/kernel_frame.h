@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * kernel_frame: frames as this machine's kernel gives and takes them (tap, AF_PACKET), with a virtio-net
+ * header in front that says what is still to be done: a checksum, segmentation (linux/virtio_net.h). So they
+ * pass with up to 64 KiB, unsegmented and without a checksum, where both ends can.
+ *
+ * One from the kernel lies in a buffer of the program's pool, and what does not fit there in one of the
+ * port's own, which holds the rest of the longest.
+ */
+#ifndef VNICD_KERNEL_FRAME_H
+#define VNICD_KERNEL_FRAME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include <linux/virtio_net.h>
+#include <rte_mbuf.h>
+
+#include "nic_limit.h"
+#include "port.h"
+#include "request.h"
+
+enum {
+	/* The longest IP packet, an Ethernet header and two tags; what the kernel gives in one piece. */
+	KERNEL_FRAME_MAX = 65535 + RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN,
+	KERNEL_FRAME_PIECES_MAX = 96,         /* of one on its way to the kernel, without its header */
+	KERNEL_BUFFERS_PAIR = 2 * PORT_BURST, /* of the long ones, for a queue pair */
+	KERNEL_BUFFERS_PAIR_BYTES = (KERNEL_BUFFERS_PAIR + 1) * (66 << 10),
+};
+
+/* What buffers frames from the kernel go to. */
+struct kernel_buffers {
+	struct rte_mempool *pool; /* the program's */
+	struct rte_mempool *long_pool;
+};
+
+/* Control thread. 0, or -errno with diag filled. */
+int kernel_buffers_open(struct kernel_buffers *buffers, const struct port *port, uint16_t n_queues,
+			struct diag *diag);
+/* Accepts one that is all zero. */
+void kernel_buffers_close(struct kernel_buffers *buffers, struct vnic_ctx *ctx);
+
+/* --- worker --- */
+
+/* A new mbuf with len (1 .. KERNEL_FRAME_MAX) bytes; NULL: no packet buffer. */
+struct rte_mbuf *kernel_frame_copy(const struct kernel_buffers *buffers, const void *data, uint32_t len);
+
+/*
+ * A frame that is fresh from the kernel gets the request of its header. False: the kernel asks for what there
+ * is not (DROP_BAD_OFFLOAD).
+ */
+bool kernel_frame_request(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr);
+
+/*
+ * A frame of this length can go out. frame_max is that of the limit, read once for a burst. What is to become
+ * several frames is cut by the kernel, as the link needs it.
+ */
+bool kernel_frame_fits(const struct rte_mbuf *frame, uint32_t frame_max, const struct nic_limit *limit);
+
+/* The header of a frame to the kernel, which does what the frame requests. */
+struct virtio_net_hdr kernel_frame_header(const struct rte_mbuf *frame);
+/* Its pieces, at most KERNEL_FRAME_PIECES_MAX; 0: there are more. */
+unsigned int kernel_frame_pieces(const struct rte_mbuf *frame, struct iovec iov[]);
+
+#endif

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * macvtap: an interface over another one, for all of the traffic of that (mode passthru), and a character
+ * device through which its frames come and go as those of a tap. Control thread.
+ */
+#ifndef VNICD_MACVTAP_H
+#define VNICD_MACVTAP_H
+
+#include <net/if.h>
+#include <stdint.h>
+
+struct macvtap {
+	char ifname[IF_NAMESIZE]; /* "": not made */
+	char node[64];            /* a device node of our own; "": there is one in /dev */
+};
+
+/* Make it over `lower`, and set it up. 0, or -1 with errno set and nothing left behind. */
+int macvtap_make(struct macvtap *macvtap, const char *lower, const char *ifname, uint16_t n_queues);
+/* A queue of it: a descriptor that does not block, or -1 with errno set. */
+int macvtap_open(struct macvtap *macvtap);
+/* Accepts one that is all zero. */
+void macvtap_remove(struct macvtap *macvtap);
+
+#endif

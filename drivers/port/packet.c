@@ -1,0 +1,584 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * packet: the port kind "packet": an interface of this machine's kernel by AF_PACKET. What the interface
+ * receives comes in, what is sent to the port goes out on it; the host's own traffic over it is left alone.
+ *
+ *   in   a ring of places that the kernel fills (PACKET_RX_RING, TPACKET_V2), each for the longest frame:
+ *        looked at without a system call
+ *   out  sendmmsg() of a burst, from the mbufs
+ *
+ * Frames have the kernel's virtio-net header in front (PACKET_VNET_HDR): checksums and segments that somebody
+ * else does are left to him, in both directions. See packet(7), and the kernel's
+ * Documentation/networking/packet_mmap.rst for the ring.
+ */
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <linux/if_packet.h>
+#include <net/if.h>
+#include <net/if_arp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "ctx.h"
+#include "kernel_frame.h"
+#include "nic_limit.h"
+#include "port.h"
+#include "software_offload.h"
+#include "uplink.h"
+
+#ifndef PACKET_IGNORE_OUTGOING
+#define PACKET_IGNORE_OUTGOING 23
+#endif
+
+enum {
+	PACKET_BLOCK = 1 << 20,  /* bytes of memory that the kernel takes at a time */
+	PACKET_PLACE = 68 << 10, /* of the longest frame, with what the kernel writes before it */
+	PACKET_BLOCK_PLACES = PACKET_BLOCK / PACKET_PLACE,
+	PACKET_RING_MIN = PACKET_BLOCK_PLACES,
+	PACKET_RING_MAX = 8192,
+	PACKET_SNDBUF = 8 << 20, /* of what the interface has not sent yet */
+	PACKET_FANOUT_TRIES = 16,
+};
+
+static_assert(PACKET_PLACE - KERNEL_FRAME_MAX >= 512, "the kernel's header and alignment fit, too");
+
+struct packet_args {
+	char *ifname;
+	uint16_t n_places;
+};
+
+static const struct key packet_keys[] = {
+	{"ifname", KEY_STRING, KEY_FIELD(struct packet_args, ifname), .form = "INTERFACE",
+	 .help = "the kernel's interface (needed)"},
+	{"ring", KEY_NUMBER, KEY_FIELD(struct packet_args, n_places), .min = PACKET_RING_MIN,
+	 .max = PACKET_RING_MAX, .initial = "510",
+	 .help = "frames that may wait to be received, of each queue, at 68 KiB of memory each (default "
+		 "510)"},
+	{0},
+};
+
+/* One socket, of one queue pair. The worker that has the receive queue writes the one half, and so on. */
+struct packet_queue {
+	/* read by workers */
+	int fd;
+	uint8_t *ring;
+	struct packet *packet;
+
+	/* receive queue's owner */
+	uint32_t at __rte_cache_aligned; /* place */
+
+	/* transmit queue's owner */
+	struct mmsghdr msgs[PORT_BURST] __rte_cache_aligned;
+	struct virtio_net_hdr headers[PORT_BURST];
+	struct iovec iov[PORT_BURST * (KERNEL_FRAME_PIECES_MAX + 1)];
+
+	/* control */
+	uint64_t n_missed;
+} __rte_cache_aligned;
+
+struct packet {
+	/* read by workers */
+	struct vnic_ctx *ctx;
+	struct kernel_buffers buffers;
+	struct nic_limit limit;
+	uint32_t n_places;
+
+	/* control */
+	uint16_t n_queues;
+	struct packet_queue *queues; /* [n_queues] */
+	size_t ring_size;
+};
+
+/* --- receive queue: owner ---------------------------------------------------------------------------------
+ */
+
+static struct tpacket2_hdr *
+packet_place(const struct packet_queue *queue)
+{
+	return (struct tpacket2_hdr *)(queue->ring +
+				       (size_t)(queue->at / PACKET_BLOCK_PLACES) * PACKET_BLOCK +
+				       (size_t)(queue->at % PACKET_BLOCK_PLACES) * PACKET_PLACE);
+}
+
+/* Put the tag back that the kernel has taken out. */
+static bool
+packet_tag(struct rte_mbuf *frame, const struct tpacket2_hdr *place)
+{
+	const uint16_t tpid =
+		place->tp_status & TP_STATUS_VLAN_TPID_VALID ? place->tp_vlan_tpid : RTE_ETHER_TYPE_VLAN;
+	const uint16_t words[2] = {rte_cpu_to_be_16(tpid), rte_cpu_to_be_16(place->tp_vlan_tci)};
+	char *front = rte_pktmbuf_prepend(frame, sizeof(words));
+
+	if (!front)
+		return false;
+	memmove(front, front + sizeof(words), 2 * RTE_ETHER_ADDR_LEN);
+	memcpy(front + 2 * RTE_ETHER_ADDR_LEN, words, sizeof(words));
+	return true;
+}
+
+/* The frame at a place; NULL: it is counted as dropped, or, when *ret_stop, there is no packet buffer now. */
+static struct rte_mbuf *
+packet_take(struct port_rxq *rxq, const struct packet_queue *queue, const struct tpacket2_hdr *place,
+	    bool *ret_stop)
+{
+	const uint8_t *data = (const uint8_t *)place + place->tp_mac;
+	const bool is_tagged = place->tp_status & TP_STATUS_VLAN_VALID;
+	struct virtio_net_hdr hdr;
+	struct rte_mbuf *frame;
+	enum port_drop why;
+
+	*ret_stop = false;
+	if (unlikely(place->tp_snaplen < RTE_ETHER_HDR_LEN || place->tp_snaplen < place->tp_len ||
+		     place->tp_snaplen > KERNEL_FRAME_MAX)) {
+		why = place->tp_snaplen < RTE_ETHER_HDR_LEN ? DROP_RUNT : DROP_TRUNCATED;
+		counter_add(&rxq->stats.packets, 1);
+		counter_add(&rxq->stats.bytes, place->tp_snaplen);
+		counter_add(&rxq->stats.drops[why], 1);
+		return NULL;
+	}
+	frame = kernel_frame_copy(&queue->packet->buffers, data, place->tp_snaplen);
+	if (unlikely(!frame)) {
+		*ret_stop = true;
+		return NULL;
+	}
+	memcpy(&hdr, data - sizeof(hdr), sizeof(hdr));
+	why = DROP_TRUNCATED;
+	if (unlikely(is_tagged)) {
+		/* Both are counted from the front of the frame. */
+		hdr.csum_start += RTE_VLAN_HLEN;
+		hdr.hdr_len += RTE_VLAN_HLEN;
+		if (!packet_tag(frame, place))
+			goto drop;
+	}
+	why = DROP_BAD_OFFLOAD;
+	counter_add(&rxq->stats.packets, 1);
+	counter_add(&rxq->stats.bytes, frame->pkt_len);
+	if (likely(kernel_frame_request(frame, &hdr)))
+		return frame;
+drop:
+	port_rx_drop(rxq, why, &frame, 1);
+	return NULL;
+}
+
+static uint16_t
+packet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct packet_queue *queue = rxq->dev;
+	const uint32_t n_places = queue->packet->n_places;
+	uint16_t n_taken = 0;
+	bool stops = false;
+
+	while (n_taken < n) {
+		struct tpacket2_hdr *place = packet_place(queue);
+
+		/* Acquire: pairs with the kernel's barrier before it hands the place over. */
+		if (!(__atomic_load_n(&place->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
+			break;
+		pkts[n_taken] = packet_take(rxq, queue, place, &stops);
+		if (unlikely(stops))
+			break;
+		n_taken += pkts[n_taken] != NULL;
+		__atomic_store_n(&place->tp_status, TP_STATUS_KERNEL, __ATOMIC_RELEASE);
+		if (++queue->at == n_places)
+			queue->at = 0;
+	}
+	return n_taken;
+}
+
+/* --- transmit queue: owner --------------------------------------------------------------------------------
+ */
+
+/* Why the kernel does not take a frame, and whether it takes those after it. */
+static enum port_drop
+packet_why(int error, bool *ret_goes_on)
+{
+	*ret_goes_on = true;
+	switch (error) {
+	case EMSGSIZE:
+		return DROP_TOO_LONG;
+	case EINVAL:
+		return DROP_BAD_OFFLOAD;
+	case EAGAIN:
+	case ENOBUFS:
+	case ENOMEM:
+		*ret_goes_on = false;
+		return DROP_TX_FULL;
+	default: /* ENETDOWN, ENXIO, ENODEV */
+		*ret_goes_on = false;
+		return DROP_LINK_DOWN;
+	}
+}
+
+/* Frames that the interface takes; returns how many it did. */
+static uint16_t
+packet_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct packet_queue *queue = txq->dev;
+	struct packet *packet = queue->packet;
+	uint16_t done = 0, n_sent = 0;
+	struct iovec *iov = queue->iov;
+	uint64_t bytes = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		queue->headers[i] = kernel_frame_header(pkts[i]);
+		iov[0] = (struct iovec){.iov_base = &queue->headers[i], .iov_len = sizeof(queue->headers[i])};
+		queue->msgs[i].msg_hdr = (struct msghdr){
+			.msg_iov = iov, .msg_iovlen = 1 + kernel_frame_pieces(pkts[i], iov + 1)};
+		iov += queue->msgs[i].msg_hdr.msg_iovlen;
+	}
+	while (done < n) {
+		enum port_drop why;
+		bool goes_on;
+		int ret;
+
+		quiesce_leave(&packet->ctx->quiesce, txq->worker, &txq->place);
+		ret = sendmmsg(queue->fd, queue->msgs + done, (unsigned int)(n - done), MSG_DONTWAIT);
+		quiesce_return(&packet->ctx->quiesce, txq->worker);
+		for (int i = 0; i < ret; i++)
+			bytes += pkts[done + i]->pkt_len;
+		if (likely(ret > 0)) {
+			rte_pktmbuf_free_bulk(pkts + done, (unsigned int)ret);
+			n_sent = (uint16_t)(n_sent + ret);
+			done = (uint16_t)(done + ret);
+			continue;
+		}
+		why = packet_why(errno, &goes_on);
+		ret = goes_on ? 1 : n - done;
+		port_tx_drop(txq, why, pkts + done, (uint16_t)ret);
+		done = (uint16_t)(done + ret);
+	}
+	counter_add(&txq->stats.packets, n_sent);
+	counter_add(&txq->stats.bytes, bytes);
+	return n_sent;
+}
+
+static uint16_t
+packet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct packet_queue *queue = txq->dev;
+	const struct packet *packet = queue->packet;
+	const uint32_t frame_max = atomic_load_explicit(&packet->limit.frame_max, memory_order_relaxed);
+	uint16_t n_kept = 0;
+
+	if (unlikely(frame_max == 0)) {
+		port_tx_drop(txq, DROP_LINK_DOWN, pkts, n);
+		return 0;
+	}
+	for (uint16_t i = 0; i < n; i++) {
+		struct rte_mbuf *pkt = pkts[i];
+
+		if (likely(kernel_frame_fits(pkt, frame_max, &packet->limit)))
+			pkts[n_kept++] = pkt;
+		else
+			port_tx_drop(txq, DROP_TOO_LONG, &pkt, 1);
+	}
+	return n_kept ? packet_send(txq, NULL, pkts, n_kept) : 0;
+}
+
+/* --- control thread ---------------------------------------------------------------------------------------
+ */
+
+static int
+packet_refuse(struct diag *diag, const struct port_config *config, const char *what)
+{
+	const struct packet_args *args = config->args;
+	const int err = errno;
+
+	diag_set(diag, -err, NULL, "port %s: interface %s: %s: %s", config->name, args->ifname, what,
+		 strerror(err));
+	if (err == EPERM || err == EACCES)
+		diag_hint(diag, "AF_PACKET needs CAP_NET_RAW: run as root, or give it to vnicd");
+	else if (err == ENOMEM || err == ENOBUFS)
+		diag_hint(diag, "fewer places: ring=%d", PACKET_RING_MIN);
+	else
+		diag_hint(diag, "%s", "");
+	return -err;
+}
+
+static int
+packet_option(int fd, int option, const void *value, size_t size)
+{
+	return setsockopt(fd, SOL_PACKET, option, value, (socklen_t)size);
+}
+
+static int
+packet_open_ring(struct packet *packet, struct packet_queue *queue)
+{
+	const struct tpacket_req request = {
+		.tp_block_size = PACKET_BLOCK,
+		.tp_block_nr = packet->n_places / PACKET_BLOCK_PLACES,
+		.tp_frame_size = PACKET_PLACE,
+		.tp_frame_nr = packet->n_places,
+	};
+	void *ring;
+
+	if (packet_option(queue->fd, PACKET_RX_RING, &request, sizeof(request)) < 0)
+		return -1;
+	ring = mmap(NULL, packet->ring_size, PROT_READ | PROT_WRITE, MAP_SHARED, queue->fd, 0);
+	if (ring == MAP_FAILED)
+		return -1;
+	queue->ring = ring;
+	return 0;
+}
+
+/* Frames of one flow come out of one socket. The number of a group is this network namespace's. */
+static int
+packet_join(struct packet *packet, uint16_t idx)
+{
+	static uint16_t last_group;
+	int ret = -1;
+
+	for (int i = 0; i < PACKET_FANOUT_TRIES && ret < 0; i++) {
+		uint32_t group;
+
+		if (idx == 0)
+			last_group = (uint16_t)(last_group + 1 + (unsigned int)getpid() * 37);
+		group = last_group | (uint32_t)PACKET_FANOUT_HASH << 16;
+		ret = packet_option(packet->queues[idx].fd, PACKET_FANOUT, &group, sizeof(group));
+		if (idx)
+			break;
+	}
+	return ret;
+}
+
+static int
+packet_open_queue(struct packet *packet, uint16_t idx, const struct port_config *config, struct diag *diag)
+{
+	struct packet_queue *queue = &packet->queues[idx];
+	struct sockaddr_ll address = {.sll_family = AF_PACKET,
+				      .sll_protocol = htons(ETH_P_ALL),
+				      .sll_ifindex = (int)packet->limit.kernel.if_index};
+	const struct packet_mreq promisc = {.mr_ifindex = address.sll_ifindex, .mr_type = PACKET_MR_PROMISC};
+	const int on = 1, version = TPACKET_V2, sndbuf = PACKET_SNDBUF;
+
+	queue->packet = packet;
+	/* Of no protocol yet: nothing comes before it is bound. */
+	queue->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (queue->fd < 0)
+		return packet_refuse(diag, config, "no socket");
+	if (packet_option(queue->fd, PACKET_VERSION, &version, sizeof(version)) < 0 ||
+	    packet_option(queue->fd, PACKET_VNET_HDR, &on, sizeof(on)) < 0 ||
+	    packet_option(queue->fd, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) < 0)
+		return packet_refuse(diag, config, "this kernel lacks what is needed");
+	if (packet_open_ring(packet, queue) < 0)
+		return packet_refuse(diag, config, "no memory for its ring");
+	/* As much as we may: either is enough. */
+	if (setsockopt(queue->fd, SOL_SOCKET, SO_SNDBUFFORCE, &sndbuf, sizeof(sndbuf)) < 0)
+		setsockopt(queue->fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf));
+	if (bind(queue->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
+		return packet_refuse(diag, config, "it can't be bound to");
+	if (packet_option(queue->fd, PACKET_ADD_MEMBERSHIP, &promisc, sizeof(promisc)) < 0)
+		return packet_refuse(diag, config, "promiscuous mode");
+	if (packet->n_queues > 1 && packet_join(packet, idx) < 0)
+		return packet_refuse(diag, config, "several queues");
+	return 0;
+}
+
+static void
+packet_free(struct packet *packet)
+{
+	nic_limit_close(&packet->limit);
+	for (uint16_t i = 0; packet->queues && i < packet->n_queues; i++) {
+		if (packet->queues[i].ring)
+			munmap(packet->queues[i].ring, packet->ring_size);
+		if (packet->queues[i].fd >= 0)
+			close(packet->queues[i].fd);
+	}
+	kernel_buffers_close(&packet->buffers, packet->ctx);
+	free(packet->queues);
+	free(packet);
+}
+
+static int
+packet_no_interface(const struct port_config *config, struct diag *diag)
+{
+	const struct packet_args *args = config->args;
+	char names[200];
+
+	nic_kernel_names(names, sizeof(names));
+	diag_set(diag, -ENODEV, NULL, "port %s: there is no interface %s", config->name, args->ifname);
+	diag_hint(diag, "interfaces of this network namespace: %s", names);
+	return -ENODEV;
+}
+
+/* Its address and that it is an Ethernet. */
+static int
+packet_read_interface(struct port *port, const struct port_config *config, struct diag *diag)
+{
+	const struct packet_args *args = config->args;
+	struct ifreq ifr = {0};
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int ret = -1;
+
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", args->ifname);
+	if (fd >= 0) {
+		ret = ioctl(fd, SIOCGIFHWADDR, &ifr);
+		close(fd);
+	}
+	if (ret < 0)
+		return packet_refuse(diag, config, "its address");
+	if (ifr.ifr_hwaddr.sa_family != ARPHRD_ETHER)
+		return diag_set(diag, -EINVAL, "name an Ethernet interface: ifname=eth1",
+				"port %s: interface %s is no Ethernet", config->name, args->ifname);
+	memcpy(&port->mac, ifr.ifr_hwaddr.sa_data, RTE_ETHER_ADDR_LEN);
+	return 0;
+}
+
+static int
+packet_open_all(struct packet *packet, struct port *port, const struct port_config *config, struct diag *diag)
+{
+	const struct packet_args *args = config->args;
+	const unsigned int if_index = if_nametoindex(args->ifname);
+	int ret;
+
+	if (!if_index)
+		return packet_no_interface(config, diag);
+	ret = packet_read_interface(port, config, diag);
+	if (ret < 0)
+		return ret;
+	ret = kernel_buffers_open(&packet->buffers, port, config->n_queues, diag);
+	if (ret < 0)
+		return ret;
+	if (nic_limit_open_kernel(&packet->limit, port, if_index, NIC_LIMIT_PACKET_SOCKET, config->mtu) < 0 ||
+	    port_queues_alloc(port, config->n_queues) < 0)
+		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+	for (uint16_t i = 0; i < packet->n_queues; i++) {
+		ret = packet_open_queue(packet, i, config, diag);
+		if (ret < 0)
+			return ret;
+		port->rxqs[i].rx = packet_rx;
+		port->txqs[i].tx = packet_tx;
+		port->rxqs[i].dev = port->txqs[i].dev = &packet->queues[i];
+	}
+	return 0;
+}
+
+static int
+packet_open(struct port *port, const struct port_config *config, struct diag *diag)
+{
+	const struct packet_args *args = config->args;
+	const size_t size = config->n_queues * sizeof(struct packet_queue);
+	struct packet *packet = calloc(1, sizeof(*packet));
+	int ret;
+
+	if (!packet)
+		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+	packet->ctx = port->ctx;
+	packet->n_queues = config->n_queues;
+	packet->n_places = args->n_places / PACKET_BLOCK_PLACES * PACKET_BLOCK_PLACES;
+	packet->ring_size = (size_t)packet->n_places / PACKET_BLOCK_PLACES * PACKET_BLOCK;
+	packet->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
+	if (packet->queues) {
+		memset(packet->queues, 0, size);
+		for (uint16_t i = 0; i < packet->n_queues; i++)
+			packet->queues[i].fd = -1;
+		ret = packet_open_all(packet, port, config, diag);
+	} else {
+		ret = diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+	}
+	if (ret < 0) {
+		port_queues_free(port);
+		packet_free(packet);
+		return ret;
+	}
+	port->dev = packet;
+	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
+	snprintf(port->describe, sizeof(port->describe), "interface %s, %u queue pair%s", args->ifname,
+		 config->n_queues, config->n_queues == 1 ? "" : "s");
+	uplink_port_opened(port);
+	return 0;
+}
+
+static void
+packet_close(struct port *port)
+{
+	uplink_port_closing(port);
+	packet_free(port->dev);
+	port_queues_free(port);
+}
+
+static int
+packet_check(struct port_config *config, struct diag *diag)
+{
+	const struct packet_args *args = config->args;
+
+	if (!args->ifname)
+		return diag_set(diag, -EINVAL, "ifname=INTERFACE, for example ifname=eth1",
+				"port %s: kind packet needs an interface", config->name);
+	if (strlen(args->ifname) >= IF_NAMESIZE)
+		return diag_set(diag, -EINVAL, "a name of at most 15 characters",
+				"port %s: ifname: '%.64s' is too long for an interface", config->name,
+				args->ifname);
+	if (config->has_mac)
+		return diag_set(diag, -EINVAL, "leave mac= out: the interface has an address",
+				"port %s: mac: the address of a kernel's interface is the kernel's",
+				config->name);
+	snprintf(config->resource, sizeof(config->resource), "interface %s", args->ifname);
+	return 0;
+}
+
+static void
+packet_demand(const struct port_config *config, struct port_demand *ret_demand)
+{
+	/* A burst in from each, and a burst out to each: of frames of two buffers. */
+	ret_demand->n_mbufs = config->n_queues * 4 * PORT_BURST;
+	ret_demand->own_bytes = config->n_queues * (size_t)KERNEL_BUFFERS_PAIR_BYTES;
+}
+
+static void
+packet_link(const struct port *port, struct port_link *ret_link)
+{
+	const struct packet *packet = port->dev;
+
+	nic_limit_link(&packet->limit, ret_link);
+}
+
+/* Asking for them sets them back. */
+static bool
+packet_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
+{
+	struct packet *packet = port->dev;
+	struct port_device_stats device = {0};
+
+	if (class != COUNTERS_DEVICE)
+		return false;
+	for (uint16_t i = 0; i < packet->n_queues; i++) {
+		struct tpacket_stats stats;
+		socklen_t size = sizeof(stats);
+
+		if (getsockopt(packet->queues[i].fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size) == 0)
+			packet->queues[i].n_missed += stats.tp_drops;
+		device.imissed += packet->queues[i].n_missed;
+	}
+	memcpy(ret_values, &device, sizeof(device));
+	return true;
+}
+
+static uint32_t
+packet_capabilities(const struct port *port)
+{
+	return OFFLOADS_ALL;
+}
+
+static struct port_kind packet_kind = {
+	.name = "packet",
+	.help = "an interface of the kernel, by AF_PACKET: with checksums and segments left to whoever does "
+		"them",
+	.example = "packet,ifname=eth1",
+	.keys = packet_keys,
+	.args_size = sizeof(struct packet_args),
+	.check = packet_check,
+	.demand = packet_demand,
+	.open = packet_open,
+	.close = packet_close,
+	.link = packet_link,
+	.counters = packet_counters,
+	.capabilities = packet_capabilities,
+	.is_uplink = true,
+};
+PORT_KIND_REGISTER(packet_kind)

@@ -1,0 +1,526 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * tap: the port kind "tap": an interface of this machine's kernel whose other end is the port. What the
+ * kernel sends on it comes in, what is sent to the port the kernel receives. Also macvtap, which takes a
+ * share of another interface: what that receives comes in, what is sent to the port goes out on it.
+ *
+ * Frames have the kernel's virtio-net header in front (IFF_VNET_HDR): checksums and segments that somebody
+ * else does are left to him, in both directions. See the kernel's Documentation/networking/tuntap.rst.
+ *
+ * Reading costs a system call a frame, and one more to learn that there is none. After that one the queue is
+ * left alone for TAP_IDLE_US, which is little beside what the kernel takes to get a frame here
+ * (docs/decisions/0033-ports-of-the-kernel.md).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <rte_cycles.h>
+
+#include "ctx.h"
+#include "kernel_frame.h"
+#include "macvtap.h"
+#include "nic_limit.h"
+#include "port.h"
+#include "uplink.h"
+
+enum {
+	TAP_IDLE_US = 5,
+	TAP_HDR_LEN = sizeof(struct virtio_net_hdr_mrg_rxbuf), /* as guests have it */
+	TAP_QUEUES_MAX = 128,
+};
+
+struct tap_args {
+	char *ifname;
+	char *macvtap;
+	bool persist;
+	uint64_t owner; /* counts when it was given */
+	uint64_t group;
+};
+
+static const struct key tap_keys[] = {
+	{"ifname", KEY_STRING, KEY_FIELD(struct tap_args, ifname), .form = "INTERFACE",
+	 .help = "of the kernel's end: it is made, or there already (default: the port's name)"},
+	{"macvtap", KEY_STRING, KEY_FIELD(struct tap_args, macvtap), .form = "INTERFACE",
+	 .help = "instead take all of this interface's traffic, by a macvtap that is made"},
+	{"persist", KEY_SWITCH, KEY_FIELD(struct tap_args, persist), .initial = "off",
+	 .help = "the interface stays when the port is gone (default off)"},
+	{"owner", KEY_NUMBER, KEY_FIELD(struct tap_args, owner), .max = UINT32_MAX - 1, .form = "UID",
+	 .help = "who may open a persistent one"},
+	{"group", KEY_NUMBER, KEY_FIELD(struct tap_args, group), .max = UINT32_MAX - 1, .form = "GID",
+	 .help = "whose members may"},
+	{0},
+};
+
+struct tap_queue {
+	/* read by workers */
+	struct tap *tap;
+	int fd;
+
+	/* receive queue's owner */
+	uint64_t idle_until __rte_cache_aligned; /* by the TSC */
+	struct rte_mbuf *head, *rest;            /* for the next frame; NULL: there was no buffer */
+
+	/* transmit queue's owner */
+	struct iovec iov[KERNEL_FRAME_PIECES_MAX + 1] __rte_cache_aligned;
+} __rte_cache_aligned;
+
+struct tap {
+	/* read by workers */
+	struct vnic_ctx *ctx;
+	struct kernel_buffers buffers;
+	struct nic_limit limit;
+	uint64_t idle_cycles;
+	uint32_t capabilities;
+
+	/* control */
+	char ifname[IF_NAMESIZE];
+	struct macvtap macvtap;
+	bool is_macvtap;
+	uint16_t n_queues;
+	struct tap_queue *queues; /* [n_queues] */
+};
+
+/* --- receive queue: owner ---------------------------------------------------------------------------------
+ */
+
+/* A frame may take all of both. */
+static bool
+tap_prepare(struct tap_queue *queue)
+{
+	const struct kernel_buffers *buffers = &queue->tap->buffers;
+
+	if (!queue->head)
+		queue->head = rte_pktmbuf_alloc(buffers->pool);
+	if (!queue->rest)
+		queue->rest = rte_pktmbuf_alloc(buffers->long_pool);
+	return queue->head && queue->rest;
+}
+
+/* `len` bytes have been read into both. */
+static struct rte_mbuf *
+tap_frame(struct tap_queue *queue, uint32_t len)
+{
+	struct rte_mbuf *head = queue->head, *rest = queue->rest;
+	const uint32_t first = RTE_MIN(len, (uint32_t)rte_pktmbuf_tailroom(head));
+
+	head->data_len = (uint16_t)first;
+	head->pkt_len = len;
+	queue->head = NULL;
+	if (likely(first == len))
+		return head;
+	rest->data_len = (uint16_t)(len - first);
+	head->next = rest;
+	head->nb_segs = 2;
+	queue->rest = NULL;
+	return head;
+}
+
+/* One frame; 0: there is none, or it is lost (*ret_pkt NULL, and 1 returned: counted). */
+static uint16_t
+tap_read(struct port_rxq *rxq, struct rte_mbuf **ret_pkt)
+{
+	struct tap_queue *queue = rxq->dev;
+	struct virtio_net_hdr_mrg_rxbuf hdr;
+	struct iovec iov[3];
+	ssize_t got;
+
+	*ret_pkt = NULL;
+	if (unlikely(!tap_prepare(queue)))
+		return 0;
+	iov[0] = (struct iovec){&hdr, sizeof(hdr)};
+	iov[1] = (struct iovec){rte_pktmbuf_mtod(queue->head, void *), rte_pktmbuf_tailroom(queue->head)};
+	iov[2] = (struct iovec){rte_pktmbuf_mtod(queue->rest, void *), rte_pktmbuf_tailroom(queue->rest)};
+	got = readv(queue->fd, iov, RTE_DIM(iov)) - (ssize_t)sizeof(hdr);
+	if (got < 0)
+		return 0;
+	counter_add(&rxq->stats.packets, 1);
+	counter_add(&rxq->stats.bytes, (uint64_t)got);
+	if (unlikely(got < RTE_ETHER_HDR_LEN)) {
+		counter_add(&rxq->stats.drops[DROP_RUNT], 1);
+		return 1;
+	}
+	*ret_pkt = tap_frame(queue, (uint32_t)got);
+	if (likely(kernel_frame_request(*ret_pkt, &hdr.hdr)))
+		return 1;
+	port_rx_drop(rxq, DROP_BAD_OFFLOAD, ret_pkt, 1);
+	*ret_pkt = NULL;
+	return 1;
+}
+
+static uint16_t
+tap_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct tap_queue *queue = rxq->dev;
+	struct tap *tap = queue->tap;
+	uint16_t n_taken = 0;
+
+	if (rte_rdtsc() < queue->idle_until)
+		return 0;
+	quiesce_leave(&tap->ctx->quiesce, rxq->worker, &rxq->place);
+	for (uint16_t i = 0; i < n; i++) {
+		if (tap_read(rxq, &pkts[n_taken]) == 0) {
+			queue->idle_until = rte_rdtsc() + tap->idle_cycles;
+			break;
+		}
+		n_taken += pkts[n_taken] != NULL;
+	}
+	quiesce_return(&tap->ctx->quiesce, rxq->worker);
+	return n_taken;
+}
+
+/* --- transmit queue: owner --------------------------------------------------------------------------------
+ */
+
+static enum port_drop
+tap_why(int error)
+{
+	switch (error) {
+	case EINVAL:
+	case EMSGSIZE:
+		return DROP_BAD_OFFLOAD;
+	case EAGAIN:
+	case ENOBUFS:
+	case ENOMEM:
+		return DROP_TX_FULL;
+	default: /* EIO: not up; EBADFD: it is gone */
+		return DROP_LINK_DOWN;
+	}
+}
+
+/* 0, or why not. */
+static int
+tap_write(struct tap_queue *queue, const struct rte_mbuf *pkt)
+{
+	struct virtio_net_hdr_mrg_rxbuf hdr = {.hdr = kernel_frame_header(pkt)};
+
+	queue->iov[0] = (struct iovec){&hdr, sizeof(hdr)};
+	return writev(queue->fd, queue->iov, 1 + (int)kernel_frame_pieces(pkt, queue->iov + 1)) < 0 ? errno
+												    : 0;
+}
+
+static uint16_t
+tap_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct tap_queue *queue = txq->dev;
+	struct tap *tap = queue->tap;
+	const uint32_t frame_max = atomic_load_explicit(&tap->limit.frame_max, memory_order_relaxed);
+	uint16_t n_sent = 0;
+	uint64_t bytes = 0;
+
+	if (unlikely(frame_max == 0)) {
+		port_tx_drop(txq, DROP_LINK_DOWN, pkts, n);
+		return 0;
+	}
+	quiesce_leave(&tap->ctx->quiesce, txq->worker, &txq->place);
+	for (uint16_t i = 0; i < n; i++) {
+		struct rte_mbuf *pkt = pkts[i];
+		int error;
+
+		if (unlikely(!kernel_frame_fits(pkt, frame_max, &tap->limit))) {
+			port_tx_drop(txq, DROP_TOO_LONG, &pkt, 1);
+			continue;
+		}
+		error = tap_write(queue, pkt);
+		if (unlikely(error)) {
+			port_tx_drop(txq, tap_why(error), &pkt, 1);
+			continue;
+		}
+		bytes += pkt->pkt_len;
+		n_sent++;
+		rte_pktmbuf_free(pkt);
+	}
+	quiesce_return(&tap->ctx->quiesce, txq->worker);
+	counter_add(&txq->stats.packets, n_sent);
+	counter_add(&txq->stats.bytes, bytes);
+	return n_sent;
+}
+
+/* --- control thread ---------------------------------------------------------------------------------------
+ */
+
+static int
+tap_refuse(const struct tap *tap, const char *name, const char *what, struct diag *diag)
+{
+	const int err = errno;
+
+	diag_set(diag, -err, NULL, "port %s: interface %s: %s: %s", name, tap->ifname, what, strerror(err));
+	switch (err) {
+	case EPERM:
+	case EACCES:
+		diag_hint(
+			diag,
+			"it takes CAP_NET_ADMIN, or a persistent one of ours: ip tuntap add dev %s mode tap "
+			"vnet_hdr user $(id -u)",
+			tap->ifname);
+		break;
+	case EBUSY:
+		diag_hint(diag, "somebody else has it; name another: ifname=INTERFACE");
+		break;
+	case EINVAL:
+		diag_hint(diag,
+			  "an interface that is there has to be a tap%s: ip tuntap add dev %s mode tap "
+			  "vnet_hdr%s",
+			  tap->n_queues > 1 ? " of several queues" : "", tap->ifname,
+			  tap->n_queues > 1 ? " multi_queue" : "");
+		break;
+	case ENOENT:
+	case ENODEV:
+		diag_hint(diag, "modprobe tun, or is /dev/net/tun missing in this container?");
+		break;
+	default:
+		diag_hint(diag, "%s", "");
+	}
+	return -err;
+}
+
+/* By name, for what the descriptor can't do. */
+static int
+tap_ioctl(const struct tap *tap, unsigned long request, struct ifreq *ifr)
+{
+	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	int ret = -1;
+
+	snprintf(ifr->ifr_name, sizeof(ifr->ifr_name), "%s", tap->ifname);
+	if (fd >= 0) {
+		ret = ioctl(fd, request, ifr);
+		close(fd);
+	}
+	return ret;
+}
+
+static int
+tap_open_queue(struct tap *tap, struct tap_queue *queue, struct diag *diag, const char *name)
+{
+	struct ifreq ifr = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+	const int hdr_len = TAP_HDR_LEN;
+
+	queue->tap = tap;
+	queue->fd = tap->is_macvtap ? macvtap_open(&tap->macvtap)
+				    : open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	if (queue->fd < 0)
+		return tap_refuse(tap, name, "its device can't be opened", diag);
+	if (tap->n_queues > 1)
+		ifr.ifr_flags |= IFF_MULTI_QUEUE;
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", tap->ifname);
+	if (ioctl(queue->fd, TUNSETIFF, &ifr) < 0)
+		return tap_refuse(tap, name, "it can't be attached to", diag);
+	if (ioctl(queue->fd, TUNSETVNETHDRSZ, &hdr_len) < 0)
+		return tap_refuse(tap, name, "the kernel has no virtio-net header", diag);
+	if (ioctl(queue->fd, TUNSETOFFLOAD,
+		  (unsigned long)(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)) < 0)
+		return tap_refuse(tap, name, "the kernel leaves no offloads to us", diag);
+	return 0;
+}
+
+static int
+tap_set_up(struct tap *tap, struct port *port, const struct port_config *config, struct diag *diag)
+{
+	const struct tap_args *args = config->args;
+	struct ifreq ifr = {0};
+
+	if (!tap->is_macvtap && ioctl(tap->queues[0].fd, TUNSETPERSIST, (unsigned long)args->persist) < 0)
+		return tap_refuse(tap, config->name, "persist", diag);
+	if (port_config_has(config, "owner") &&
+	    ioctl(tap->queues[0].fd, TUNSETOWNER, (unsigned long)args->owner) < 0)
+		return tap_refuse(tap, config->name, "owner", diag);
+	if (port_config_has(config, "group") &&
+	    ioctl(tap->queues[0].fd, TUNSETGROUP, (unsigned long)args->group) < 0)
+		return tap_refuse(tap, config->name, "group", diag);
+	if (config->mtu) {
+		ifr.ifr_mtu = config->mtu;
+		if (tap_ioctl(tap, SIOCSIFMTU, &ifr) < 0)
+			return tap_refuse(tap, config->name, "its MTU", diag);
+	}
+	if (tap_ioctl(tap, SIOCGIFHWADDR, &ifr) < 0)
+		return tap_refuse(tap, config->name, "its address", diag);
+	if (config->has_mac && memcmp(ifr.ifr_hwaddr.sa_data, &config->mac, RTE_ETHER_ADDR_LEN) != 0) {
+		memcpy(ifr.ifr_hwaddr.sa_data, &config->mac, RTE_ETHER_ADDR_LEN);
+		if (tap_ioctl(tap, SIOCSIFHWADDR, &ifr) < 0)
+			return tap_refuse(tap, config->name, "its address", diag);
+	}
+	memcpy(&port->mac, ifr.ifr_hwaddr.sa_data, RTE_ETHER_ADDR_LEN);
+	/* Who may not does without: of a persistent one its owner has seen to that. */
+	if (tap_ioctl(tap, SIOCGIFFLAGS, &ifr) == 0 && !(ifr.ifr_flags & IFF_UP)) {
+		ifr.ifr_flags |= IFF_UP;
+		if (tap_ioctl(tap, SIOCSIFFLAGS, &ifr) < 0)
+			log_warn(&port->ctx->log, "port %s: interface %s is down, and may not be set up: %s",
+				 config->name, tap->ifname, strerror(errno));
+	}
+	return 0;
+}
+
+static int
+tap_open_all(struct tap *tap, struct port *port, const struct port_config *config, struct diag *diag)
+{
+	const struct tap_args *args = config->args;
+	int ret;
+
+	snprintf(tap->ifname, sizeof(tap->ifname), "%.15s", args->ifname ? args->ifname : config->name);
+	tap->is_macvtap = args->macvtap;
+	if (args->macvtap && !if_nametoindex(args->macvtap)) {
+		char names[200];
+
+		nic_kernel_names(names, sizeof(names));
+		diag_set(diag, -ENODEV, NULL, "port %s: there is no interface %s", config->name,
+			 args->macvtap);
+		diag_hint(diag, "interfaces of this network namespace: %s", names);
+		return -ENODEV;
+	}
+	if (args->macvtap && macvtap_make(&tap->macvtap, args->macvtap, tap->ifname, config->n_queues) < 0)
+		return tap_refuse(tap, config->name, "no macvtap", diag);
+	ret = kernel_buffers_open(&tap->buffers, port, config->n_queues, diag);
+	if (ret < 0)
+		return ret;
+	if (port_queues_alloc(port, config->n_queues) < 0)
+		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+	for (uint16_t i = 0; i < tap->n_queues; i++) {
+		ret = tap_open_queue(tap, &tap->queues[i], diag, config->name);
+		if (ret < 0)
+			return ret;
+		port->rxqs[i].rx = tap_rx;
+		port->txqs[i].tx = tap_tx;
+		port->rxqs[i].dev = port->txqs[i].dev = &tap->queues[i];
+	}
+	ret = tap_set_up(tap, port, config, diag);
+	if (ret < 0)
+		return ret;
+	if (nic_limit_open_kernel(&tap->limit, port, if_nametoindex(tap->ifname),
+				  tap->is_macvtap ? NIC_LIMIT_PACKET_SOCKET : NIC_LIMIT_TAP, config->mtu) < 0)
+		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+	return 0;
+}
+
+static void
+tap_free(struct tap *tap)
+{
+	nic_limit_close(&tap->limit);
+	for (uint16_t i = 0; tap->queues && i < tap->n_queues; i++) {
+		struct tap_queue *queue = &tap->queues[i];
+
+		if (queue->fd >= 0)
+			close(queue->fd);
+		rte_pktmbuf_free(queue->head);
+		rte_pktmbuf_free(queue->rest);
+	}
+	if (tap->is_macvtap)
+		macvtap_remove(&tap->macvtap);
+	kernel_buffers_close(&tap->buffers, tap->ctx);
+	free(tap->queues);
+	free(tap);
+}
+
+static int
+tap_open(struct port *port, const struct port_config *config, struct diag *diag)
+{
+	const struct tap_args *args = config->args;
+	const size_t size = config->n_queues * sizeof(struct tap_queue);
+	struct tap *tap = calloc(1, sizeof(*tap));
+	int ret = -ENOMEM;
+
+	if (tap) {
+		tap->ctx = port->ctx;
+		tap->n_queues = config->n_queues;
+		tap->idle_cycles = rte_get_tsc_hz() / US_PER_S * TAP_IDLE_US;
+		tap->capabilities = OFFLOADS_ALL;
+		tap->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
+	}
+	if (!tap || !tap->queues) {
+		free(tap);
+		return diag_set(diag, ret, "free some memory", "port %s: no memory", config->name);
+	}
+	memset(tap->queues, 0, size);
+	for (uint16_t i = 0; i < tap->n_queues; i++)
+		tap->queues[i].fd = -1;
+	ret = tap_open_all(tap, port, config, diag);
+	if (ret < 0) {
+		port_queues_free(port);
+		tap_free(tap);
+		return ret;
+	}
+	port->dev = tap;
+	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
+	snprintf(port->describe, sizeof(port->describe), "%s %s%s%s, %u queue pair%s",
+		 tap->is_macvtap ? "macvtap" : "tap", tap->ifname, tap->is_macvtap ? " of " : "",
+		 tap->is_macvtap ? args->macvtap : "", config->n_queues, config->n_queues == 1 ? "" : "s");
+	uplink_port_opened(port);
+	return 0;
+}
+
+static void
+tap_close(struct port *port)
+{
+	uplink_port_closing(port);
+	tap_free(port->dev);
+	port_queues_free(port);
+}
+
+static int
+tap_check(struct port_config *config, struct diag *diag)
+{
+	const struct tap_args *args = config->args;
+	const char *ifname = args->ifname ? args->ifname : config->name;
+
+	if (strlen(ifname) >= IF_NAMESIZE || strchr(ifname, '/'))
+		return diag_set(diag, -EINVAL, "ifname=INTERFACE, of at most 15 characters",
+				"port %s: '%.64s' is no name of an interface", config->name, ifname);
+	if (args->macvtap && strlen(args->macvtap) >= IF_NAMESIZE)
+		return diag_set(diag, -EINVAL, "a name of at most 15 characters",
+				"port %s: macvtap: '%.64s' is no name of an interface", config->name,
+				args->macvtap);
+	if (args->macvtap &&
+	    (args->persist || port_config_has(config, "owner") || port_config_has(config, "group")))
+		return diag_set(diag, -EINVAL, "leave persist=, owner= and group= out",
+				"port %s: a macvtap goes with its port", config->name);
+	snprintf(config->resource, sizeof(config->resource), "interface %s", ifname);
+	return 0;
+}
+
+static void
+tap_demand(const struct port_config *config, struct port_demand *ret_demand)
+{
+	/* A burst in from each, and a burst out to each: of frames of two buffers. */
+	ret_demand->n_mbufs = config->n_queues * 4 * PORT_BURST;
+	ret_demand->own_bytes = config->n_queues * (size_t)KERNEL_BUFFERS_PAIR_BYTES;
+}
+
+static void
+tap_link(const struct port *port, struct port_link *ret_link)
+{
+	const struct tap *tap = port->dev;
+
+	nic_limit_link(&tap->limit, ret_link);
+}
+
+static uint32_t
+tap_capabilities(const struct port *port)
+{
+	const struct tap *tap = port->dev;
+
+	return tap->capabilities;
+}
+
+static struct port_kind tap_kind = {
+	.name = "tap",
+	.help = "an interface of the kernel whose other end is the port; or, by macvtap, all traffic of "
+		"another one",
+	.example = "tap",
+	.keys = tap_keys,
+	.args_size = sizeof(struct tap_args),
+	.check = tap_check,
+	.demand = tap_demand,
+	.open = tap_open,
+	.close = tap_close,
+	.link = tap_link,
+	.capabilities = tap_capabilities,
+	.is_uplink = true,
+};
+PORT_KIND_REGISTER(tap_kind)

@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: BSD-3-Clause
+"""Ports that are interfaces of this machine's kernel: a guest talks to the kernel's own TCP, all offloads at their defaults.
+
+User-mode Linux behind one port, a network namespace behind the other. Files cross in both directions; no side may
+count a wrong checksum, and frames longer than the MTU have to be seen where both ends can.
+"""
+import os
+import pathlib
+import signal
+import struct
+import subprocess
+import sys
+import time
+import unittest
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "lib"), str(HERE.parent / "guests"), str(HERE.parent / "hostile")]
+import guests  # noqa: E402
+import netns  # noqa: E402
+import rawfe as fe  # noqa: E402
+import vnictest  # noqa: E402
+
+GUEST, HOST = "10.0.0.1", "10.0.0.2"
+GUEST6, HOST6 = "fd00::1", "fd00::2"
+MIB = 8
+
+
+class KernelPort(guests.GuestTest):
+    KIND = guests.UmlGuest
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest(netns.NEEDS_ROOT)
+        self.mid = netns.Netns(ipv6=True)  # vnicd's
+        self.addCleanup(self.mid.remove)
+        self.host = netns.Host(HOST, HOST6)
+        self.addCleanup(self.host.remove)
+
+    def veth(self, mtu=1500):
+        netns.run("ip", "-n", self.mid.name, "link", "add", "p0", "mtu", mtu, "type", "veth",
+                  "peer", "name", "eth0", "mtu", mtu, "netns", self.host.name)
+        self.mid.run("ip", "link", "set", "p0", "up")
+        self.host.up("eth0")
+
+    def pair(self, port, mtu=1500, guest="", **options):
+        """vnicd with that port, up0, and a guest beside it."""
+        self.vnicd = self.start({"vm0": f"vhost-user,mtu={mtu}{guest}", "up0": port}, "switch", netns=self.mid.name, **options)
+        self.vm = self.guest(self.vnicd.sock("vm0"), GUEST, mtu=mtu, modules=("crc-ccitt", "ipv6"), programs=("ip",)).wait_ready()
+        self.vm.check(f"/usr/sbin/ip address add {GUEST6}/64 dev eth0 nodad")
+
+    def assert_no_errors(self):
+        self.assertEqual(self.host.errors(), {})
+        self.assertEqual(netns.errors(self.vm.check("cat /proc/net/snmp /proc/net/snmp6")), {})
+
+    def drops(self):
+        stats = self.vnicd.stats()
+        return {(p, r): n for p, s in stats.items() for r, n in s["drops"].items() if n and r != "filtered"}
+
+    def move(self, source, sink, address, name):
+        """Returns the mean length of the frames from and to up0 meanwhile."""
+        digest = source.make_file(name, MIB)
+        source.serve()
+        before = self.vnicd.stats()["up0"]
+        got, seconds = sink.fetch(address, name)
+        after = self.vnicd.stats()["up0"]
+        self.assertEqual(got, digest)
+        means = [(after[f"{d}_bytes"] - before[f"{d}_bytes"]) / max(after[f"{d}_packets"] - before[f"{d}_packets"], 1)
+                 for d in ("rx", "tx")]
+        self.report(f"{MIB} MiB from {address} in {seconds:.2f} s; frames in {means[0]:.0f}, out {means[1]:.0f} bytes")
+        return means
+
+    def exchange(self, *, long_in=True, long_out=True, mtu=1500, ipv6=True):
+        before = self.drops()  # what came before the guest had booted
+        for size, count in ((56, 5), (1472, 5), (8192, 5)):
+            self.assertEqual(self.host.ping(GUEST, count, size), count, size)
+            self.vm.ping(HOST, size=size, count=count)
+        to_guest = [self.move(self.host, self.vm, HOST, "there")]
+        to_host = [self.move(self.vm, self.host, GUEST, "back")]
+        if ipv6:
+            # busybox in the guest reads no brackets, so the guest serves.
+            to_host.append(self.move(self.vm, self.host, GUEST6, "back6"))
+        for means in to_guest:
+            (self.assertGreater if long_in else self.assertLessEqual)(means[0], mtu + 14)
+        for means in to_host:
+            (self.assertGreater if long_out else self.assertLessEqual)(means[1], mtu + 14)
+        self.assert_no_errors()
+        self.assertEqual(self.drops(), before)
+
+
+class Packet(KernelPort):
+    """An end of a veth pair, by AF_PACKET."""
+
+    def test_mtu_1500(self):
+        self.veth()
+        self.pair("packet,ifname=p0")
+        self.exchange()
+
+    def test_mtu_9000(self):
+        self.veth(9000)
+        self.pair("packet,ifname=p0", mtu=9000)
+        self.exchange(mtu=9000)
+        self.assertEqual(self.host.ping(GUEST, 5, 8900), 5)
+
+    def test_guest_without_offloads(self):
+        """Segments and checksums are made here, of what the kernel leaves open."""
+        self.veth()
+        self.pair("packet,ifname=p0", guest=",without=csum+guest_csum+mrg_rxbuf")
+        self.exchange(long_out=False)
+
+
+class Tap(KernelPort):
+    """An interface of the kernel; the host's end of it is moved to a namespace of its own, away from vnicd."""
+
+    def to_host(self, ifname="up0"):
+        self.mid.run("ip", "link", "set", ifname, "netns", self.host.name)
+        self.host.up(ifname)
+
+    def test_mtu_1500(self):
+        self.pair("tap")
+        self.to_host()
+        self.exchange()
+
+    def test_mtu_9000(self):
+        self.pair("tap,mtu=9000", mtu=9000)
+        self.to_host()
+        self.exchange(mtu=9000)
+        self.assertEqual(self.host.ping(GUEST, 5, 8900), 5)
+
+    def test_guest_without_offloads(self):
+        self.pair("tap", guest=",without=csum+guest_csum+mrg_rxbuf")
+        self.to_host()
+        self.exchange(long_out=False)
+
+    def test_several_queues(self):
+        self.pair("tap,queues=2", guest=",queues=2")
+        self.to_host()
+        self.exchange()
+
+    def test_kept_and_found_again(self):
+        """A persistent one stays, with its address; others go with their port."""
+        self.pair("tap,ifname=keep0,persist=on,mac=02:00:00:00:00:77")
+        self.assertEqual(self.vnicd.rpc("port.show", {"name": "up0"})["mac"].lower(), "02:00:00:00:00:77")
+        self.vnicd.rpc("port.add", {"config": "up1=tap,ifname=gone0"})
+        self.assertIn("gone0", self.mid.run("ip", "link"))
+        for port in ("up0", "up1"):
+            self.vnicd.rpc("port.remove", {"name": port})
+        links = self.mid.run("ip", "link")
+        self.assertNotIn("gone0", links)
+        self.assertIn("keep0", links)
+        self.vnicd.rpc("port.add", {"config": "up0=tap,ifname=keep0"})
+        self.to_host("keep0")
+        self.assertEqual(self.host.ping(GUEST, 3), 3)
+
+
+class Macvtap(KernelPort):
+    """All traffic of an end of a veth pair."""
+
+    def test_mtu_1500(self):
+        self.veth()
+        self.pair("tap,macvtap=p0")
+        self.exchange()
+
+    def test_mtu_9000(self):
+        self.veth(9000)
+        self.pair("tap,macvtap=p0", mtu=9000)
+        self.exchange(mtu=9000)
+
+    def test_goes_with_its_port(self):
+        self.veth()
+        nodes = set(os.listdir("/dev"))
+        self.pair("tap,macvtap=p0,queues=2")
+        self.assertIn("up0@p0", self.mid.run("ip", "link"))
+        self.vnicd.rpc("port.remove", {"name": "up0"})
+        self.assertNotIn("up0@p0", self.mid.run("ip", "link"))
+        self.assertEqual(set(os.listdir("/dev")) - nodes, set())
+
+
+def tagged(frame, *tags):
+    """The frame with these (protocol, tag) behind its addresses."""
+    return frame[:12] + b"".join(struct.pack("!HH", *tag) for tag in tags) + frame[12:]
+
+
+class Frames(unittest.TestCase):
+    """Two raw front-ends, a and b, each wired to an end of a veth pair: what one sends crosses the kernel to the other."""
+
+    LONGEST = 1514
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest(netns.NEEDS_ROOT)
+        self.ns = netns.Netns()
+        self.addCleanup(self.ns.remove)
+        self.make_links()
+        self.vnicd = vnictest.Vnicd({"a": "vhost-user", "up0": self.port("p0"), "up1": self.port("p1"), "b": "vhost-user"},
+                                    "io", netns=self.ns.name)
+        self.addCleanup(self.stop)
+        self.guests = []
+        self.a, self.b = self.guest("a"), self.guest("b")
+
+    def make_links(self):
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        for link in ("p0", "p1"):
+            self.ns.run("ip", "link", "set", link, "up")
+
+    def port(self, link):
+        return f"packet,ifname={link}"
+
+    def stop(self):
+        for guest in self.guests:
+            guest.close()
+        self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
+
+    def guest(self, port, **options):
+        guest = fe.RawFrontend(self.vnicd.sock(port), **options).start()
+        self.guests.append(guest)
+        return guest
+
+    def drops(self, port):
+        return {r: n for r, n in self.vnicd.stats()[port]["drops"].items() if n}
+
+    def wait_drops(self, port, reason, n):
+        return self.vnicd.wait_stats(lambda ports: ports[port]["drops"].get(reason, 0) >= n)
+
+    def pass_frames(self, frames, source=None, sink=None):
+        for frame in frames:
+            (source or self.a).send_frame(frame)
+            self.assertEqual((sink or self.b).receive_frame().hex(), frame.hex())
+
+    def test_all_lengths_both_ways(self):
+        frames = [fe.ethernet(os.urandom(n - 14)) for n in (60, 61, 127, 128, 129, 383, 384, 1000, 1513, self.LONGEST)]
+        self.pass_frames(frames)
+        self.pass_frames(frames, self.b, self.a)
+        sent = sum(map(len, frames))
+        stats = self.vnicd.stats()
+        for port in ("up0", "up1"):
+            for way in ("rx", "tx"):
+                self.assertEqual((stats[port][f"{way}_packets"], stats[port][f"{way}_bytes"]), (len(frames), sent), port)
+            self.assertEqual(self.drops(port), {})
+
+    def test_tags_stay(self):
+        """The kernel takes the outer one out, and gives it beside the frame."""
+        plain = fe.ethernet(os.urandom(100))
+        for tags in ([(0x8100, 5)], [(0x8100, 0)], [(0x8100, 0xffff)], [(0x88a8, 7)], [(0x88a8, 7), (0x8100, 5)],
+                     [(0x8100, 1), (0x8100, 2)]):
+            with self.subTest(tags):
+                self.pass_frames([tagged(plain, *tags)])
+        # One tag may stand beside a frame of the whole MTU.
+        self.pass_frames([tagged(fe.ethernet(os.urandom(self.LONGEST - 14)), (0x8100, 5))])
+
+    def test_too_long(self):
+        for length in (self.LONGEST + 1, 1900):
+            self.a.send_frame(fe.ethernet(os.urandom(length - 14)))
+        self.wait_drops("up0", "too_long", 2)
+        self.assertEqual(self.drops("up0"), {"too_long": 2})
+        self.pass_frames([fe.ethernet(b"after that")])
+
+    def test_link_goes_and_comes(self):
+        self.ns.run("ip", "link", "set", "p1", "down")
+        self.until(lambda: self.link("up0") == "down")
+        self.a.send_frame(fe.ethernet(b"nobody there"))
+        self.wait_drops("up0", "link_down", 1)
+        self.ns.run("ip", "link", "set", "p1", "up")
+        self.until(lambda: self.link("up0") == "up")
+        self.pass_frames([fe.ethernet(b"again")])
+
+    def link(self, port):
+        return self.vnicd.rpc("port.show", {"name": port})["link"]
+
+    def until(self, condition, seconds=10):
+        deadline = time.monotonic() + seconds
+        while not condition():
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.02)
+
+    def test_interface_is_deleted(self):
+        """Its port stays, without a link; a new interface wants a new port."""
+        self.pass_frames([fe.ethernet(b"before")])
+        self.ns.run("ip", "link", "del", "p0")
+        self.until(lambda: self.link("up0") == "down" and self.link("up1") == "down")
+        for _ in range(20):
+            self.a.send_frame(fe.ethernet(b"nobody there"))
+        self.wait_drops("up0", "link_down", 20)
+        for port in ("up0", "up1"):
+            self.vnicd.rpc("port.remove", {"name": port})
+        self.make_links()
+        # In io the order is that of adding: a with b, up0 with up1.
+        for port, link in (("up0", "p0"), ("up1", "p1")):
+            self.vnicd.rpc("port.add", {"config": f"{port}={self.port(link)}"})
+        self.pass_frames([fe.ethernet(b"a and b")])
+
+    def test_own_frames_of_the_host_are_left_alone(self):
+        self.ns.run("ip", "address", "add", "10.0.0.9/24", "dev", "p0")
+        self.ns.ping("10.0.0.7", 1)
+        time.sleep(0.1)
+        self.assertEqual(self.vnicd.stats()["up0"]["rx_packets"], 0)
+        self.assertGreater(self.vnicd.stats()["up1"]["rx_packets"], 0, "on the wire they are")
+
+    def test_counted_exactly(self):
+        """While vnicd stands still frames wait in its ring, and the rest is the kernel's count."""
+        self.vnicd.rpc("port.remove", {"name": "up1"})
+        self.vnicd.rpc("port.remove", {"name": "b"})
+        self.vnicd.rpc("port.add", {"config": "up1=packet,ifname=p1,ring=15"})
+        with self.ns.packet_socket("p0") as sender:
+            os.kill(self.vnicd.pid, signal.SIGSTOP)
+            try:
+                self.until(lambda: all((task / "stat").read_text().rpartition(")")[2].split()[0] == "T"
+                                       for task in pathlib.Path(f"/proc/{self.vnicd.pid}/task").iterdir()))
+                for i in range(100):
+                    sender.send(fe.ethernet(struct.pack("!I", i) + bytes(60)))
+                # Of a stopped process nobody asks for statistics.
+                time.sleep(0.1)
+            finally:
+                os.kill(self.vnicd.pid, signal.SIGCONT)
+        stats = self.vnicd.wait_stats(lambda p: p["up1"]["rx_packets"] + p["up1"]["device"]["imissed"] >= 100)["up1"]
+        self.assertEqual(stats["rx_packets"] + stats["device"]["imissed"], 100)
+        self.assertEqual(stats["rx_packets"], 15)
+
+
+class TapFrames(Frames):
+    """Two taps that a bridge of the kernel joins."""
+
+    def make_links(self):
+        self.ns.run("ip", "link", "add", "br0", "type", "bridge")
+        self.ns.run("ip", "link", "set", "br0", "up")
+
+    def setUp(self):
+        super().setUp()
+        for link in ("p0", "p1"):
+            self.ns.run("ip", "link", "set", link, "master", "br0")
+        # A bridge's port listens first, for 15 s where spanning trees are on; here at once.
+        self.until(lambda: self.ns.run("cat", "/sys/class/net/p0/brport/state").strip() == "3")
+
+    def port(self, link):
+        return f"tap,ifname={link}"
+
+    def test_too_long(self):
+        """The kernel takes any length from a tap: what is too long for its MTU is its own to drop."""
+        self.a.send_frame(fe.ethernet(os.urandom(1900)))
+        self.vnicd.wait_stats(lambda ports: ports["up0"]["tx_packets"] == 1)
+        self.assertEqual(self.drops("up0"), {})
+
+    def test_link_goes_and_comes(self):
+        self.ns.run("ip", "link", "set", "p0", "down")
+        self.until(lambda: self.link("up0") == "down")
+        self.a.send_frame(fe.ethernet(b"nobody there"))
+        self.wait_drops("up0", "link_down", 1)
+        self.ns.run("ip", "link", "set", "p0", "up")
+        self.until(lambda: self.link("up0") == "up")
+        self.until(lambda: self.ns.run("cat", "/sys/class/net/p0/brport/state").strip() == "3")
+        self.pass_frames([fe.ethernet(b"again")])
+
+    def test_interface_is_deleted(self):
+        self.pass_frames([fe.ethernet(b"before")])
+        self.ns.run("ip", "link", "del", "p0")
+        for _ in range(20):
+            self.a.send_frame(fe.ethernet(b"nobody there"))
+        self.wait_drops("up0", "link_down", 20)
+        self.vnicd.rpc("port.remove", {"name": "up0"})
+        self.vnicd.rpc("port.add", {"config": "up0=tap,ifname=p0"})
+        self.assertEqual(self.link("up0"), "up")
+
+    test_own_frames_of_the_host_are_left_alone = test_counted_exactly = None
+
+
+class Refused(unittest.TestCase):
+    def test_each(self):
+        for line, cause, hint in (
+                ("packet", "kind packet needs an interface", "ifname=eth1"),
+                ("packet,ifname=nosuch0", "there is no interface nosuch0", "interfaces of this network namespace: .*lo"),
+                ("packet,ifname=lo", "interface lo is no Ethernet", "ifname="),
+                ("packet,ifname=aninterfacewithalongname", "too long for an interface", "15 characters"),
+                ("packet,ifname=lo,mac=02:00:00:00:00:01", "the address of a kernel's interface is the kernel's", "leave mac="),
+                ("packet,ifname=lo,ring=1", "ring: 1 is not in 15..8192", "ring=15"),
+                ("tap,ifname=aninterfacewithalongname", "is no name of an interface", "15 characters"),
+                ("tap,ifname=a/b", "is no name of an interface", "15 characters"),
+                ("tap,ifname=lo", "it can't be attached to: Invalid argument", "ip tuntap add dev lo mode tap vnet_hdr"),
+                ("tap,macvtap=nosuch0", "there is no interface nosuch0", "interfaces of this network namespace: .*lo"),
+                ("tap,macvtap=lo,persist=on", "a macvtap goes with its port", "leave persist=")):
+            with self.subTest(line):
+                done = subprocess.run([vnictest.VNICD, "--port", f"up0={line}", "--forward-mode", "switch"],
+                                      capture_output=True, text=True, timeout=20,
+                                      env=dict(os.environ, RUNTIME_DIRECTORY=vnictest.tmpdir()))
+                lines = done.stderr.splitlines()
+                self.assertIn(done.returncode, (1, 2))
+                self.assertRegex(lines[-2], "port up0.*" + cause)
+                self.assertRegex(lines[-1], hint)
+
+
+if __name__ == "__main__":
+    unittest.main(verbosity=2)
