@@ -2,19 +2,14 @@
 /*
  * Offloads: headers from the guest, requests in mbufs, software completion, headers to the guest; from one
  * guest to another through the burst functions, and out of a NIC.
- *
- * Frames are judged by an oracle of their bytes alone: it finds its own way through the headers, adds up one
- * byte after the other, and knows nothing of mbufs.
+ * Frames are judged by the oracle of packet.h.
  */
 #include "unit.h"
 
 #include <errno.h>
-
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
 #include "borrow.h"
@@ -23,20 +18,16 @@
 #include "ctx.h"
 #include "driver.h"
 #include "header.h"
+#include "mbufs.h"
 #include "offload.h"
+#include "packet.h"
 #include "rng.h"
 #include "segment.h"
 #include "software_offload.h"
 #include "unit_eal.h"
 #include "vnet.h"
 
-enum {
-	POOL_SIZE = 8191,
-	FRAME_SIZE = 66000, /* room for the largest, and some */
-	OFF_TCP = 16,       /* of the checksum in the header */
-	OFF_UDP = 6,
-	OFF_SCTP = 8,
-};
+enum { POOL_SIZE = 8191 };
 
 #define HOST_ALL OFFLOADS_ALL
 #define GUEST_ALL OFFLOADS_ALL
@@ -58,285 +49,30 @@ enum {
 	G_V6 = VIRTIO_NET_HDR_GSO_TCPV6,
 	G_USO = 5,
 	G_ECN = VIRTIO_NET_HDR_GSO_ECN,
-	TCP_FIN = 0x01,
-	TCP_PSH = 0x08,
-	TCP_ACK = 0x10,
-	TCP_CWR = 0x80,
-	PROTO_TCP = 6,
-	PROTO_UDP = 17,
-	PROTO_SCTP = 132,
 };
 
 static struct rte_mempool *pool;
 static struct vnic_ctx ctx;
 
-/* --- frames as bytes --- */
-
-static uint16_t
-get16(const uint8_t *at)
+static struct packet *
+packet_of(const struct packet_spec *spec, enum packet_sum sum)
 {
-	return (uint16_t)(at[0] << 8 | at[1]);
-}
+	static struct packet packet;
 
-static uint32_t
-get32(const uint8_t *at)
-{
-	return (uint32_t)get16(at) << 16 | get16(at + 2);
-}
-
-static void
-put16(uint8_t *at, uint32_t value)
-{
-	at[0] = (uint8_t)(value >> 8);
-	at[1] = (uint8_t)value;
-}
-
-/* As RFC 1071 describes it, in network byte order. */
-static uint32_t
-oracle_add(uint32_t sum, const uint8_t *at, uint32_t len)
-{
-	for (uint32_t i = 0; i < len; i++) {
-		sum += i % 2 ? at[i] : (uint32_t)at[i] << 8;
-		sum = (sum & 0xffff) + (sum >> 16);
-	}
-	return sum;
-}
-
-struct spec {
-	bool v6;
-	uint8_t tags, proto;
-	uint8_t ip_options;  /* bytes, a multiple of 4; IPv6: of extension headers, a multiple of 8 */
-	uint8_t tcp_options; /* bytes, a multiple of 4 */
-	uint8_t tcp_flags;
-	uint32_t payload;
-};
-
-struct frame {
-	uint8_t bytes[FRAME_SIZE];
-	uint32_t len, l3_at, l4_at, payload_at;
-	uint8_t proto;
-	bool v6;
-};
-
-static uint32_t
-pseudo_sum(const struct frame *frame)
-{
-	const uint8_t *l3 = frame->bytes + frame->l3_at;
-	const uint32_t l4_len = frame->len - frame->l4_at;
-	uint8_t tail[4];
-	uint32_t sum = frame->v6 ? oracle_add(0, l3 + 8, 32) : oracle_add(0, l3 + 12, 8);
-
-	put16(tail, frame->proto);
-	put16(tail + 2, l4_len);
-	return oracle_add(sum, tail, 4);
-}
-
-static uint8_t
-payload_byte(uint32_t i)
-{
-	return (uint8_t)(i * 31 + (i >> 8) * 7 + 5);
-}
-
-/* Checksum field: the pseudo header's sum; `complete`: the checksum. */
-enum finish { PSEUDO, COMPLETE };
-
-static struct frame *
-frame_build(const struct spec *spec, enum finish finish)
-{
-	static struct frame frame;
-	uint8_t *at = frame.bytes;
-	uint32_t l4_len = (spec->proto == PROTO_TCP   ? 20u + spec->tcp_options
-			   : spec->proto == PROTO_UDP ? 8u
-						      : 12u) +
-			  spec->payload;
-
-	memset(&frame, 0, sizeof(frame));
-	frame.v6 = spec->v6;
-	frame.proto = spec->proto;
-	memcpy(at, "\x52\x54\x00\x00\x00\x01\x52\x54\x00\x00\x00\x02", 12);
-	at += 12;
-	for (int i = 0; i < spec->tags; i++) {
-		put16(at, i + 1 < spec->tags ? 0x88a8 : 0x8100);
-		put16(at + 2, 100 + (uint32_t)i);
-		at += 4;
-	}
-	put16(at, spec->v6 ? 0x86dd : 0x0800);
-	at += 2;
-	frame.l3_at = (uint32_t)(at - frame.bytes);
-	if (spec->v6) {
-		at[0] = 0x60;
-		at[3] = 0x77;
-		put16(at + 4, spec->ip_options + l4_len);
-		at[6] = spec->ip_options ? 0 : spec->proto;
-		at[7] = 64;
-		for (uint8_t i = 0; i < 32; i++)
-			at[8 + i] = (uint8_t)(0x20 + i * 3);
-		at += 40;
-		for (int left = spec->ip_options; left > 0; at += 8, left -= 8) {
-			/* Hop-by-hop first, destination options after; padding inside. */
-			at[0] = left > 8 ? 60 : spec->proto;
-			at[2] = 1;
-			at[3] = 4;
-		}
-	} else {
-		at[0] = (uint8_t)(0x45 + spec->ip_options / 4);
-		put16(at + 2, 20u + spec->ip_options + l4_len);
-		put16(at + 4, 0xfffe);
-		put16(at + 6, 0x4000);
-		at[8] = 64;
-		at[9] = spec->proto;
-		memcpy(at + 12, "\x0a\x01\x02\x03\xc0\xa8\xfe\x09", 8);
-		memset(at + 20, 1, spec->ip_options);
-		put16(at + 10, ~oracle_add(0, at, 20u + spec->ip_options));
-		at += 20 + spec->ip_options;
-	}
-	frame.l4_at = (uint32_t)(at - frame.bytes);
-	put16(at, 40000);
-	put16(at + 2, 5001);
-	if (spec->proto == PROTO_TCP) {
-		put16(at + 4, 0xffff);
-		put16(at + 6, 0xff00); /* wraps soon */
-		put16(at + 8, 0x1234);
-		at[12] = (uint8_t)((20 + spec->tcp_options) / 4 << 4);
-		at[13] = spec->tcp_flags;
-		put16(at + 14, 502);
-		memset(at + 20, 1, spec->tcp_options);
-		at += 20 + spec->tcp_options;
-	} else if (spec->proto == PROTO_UDP) {
-		put16(at + 4, l4_len);
-		at += 8;
-	} else {
-		at += 12;
-	}
-	frame.payload_at = (uint32_t)(at - frame.bytes);
-	for (uint32_t i = 0; i < spec->payload; i++)
-		at[i] = payload_byte(i);
-	frame.len = frame.payload_at + spec->payload;
-	if (spec->proto != PROTO_SCTP) {
-		uint8_t *field = frame.bytes + frame.l4_at + (spec->proto == PROTO_TCP ? OFF_TCP : OFF_UDP);
-
-		put16(field, pseudo_sum(&frame));
-		if (finish == COMPLETE) {
-			uint32_t sum = oracle_add(0, frame.bytes + frame.l4_at, frame.len - frame.l4_at);
-
-			sum = ~sum & 0xffff;
-			put16(field, sum == 0 && spec->proto == PROTO_UDP ? 0xffff : sum);
-		}
-	}
-	return &frame;
-}
-
-/* Finds the headers in a frame's bytes. False: not TCP or UDP in IP as a whole, or its lengths are wrong. */
-static bool
-oracle_parse(struct frame *frame)
-{
-	uint32_t at = 12, l3_len;
-	uint8_t *l3;
-
-	while (get16(frame->bytes + at) == 0x8100 || get16(frame->bytes + at) == 0x88a8)
-		at += 4;
-	frame->v6 = get16(frame->bytes + at) == 0x86dd;
-	frame->l3_at = at + 2;
-	l3 = frame->bytes + frame->l3_at;
-	if (frame->v6) {
-		l3_len = 40;
-		frame->proto = l3[6];
-		while (frame->proto == 0 || frame->proto == 60) {
-			frame->proto = l3[l3_len];
-			l3_len += 8 + 8u * l3[l3_len + 1];
-		}
-		if (frame->l3_at + 40u + get16(l3 + 4) != frame->len)
-			return false;
-	} else {
-		l3_len = (l3[0] & 15u) * 4;
-		frame->proto = l3[9];
-		if (frame->l3_at + get16(l3 + 2) != frame->len || oracle_add(0, l3, l3_len) != 0xffff)
-			return false;
-	}
-	frame->l4_at = frame->l3_at + l3_len;
-	frame->payload_at =
-		frame->l4_at + (frame->proto == PROTO_TCP ? (frame->bytes[frame->l4_at + 12] >> 4) * 4u : 8u);
-	return frame->payload_at <= frame->len;
-}
-
-/* The frame can go on a wire. */
-static bool
-oracle_is_complete(struct frame *frame)
-{
-	uint32_t sum;
-
-	if (!oracle_parse(frame))
-		return false;
-	/* No UDP checksum, or a wrong one. */
-	if (frame->proto == PROTO_UDP && get16(frame->bytes + frame->l4_at + OFF_UDP) == 0)
-		return false;
-	sum = oracle_add(pseudo_sum(frame), frame->bytes + frame->l4_at, frame->len - frame->l4_at);
-	return sum == 0xffff;
-}
-
-/* --- frames as mbufs --- */
-
-enum cuts { WHOLE, FEW_CUTS, MANY_CUTS };
-
-static struct rte_mbuf *
-mbuf_from(const uint8_t *bytes, uint32_t len, enum cuts cuts)
-{
-	struct rte_mbuf *head = rte_pktmbuf_alloc(pool), *last = head;
-	uint32_t done = 0;
-
-	assert_non_null(head);
-	for (;;) {
-		uint32_t room = rte_pktmbuf_tailroom(last), now = RTE_MIN(len - done, room);
-
-		/* The first 14 bytes are always in one piece. */
-		uint32_t least = done ? 1 : 14, spread = now - least + 1;
-
-		if (cuts == MANY_CUTS && done < 300)
-			spread = RTE_MIN(spread, 15u);
-		if (cuts != WHOLE)
-			now = least + rng_below(spread);
-		memcpy(rte_pktmbuf_mtod(last, uint8_t *), bytes + done, now);
-		last->data_len = (uint16_t)now;
-		head->pkt_len += now;
-		done += now;
-		if (done == len)
-			return head;
-		last->next = rte_pktmbuf_alloc(pool);
-		assert_non_null(last->next);
-		last = last->next;
-		head->nb_segs++;
-	}
-}
-
-static void
-mbuf_read(const struct rte_mbuf *pkt, struct frame *frame)
-{
-	memset(frame, 0, sizeof(*frame));
-	for (; pkt; pkt = pkt->next) {
-		memcpy(frame->bytes + frame->len, rte_pktmbuf_mtod(pkt, void *), pkt->data_len);
-		frame->len += pkt->data_len;
-	}
-}
-
-static bool
-mbuf_is(const struct rte_mbuf *pkt, const uint8_t *bytes, uint32_t len)
-{
-	static struct frame got;
-
-	mbuf_read(pkt, &got);
-	return got.len == len && pkt->pkt_len == len && memcmp(got.bytes, bytes, len) == 0;
+	packet_build(&packet, spec, sum);
+	return &packet;
 }
 
 static struct virtio_net_hdr
-hdr_of(const struct frame *frame, uint8_t gso_type, uint16_t gso_size)
+hdr_of(const struct packet *frame, uint8_t gso_type, uint16_t gso_size)
 {
 	return (struct virtio_net_hdr){
 		.flags = F_CSUM,
 		.gso_type = gso_type,
-		.hdr_len = (uint16_t)frame->payload_at,
+		.hdr_len = (uint16_t)frame->payload,
 		.gso_size = gso_size,
-		.csum_start = (uint16_t)frame->l4_at,
-		.csum_offset = frame->proto == PROTO_TCP ? OFF_TCP : OFF_UDP,
+		.csum_start = (uint16_t)frame->l4,
+		.csum_offset = frame->proto == PACKET_TCP ? PACKET_TCP_SUM : PACKET_UDP_SUM,
 	};
 }
 
@@ -386,11 +122,11 @@ complete(unsigned int takes, struct rte_mbuf **pkts, uint16_t n)
  * be.
  */
 static void
-segments_check(const struct frame *whole, struct rte_mbuf **pkts, unsigned int n, uint16_t gso_size)
+segments_check(const struct packet *whole, struct rte_mbuf **pkts, unsigned int n, uint16_t gso_size)
 {
-	static struct frame segment;
-	const uint8_t *tcp = whole->bytes + whole->l4_at;
-	uint32_t payload = 0, total = whole->len - whole->payload_at;
+	static struct packet segment;
+	const uint8_t *tcp = whole->bytes + whole->l4;
+	uint32_t payload = 0, total = whole->len - whole->payload;
 
 	assert_int_equal(n, (total + gso_size - 1) / gso_size);
 	for (unsigned int i = 0; i < n; i++) {
@@ -400,39 +136,37 @@ segments_check(const struct frame *whole, struct rte_mbuf **pkts, unsigned int n
 		uint32_t len;
 
 		assert_false(asks(pkts[i]));
-		mbuf_read(pkts[i], &segment);
-		assert_true(oracle_is_complete(&segment));
-		len = segment.len - segment.payload_at;
-		assert_int_equal(segment.l4_at, whole->l4_at);
-		assert_int_equal(segment.payload_at, whole->payload_at);
+		mbufs_read(pkts[i], &segment);
+		assert_true(packet_is_whole(&segment));
+		len = segment.len - segment.payload;
+		assert_int_equal(segment.l4, whole->l4);
+		assert_int_equal(segment.payload, whole->payload);
 		assert_int_equal(len, last ? total - payload : gso_size);
-		assert_memory_equal(segment.bytes + segment.payload_at,
-				    whole->bytes + whole->payload_at + payload, len);
+		assert_memory_equal(segment.bytes + segment.payload, whole->bytes + whole->payload + payload,
+				    len);
 		/* Addresses, tags, types; then IP but for length, identification and checksum. */
-		assert_memory_equal(segment.bytes, whole->bytes, whole->l3_at + (whole->v6 ? 4 : 2));
+		assert_memory_equal(segment.bytes, whole->bytes, whole->l3 + (whole->v6 ? 4 : 2));
 		if (whole->v6) {
-			assert_memory_equal(segment.bytes + whole->l3_at + 6, whole->bytes + whole->l3_at + 6,
-					    whole->l4_at - whole->l3_at - 6);
+			assert_memory_equal(segment.bytes + whole->l3 + 6, whole->bytes + whole->l3 + 6,
+					    whole->l4 - whole->l3 - 6);
 		} else {
-			assert_int_equal(get16(segment.bytes + whole->l3_at + 4),
-					 (uint16_t)(get16(whole->bytes + whole->l3_at + 4) + i));
-			assert_memory_equal(segment.bytes + whole->l3_at + 6, whole->bytes + whole->l3_at + 6,
-					    4);
-			assert_memory_equal(segment.bytes + whole->l3_at + 12,
-					    whole->bytes + whole->l3_at + 12,
-					    whole->l4_at - whole->l3_at - 12);
+			assert_int_equal(packet_get16(segment.bytes + whole->l3 + 4),
+					 (uint16_t)(packet_get16(whole->bytes + whole->l3 + 4) + i));
+			assert_memory_equal(segment.bytes + whole->l3 + 6, whole->bytes + whole->l3 + 6, 4);
+			assert_memory_equal(segment.bytes + whole->l3 + 12, whole->bytes + whole->l3 + 12,
+					    whole->l4 - whole->l3 - 12);
 		}
-		its = segment.bytes + segment.l4_at;
+		its = segment.bytes + segment.l4;
 		assert_memory_equal(its, tcp, 4);
-		assert_int_equal(get32(its + 4), get32(tcp + 4) + payload);
+		assert_int_equal(packet_get32(its + 4), packet_get32(tcp + 4) + payload);
 		assert_memory_equal(its + 8, tcp + 8, 5);
 		if (!last)
-			flags &= (uint8_t) ~(TCP_FIN | TCP_PSH);
+			flags &= (uint8_t) ~(PACKET_TCP_FIN | PACKET_TCP_PSH);
 		if (!first)
-			flags &= (uint8_t)~TCP_CWR;
+			flags &= (uint8_t)~PACKET_TCP_CWR;
 		assert_int_equal(its[13], flags);
 		assert_memory_equal(its + 14, tcp + 14, 2);
-		assert_memory_equal(its + 18, tcp + 18, whole->payload_at - whole->l4_at - 18);
+		assert_memory_equal(its + 18, tcp + 18, whole->payload - whole->l4 - 18);
 		payload += len;
 	}
 	assert_int_equal(payload, total);
@@ -455,11 +189,11 @@ test_sum_over_any_cuts(void **state)
 		/* All ones and all zeros too: where carries and the two zeros are. */
 		for (uint32_t i = 0; i < len; i++)
 			bytes[i] = fill == 0 ? 0xff : fill == 1 ? 0 : rng_byte();
-		pkt = mbuf_from(bytes, len, (enum cuts)(round % 3));
+		pkt = mbufs_make(pool, bytes, len, (enum mbufs_cuts)(round % 3));
 		got = checksum_sum(pkt, start);
 		memcpy(lies, &got, 2);
-		sum = oracle_add(0, bytes + start, len - start);
-		assert_int_equal(get16(lies), sum);
+		sum = packet_sum_add(0, bytes + start, len - start);
+		assert_int_equal(packet_get16(lies), sum);
 		rte_pktmbuf_free(pkt);
 	}
 }
@@ -472,27 +206,27 @@ test_c72_sum_is_stored_and_udp_zero_is_ffff(void **state)
 	unsigned int zeros = 0;
 
 	for (int round = 0; round < 200000 && zeros < 4; round++) {
-		uint32_t offset = round % 2 ? OFF_UDP : OFF_TCP, len = 60 + rng_below(8);
+		uint32_t offset = round % 2 ? PACKET_UDP_SUM : PACKET_TCP_SUM, len = 60 + rng_below(8);
 		uint32_t want;
 		struct rte_mbuf *pkt;
 
 		for (uint32_t i = 0; i < len; i++)
 			bytes[i] = rng_byte();
-		want = ~oracle_add(0, bytes + 14, len - 14) & 0xffff;
+		want = ~packet_sum_add(0, bytes + 14, len - 14) & 0xffff;
 		/* Every now and then one whose sum is 0. */
 		if (round % 1000 < 2) {
-			put16(bytes + 14, 0);
-			put16(bytes + 14, ~oracle_add(0, bytes + 14, len - 14));
+			packet_put16(bytes + 14, 0);
+			packet_put16(bytes + 14, ~packet_sum_add(0, bytes + 14, len - 14));
 			want = 0;
 		}
-		pkt = mbuf_from(bytes, len, (enum cuts)(round % 3));
+		pkt = mbufs_make(pool, bytes, len, (enum mbufs_cuts)(round % 3));
 		checksum_store(pkt, 14, offset);
-		if (want == 0 && offset == OFF_UDP) {
+		if (want == 0 && offset == PACKET_UDP_SUM) {
 			want = 0xffff;
 			zeros++;
 		}
-		put16(bytes + 14 + offset, want);
-		assert_true(mbuf_is(pkt, bytes, len));
+		packet_put16(bytes + 14 + offset, want);
+		assert_true(mbufs_equal(pkt, bytes, len));
 		rte_pktmbuf_free(pkt);
 	}
 	assert_int_equal(zeros, 4);
@@ -500,29 +234,47 @@ test_c72_sum_is_stored_and_udp_zero_is_ffff(void **state)
 
 /* --- from the guest --- */
 
-static const struct spec specs[] = {
-	{.proto = PROTO_TCP, .payload = 100, .tcp_flags = TCP_ACK},
-	{.proto = PROTO_TCP, .payload = 0, .tcp_flags = TCP_ACK},
-	{.proto = PROTO_TCP, .payload = 1, .tags = 1, .tcp_options = 12, .tcp_flags = TCP_ACK | TCP_PSH},
-	{.proto = PROTO_TCP, .payload = 5001, .ip_options = 40, .tcp_options = 40, .tcp_flags = 0xff},
-	{.proto = PROTO_TCP, .payload = 2999, .tags = 2, .tcp_flags = TCP_ACK | TCP_FIN | TCP_PSH},
-	{.proto = PROTO_TCP, .payload = 65000, .tcp_options = 12, .tcp_flags = TCP_ACK | TCP_PSH},
-	{.proto = PROTO_TCP, .payload = 3000, .tcp_flags = TCP_ACK | TCP_CWR},
-	{.proto = PROTO_UDP, .payload = 0},
-	{.proto = PROTO_UDP, .payload = 1471, .ip_options = 4},
-	{.proto = PROTO_UDP, .payload = 33, .tags = 1},
-	{.v6 = true, .proto = PROTO_TCP, .payload = 100, .tcp_flags = TCP_ACK},
-	{.v6 = true, .proto = PROTO_TCP, .payload = 4000, .tags = 1, .ip_options = 8, .tcp_flags = TCP_ACK},
+static const struct packet_spec specs[] = {
+	{.proto = PACKET_TCP, .payload = 100, .tcp_flags = PACKET_TCP_ACK},
+	{.proto = PACKET_TCP, .payload = 0, .tcp_flags = PACKET_TCP_ACK},
+	{.proto = PACKET_TCP,
+	 .payload = 1,
+	 .tags = 1,
+	 .tcp_options = 12,
+	 .tcp_flags = PACKET_TCP_ACK | PACKET_TCP_PSH},
+	{.proto = PACKET_TCP, .payload = 5001, .ip_options = 40, .tcp_options = 40, .tcp_flags = 0xff},
+	{.proto = PACKET_TCP,
+	 .payload = 2999,
+	 .tags = 2,
+	 .tcp_flags = PACKET_TCP_ACK | PACKET_TCP_FIN | PACKET_TCP_PSH},
+	{.proto = PACKET_TCP,
+	 .payload = 65000,
+	 .tcp_options = 12,
+	 .tcp_flags = PACKET_TCP_ACK | PACKET_TCP_PSH},
+	{.proto = PACKET_TCP, .payload = 3000, .tcp_flags = PACKET_TCP_ACK | PACKET_TCP_CWR},
+	{.proto = PACKET_UDP, .payload = 0},
+	{.proto = PACKET_UDP, .payload = 1471, .ip_options = 4},
+	{.proto = PACKET_UDP, .payload = 33, .tags = 1},
+	{.v6 = true, .proto = PACKET_TCP, .payload = 100, .tcp_flags = PACKET_TCP_ACK},
 	{.v6 = true,
-	 .proto = PROTO_TCP,
+	 .proto = PACKET_TCP,
+	 .payload = 4000,
+	 .tags = 1,
+	 .ip_options = 8,
+	 .tcp_flags = PACKET_TCP_ACK},
+	{.v6 = true,
+	 .proto = PACKET_TCP,
 	 .payload = 2001,
 	 .tags = 2,
 	 .ip_options = 24,
 	 .tcp_options = 40,
-	 .tcp_flags = TCP_ACK | TCP_FIN},
-	{.v6 = true, .proto = PROTO_TCP, .payload = 65000, .tcp_flags = TCP_ACK | TCP_CWR | TCP_PSH},
-	{.v6 = true, .proto = PROTO_UDP, .payload = 0},
-	{.v6 = true, .proto = PROTO_UDP, .payload = 999, .ip_options = 16},
+	 .tcp_flags = PACKET_TCP_ACK | PACKET_TCP_FIN},
+	{.v6 = true,
+	 .proto = PACKET_TCP,
+	 .payload = 65000,
+	 .tcp_flags = PACKET_TCP_ACK | PACKET_TCP_CWR | PACKET_TCP_PSH},
+	{.v6 = true, .proto = PACKET_UDP, .payload = 0},
+	{.v6 = true, .proto = PACKET_UDP, .payload = 999, .ip_options = 16},
 };
 
 /* A plain request travels; the frame is not touched. */
@@ -530,33 +282,33 @@ static void
 test_request_of_every_shape(void **state)
 {
 	for (size_t i = 0; i < RTE_DIM(specs); i++)
-		for (enum cuts cuts = WHOLE; cuts <= MANY_CUTS; cuts++) {
-			const struct frame *frame = frame_build(&specs[i], PSEUDO);
+		for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_MANY_CUTS; cuts++) {
+			const struct packet *frame = packet_of(&specs[i], PACKET_SUM_PSEUDO);
 			struct virtio_net_hdr hdr = hdr_of(frame, G_NONE, 0);
-			struct rte_mbuf *pkt = mbuf_from(frame->bytes, frame->len, cuts);
+			struct rte_mbuf *pkt = mbufs_make(pool, frame->bytes, frame->len, cuts);
 			uint64_t ip = frame->v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
 
 			assert_true(vnet_offload_from_guest(pkt, &hdr, HOST_ALL));
 			assert_int_equal(pkt->ol_flags,
-					 ip | (frame->proto == PROTO_TCP ? RTE_MBUF_F_TX_TCP_CKSUM
-									 : RTE_MBUF_F_TX_UDP_CKSUM));
-			assert_int_equal(pkt->l2_len, frame->l3_at);
-			assert_int_equal(pkt->l3_len, frame->l4_at - frame->l3_at);
-			assert_true(mbuf_is(pkt, frame->bytes, frame->len));
+					 ip | (frame->proto == PACKET_TCP ? RTE_MBUF_F_TX_TCP_CKSUM
+									  : RTE_MBUF_F_TX_UDP_CKSUM));
+			assert_int_equal(pkt->l2_len, frame->l3);
+			assert_int_equal(pkt->l3_len, frame->l4 - frame->l3);
+			assert_true(mbufs_equal(pkt, frame->bytes, frame->len));
 			rte_pktmbuf_free(pkt);
-			if (frame->proto != PROTO_TCP)
+			if (frame->proto != PACKET_TCP)
 				continue;
 
 			hdr = hdr_of(frame, frame->v6 ? G_V6 : G_V4, 700);
-			pkt = mbuf_from(frame->bytes, frame->len, cuts);
+			pkt = mbufs_make(pool, frame->bytes, frame->len, cuts);
 			assert_true(vnet_offload_from_guest(pkt, &hdr, HOST_ALL));
 			/* What is one segment is no longer asked for. */
 			assert_int_equal(!!(pkt->ol_flags & RTE_MBUF_F_TX_TCP_SEG), specs[i].payload > 700);
 			if (specs[i].payload > 700) {
 				assert_int_equal(pkt->tso_segsz, 700);
-				assert_int_equal(pkt->l4_len, frame->payload_at - frame->l4_at);
+				assert_int_equal(pkt->l4_len, frame->payload - frame->l4);
 			}
-			assert_true(mbuf_is(pkt, frame->bytes, frame->len));
+			assert_true(mbufs_equal(pkt, frame->bytes, frame->len));
 			rte_pktmbuf_free(pkt);
 		}
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
@@ -577,8 +329,8 @@ test_c66_c67_c69_what_is_not_asked_is_not_read(void **state)
 	assert_true(vnet_offload_requested(&hdr));
 
 	for (int i = 0; i < 128; i++) {
-		const struct frame *frame = frame_build(&specs[0], PSEUDO);
-		struct rte_mbuf *pkt = mbuf_from(frame->bytes, frame->len, WHOLE);
+		const struct packet *frame = packet_of(&specs[0], PACKET_SUM_PSEUDO);
+		struct rte_mbuf *pkt = mbufs_make(pool, frame->bytes, frame->len, MBUFS_WHOLE);
 
 		hdr = hdr_of(frame, G_NONE, 0);
 		hdr.flags = (uint8_t)(i << 1 | F_CSUM);
@@ -595,13 +347,13 @@ test_c68_hdr_len_is_not_believed(void **state)
 	const uint16_t lens[] = {0, 1, 53, 55, 54, 1000, 65535};
 
 	for (size_t i = 0; i < RTE_DIM(lens); i++) {
-		const struct frame *frame = frame_build(&specs[3], PSEUDO);
+		const struct packet *frame = packet_of(&specs[3], PACKET_SUM_PSEUDO);
 		struct virtio_net_hdr hdr = hdr_of(frame, G_V4, 1000);
-		struct rte_mbuf *pkt = mbuf_from(frame->bytes, frame->len, FEW_CUTS);
+		struct rte_mbuf *pkt = mbufs_make(pool, frame->bytes, frame->len, MBUFS_FEW_CUTS);
 
 		hdr.hdr_len = lens[i];
 		assert_true(vnet_offload_from_guest(pkt, &hdr, HOST_ALL));
-		assert_int_equal(vnet_offload_to_guest(pkt).hdr_len, frame->payload_at);
+		assert_int_equal(vnet_offload_to_guest(pkt).hdr_len, frame->payload);
 		assert_int_equal(complete(OFFLOADS_NONE, &pkt, 1), 6);
 		segments_check(frame, sink.pkts, sink.n, 1000);
 		sink_clear();
@@ -611,22 +363,23 @@ test_c68_hdr_len_is_not_believed(void **state)
 enum outcome { DROPPED, REQUESTED, SUMMED };
 
 static void
-outcome_check(const struct frame *frame, const struct virtio_net_hdr *hdr, uint32_t offloads,
+outcome_check(const struct packet *frame, const struct virtio_net_hdr *hdr, uint32_t offloads,
 	      enum outcome want)
 {
-	static struct frame after;
-	struct rte_mbuf *pkt = mbuf_from(frame->bytes, frame->len, WHOLE);
+	static struct packet after;
+	struct rte_mbuf *pkt = mbufs_make(pool, frame->bytes, frame->len, MBUFS_WHOLE);
 	bool kept = vnet_offload_from_guest(pkt, hdr, offloads);
 
 	assert_int_equal(kept ? asks(pkt) ? REQUESTED : SUMMED : DROPPED, want);
 	if (want == SUMMED) {
-		uint32_t sum = oracle_add(0, frame->bytes + hdr->csum_start, frame->len - hdr->csum_start);
+		uint32_t sum =
+			packet_sum_add(0, frame->bytes + hdr->csum_start, frame->len - hdr->csum_start);
 
 		after = *frame;
 		sum = ~sum & 0xffff;
-		put16(after.bytes + hdr->csum_start + hdr->csum_offset,
-		      sum == 0 && hdr->csum_offset == OFF_UDP ? 0xffff : sum);
-		assert_true(mbuf_is(pkt, after.bytes, after.len));
+		packet_put16(after.bytes + hdr->csum_start + hdr->csum_offset,
+			     sum == 0 && hdr->csum_offset == PACKET_UDP_SUM ? 0xffff : sum);
+		assert_true(mbufs_equal(pkt, after.bytes, after.len));
 	}
 	rte_pktmbuf_free(pkt);
 }
@@ -635,13 +388,14 @@ outcome_check(const struct frame *frame, const struct virtio_net_hdr *hdr, uint3
 static void
 test_contradictions(void **state)
 {
-	const struct spec v4 = {.proto = PROTO_TCP, .payload = 3000, .tcp_flags = TCP_ACK};
-	const struct spec v6 = {.v6 = true, .proto = PROTO_TCP, .payload = 3000, .tcp_flags = TCP_ACK};
-	const struct spec udp = {.proto = PROTO_UDP, .payload = 3000};
-	const struct spec sctp = {.proto = PROTO_SCTP, .payload = 3000};
+	const struct packet_spec v4 = {.proto = PACKET_TCP, .payload = 3000, .tcp_flags = PACKET_TCP_ACK};
+	const struct packet_spec v6 = {
+		.v6 = true, .proto = PACKET_TCP, .payload = 3000, .tcp_flags = PACKET_TCP_ACK};
+	const struct packet_spec udp = {.proto = PACKET_UDP, .payload = 3000};
+	const struct packet_spec sctp = {.proto = PACKET_SCTP, .payload = 3000};
 	/* l4 at 34 (v4) and 54 (v6); lengths 3054 and 3074 */
 	const struct {
-		const struct spec *spec;
+		const struct packet_spec *spec;
 		struct virtio_net_hdr hdr;
 		uint32_t offloads;
 		enum outcome want;
@@ -706,11 +460,11 @@ test_contradictions(void **state)
 	};
 
 	for (size_t i = 0; i < RTE_DIM(rows); i++)
-		outcome_check(frame_build(rows[i].spec, PSEUDO), &rows[i].hdr, rows[i].offloads,
+		outcome_check(packet_of(rows[i].spec, PACKET_SUM_PSEUDO), &rows[i].hdr, rows[i].offloads,
 			      rows[i].want);
 	/* N03: all 256 types. */
 	for (unsigned int type = 0; type < 256; type++) {
-		const struct frame *frame = frame_build(&v4, PSEUDO);
+		const struct packet *frame = packet_of(&v4, PACKET_SUM_PSEUDO);
 		struct virtio_net_hdr hdr = hdr_of(frame, (uint8_t)type, 1000);
 		bool fine = type == G_NONE || type == G_V4 || type == (G_V4 | G_ECN);
 
@@ -723,32 +477,35 @@ test_contradictions(void **state)
 static void
 test_frames_that_are_not_what_is_asked(void **state)
 {
-	const struct spec spec = {.proto = PROTO_TCP, .payload = 3000, .tcp_flags = TCP_ACK};
-	const struct spec spec6 = {
-		.v6 = true, .proto = PROTO_TCP, .payload = 3000, .ip_options = 8, .tcp_flags = TCP_ACK};
+	const struct packet_spec spec = {.proto = PACKET_TCP, .payload = 3000, .tcp_flags = PACKET_TCP_ACK};
+	const struct packet_spec spec6 = {.v6 = true,
+					  .proto = PACKET_TCP,
+					  .payload = 3000,
+					  .ip_options = 8,
+					  .tcp_flags = PACKET_TCP_ACK};
 	const struct {
-		const struct spec *spec;
+		const struct packet_spec *spec;
 		uint32_t at;
 		uint8_t byte;
 	} rows[] = {
-		{&spec, 12, 0x86},      /* another type */
-		{&spec, 14, 0x55},      /* version 5 */
-		{&spec, 14, 0x44},      /* a header of 16 bytes */
-		{&spec, 14, 0x40},      /* of none */
-		{&spec, 14, 0x46},      /* TCP is not at csum_start */
-		{&spec, 20, 0x60},      /* more fragments */
-		{&spec, 21, 0x01},      /* a later fragment */
-		{&spec, 23, PROTO_UDP}, /* */
-		{&spec6, 14, 0x40},     /* version 4 */
-		{&spec6, 20, 44},       /* a fragment */
-		{&spec6, 20, PROTO_TCP}, {&spec6, 54, PROTO_UDP},
+		{&spec, 12, 0x86},       /* another type */
+		{&spec, 14, 0x55},       /* version 5 */
+		{&spec, 14, 0x44},       /* a header of 16 bytes */
+		{&spec, 14, 0x40},       /* of none */
+		{&spec, 14, 0x46},       /* TCP is not at csum_start */
+		{&spec, 20, 0x60},       /* more fragments */
+		{&spec, 21, 0x01},       /* a later fragment */
+		{&spec, 23, PACKET_UDP}, /* */
+		{&spec6, 14, 0x40},      /* version 4 */
+		{&spec6, 20, 44},        /* a fragment */
+		{&spec6, 20, PACKET_TCP}, {&spec6, 54, PACKET_UDP},
 		{&spec6, 54, 43},  /* a routing header where TCP is */
 		{&spec6, 55, 1},   /* a longer option */
 		{&spec6, 55, 255}, /* a much longer one */
 	};
 
 	for (size_t i = 0; i < RTE_DIM(rows); i++) {
-		struct frame *frame = frame_build(rows[i].spec, PSEUDO);
+		struct packet *frame = packet_of(rows[i].spec, PACKET_SUM_PSEUDO);
 		struct virtio_net_hdr hdr = hdr_of(frame, frame->v6 ? G_V6 : G_V4, 1000);
 
 		frame->bytes[rows[i].at] = rows[i].byte;
@@ -759,17 +516,17 @@ test_frames_that_are_not_what_is_asked(void **state)
 	}
 	/* TCP header: too short, longer than the frame. */
 	for (uint8_t words = 0; words < 16; words++) {
-		struct frame *frame = frame_build(&spec, PSEUDO);
+		struct packet *frame = packet_of(&spec, PACKET_SUM_PSEUDO);
 		struct virtio_net_hdr hdr = hdr_of(frame, G_V4, 1000);
 
-		frame->bytes[frame->l4_at + 12] = (uint8_t)(words << 4);
+		frame->bytes[frame->l4 + 12] = (uint8_t)(words << 4);
 		outcome_check(frame, &hdr, HOST_ALL, words < 5 ? DROPPED : REQUESTED);
-		frame->len = frame->l4_at + 40;
+		frame->len = frame->l4 + 40;
 		outcome_check(frame, &hdr, HOST_ALL, words < 5 || words > 10 ? DROPPED : REQUESTED);
 	}
 	/* The frame ends in the middle of it all. */
 	for (uint32_t len = 14; len < 54; len++) {
-		struct frame *frame = frame_build(&spec, PSEUDO);
+		struct packet *frame = packet_of(&spec, PACKET_SUM_PSEUDO);
 		struct virtio_net_hdr hdr = hdr_of(frame, G_V4, 1000);
 
 		frame->len = len;
@@ -782,9 +539,9 @@ test_frames_that_are_not_what_is_asked(void **state)
 /* --- software completion --- */
 
 static struct rte_mbuf *
-requested(const struct frame *frame, uint8_t gso_type, uint16_t gso_size, enum cuts cuts)
+requested(const struct packet *frame, uint8_t gso_type, uint16_t gso_size, enum mbufs_cuts cuts)
 {
-	struct rte_mbuf *pkt = mbuf_from(frame->bytes, frame->len, cuts);
+	struct rte_mbuf *pkt = mbufs_make(pool, frame->bytes, frame->len, cuts);
 	struct virtio_net_hdr hdr = hdr_of(frame, gso_type, gso_size);
 
 	assert_true(vnet_offload_from_guest(pkt, &hdr, HOST_ALL));
@@ -796,17 +553,17 @@ static void
 test_checksum_in_software(void **state)
 {
 	for (size_t i = 0; i < RTE_DIM(specs); i++)
-		for (enum cuts cuts = WHOLE; cuts <= MANY_CUTS; cuts++) {
-			static struct frame want;
+		for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_MANY_CUTS; cuts++) {
+			static struct packet want;
 			struct rte_mbuf *pkt;
 
-			want = *frame_build(&specs[i], COMPLETE);
-			pkt = requested(frame_build(&specs[i], PSEUDO), G_NONE, 0, cuts);
+			want = *packet_of(&specs[i], PACKET_SUM_WHOLE);
+			pkt = requested(packet_of(&specs[i], PACKET_SUM_PSEUDO), G_NONE, 0, cuts);
 			assert_int_equal(complete(OFFLOADS_NONE, &pkt, 1), 1);
 			assert_ptr_equal(sink.pkts[0], pkt);
 			assert_false(asks(pkt));
-			assert_true(mbuf_is(pkt, want.bytes, want.len));
-			assert_true(oracle_is_complete(&want));
+			assert_true(mbufs_equal(pkt, want.bytes, want.len));
+			assert_true(packet_is_whole(&want));
 			sink_clear();
 		}
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
@@ -819,12 +576,12 @@ test_segments_in_software(void **state)
 
 	for (size_t i = 0; i < RTE_DIM(specs); i++)
 		for (size_t k = 0; k < RTE_DIM(sizes); k++)
-			for (enum cuts cuts = WHOLE; cuts <= MANY_CUTS; cuts++) {
-				const struct frame *frame = frame_build(&specs[i], PSEUDO);
+			for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_MANY_CUTS; cuts++) {
+				const struct packet *frame = packet_of(&specs[i], PACKET_SUM_PSEUDO);
 				uint32_t n = (specs[i].payload + sizes[k] - 1) / sizes[k];
 				struct rte_mbuf *pkt;
 
-				if (specs[i].proto != PROTO_TCP || specs[i].payload <= sizes[k])
+				if (specs[i].proto != PACKET_TCP || specs[i].payload <= sizes[k])
 					continue;
 				pkt = requested(frame, frame->v6 ? G_V6 : G_V4, sizes[k], cuts);
 				pkt->ol_flags |= RTE_MBUF_F_RX_RSS_HASH;
@@ -850,21 +607,21 @@ static void
 test_segments_leave_the_checksum_to_who_takes_it(void **state)
 {
 	for (size_t i = 0; i < RTE_DIM(specs); i++) {
-		const struct frame *frame = frame_build(&specs[i], PSEUDO);
+		const struct packet *frame = packet_of(&specs[i], PACKET_SUM_PSEUDO);
 		struct rte_mbuf *pkt;
 
-		if (specs[i].proto != PROTO_TCP || specs[i].payload <= 900)
+		if (specs[i].proto != PACKET_TCP || specs[i].payload <= 900)
 			continue;
-		pkt = requested(frame, frame->v6 ? G_V6 : G_V4, 900, FEW_CUTS);
+		pkt = requested(frame, frame->v6 ? G_V6 : G_V4, 900, MBUFS_FEW_CUTS);
 		complete(OFFLOAD_BIT(CHECKSUM), &pkt, 1);
 		for (unsigned int s = 0; s < sink.n; s++) {
-			static struct frame segment;
+			static struct packet segment;
 
 			assert_int_equal(sink.pkts[s]->ol_flags & FRAME_REQUESTS, RTE_MBUF_F_TX_TCP_CKSUM);
-			mbuf_read(sink.pkts[s], &segment);
-			assert_true(oracle_parse(&segment));
-			assert_int_equal(get16(segment.bytes + segment.l4_at + OFF_TCP),
-					 pseudo_sum(&segment));
+			mbufs_read(sink.pkts[s], &segment);
+			assert_true(packet_parse(&segment));
+			assert_int_equal(packet_get16(segment.bytes + segment.l4 + PACKET_TCP_SUM),
+					 packet_pseudo_sum(&segment));
 		}
 		/* And so they can be completed later. */
 		for (unsigned int s = 0, n = sink.n; s < n; s++) {
@@ -881,12 +638,12 @@ test_segments_leave_the_checksum_to_who_takes_it(void **state)
 static void
 test_what_is_taken_is_left_alone(void **state)
 {
-	const struct spec spec4 = {.proto = PROTO_TCP, .payload = 3000};
-	const struct spec cwr4 = {.proto = PROTO_TCP, .payload = 3000, .tcp_flags = TCP_CWR};
-	const struct spec spec6 = {.v6 = true, .proto = PROTO_TCP, .payload = 3000};
-	const struct spec udp = {.proto = PROTO_UDP, .payload = 3000};
+	const struct packet_spec spec4 = {.proto = PACKET_TCP, .payload = 3000};
+	const struct packet_spec cwr4 = {.proto = PACKET_TCP, .payload = 3000, .tcp_flags = PACKET_TCP_CWR};
+	const struct packet_spec spec6 = {.v6 = true, .proto = PACKET_TCP, .payload = 3000};
+	const struct packet_spec udp = {.proto = PACKET_UDP, .payload = 3000};
 	const struct {
-		const struct spec *spec;
+		const struct packet_spec *spec;
 		uint8_t gso;
 		unsigned int takes;
 		unsigned int n; /* frames that come out */
@@ -907,14 +664,14 @@ test_what_is_taken_is_left_alone(void **state)
 	};
 
 	for (size_t i = 0; i < RTE_DIM(rows); i++) {
-		const struct frame *frame = frame_build(rows[i].spec, PSEUDO);
-		struct rte_mbuf *pkt = requested(frame, rows[i].gso, 1000, WHOLE);
+		const struct packet *frame = packet_of(rows[i].spec, PACKET_SUM_PSEUDO);
+		struct rte_mbuf *pkt = requested(frame, rows[i].gso, 1000, MBUFS_WHOLE);
 
 		complete(rows[i].takes, &pkt, 1);
 		assert_int_equal(sink.n, rows[i].n);
 		assert_int_equal(asks(sink.pkts[0]), rows[i].ask);
 		if (rows[i].n == 1 && rows[i].ask)
-			assert_true(mbuf_is(sink.pkts[0], frame->bytes, frame->len));
+			assert_true(mbufs_equal(sink.pkts[0], frame->bytes, frame->len));
 		sink_clear();
 	}
 }
@@ -924,14 +681,14 @@ static void
 test_shared_frames_are_not_written(void **state)
 {
 	for (size_t i = 0; i < RTE_DIM(specs); i++)
-		for (enum cuts cuts = WHOLE; cuts <= FEW_CUTS; cuts++)
+		for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_FEW_CUTS; cuts++)
 			for (int tso = 0; tso < 2; tso++)
 				for (int which = 0; which < 3; which++) {
-					const struct frame *frame = frame_build(&specs[i], PSEUDO);
+					const struct packet *frame = packet_of(&specs[i], PACKET_SUM_PSEUDO);
 					uint8_t gso = !tso ? G_NONE : frame->v6 ? G_V6 : G_V4;
 					struct rte_mbuf *pkt, *other;
 
-					if (tso && (specs[i].proto != PROTO_TCP || specs[i].payload <= 1000))
+					if (tso && (specs[i].proto != PACKET_TCP || specs[i].payload <= 1000))
 						continue;
 					pkt = requested(frame, gso, 1000, cuts);
 					if (which == 2) {
@@ -956,14 +713,14 @@ test_shared_frames_are_not_written(void **state)
 					}
 					complete(OFFLOADS_NONE, &pkt, 1);
 					assert_true(asks(other));
-					assert_true(mbuf_is(other, frame->bytes, frame->len));
+					assert_true(mbufs_equal(other, frame->bytes, frame->len));
 					if (tso) {
 						segments_check(frame, sink.pkts, sink.n, 1000);
 					} else {
-						static struct frame got;
+						static struct packet got;
 
-						mbuf_read(sink.pkts[0], &got);
-						assert_true(oracle_is_complete(&got));
+						mbufs_read(sink.pkts[0], &got);
+						assert_true(packet_is_whole(&got));
 						assert_false(asks(sink.pkts[0]));
 					}
 					sink_clear();
@@ -976,27 +733,27 @@ test_shared_frames_are_not_written(void **state)
 static void
 test_mixed_burst_keeps_its_order(void **state)
 {
-	const struct spec small = {.proto = PROTO_UDP, .payload = 20};
-	const struct spec large = {.proto = PROTO_TCP, .payload = 60000};
+	const struct packet_spec small = {.proto = PACKET_UDP, .payload = 20};
+	const struct packet_spec large = {.proto = PACKET_TCP, .payload = 60000};
 	struct rte_mbuf *pkts[PORT_BURST];
 	unsigned int at = 0;
 
 	for (int i = 0; i < PORT_BURST; i++) {
-		const struct frame *frame =
-			frame_build(i % 3 == 0 ? &large : &small, i % 3 == 2 ? COMPLETE : PSEUDO);
+		const struct packet *frame = packet_of(i % 3 == 0 ? &large : &small,
+						       i % 3 == 2 ? PACKET_SUM_WHOLE : PACKET_SUM_PSEUDO);
 
-		pkts[i] = i % 3 == 2 ? mbuf_from(frame->bytes, frame->len, WHOLE)
-				     : requested(frame, i % 3 ? G_NONE : G_V4, 1460, WHOLE);
+		pkts[i] = i % 3 == 2 ? mbufs_make(pool, frame->bytes, frame->len, MBUFS_WHOLE)
+				     : requested(frame, i % 3 ? G_NONE : G_V4, 1460, MBUFS_WHOLE);
 	}
 	assert_int_equal(complete(OFFLOADS_NONE, pkts, PORT_BURST), 11 * 42 + 21);
 	for (int i = 0; i < PORT_BURST; i++) {
 		if (i % 3 == 0) {
-			segments_check(frame_build(&large, PSEUDO), sink.pkts + at, 42, 1460);
+			segments_check(packet_of(&large, PACKET_SUM_PSEUDO), sink.pkts + at, 42, 1460);
 			at += 42;
 		} else {
-			const struct frame *frame = frame_build(&small, COMPLETE);
+			const struct packet *frame = packet_of(&small, PACKET_SUM_WHOLE);
 
-			assert_true(mbuf_is(sink.pkts[at++], frame->bytes, frame->len));
+			assert_true(mbufs_equal(sink.pkts[at++], frame->bytes, frame->len));
 		}
 	}
 	assert_int_equal(at, sink.n);
@@ -1010,13 +767,13 @@ static void
 test_no_packet_buffer(void **state)
 {
 	static struct rte_mbuf *hoard[POOL_SIZE];
-	const struct spec spec = {.proto = PROTO_TCP, .payload = 60000};
+	const struct packet_spec spec = {.proto = PACKET_TCP, .payload = 60000};
 	struct rte_mbuf *pkts[2];
 	unsigned int n, spare;
 
 	for (spare = 0; spare < 100; spare++) {
-		pkts[0] = requested(frame_build(&spec, PSEUDO), G_V4, 8960, WHOLE);
-		pkts[1] = requested(frame_build(&specs[0], PSEUDO), G_NONE, 0, WHOLE);
+		pkts[0] = requested(packet_of(&spec, PACKET_SUM_PSEUDO), G_V4, 8960, MBUFS_WHOLE);
+		pkts[1] = requested(packet_of(&specs[0], PACKET_SUM_PSEUDO), G_NONE, 0, MBUFS_WHOLE);
 		rte_pktmbuf_refcnt_update(pkts[1], 1);
 		for (n = 0; n < POOL_SIZE && (hoard[n] = rte_pktmbuf_alloc(pool)); n++)
 			;
@@ -1040,7 +797,7 @@ test_no_packet_buffer(void **state)
 
 /* What a strict driver (Linux) asks of a header; N05. */
 static void
-strict_driver_check(const struct virtio_net_hdr *hdr, struct frame *frame, uint32_t offloads)
+strict_driver_check(const struct virtio_net_hdr *hdr, struct packet *frame, uint32_t offloads)
 {
 	uint8_t gso = hdr->gso_type & (uint8_t)~G_ECN;
 
@@ -1054,9 +811,11 @@ strict_driver_check(const struct virtio_net_hdr *hdr, struct frame *frame, uint3
 	if (hdr->flags & F_CSUM) {
 		/* C86 .. C88: where the checksum is, and the pseudo header's sum in it */
 		assert_true(hdr->csum_start + hdr->csum_offset + 2u <= frame->len);
-		assert_int_equal(hdr->csum_start, frame->l4_at);
-		assert_int_equal(hdr->csum_offset, frame->proto == PROTO_TCP ? OFF_TCP : OFF_UDP);
-		assert_int_equal(get16(frame->bytes + frame->l4_at + hdr->csum_offset), pseudo_sum(frame));
+		assert_int_equal(hdr->csum_start, frame->l4);
+		assert_int_equal(hdr->csum_offset,
+				 frame->proto == PACKET_TCP ? PACKET_TCP_SUM : PACKET_UDP_SUM);
+		assert_int_equal(packet_get16(frame->bytes + frame->l4 + hdr->csum_offset),
+				 packet_pseudo_sum(frame));
 	} else {
 		assert_int_equal(hdr->csum_start, 0);
 		assert_int_equal(hdr->csum_offset, 0);
@@ -1069,13 +828,13 @@ strict_driver_check(const struct virtio_net_hdr *hdr, struct frame *frame, uint3
 	/* C81, C83, C82, C84 */
 	assert_true((gso == G_V4 && offloads & GUEST_TSO4) || (gso == G_V6 && offloads & GUEST_TSO6));
 	assert_int_equal(gso, frame->v6 ? G_V6 : G_V4);
-	assert_int_equal(frame->proto, PROTO_TCP);
+	assert_int_equal(frame->proto, PACKET_TCP);
 	/* C90, C92 */
 	assert_true(hdr->flags & F_CSUM);
-	assert_true(hdr->gso_size > 0 && frame->len - frame->payload_at > hdr->gso_size);
-	assert_true(hdr->hdr_len >= frame->payload_at && hdr->hdr_len <= frame->len);
+	assert_true(hdr->gso_size > 0 && frame->len - frame->payload > hdr->gso_size);
+	assert_true(hdr->hdr_len >= frame->payload && hdr->hdr_len <= frame->len);
 	/* C85 */
-	assert_int_equal(!!(hdr->gso_type & G_ECN), !!(frame->bytes[frame->l4_at + 13] & TCP_CWR));
+	assert_int_equal(!!(hdr->gso_type & G_ECN), !!(frame->bytes[frame->l4 + 13] & PACKET_TCP_CWR));
 	assert_true(!(hdr->gso_type & G_ECN) || offloads & GUEST_ECN);
 }
 
@@ -1096,8 +855,8 @@ test_c93_data_valid_is_what_the_nic_said(void **state)
 	};
 
 	for (size_t i = 0; i < RTE_DIM(rows); i++) {
-		const struct frame *frame = frame_build(&specs[0], COMPLETE);
-		struct rte_mbuf *pkt = mbuf_from(frame->bytes, frame->len, WHOLE);
+		const struct packet *frame = packet_of(&specs[0], PACKET_SUM_WHOLE);
+		struct rte_mbuf *pkt = mbufs_make(pool, frame->bytes, frame->len, MBUFS_WHOLE);
 		struct virtio_net_hdr hdr;
 
 		pkt->ol_flags = rows[i].ol_flags;
@@ -1117,17 +876,17 @@ test_c93_data_valid_is_what_the_nic_said(void **state)
 static void
 test_hostile_headers(void **state)
 {
-	static struct frame frame, got;
+	static struct packet frame, got;
 
 	for (int round = 0; round < 60000; round++) {
-		struct spec spec = specs[rng_below(RTE_DIM(specs))];
+		struct packet_spec spec = specs[rng_below(RTE_DIM(specs))];
 		uint32_t mode = rng_below(4);
 		struct virtio_net_hdr hdr;
 		struct rte_mbuf *pkt;
 		bool segments;
 
 		spec.payload %= 4000;
-		frame = *frame_build(&spec, PSEUDO);
+		frame = *packet_of(&spec, PACKET_SUM_PSEUDO);
 		hdr = hdr_of(&frame,
 			     rng_below(2) ? G_NONE
 			     : frame.v6   ? G_V6
@@ -1149,7 +908,7 @@ test_hostile_headers(void **state)
 			hdr.csum_start = (uint16_t)(rng_below(2) ? rng_below(100) : rng_below(65536));
 		if (rng_below(4) == 0)
 			hdr.csum_offset = (uint16_t)(rng_below(2) ? rng_below(20) : rng_below(65536));
-		pkt = mbuf_from(frame.bytes, frame.len, (enum cuts)rng_below(3));
+		pkt = mbufs_make(pool, frame.bytes, frame.len, (enum mbufs_cuts)rng_below(3));
 		if (!vnet_offload_from_guest(pkt, &hdr, rng_below(8) ? HOST_ALL : CSUM)) {
 			rte_pktmbuf_free(pkt);
 			continue;
@@ -1166,8 +925,8 @@ test_hostile_headers(void **state)
 		for (unsigned int i = 0; i < sink.n; i++) {
 			assert_false(asks(sink.pkts[i]));
 			if (segments) {
-				mbuf_read(sink.pkts[i], &got);
-				assert_true(oracle_parse(&got));
+				mbufs_read(sink.pkts[i], &got);
+				assert_true(packet_parse(&got));
 			}
 		}
 		sink_clear();
@@ -1238,7 +997,7 @@ end_take(struct end *end, struct rte_mbuf **pkts)
 
 /* The driver of `end` sends a frame: in one buffer, or a chain with the header apart. */
 static void
-end_send(struct end *end, const struct virtio_net_hdr *hdr, const struct frame *frame, enum driver_form form)
+end_send(struct end *end, const struct virtio_net_hdr *hdr, const struct packet *frame, enum driver_form form)
 {
 	const uint64_t gpa = driver_region_gpa(0) + 4096;
 	uint8_t header[HEADER_LEN_MAX];
@@ -1277,13 +1036,13 @@ end_post(struct end *end)
 
 /* The next frame that the driver of `end` has received; false: none. */
 static bool
-end_receive(struct end *end, struct virtio_net_hdr *ret_hdr, struct frame *frame,
+end_receive(struct end *end, struct virtio_net_hdr *ret_hdr, struct packet *frame,
 	    uint8_t header[HEADER_LEN_MAX])
 {
 	const struct vnet_conf *conf = &end->conf;
 	const bool mergeable = conf->virtq.traits & TRAIT_MERGEABLE;
 	const uint32_t room = mergeable ? BUFFER_MERGEABLE : BUFFER_LARGE;
-	static uint8_t bytes[FRAME_SIZE + HEADER_LEN_MAX];
+	static uint8_t bytes[PACKET_SIZE + HEADER_LEN_MAX];
 	uint32_t len = 0, written;
 	uint16_t num_buffers = 1;
 	uint64_t tag;
@@ -1303,11 +1062,9 @@ end_receive(struct end *end, struct virtio_net_hdr *ret_hdr, struct frame *frame
 		/* C77 */
 		assert_true(k == num_buffers - 1 || written == room);
 	}
-	memset(frame, 0, sizeof(*frame));
 	memcpy(header, bytes, conf->hdr_len);
 	memcpy(ret_hdr, bytes, sizeof(*ret_hdr));
-	frame->len = len - conf->hdr_len;
-	memcpy(frame->bytes, bytes + conf->hdr_len, frame->len);
+	packet_set(frame, bytes + conf->hdr_len, len - conf->hdr_len);
 	return true;
 }
 
@@ -1321,13 +1078,13 @@ pair_check(uint32_t a_traits, uint64_t a_offloads, uint32_t b_traits, uint64_t b
 	const uint16_t b_hdr = b_traits & TRAIT_HASH_REPORT                                  ? 20
 			       : b_traits & (TRAIT_MERGEABLE | TRAIT_PACKED | TRAIT_OFFLOAD) ? 12
 											     : 10;
-	static struct frame sent, got;
+	static struct packet sent, got;
 	struct end *a = end_open(false, a_traits & ~(uint32_t)TRAIT_HASH_REPORT, a_hdr, a_offloads);
 
 	for (size_t i = 0; i < RTE_DIM(specs); i++)
 		for (enum driver_form form = DRIVER_DIRECT; form <= DRIVER_INDIRECT; form++) {
 			struct end *b = end_open(true, b_traits, b_hdr, b_offloads);
-			const bool tso = a_offloads & HOST_TSO4 && specs[i].proto == PROTO_TCP &&
+			const bool tso = a_offloads & HOST_TSO4 && specs[i].proto == PACKET_TCP &&
 					 specs[i].payload > 1000;
 			struct virtio_net_hdr hdr = {0};
 			uint8_t header[HEADER_LEN_MAX];
@@ -1337,7 +1094,7 @@ pair_check(uint32_t a_traits, uint64_t a_offloads, uint32_t b_traits, uint64_t b
 			uint32_t written;
 			uint64_t tag;
 
-			sent = *frame_build(&specs[i], a_offloads ? PSEUDO : COMPLETE);
+			sent = *packet_of(&specs[i], a_offloads ? PACKET_SUM_PSEUDO : PACKET_SUM_WHOLE);
 			/* What is too long for an MTU of 1500 is only sent as segments to be. */
 			if (!tso && sent.len > 1518) {
 				end_close(b);
@@ -1357,20 +1114,20 @@ pair_check(uint32_t a_traits, uint64_t a_offloads, uint32_t b_traits, uint64_t b
 			pkts[0]->hash.fdir.hi = 2;
 			assert_true(vnet_tx(&b->txq, pkts, 1) >= 1);
 			while (end_receive(b, &hdr, &got, header)) {
-				assert_true(oracle_parse(&got));
+				assert_true(packet_parse(&got));
 				strict_driver_check(&hdr, &got, b_offloads);
 				/* C57 */
 				assert_true(got.len <= 1518 || hdr.gso_type != G_NONE);
 				/* C80 */
 				if (!(hdr.flags & F_CSUM))
-					assert_true(oracle_is_complete(&got));
+					assert_true(packet_is_whole(&got));
 				/* C95 */
 				if (b_hdr == HEADER_LEN_HASH)
 					assert_memory_equal(header + 12, "\xd4\xc3\xb2\xa1\x02\x00\x00\x00",
 							    8);
-				total = got.len - got.payload_at;
-				assert_memory_equal(got.bytes + got.payload_at,
-						    sent.bytes + sent.payload_at + payload, total);
+				total = got.len - got.payload;
+				assert_memory_equal(got.bytes + got.payload,
+						    sent.bytes + sent.payload + payload, total);
 				payload += total;
 				n++;
 				/* Not done twice, and not left undone. */
@@ -1379,8 +1136,9 @@ pair_check(uint32_t a_traits, uint64_t a_offloads, uint32_t b_traits, uint64_t b
 			}
 			assert_int_equal(payload, specs[i].payload);
 			if (tso) {
-				bool taken = b_offloads & (sent.v6 ? GUEST_TSO6 : GUEST_TSO4) &&
-					     (b_offloads & GUEST_ECN || !(specs[i].tcp_flags & TCP_CWR));
+				bool taken =
+					b_offloads & (sent.v6 ? GUEST_TSO6 : GUEST_TSO4) &&
+					(b_offloads & GUEST_ECN || !(specs[i].tcp_flags & PACKET_TCP_CWR));
 
 				assert_int_equal(n, taken ? 1 : (specs[i].payload + 999) / 1000);
 			} else {
@@ -1432,7 +1190,7 @@ test_nonsense_costs_its_own_frame(void **state)
 	for (size_t i = 0; i < RTE_DIM(traits); i++)
 		for (enum driver_form form = DRIVER_DIRECT; form <= DRIVER_INDIRECT; form++) {
 			struct end *end = end_open(false, traits[i], 12, HOST_ALL);
-			const struct frame *frame = frame_build(&specs[0], PSEUDO);
+			const struct packet *frame = packet_of(&specs[0], PACKET_SUM_PSEUDO);
 			struct virtio_net_hdr bad = hdr_of(frame, 0x7f, 100), good = hdr_of(frame, G_NONE, 0);
 			struct rte_mbuf *pkts[PORT_BURST];
 			uint32_t written;
@@ -1456,10 +1214,10 @@ test_nonsense_costs_its_own_frame(void **state)
 static void
 test_offloads_switched_at_run_time(void **state)
 {
-	const struct spec spec = {.proto = PROTO_TCP, .payload = 2000, .tcp_flags = TCP_ACK};
+	const struct packet_spec spec = {.proto = PACKET_TCP, .payload = 2000, .tcp_flags = PACKET_TCP_ACK};
 	struct end *b = end_open(true, TRAIT_OFFLOAD | TRAIT_MERGEABLE, 12, GUEST_ALL);
 	struct vnet_conf off = b->conf;
-	static struct frame got;
+	static struct packet got;
 	struct virtio_net_hdr hdr;
 	uint8_t header[HEADER_LEN_MAX];
 	struct rte_mbuf *pkt;
@@ -1469,20 +1227,20 @@ test_offloads_switched_at_run_time(void **state)
 	off.virtq.traits = TRAIT_MERGEABLE;
 	off.to_guest = vnet_to_guest_variant(isa_select(), off.virtq.traits);
 	end_post(b);
-	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
+	pkt = requested(packet_of(&spec, PACKET_SUM_PSEUDO), G_V4, 1000, MBUFS_WHOLE);
 	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 1);
 	assert_true(end_receive(b, &hdr, &got, header));
 	assert_int_equal(hdr.gso_type, G_V4);
 	atomic_store(&b->queue.to_guest.conf, &off.virtq);
-	pkt = requested(frame_build(&spec, PSEUDO), G_V4, 1000, WHOLE);
+	pkt = requested(packet_of(&spec, PACKET_SUM_PSEUDO), G_V4, 1000, MBUFS_WHOLE);
 	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 2);
 	for (int i = 0; i < 2; i++) {
 		assert_true(end_receive(b, &hdr, &got, header));
-		assert_true(oracle_is_complete(&got));
+		assert_true(packet_is_whole(&got));
 		strict_driver_check(&hdr, &got, 0);
 	}
 	/* And a frame that the NIC has checked is no news to it. */
-	pkt = mbuf_from(frame_build(&specs[0], COMPLETE)->bytes, 154, WHOLE);
+	pkt = mbufs_make(pool, packet_of(&specs[0], PACKET_SUM_WHOLE)->bytes, 154, MBUFS_WHOLE);
 	pkt->ol_flags = RTE_MBUF_F_RX_L4_CKSUM_GOOD;
 	assert_int_equal(vnet_tx(&b->txq, &pkt, 1), 1);
 	assert_true(end_receive(b, &hdr, &got, header));
@@ -1510,8 +1268,8 @@ test_c95_hash_report(void **state)
 	for (uint32_t traits = 0; traits < TRAIT_N; traits++)
 		for (size_t i = 0; i < RTE_DIM(rows); i++) {
 			struct end *b;
-			static struct frame got;
-			const struct frame *frame = frame_build(&specs[0], COMPLETE);
+			static struct packet got;
+			const struct packet *frame = packet_of(&specs[0], PACKET_SUM_WHOLE);
 			struct virtio_net_hdr hdr;
 			uint8_t header[HEADER_LEN_MAX];
 			struct rte_mbuf *pkt;
@@ -1521,8 +1279,8 @@ test_c95_hash_report(void **state)
 			b = end_open(true, traits, 20, 0);
 			end_post(b);
 			/* One mbuf: the body; several: the odd case. */
-			for (enum cuts cuts = WHOLE; cuts <= FEW_CUTS; cuts++) {
-				pkt = mbuf_from(frame->bytes, frame->len, cuts);
+			for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_FEW_CUTS; cuts++) {
+				pkt = mbufs_make(pool, frame->bytes, frame->len, cuts);
 				pkt->ol_flags = rows[i].ol_flags;
 				pkt->hash.rss = 0xa1b2c3d4;
 				pkt->hash.fdir.hi = rows[i].code;
@@ -1551,12 +1309,16 @@ test_nic_gets_complete_frames(void **state)
 	assert_int_equal(port_open(&config, &port, &diag), 0);
 	port_config_free(&config);
 	for (size_t i = 0; i < RTE_DIM(specs); i++) {
-		const struct frame *frame = frame_build(&specs[i], PSEUDO);
-		const bool tso = specs[i].proto == PROTO_TCP && specs[i].payload > 1000;
+		const struct packet *frame = packet_of(&specs[i], PACKET_SUM_PSEUDO);
+		const bool tso = specs[i].proto == PACKET_TCP && specs[i].payload > 1000;
 		struct rte_mbuf *pkts[128];
 		unsigned int n, n_back = 0;
 
-		pkts[0] = requested(frame, !tso ? G_NONE : frame->v6 ? G_V6 : G_V4, tso ? 1000 : 0, FEW_CUTS);
+		pkts[0] = requested(frame,
+				    !tso        ? G_NONE
+				    : frame->v6 ? G_V6
+						: G_V4,
+				    tso ? 1000 : 0, MBUFS_FEW_CUTS);
 		n = port_tx(&port->txqs[0], pkts, 1);
 		assert_int_equal(n, tso ? (specs[i].payload + 999) / 1000 : 1);
 		/* The ring driver gives back what it was sent. */
@@ -1569,10 +1331,10 @@ test_nic_gets_complete_frames(void **state)
 		if (tso) {
 			segments_check(frame, pkts, n, 1000);
 		} else {
-			static struct frame got;
+			static struct packet got;
 
-			mbuf_read(pkts[0], &got);
-			assert_true(oracle_is_complete(&got));
+			mbufs_read(pkts[0], &got);
+			assert_true(packet_is_whole(&got));
 			assert_false(asks(pkts[0]));
 		}
 		rte_pktmbuf_free_bulk(pkts, n);
@@ -1675,20 +1437,20 @@ test_every_segmentation_goes_its_way(void **state)
 {
 	for (unsigned int i = 0; i < OFFLOAD_N; i++) {
 		const bool udp = frame_segments_checksum(list[i].request) == RTE_MBUF_F_TX_UDP_CKSUM;
-		const struct spec spec = {.v6 = list[i].ip == RTE_MBUF_F_TX_IPV6,
-					  .proto = udp ? PROTO_UDP : PROTO_TCP,
-					  .payload = 3000};
+		const struct packet_spec spec = {.v6 = list[i].ip == RTE_MBUF_F_TX_IPV6,
+						 .proto = udp ? PACKET_UDP : PACKET_TCP,
+						 .payload = 3000};
 		const uint32_t set = with_needs(1u << i);
-		const struct frame *frame;
+		const struct packet *frame;
 		struct virtio_net_hdr hdr;
 		struct rte_mbuf *pkt;
 
 		/* Kinds of segmentation have an IP of their own. */
 		if (!list[i].ip)
 			continue;
-		frame = frame_build(&spec, PSEUDO);
+		frame = packet_of(&spec, PACKET_SUM_PSEUDO);
 		hdr = hdr_of(frame, list[i].gso, 1000);
-		pkt = mbuf_from(frame->bytes, frame->len, WHOLE);
+		pkt = mbufs_make(pool, frame->bytes, frame->len, MBUFS_WHOLE);
 		assert_false(vnet_offload_from_guest(pkt, &hdr, set & ~(1u << i)));
 		assert_true(vnet_offload_from_guest(pkt, &hdr, set));
 		assert_int_equal(frame_offloads(pkt), set);
@@ -1698,7 +1460,7 @@ test_every_segmentation_goes_its_way(void **state)
 		assert_int_equal(complete(set, &pkt, 1), 1);
 		assert_int_equal(frame_offloads(sink.pkts[0]), set);
 		sink_clear();
-		pkt = requested(frame, list[i].gso, 1000, WHOLE);
+		pkt = requested(frame, list[i].gso, 1000, MBUFS_WHOLE);
 		assert_int_equal(complete(OFFLOADS_ALL & ~(1u << i), &pkt, 1), 3);
 		sink_clear();
 	}
