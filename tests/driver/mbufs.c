@@ -57,3 +57,25 @@ mbufs_equal(const struct rte_mbuf *pkt, const uint8_t *bytes, uint32_t len)
 			return false;
 	return at == len;
 }
+
+struct search {
+	const struct rte_mempool *wanted;
+	bool found;
+};
+
+static void
+search_one(struct rte_mempool *one, void *arg)
+{
+	struct search *search = arg;
+
+	search->found |= one == search->wanted;
+}
+
+bool
+mbufs_pool_is_alive(const struct rte_mempool *wanted)
+{
+	struct search search = {.wanted = wanted};
+
+	rte_mempool_walk(search_one, &search);
+	return search.found;
+}
