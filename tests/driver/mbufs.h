@@ -20,6 +20,8 @@ enum mbufs_cuts {
 /* Never NULL: a pool that is too small fails the test. */
 struct rte_mbuf *mbufs_make(struct rte_mempool *pool, const uint8_t *bytes, uint32_t len,
 			    enum mbufs_cuts cuts);
+/* The same in segments of this many bytes, as far as there is room for so many. */
+struct rte_mbuf *mbufs_pieces(struct rte_mempool *pool, const uint8_t *bytes, uint32_t len, uint32_t piece);
 /* The bytes of all segments; its headers are not looked for. */
 void mbufs_read(const struct rte_mbuf *pkt, struct packet *packet);
 bool mbufs_equal(const struct rte_mbuf *pkt, const uint8_t *bytes, uint32_t len);

@@ -12,22 +12,21 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <rte_arp.h>
 #include <rte_eal.h>
-#include <rte_icmp.h>
-#include <rte_ip.h>
-#include <rte_udp.h>
 
 #include "borrow.h"
 #include "fdb.h"
 #include "fwd.h"
 #include "fwd_config.h"
+#include "mbufs.h"
+#include "packet.h"
 #include "rng.h"
 #include "unit_eal.h"
 
 enum {
 	POOL_SIZE = 8191,
-	SENT_MAX = 4096, /* frames that a port keeps for looking at */
+	SENT_MAX = 4096,    /* frames that a port keeps for looking at */
+	WHOLE = UINT16_MAX, /* a piece that every frame fits into */
 };
 
 /* A port that keeps the first `room` frames it is sent, and refuses the rest. */
@@ -71,7 +70,7 @@ fake_open(uint16_t n_queues)
 	snprintf(fake->port.name, sizeof(fake->port.name), "p%u", n_fakes);
 	fake->port.id = (uint16_t)n_fakes;
 	atomic_init(&fake->port.n_active, n_queues);
-	fake->port.mac = (struct rte_ether_addr){{0x52, 0, 0, 0, (uint8_t)(n_fakes >> 8), (uint8_t)n_fakes}};
+	packet_put48(fake->port.mac.addr_bytes, 0x520000000000 + n_fakes);
 	assert_int_equal(port_queues_alloc(&fake->port, n_queues), 0);
 	for (uint16_t q = 0; q < n_queues; q++) {
 		fake->port.txqs[q].tx = fake_tx;
@@ -156,29 +155,37 @@ teardown(struct fwd_plan *plan)
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
 }
 
-static struct rte_ether_addr
+static uint64_t
 station(uint8_t number)
 {
-	return (struct rte_ether_addr){{0x02, 0xaa, 0, 0, 0, number}};
+	return 0x02aa00000000 + number;
 }
 
-static const struct rte_ether_addr broadcast = {{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}};
+static const uint64_t broadcast = 0xffffffffffff;
 
 /* A 64-byte frame with a number in it. */
 static struct rte_mbuf *
-frame(struct rte_ether_addr dst, struct rte_ether_addr src, uint32_t number)
+frame(uint64_t dst, uint64_t src, uint32_t number)
 {
-	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
-	struct rte_ether_hdr *eth;
+	static struct packet packet;
 
-	assert_non_null(m);
-	eth = (struct rte_ether_hdr *)rte_pktmbuf_append(m, 64);
-	memset(eth, 0x5a, 64);
-	eth->dst_addr = dst;
-	eth->src_addr = src;
-	eth->ether_type = rte_cpu_to_be_16(0x88b5);
-	memcpy(eth + 1, &number, sizeof(number));
-	return m;
+	packet_ethernet(&packet, 0, PACKET_TYPE_TEST);
+	packet_set_macs(&packet, dst, src);
+	packet_add(&packet, &number, sizeof(number));
+	packet_add_payload(&packet, 64 - packet.len);
+	return mbufs_make(pool, packet.bytes, packet.len, MBUFS_WHOLE);
+}
+
+static uint64_t
+frame_dst(const struct rte_mbuf *m)
+{
+	return packet_get48(rte_pktmbuf_mtod(m, const uint8_t *));
+}
+
+static uint64_t
+frame_src(const struct rte_mbuf *m)
+{
+	return packet_get48(rte_pktmbuf_mtod(m, const uint8_t *) + 6);
 }
 
 static uint32_t
@@ -188,6 +195,12 @@ frame_number(const struct rte_mbuf *m)
 
 	memcpy(&number, rte_pktmbuf_mtod_offset(m, char *, sizeof(struct rte_ether_hdr)), sizeof(number));
 	return number;
+}
+
+static uint64_t
+port_mac(unsigned int i)
+{
+	return packet_get48(ports[i]->mac.addr_bytes);
 }
 
 /* The frames come from queue q of port i, served by its owner. */
@@ -432,10 +445,8 @@ test_io(void **state)
 static void
 test_mac(void **state)
 {
-	static const struct rte_ether_addr by_port_1 = {{0x02, 0, 0, 0, 0, 1}};
 	struct fwd_plan *plan = setup("mac", NULL, 2, 1, 1);
 	struct rte_mbuf *shared, *clone, *pkts[2];
-	const struct rte_ether_hdr *eth;
 
 	/* One frame of ours, one whose data somebody else still reads. */
 	shared = frame(station(1), station(2), 8);
@@ -445,13 +456,12 @@ test_mac(void **state)
 	arrive(0, 0, pkts, 2);
 	assert_int_equal(fakes[1]->n_sent, 2);
 	for (int i = 0; i < 2; i++) {
-		eth = rte_pktmbuf_mtod(fakes[1]->sent[i], struct rte_ether_hdr *);
-		assert_memory_equal(&eth->dst_addr, &by_port_1, 6);
-		assert_memory_equal(&eth->src_addr, &ports[1]->mac, 6);
+		/* The station that is made up for port 1. */
+		assert_int_equal(frame_dst(fakes[1]->sent[i]), 0x020000000001);
+		assert_int_equal(frame_src(fakes[1]->sent[i]), port_mac(1));
 	}
 	ASSERT_SENT(1, 7, 8);
-	eth = rte_pktmbuf_mtod(clone, struct rte_ether_hdr *);
-	assert_memory_equal(&eth->dst_addr, (&(struct rte_ether_addr){{0x02, 0xaa, 0, 0, 0, 1}}), 6);
+	assert_int_equal(frame_dst(clone), station(1));
 	/* The clone itself is as little ours. */
 	arrive_one(0, clone);
 	ASSERT_SENT(1, 8);
@@ -462,14 +472,11 @@ static void
 test_macswap(void **state)
 {
 	struct fwd_plan *plan = setup("macswap", NULL, 2, 1, 1);
-	struct rte_ether_addr one = station(1), two = station(2);
-	const struct rte_ether_hdr *eth;
 
-	arrive_one(1, frame(one, two, 1));
+	arrive_one(1, frame(station(1), station(2), 1));
 	assert_int_equal(fakes[0]->n_sent, 1);
-	eth = rte_pktmbuf_mtod(fakes[0]->sent[0], struct rte_ether_hdr *);
-	assert_memory_equal(&eth->dst_addr, &two, 6);
-	assert_memory_equal(&eth->src_addr, &one, 6);
+	assert_int_equal(frame_dst(fakes[0]->sent[0]), station(2));
+	assert_int_equal(frame_src(fakes[0]->sent[0]), station(1));
 	ASSERT_SENT(0, 1);
 	teardown(plan);
 }
@@ -488,12 +495,31 @@ test_rxonly(void **state)
 	teardown(plan);
 }
 
+/* UDP, all of it right, from a port to the station that is made up for it. */
+static void
+assert_made(const struct rte_mbuf *m, unsigned int port, uint16_t len)
+{
+	static struct packet packet;
+
+	mbufs_read(m, &packet);
+	assert_int_equal(m->pkt_len, len);
+	assert_int_equal(m->data_len, len);
+	assert_true(packet_is_whole(&packet));
+	assert_int_equal(frame_src(m), port_mac(port));
+	assert_int_equal(frame_dst(m), 0x020000000000 + port);
+	assert_int_equal(packet_get16(packet.bytes + 12), PACKET_TYPE_IPV4);
+	assert_int_equal(packet.proto, PACKET_UDP);
+	assert_int_equal(packet_get16(packet.bytes + packet.l3 + 2), len - 14);
+	assert_memory_equal(packet.bytes + packet.l3 + 12, ((const uint8_t[]){198, 18, 0, 1, 198, 18, 0, 2}),
+			    8);
+	assert_int_equal(packet_get16(packet.bytes + packet.l4 + 4), len - 34);
+}
+
 static void
 test_txonly(void **state)
 {
 	struct fwd_mode *mode = fwd_mode_by_name("txonly");
 	static struct rte_mbuf *hoard[POOL_SIZE + 1];
-	struct rte_ipv4_hdr *ip;
 	struct fwd_plan *plan;
 	struct port_stats stats;
 	void *mode_state = mode_open("txonly");
@@ -503,30 +529,8 @@ test_txonly(void **state)
 	mode->generate(&workers[0], &ports[1]->txqs[1]);
 	assert_int_equal(fakes[1]->n_sent, 32);
 	for (int i = 0; i < 32; i++) {
-		struct rte_mbuf *m = fakes[1]->sent[i];
-		struct rte_ether_hdr *eth = rte_pktmbuf_mtod(m, struct rte_ether_hdr *);
-		struct rte_udp_hdr *udp;
-
 		assert_int_equal(fakes[1]->sent_on[i], 1);
-		assert_int_equal(m->pkt_len, 64);
-		assert_int_equal(m->data_len, 64);
-		assert_memory_equal(&eth->src_addr, &ports[1]->mac, 6);
-		assert_memory_equal(&eth->dst_addr, (&(struct rte_ether_addr){{2, 0, 0, 0, 0, 1}}), 6);
-		assert_int_equal(eth->ether_type, rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4));
-		ip = (struct rte_ipv4_hdr *)(eth + 1);
-		assert_int_equal(rte_be_to_cpu_16(ip->total_length), 50);
-		assert_int_equal(rte_be_to_cpu_32(ip->src_addr), RTE_IPV4(198U, 18, 0, 1));
-		assert_int_equal(rte_be_to_cpu_32(ip->dst_addr), RTE_IPV4(198U, 18, 0, 2));
-		assert_int_equal(rte_raw_cksum(ip, sizeof(*ip)), 0xffff);
-		udp = (struct rte_udp_hdr *)(ip + 1);
-		assert_int_equal(rte_be_to_cpu_16(udp->dgram_len), 30);
-		assert_int_not_equal(udp->dgram_cksum, 0);
-		{
-			uint16_t cksum = udp->dgram_cksum;
-
-			udp->dgram_cksum = 0;
-			assert_int_equal(rte_ipv4_udptcp_cksum(ip, udp), cksum);
-		}
+		assert_made(fakes[1]->sent[i], 1, 64);
 	}
 	fake_forget(fakes[1]);
 	arrive_one(0, frame(station(1), station(2), 1));
@@ -556,25 +560,10 @@ test_txonly_sizes(void **state)
 	for (size_t i = 0; i < RTE_DIM(row); i++) {
 		void *mode_state = mode_open(row[i].line);
 		struct fwd_plan *plan = setup("txonly", mode_state, 2, 1, 1);
-		struct rte_mbuf *m;
-		struct rte_ipv4_hdr *ip;
-		struct rte_udp_hdr *udp;
 
 		fwd_mode_by_name("txonly")->generate(&workers[0], &ports[1]->txqs[0]);
 		assert_int_equal(fakes[1]->n_sent, 32);
-		m = fakes[1]->sent[31];
-		ip = rte_pktmbuf_mtod_offset(m, struct rte_ipv4_hdr *, sizeof(struct rte_ether_hdr));
-		udp = (struct rte_udp_hdr *)(ip + 1);
-		assert_int_equal(m->pkt_len, row[i].len);
-		assert_int_equal(m->data_len, row[i].len);
-		assert_int_equal(rte_be_to_cpu_16(ip->total_length), row[i].len - 14);
-		assert_int_equal(rte_be_to_cpu_16(udp->dgram_len), row[i].len - 34);
-		{
-			const uint16_t cksum = udp->dgram_cksum;
-
-			udp->dgram_cksum = 0;
-			assert_int_equal(rte_ipv4_udptcp_cksum(ip, udp), cksum);
-		}
+		assert_made(fakes[1]->sent[31], 1, row[i].len);
 		fake_forget(fakes[1]);
 		ports[1]->rxqs[0].stats.packets += 32;
 		teardown(plan);
@@ -585,64 +574,21 @@ test_txonly_sizes(void **state)
 /* --- icmpecho ---------------------------------------------------------------------------------------------
  */
 
-enum { IP_US = RTE_IPV4(192U, 0, 2, 1), IP_THEM = RTE_IPV4(192, 0, 2, 2) };
+static const uint8_t us[4] = {192, 0, 2, 1}, them[4] = {192, 0, 2, 2};
+/* Whoever pings, and its own address for us. */
+#define THEIR_MAC station(9)
+#define OUR_MAC station(1)
 
-/* The mbuf's bytes again, in segments of at most `piece`. */
+/* In pieces of so many bytes. */
 static struct rte_mbuf *
-split(struct rte_mbuf *m, uint16_t piece)
+arp(uint16_t op, const uint8_t sender[4], const uint8_t target[4], bool tagged, uint32_t piece)
 {
-	struct rte_mbuf *head = NULL;
-	uint32_t len = m->pkt_len;
+	static struct packet packet;
 
-	for (uint32_t at = 0; at < len; at += piece) {
-		uint16_t n = (uint16_t)RTE_MIN(len - at, (uint32_t)piece);
-		struct rte_mbuf *seg = rte_pktmbuf_alloc(pool);
-
-		memcpy(rte_pktmbuf_append(seg, n), rte_pktmbuf_mtod_offset(m, char *, at), n);
-		if (!head)
-			head = seg;
-		else
-			assert_int_equal(rte_pktmbuf_chain(head, seg), 0);
-	}
-	rte_pktmbuf_free(m);
-	return head;
-}
-
-static char *
-put_eth(struct rte_mbuf *m, struct rte_ether_addr dst, uint16_t type, bool tagged)
-{
-	struct rte_ether_hdr *eth = (struct rte_ether_hdr *)rte_pktmbuf_append(m, sizeof(*eth));
-
-	eth->dst_addr = dst;
-	eth->src_addr = station(9);
-	eth->ether_type = rte_cpu_to_be_16(tagged ? RTE_ETHER_TYPE_VLAN : type);
-	if (tagged) {
-		struct rte_vlan_hdr *vlan = (struct rte_vlan_hdr *)rte_pktmbuf_append(m, sizeof(*vlan));
-
-		vlan->vlan_tci = rte_cpu_to_be_16(42);
-		vlan->eth_proto = rte_cpu_to_be_16(type);
-	}
-	return rte_pktmbuf_mtod_offset(m, char *, m->pkt_len);
-}
-
-static struct rte_mbuf *
-arp(uint16_t op, uint32_t sender, uint32_t target, bool tagged)
-{
-	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
-	struct rte_arp_hdr *hdr;
-
-	put_eth(m, broadcast, RTE_ETHER_TYPE_ARP, tagged);
-	hdr = (struct rte_arp_hdr *)rte_pktmbuf_append(m, sizeof(*hdr));
-	memset(hdr, 0, sizeof(*hdr));
-	hdr->arp_hardware = rte_cpu_to_be_16(RTE_ARP_HRD_ETHER);
-	hdr->arp_protocol = rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4);
-	hdr->arp_hlen = 6;
-	hdr->arp_plen = 4;
-	hdr->arp_opcode = rte_cpu_to_be_16(op);
-	hdr->arp_data.arp_sha = station(9);
-	hdr->arp_data.arp_sip = rte_cpu_to_be_32(sender);
-	hdr->arp_data.arp_tip = rte_cpu_to_be_32(target);
-	return m;
+	packet_ethernet(&packet, tagged, PACKET_TYPE_ARP);
+	packet_set_macs(&packet, broadcast, THEIR_MAC);
+	packet_arp(&packet, op, THEIR_MAC, sender, 0, target);
+	return mbufs_pieces(pool, packet.bytes, packet.len, piece);
 }
 
 struct ping {
@@ -651,95 +597,81 @@ struct ping {
 	uint16_t data_len;
 	bool tagged;
 	uint16_t fragment;
-	uint32_t dst; /* 0: us */
+	uint8_t dst[4]; /* 0.0.0.0: us */
 };
 
-static struct rte_mbuf *
-ping(const struct ping *p)
+static void
+ping_build(struct packet *packet, const struct ping *p, const uint8_t src[4], const uint8_t dst[4])
 {
-	struct rte_mbuf *m = rte_pktmbuf_alloc(pool);
-	struct rte_ipv4_hdr *ip;
-	struct rte_icmp_hdr *icmp;
-	uint16_t head = (uint16_t)(sizeof(*ip) + p->options_len),
-		 icmp_len = (uint16_t)(sizeof(*icmp) + p->data_len);
-
-	put_eth(m, station(1), RTE_ETHER_TYPE_IPV4, p->tagged);
-	ip = (struct rte_ipv4_hdr *)rte_pktmbuf_append(m, (uint16_t)(head + icmp_len));
-	memset(ip, 0, head);
-	ip->version_ihl = (uint8_t)(0x40 | head / 4);
-	ip->total_length = rte_cpu_to_be_16((uint16_t)(head + icmp_len));
-	ip->fragment_offset = rte_cpu_to_be_16(p->fragment);
-	ip->time_to_live = 64;
-	ip->next_proto_id = IPPROTO_ICMP;
-	ip->src_addr = rte_cpu_to_be_32(IP_THEM);
-	ip->dst_addr = rte_cpu_to_be_32(p->dst ? p->dst : IP_US);
-	memset(ip + 1, 1, p->options_len); /* no operation */
-	ip->hdr_checksum = (uint16_t)~rte_raw_cksum(ip, head);
-	icmp = RTE_PTR_ADD(ip, head);
-	icmp->icmp_type = p->type;
-	icmp->icmp_code = 0;
-	icmp->icmp_cksum = 0;
-	icmp->icmp_ident = 0x1234;
-	icmp->icmp_seq_nb = 0x0001;
-	for (uint16_t i = 0; i < p->data_len; i++)
-		((uint8_t *)(icmp + 1))[i] = (uint8_t)(i * 7);
-	icmp->icmp_cksum = (uint16_t)~rte_raw_cksum(icmp, icmp_len);
-	return m;
+	packet_ethernet(packet, p->tagged, PACKET_TYPE_IPV4);
+	packet_ipv4(packet, src, dst, p->options_len, p->fragment);
+	packet_echo(packet, p->type, 0x1234, 1);
+	packet_add_payload(packet, p->data_len);
+	packet_finish(packet, PACKET_SUM_WHOLE);
 }
 
-/* The one frame that port 0 has sent is the answer to p. */
+static struct rte_mbuf *
+ping(const struct ping *p, uint32_t piece)
+{
+	static struct packet packet;
+
+	ping_build(&packet, p, them, packet_get32(p->dst) ? p->dst : us);
+	packet_set_macs(&packet, OUR_MAC, THEIR_MAC);
+	return mbufs_pieces(pool, packet.bytes, packet.len, piece);
+}
+
+/* The one frame that port 0 has sent is this, and on the queue that the question came from. */
+static void
+assert_answer(const struct packet *packet)
+{
+	assert_int_equal(fakes[0]->n_sent, 1);
+	assert_int_equal(fakes[0]->sent_on[0], 1);
+	assert_true(mbufs_equal(fakes[0]->sent[0], packet->bytes, packet->len));
+	fake_forget(fakes[0]);
+}
+
+/* The answer to p is p but for its type, and addresses the other way round. */
 static void
 assert_pong(const struct ping *p)
 {
-	static uint8_t bytes[2048];
-	const struct rte_mbuf *m = fakes[0]->sent[0];
-	const struct rte_ether_hdr *eth = (const struct rte_ether_hdr *)bytes;
-	uint32_t offset = sizeof(*eth) + (p->tagged ? sizeof(struct rte_vlan_hdr) : 0);
-	const struct rte_ipv4_hdr *ip = (const struct rte_ipv4_hdr *)(bytes + offset);
-	const struct rte_icmp_hdr *icmp;
-	struct rte_ether_addr them = station(9);
-	const void *data;
+	static struct packet packet;
+	struct ping pong = *p;
 
-	assert_int_equal(fakes[0]->n_sent, 1);
-	assert_int_equal(fakes[0]->sent_on[0], 1);
-	assert_int_equal(m->pkt_len, offset + sizeof(*ip) + p->options_len + sizeof(*icmp) + p->data_len);
-	data = rte_pktmbuf_read(m, 0, m->pkt_len, bytes);
-	if (data != bytes)
-		memcpy(bytes, data, m->pkt_len);
-	assert_memory_equal(&eth->dst_addr, &them, 6);
-	assert_memory_equal(&eth->src_addr, &ports[0]->mac, 6);
-	if (p->tagged)
-		assert_int_equal(bytes[15], 42);
-	assert_int_equal(rte_be_to_cpu_32(ip->src_addr), IP_US);
-	assert_int_equal(rte_be_to_cpu_32(ip->dst_addr), IP_THEM);
-	assert_int_equal(rte_raw_cksum(ip, sizeof(*ip) + p->options_len), 0xffff);
-	icmp = (const struct rte_icmp_hdr *)((const uint8_t *)(ip + 1) + p->options_len);
-	assert_int_equal(icmp->icmp_type, RTE_IP_ICMP_ECHO_REPLY);
-	assert_int_equal(icmp->icmp_ident, 0x1234);
-	assert_int_equal(rte_raw_cksum(icmp, sizeof(*icmp) + p->data_len), 0xffff);
-	for (uint16_t i = 0; i < p->data_len; i++)
-		assert_int_equal(((const uint8_t *)(icmp + 1))[i], (uint8_t)(i * 7));
-	fake_forget(fakes[0]);
+	pong.type = PACKET_ECHO_REPLY;
+	ping_build(&packet, &pong, us, them);
+	packet_set_macs(&packet, THEIR_MAC, port_mac(0));
+	assert_answer(&packet);
+}
+
+static void
+assert_arp_reply(bool tagged)
+{
+	static struct packet packet;
+
+	packet_ethernet(&packet, tagged, PACKET_TYPE_ARP);
+	packet_set_macs(&packet, THEIR_MAC, port_mac(0));
+	packet_arp(&packet, PACKET_ARP_REPLY, port_mac(0), us, THEIR_MAC, them);
+	assert_answer(&packet);
 }
 
 static void
 test_icmpecho_ping(void **state)
 {
 	static const struct ping good[] = {
-		{.type = 8, .data_len = 56},
-		{.type = 8, .data_len = 0},
-		{.type = 8, .data_len = 1472},
-		{.type = 8, .data_len = 33, .options_len = 40},
-		{.type = 8, .data_len = 1001, .tagged = true},
-		{.type = 8, .data_len = 5, .options_len = 8, .tagged = true},
-		{.type = 8, .data_len = 56, .fragment = RTE_IPV4_HDR_DF_FLAG},
+		{.type = PACKET_ECHO_REQUEST, .data_len = 56},
+		{.type = PACKET_ECHO_REQUEST, .data_len = 0},
+		{.type = PACKET_ECHO_REQUEST, .data_len = 1472},
+		{.type = PACKET_ECHO_REQUEST, .data_len = 33, .options_len = 40},
+		{.type = PACKET_ECHO_REQUEST, .data_len = 1001, .tagged = true},
+		{.type = PACKET_ECHO_REQUEST, .data_len = 5, .options_len = 8, .tagged = true},
+		{.type = PACKET_ECHO_REQUEST, .data_len = 56, .fragment = PACKET_IPV4_DF},
 	};
 	static const uint16_t pieces[] = {2000, 128, 50, 16, 14};
 	struct fwd_plan *plan = setup("icmpecho", NULL, 1, 2, 1);
 
 	for (size_t i = 0; i < RTE_DIM(good); i++) {
 		for (size_t k = 0; k < RTE_DIM(pieces); k++) {
-			struct rte_mbuf *m = split(ping(&good[i]), pieces[k]);
+			struct rte_mbuf *m = ping(&good[i], pieces[k]);
 
 			arrive(0, 1, &m, 1);
 			assert_pong(&good[i]);
@@ -747,8 +679,8 @@ test_icmpecho_ping(void **state)
 	}
 	/* Every data length, so that every value of the checksum's carry comes up. */
 	for (uint16_t len = 0; len < 1000; len++) {
-		struct ping p = {.type = 8, .data_len = len};
-		struct rte_mbuf *m = ping(&p);
+		struct ping p = {.type = PACKET_ECHO_REQUEST, .data_len = len};
+		struct rte_mbuf *m = ping(&p, WHOLE);
 
 		arrive(0, 1, &m, 1);
 		assert_pong(&p);
@@ -760,27 +692,13 @@ static void
 test_icmpecho_arp(void **state)
 {
 	struct fwd_plan *plan = setup("icmpecho", NULL, 1, 2, 1);
-	struct rte_ether_addr them = station(9);
 
 	for (int tagged = 0; tagged < 2; tagged++) {
 		for (uint16_t piece = 14; piece < 100; piece += 10) {
-			struct rte_mbuf *m = split(arp(RTE_ARP_OP_REQUEST, IP_THEM, IP_US, tagged), piece);
-			const struct rte_ether_hdr *eth;
-			const struct rte_arp_hdr *hdr;
+			struct rte_mbuf *m = arp(PACKET_ARP_REQUEST, them, us, tagged, piece);
 
 			arrive(0, 1, &m, 1);
-			assert_int_equal(fakes[0]->n_sent, 1);
-			assert_int_equal(fakes[0]->sent_on[0], 1);
-			eth = rte_pktmbuf_mtod(fakes[0]->sent[0], struct rte_ether_hdr *);
-			assert_memory_equal(&eth->dst_addr, &them, 6);
-			assert_memory_equal(&eth->src_addr, &ports[0]->mac, 6);
-			hdr = (const struct rte_arp_hdr *)((const uint8_t *)(eth + 1) + (tagged ? 4 : 0));
-			assert_int_equal(hdr->arp_opcode, rte_cpu_to_be_16(RTE_ARP_OP_REPLY));
-			assert_memory_equal(&hdr->arp_data.arp_sha, &ports[0]->mac, 6);
-			assert_memory_equal(&hdr->arp_data.arp_tha, &them, 6);
-			assert_int_equal(rte_be_to_cpu_32(hdr->arp_data.arp_sip), IP_US);
-			assert_int_equal(rte_be_to_cpu_32(hdr->arp_data.arp_tip), IP_THEM);
-			fake_forget(fakes[0]);
+			assert_arp_reply(tagged);
 		}
 	}
 	teardown(plan);
@@ -790,33 +708,34 @@ static void
 test_icmpecho_other(void **state)
 {
 	struct fwd_plan *plan = setup("icmpecho", NULL, 1, 1, 1);
+	static const uint8_t nobody[4];
+	static const struct ping usual = {PACKET_ECHO_REQUEST, .data_len = 56};
 	struct rte_mbuf *bad[] = {
 		frame(station(1), station(2), 1),
-		arp(RTE_ARP_OP_REPLY, IP_THEM, IP_US, false),
-		arp(RTE_ARP_OP_REQUEST, 0, IP_US, false),        /* probe */
-		arp(RTE_ARP_OP_REQUEST, IP_THEM, IP_THEM, true), /* announcement */
-		arp(RTE_ARP_OP_REQUEST, IP_THEM, IP_US, false),  /* cut below */
-		arp(RTE_ARP_OP_REQUEST, IP_THEM, IP_US, true),   /* cut within the tag below */
-		ping(&(struct ping){.type = 0, .data_len = 56}),
-		ping(&(struct ping){.type = 8, .data_len = 56, .fragment = RTE_IPV4_HDR_MF_FLAG}),
-		ping(&(struct ping){.type = 8, .data_len = 56, .fragment = 1}),
-		ping(&(struct ping){.type = 8, .data_len = 56, .dst = RTE_IPV4(224U, 0, 0, 1)}),
-		ping(&(struct ping){.type = 8, .data_len = 56, .dst = UINT32_MAX}),
-		ping(&(struct ping){.type = 8, .data_len = 56}), /* cut below */
-		ping(&(struct ping){.type = 8, .data_len = 56}), /* from a multicast address below */
-		ping(&(struct ping){.type = 8, .data_len = 56}), /* header length below the least */
-		ping(&(struct ping){.type = 8, .data_len = 0}),  /* shorter than an ICMP header, below */
+		arp(PACKET_ARP_REPLY, them, us, false, WHOLE),
+		arp(PACKET_ARP_REQUEST, nobody, us, false, WHOLE), /* probe */
+		arp(PACKET_ARP_REQUEST, them, them, true, WHOLE),  /* announcement */
+		arp(PACKET_ARP_REQUEST, them, us, false, WHOLE),   /* cut below */
+		arp(PACKET_ARP_REQUEST, them, us, true, WHOLE),    /* cut within the tag below */
+		ping(&(struct ping){PACKET_ECHO_REPLY, .data_len = 56}, WHOLE),
+		ping(&(struct ping){PACKET_ECHO_REQUEST, .data_len = 56, .fragment = PACKET_IPV4_MF}, WHOLE),
+		ping(&(struct ping){PACKET_ECHO_REQUEST, .data_len = 56, .fragment = 1}, WHOLE),
+		ping(&(struct ping){PACKET_ECHO_REQUEST, .data_len = 56, .dst = {224, 0, 0, 1}}, WHOLE),
+		ping(&(struct ping){PACKET_ECHO_REQUEST, .data_len = 56, .dst = {255, 255, 255, 255}}, WHOLE),
+		ping(&usual, WHOLE), /* cut below */
+		ping(&usual, WHOLE), /* from a multicast address below */
+		ping(&usual, WHOLE), /* header length below the least */
+		/* shorter than an ICMP header, below */
+		ping(&(struct ping){PACKET_ECHO_REQUEST, .data_len = 0}, WHOLE),
 	};
 	struct rte_mbuf *short_frame = frame(station(1), station(2), 1);
-	struct rte_ipv4_hdr *ip;
 
 	rte_pktmbuf_trim(bad[4], 1);
 	rte_pktmbuf_trim(bad[5], (uint16_t)(bad[5]->pkt_len - 16));
 	rte_pktmbuf_trim(bad[11], 1);
-	rte_pktmbuf_mtod(bad[12], struct rte_ether_hdr *)->src_addr.addr_bytes[0] |= 1;
+	*rte_pktmbuf_mtod_offset(bad[12], uint8_t *, 6) |= 1;
 	*rte_pktmbuf_mtod_offset(bad[13], uint8_t *, 14) = 0x44;
-	ip = rte_pktmbuf_mtod_offset(bad[14], struct rte_ipv4_hdr *, 14);
-	ip->total_length = rte_cpu_to_be_16(27);
+	packet_put16(rte_pktmbuf_mtod_offset(bad[14], uint8_t *, 16), 27);
 	arrive(0, 0, bad, RTE_DIM(bad));
 	rte_pktmbuf_trim(short_frame, 50);
 	arrive_one(0, short_frame);
@@ -1043,7 +962,7 @@ unborrowed_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 
 /* Frames 0 .. n - 1, the odd ones borrowed, from queue q of port i; n at most BORROWED_N. */
 static void
-borrowed_arrive(unsigned int i, uint16_t q, struct rte_ether_addr dst, uint16_t n)
+borrowed_arrive(unsigned int i, uint16_t q, uint64_t dst, uint16_t n)
 {
 	struct port_rxq *from = &ports[i]->rxqs[q];
 	struct fwd_worker *worker = &workers[from->worker];
@@ -1294,11 +1213,18 @@ switch_free(void *bridge)
 }
 
 static int
+find_mac(const void *bridge, uint64_t mac)
+{
+	struct rte_ether_addr addr;
+
+	packet_put48(addr.addr_bytes, mac);
+	return fdb_find(bridge, &addr);
+}
+
+static int
 find(const void *bridge, uint8_t number)
 {
-	struct rte_ether_addr mac = station(number);
-
-	return fdb_find(bridge, &mac);
+	return find_mac(bridge, station(number));
 }
 
 static void
@@ -1336,13 +1262,13 @@ test_switch_learn(void **state)
 	assert_int_equal(drops(2, DROP_SAME_PORT), 1);
 	/* Broadcast and multicast, known source. */
 	arrive_one(0, frame(broadcast, station(1), 5));
-	arrive_one(0, frame((struct rte_ether_addr){{1, 0, 0x5e, 0, 0, 1}}, station(1), 6));
+	arrive_one(0, frame(0x01005e000001, station(1), 6));
 	for (unsigned int i = 1; i < 4; i++)
 		ASSERT_SENT(i, 5, 6);
 	ASSERT_SENT_NONE(0);
 	/* Not for bridges; the neighbours of that block are. */
 	for (uint8_t i = 0; i < 18; i++)
-		arrive_one(0, frame((struct rte_ether_addr){{1, 0x80, 0xc2, 0, 0, i}}, station(1), i));
+		arrive_one(0, frame(0x0180c2000000 + i, station(1), i));
 	assert_int_equal(drops(0, DROP_NO_PORT), 16);
 	ASSERT_SENT(1, 16, 17);
 	fake_forget(fakes[2]);
@@ -1351,8 +1277,8 @@ test_switch_learn(void **state)
 	fdb_tick(bridge, 1);
 	assert_int_equal(fdb_count(bridge), 3);
 	arrive_one(0, frame(station(2), broadcast, 1));
-	arrive_one(0, frame(station(2), (struct rte_ether_addr){{1, 0, 0, 0, 0, 1}}, 1));
-	arrive_one(0, frame(station(2), (struct rte_ether_addr){{0}}, 1));
+	arrive_one(0, frame(station(2), 0x010000000001, 1));
+	arrive_one(0, frame(station(2), 0, 1));
 	fdb_tick(bridge, 1);
 	assert_int_equal(fdb_count(bridge), 3);
 	fake_forget(fakes[2]);
@@ -1582,10 +1508,10 @@ test_filter_of_flooded_frames(void **state)
 	switch_free(bridge);
 }
 
-static struct rte_ether_addr
+static uint64_t
 station_of_port(unsigned int i)
 {
-	return (struct rte_ether_addr){{0x02, 0xbb, 0, 0, (uint8_t)(i >> 8), (uint8_t)i}};
+	return 0x02bb00000000 + i;
 }
 
 static void
@@ -1624,13 +1550,10 @@ test_switch_many_ports(void **state)
 }
 
 /* Any number of addresses, without pattern. */
-static struct rte_ether_addr
+static uint64_t
 station_of_many(uint32_t i)
 {
-	uint32_t scattered = i * 2654435761u;
-
-	return (struct rte_ether_addr){{0x02, 0xcc, (uint8_t)(scattered >> 24), (uint8_t)(scattered >> 16),
-					(uint8_t)(scattered >> 8), (uint8_t)scattered}};
+	return 0x02cc00000000 + i * 2654435761u;
 }
 
 /* n stations from `first` on speak from port i to everybody, and are heard. */
@@ -1667,11 +1590,8 @@ test_switch_many_addresses(void **state)
 		speak(bridge, i, i * FDB_ENTRIES / 4, FDB_ENTRIES / 4, 1000);
 	for (int round = 0; round < 6; round++) {
 		assert_int_equal(fdb_count(bridge), FDB_ENTRIES);
-		for (uint32_t n = 0; n < FDB_ENTRIES; n++) {
-			struct rte_ether_addr mac = station_of_many(n);
-
-			assert_int_equal(fdb_find(bridge, &mac), n / (FDB_ENTRIES / 4));
-		}
+		for (uint32_t n = 0; n < FDB_ENTRIES; n++)
+			assert_int_equal(find_mac(bridge, station_of_many(n)), n / (FDB_ENTRIES / 4));
 		for (uint32_t n = 0; n < FDB_ENTRIES / 4; n += PORT_BURST) {
 			/* From port 0 to 1, 2, 3, 1 .. */
 			for (uint32_t k = 0; k < PORT_BURST; k++)
@@ -1717,12 +1637,12 @@ test_switch_addresses_in_a_row(void **state)
 		const uint8_t low = changing[i % N_STRIDES];
 
 		for (uint32_t n = 0; n < N; n++) {
-			struct rte_ether_addr mac = {{0x02, 0xcc}};
+			uint8_t mac[6] = {0x02, 0xcc};
 
-			mac.addr_bytes[low] = (uint8_t)n;
+			mac[low] = (uint8_t)n;
 			/* 0 is the byte that says whether it is a group's */
-			mac.addr_bytes[low > 1 ? low - 1 : 2] = (uint8_t)(n >> 8);
-			arrive_one(1, frame(broadcast, mac, n));
+			mac[low > 1 ? low - 1 : 2] = (uint8_t)(n >> 8);
+			arrive_one(1, frame(broadcast, packet_get48(mac), n));
 			fdb_tick(bridge, 1);
 			for (unsigned int k = 0; k < n_fakes; k++)
 				fake_forget(fakes[k]);
@@ -1796,7 +1716,7 @@ test_switch_told(void **state)
 	ASSERT_SENT_NONE(0);
 	ASSERT_SENT(1, 4);
 	/* No address, though free places in the table look like it. */
-	arrive_one(1, frame((struct rte_ether_addr){{0}}, station(3), 5));
+	arrive_one(1, frame(0, station(3), 5));
 	ASSERT_SENT(0, 5);
 	ASSERT_SENT(2, 5);
 	teardown(plan);
@@ -1846,7 +1766,7 @@ test_switch_generations(void **state)
 static void
 test_switch_order(void **state)
 {
-	static const struct rte_ether_addr reserved = {{1, 0x80, 0xc2, 0, 0, 0}};
+	static const uint64_t reserved = 0x0180c2000000;
 	void *bridge = switch_state(64);
 	struct fwd_plan *plan = setup("switch", bridge, 4, 1, 1);
 
@@ -1950,10 +1870,8 @@ static uint16_t
 race_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
 	for (uint16_t i = 0; i < n; i++) {
-		const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(pkts[i], struct rte_ether_hdr *);
-
 		/* Station s is behind port s % 4 and nowhere else. */
-		if (eth->src_addr.addr_bytes[5] % 4 == txq->port->id)
+		if (frame_src(pkts[i]) % 4 == txq->port->id)
 			atomic_fetch_add(&race.n_wrong, 1);
 	}
 	txq->stats.packets += n;
@@ -1980,13 +1898,14 @@ race_worker(void *arg)
 				uint8_t src =
 					(uint8_t)(rng_draw(&rng, RACE_STATIONS / 4) * 4 + from->port->id);
 				uint8_t dst = (uint8_t)rng_draw(&rng, RACE_STATIONS);
+				uint8_t *bytes;
 
 				pkts[n] = rte_pktmbuf_alloc(pool);
 				if (!pkts[n])
 					break;
-				rte_pktmbuf_append(pkts[n], 64);
-				rte_pktmbuf_mtod(pkts[n], struct rte_ether_hdr *)->src_addr = station(src);
-				rte_pktmbuf_mtod(pkts[n], struct rte_ether_hdr *)->dst_addr = station(dst);
+				bytes = (uint8_t *)rte_pktmbuf_append(pkts[n], 64);
+				packet_put48(bytes, station(dst));
+				packet_put48(bytes + 6, station(src));
 				n++;
 			}
 			from->stats.packets += n;

@@ -15,6 +15,7 @@
 #include "ctx.h"
 #include "loop.h"
 #include "mbufs.h"
+#include "packet.h"
 #include "pools.h"
 #include "port.h"
 #include "unit_eal.h"
@@ -134,19 +135,11 @@ turns(unsigned int ms)
 static struct rte_mbuf *
 frame(uint16_t len, uint16_t piece)
 {
-	struct rte_mbuf *head = NULL;
+	static struct packet packet;
 
-	for (uint16_t at = 0; at < len; at = (uint16_t)(at + piece)) {
-		uint16_t n = RTE_MIN(piece, (uint16_t)(len - at));
-		struct rte_mbuf *seg = rte_pktmbuf_alloc(pool);
-
-		memset(rte_pktmbuf_append(seg, n), at / piece, n);
-		if (!head)
-			head = seg;
-		else
-			assert_int_equal(rte_pktmbuf_chain(head, seg), 0);
-	}
-	return head;
+	packet.len = 0;
+	packet_add_payload(&packet, len);
+	return mbufs_pieces(pool, packet.bytes, packet.len, piece);
 }
 
 /* The ring driver gives back what it was sent. */
