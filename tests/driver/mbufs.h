@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* mbufs: packets (packet.h) in mbufs, whole and in pieces. */
+/* mbufs: packets (packet.h) in mbufs, whole and in pieces; and whether a pool is still there. */
 #ifndef VNICD_TEST_MBUFS_H
 #define VNICD_TEST_MBUFS_H
 
@@ -20,8 +20,13 @@ enum mbufs_cuts {
 /* Never NULL: a pool that is too small fails the test. */
 struct rte_mbuf *mbufs_make(struct rte_mempool *pool, const uint8_t *bytes, uint32_t len,
 			    enum mbufs_cuts cuts);
+/* The same in segments of this many bytes, as far as there is room for so many. */
+struct rte_mbuf *mbufs_pieces(struct rte_mempool *pool, const uint8_t *bytes, uint32_t len, uint32_t piece);
 /* The bytes of all segments; its headers are not looked for. */
 void mbufs_read(const struct rte_mbuf *pkt, struct packet *packet);
 bool mbufs_equal(const struct rte_mbuf *pkt, const uint8_t *bytes, uint32_t len);
+
+/* Nobody has freed the pool; touches nothing of it. */
+bool mbufs_pool_is_alive(const struct rte_mempool *wanted);
 
 #endif

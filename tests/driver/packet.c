@@ -17,6 +17,8 @@ enum {
 	TCP_LEN = 20,
 	UDP_LEN = 8,
 	SCTP_LEN = 12,
+	ARP_LEN = 28,
+	ARP_ETHERNET = 1,
 	EXT_HOP_BY_HOP = 0,
 	EXT_ROUTING = 43,
 	EXT_FRAGMENT = 44,
@@ -67,10 +69,26 @@ packet_ethernet(struct packet *packet, unsigned int n_tags, uint16_t type)
 void
 packet_set_macs(struct packet *packet, uint64_t dst, uint64_t src)
 {
-	packet_put16(packet->bytes, (uint32_t)(dst >> 32));
-	packet_put32(packet->bytes + 2, (uint32_t)dst);
-	packet_put16(packet->bytes + 6, (uint32_t)(src >> 32));
-	packet_put32(packet->bytes + 8, (uint32_t)src);
+	packet_put48(packet->bytes, dst);
+	packet_put48(packet->bytes + 6, src);
+}
+
+void
+packet_arp(struct packet *packet, uint16_t op, uint64_t sender_mac, const uint8_t sender[4],
+	   uint64_t target_mac, const uint8_t target[4])
+{
+	uint8_t *arp = packet->bytes + packet->l3;
+
+	packet_add(packet, NULL, ARP_LEN);
+	packet_put16(arp, ARP_ETHERNET);
+	packet_put16(arp + 2, PACKET_TYPE_IPV4);
+	arp[4] = 6;
+	arp[5] = 4;
+	packet_put16(arp + 6, op);
+	packet_put48(arp + 8, sender_mac);
+	memcpy(arp + 14, sender, 4);
+	packet_put48(arp + 18, target_mac);
+	memcpy(arp + 24, target, 4);
 }
 
 void
@@ -184,6 +202,15 @@ packet_tcp_options(struct packet *packet, uint8_t len)
 }
 
 void
+packet_echo(struct packet *packet, uint8_t type, uint16_t id, uint16_t number)
+{
+	/* Type and code where others have their first port; the checksum is the second. */
+	packet_transport(packet, PACKET_ICMP, (uint16_t)(type << 8), 0);
+	packet_put16(packet->bytes + packet->l4 + 4, id);
+	packet_put16(packet->bytes + packet->l4 + 6, number);
+}
+
+void
 packet_add_payload(struct packet *packet, uint32_t len)
 {
 	uint32_t at = packet->len;
@@ -210,10 +237,16 @@ packet_finish(struct packet *packet, enum packet_sum sum)
 	}
 	if (packet->proto == PACKET_UDP)
 		packet_put16(l4 + 4, packet->len - packet->l4);
-	if (packet->proto != PACKET_UDP && packet->proto != PACKET_TCP)
+	if (packet->proto == PACKET_TCP)
+		l4 += PACKET_TCP_SUM;
+	else if (packet->proto == PACKET_UDP)
+		l4 += PACKET_UDP_SUM;
+	else if (packet->proto == PACKET_ICMP && !packet->v6)
+		l4 += PACKET_ICMP_SUM;
+	else
 		return;
-	l4 += packet->proto == PACKET_UDP ? PACKET_UDP_SUM : PACKET_TCP_SUM;
-	packet_put16(l4, sum == PACKET_SUM_NONE ? 0 : packet_pseudo_sum(packet));
+	packet_put16(l4,
+		     sum == PACKET_SUM_NONE || packet->proto == PACKET_ICMP ? 0 : packet_pseudo_sum(packet));
 	if (sum != PACKET_SUM_WHOLE)
 		return;
 	whole = ~packet_sum_add(0, packet->bytes + packet->l4, packet->len - packet->l4) & 0xffff;
@@ -235,7 +268,7 @@ packet_build(struct packet *packet, const struct packet_spec *spec, enum packet_
 			at[3] = 4;
 		}
 	} else {
-		packet_ipv4(packet, NULL, NULL, spec->ip_options, 0x4000);
+		packet_ipv4(packet, NULL, NULL, spec->ip_options, PACKET_IPV4_DF);
 	}
 	packet_transport(packet, spec->proto, 40000, 5001);
 	if (spec->proto == PACKET_TCP) {

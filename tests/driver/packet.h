@@ -20,10 +20,18 @@ enum {
 	PACKET_TCP_SUM = 16,
 	PACKET_UDP_SUM = 6,
 	PACKET_SCTP_SUM = 8,
+	PACKET_ICMP_SUM = 2,
 	PACKET_TCP_FIN = 0x01,
 	PACKET_TCP_PSH = 0x08,
 	PACKET_TCP_ACK = 0x10,
 	PACKET_TCP_CWR = 0x80,
+	PACKET_ECHO_REPLY = 0, /* type of ICMP */
+	PACKET_ECHO_REQUEST = 8,
+	PACKET_ARP_REQUEST = 1,
+	PACKET_ARP_REPLY = 2,
+	/* Of IPv4's word of fragment offset and flags. */
+	PACKET_IPV4_DF = 0x4000,
+	PACKET_IPV4_MF = 0x2000,
 	/* EtherTypes */
 	PACKET_TYPE_IPV4 = 0x0800,
 	PACKET_TYPE_ARP = 0x0806,
@@ -71,6 +79,21 @@ packet_put32(uint8_t *at, uint32_t value)
 	packet_put16(at + 2, value);
 }
 
+/* MAC addresses are numbers: 0x525400000001. */
+
+static inline uint64_t
+packet_get48(const uint8_t *at)
+{
+	return (uint64_t)packet_get16(at) << 32 | packet_get32(at + 2);
+}
+
+static inline void
+packet_put48(uint8_t *at, uint64_t value)
+{
+	packet_put16(at, (uint32_t)(value >> 32));
+	packet_put32(at + 2, (uint32_t)value);
+}
+
 /* --- a header at a time, in the order of the bytes --- */
 
 /* More bytes at the end; NULL: zeros. */
@@ -81,8 +104,11 @@ void packet_add16(struct packet *packet, uint16_t number);
  * before it 802.1ad; VLANs 100, 101, ..).
  */
 void packet_ethernet(struct packet *packet, unsigned int n_tags, uint16_t type);
-/* Other addresses than those, as numbers: 0x525400000001. */
+/* Other addresses than those. */
 void packet_set_macs(struct packet *packet, uint64_t dst, uint64_t src);
+/* ARP, for an IPv4 address on Ethernet. */
+void packet_arp(struct packet *packet, uint16_t op, uint64_t sender_mac, const uint8_t sender[4],
+		uint64_t target_mac, const uint8_t target[4]);
 /* With `options` bytes of options (of one byte each that does nothing), a multiple of 4, and this word of
  * fragment offset and flags. Addresses NULL: two that never change. */
 void packet_ipv4(struct packet *packet, const uint8_t src[4], const uint8_t dst[4], uint32_t options,
@@ -97,6 +123,8 @@ void packet_fragment_header(struct packet *packet, uint16_t offset_and_flags);
 /* The transport header: TCP's without options, UDP's, or what is as long as that. */
 void packet_transport(struct packet *packet, uint8_t proto, uint16_t sport, uint16_t dport);
 void packet_tcp_options(struct packet *packet, uint8_t len);
+/* What ping sends and gets, as transport header in IPv4. */
+void packet_echo(struct packet *packet, uint8_t type, uint16_t id, uint16_t number);
 /* Payload byte i is packet_payload_byte(i). */
 void packet_add_payload(struct packet *packet, uint32_t len);
 
@@ -107,7 +135,7 @@ packet_payload_byte(uint32_t i)
 }
 
 /*
- * What the checksum field of TCP and UDP has:
+ * What the checksum field of TCP, UDP and ICMP (which has no pseudo header) has:
  *   PACKET_SUM_NONE    0
  *   PACKET_SUM_PSEUDO  the sum over the pseudo header, as for an offload that finishes it
  *   PACKET_SUM_WHOLE   the checksum

@@ -23,6 +23,7 @@
 #include "fwd.h"
 #include "fwd_config.h"
 #include "loop.h"
+#include "mbufs.h"
 #include "pools.h"
 #include "port.h"
 #include "unit_eal.h"
@@ -34,29 +35,6 @@ enum { KEEP = 64, PATIENCE_MS = 20000 };
 static struct rte_mempool *pool;
 
 /* --- who is alive --- */
-
-struct search {
-	const struct rte_mempool *wanted;
-	bool found;
-};
-
-static void
-search_one(struct rte_mempool *one, void *arg)
-{
-	struct search *search = arg;
-
-	search->found |= one == search->wanted;
-}
-
-/* Touches nothing of it. */
-static bool
-pool_is_alive(const struct rte_mempool *wanted)
-{
-	struct search search = {.wanted = wanted};
-
-	rte_mempool_walk(search_one, &search);
-	return search.found;
-}
 
 static void
 count_one(struct rte_mempool *one, void *arg)
@@ -91,7 +69,7 @@ keeper_let_go(void)
 	unsigned int n = atomic_load(&keeper.n);
 
 	for (unsigned int i = 0; i < n; i++) {
-		if (pool_is_alive(keeper.pools[i]))
+		if (mbufs_pool_is_alive(keeper.pools[i]))
 			rte_pktmbuf_free(keeper.pkts[i]);
 		else
 			keeper.n_orphans++;
@@ -221,11 +199,11 @@ test_remove(void **state)
 	assert_int_equal(dataplane_start(&diag), 0);
 	keep();
 	assert_int_equal(dataplane_port_remove("up0", &diag), 0);
-	assert_true(pool_is_alive(keeper.pools[0]));
+	assert_true(mbufs_pool_is_alive(keeper.pools[0]));
 	assert_int_equal(add("up0=nic,vdev=net_null0"), 0);
 	for (unsigned int i = 0; i < 30; i++)
 		loop_run_once(ctx.loop, 10);
-	assert_true(pool_is_alive(keeper.pools[0]));
+	assert_true(mbufs_pool_is_alive(keeper.pools[0]));
 	assert_int_equal(pools_alive(), 4);
 	atomic_store(&keeper.lets_go, true);
 	wait_for(only_one_nic_is_left);
@@ -243,7 +221,7 @@ static struct rte_mempool *released;
 static bool
 released_is_gone(void)
 {
-	return !pool_is_alive(released);
+	return !mbufs_pool_is_alive(released);
 }
 
 /* What the test would wait for in vain comes after a while all the same. */
@@ -271,7 +249,7 @@ test_release_while_a_worker_is_away(void **state)
 	released = pools_create(&ctx, "gone", 31, 0, RTE_MBUF_DEFAULT_BUF_SIZE, SOCKET_ID_ANY);
 	assert_non_null(released);
 	pools_release(&ctx, released);
-	assert_true(pool_is_alive(released));
+	assert_true(mbufs_pool_is_alive(released));
 	atomic_store(&keeper.stays, false);
 	pthread_join(thread, NULL);
 	assert_false(was_needed);

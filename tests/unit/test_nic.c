@@ -14,6 +14,8 @@
 #include "borrow.h"
 #include "ctx.h"
 #include "loop.h"
+#include "mbufs.h"
+#include "packet.h"
 #include "pools.h"
 #include "port.h"
 #include "unit_eal.h"
@@ -133,19 +135,11 @@ turns(unsigned int ms)
 static struct rte_mbuf *
 frame(uint16_t len, uint16_t piece)
 {
-	struct rte_mbuf *head = NULL;
+	static struct packet packet;
 
-	for (uint16_t at = 0; at < len; at = (uint16_t)(at + piece)) {
-		uint16_t n = RTE_MIN(piece, (uint16_t)(len - at));
-		struct rte_mbuf *seg = rte_pktmbuf_alloc(pool);
-
-		memset(rte_pktmbuf_append(seg, n), at / piece, n);
-		if (!head)
-			head = seg;
-		else
-			assert_int_equal(rte_pktmbuf_chain(head, seg), 0);
-	}
-	return head;
+	packet.len = 0;
+	packet_add_payload(&packet, len);
+	return mbufs_pieces(pool, packet.bytes, packet.len, piece);
 }
 
 /* The ring driver gives back what it was sent. */
@@ -272,29 +266,6 @@ test_plug(void **state)
 
 /* --- frames that outlive their port --- */
 
-struct search {
-	const struct rte_mempool *wanted;
-	bool found;
-};
-
-static void
-search_one(struct rte_mempool *one, void *arg)
-{
-	struct search *search = arg;
-
-	search->found |= one == search->wanted;
-}
-
-/* Touches nothing of it. */
-static bool
-pool_is_alive(const struct rte_mempool *wanted)
-{
-	struct search search = {.wanted = wanted};
-
-	rte_mempool_walk(search_one, &search);
-	return search.found;
-}
-
 static struct rte_mempool *
 receive_and_close(struct rte_mbuf **pkts)
 {
@@ -321,7 +292,7 @@ test_frames_outlive(void **state)
 		owns[i] = receive_and_close(pkts[i]);
 	pools_reap(&ctx);
 	for (unsigned int i = 0; i < 3; i++) {
-		assert_true(pool_is_alive(owns[i]));
+		assert_true(mbufs_pool_is_alive(owns[i]));
 		assert_true(pools_waiting(&ctx, i, &info));
 		assert_string_equal(info.owner, "up0");
 		assert_int_equal(info.out, PORT_BURST);
@@ -331,14 +302,14 @@ test_frames_outlive(void **state)
 	rte_pktmbuf_free_bulk(pkts[1], PORT_BURST);
 	rte_pktmbuf_free_bulk(pkts[2], PORT_BURST - 1);
 	pools_reap(&ctx);
-	assert_true(pool_is_alive(owns[0]));
-	assert_false(pool_is_alive(owns[1]));
-	assert_true(pool_is_alive(owns[2]));
+	assert_true(mbufs_pool_is_alive(owns[0]));
+	assert_false(mbufs_pool_is_alive(owns[1]));
+	assert_true(mbufs_pool_is_alive(owns[2]));
 	rte_pktmbuf_free_bulk(pkts[0], PORT_BURST);
 	rte_pktmbuf_free(pkts[2][PORT_BURST - 1]);
 	pools_reap(&ctx);
-	assert_false(pool_is_alive(owns[0]));
-	assert_false(pool_is_alive(owns[2]));
+	assert_false(mbufs_pool_is_alive(owns[0]));
+	assert_false(mbufs_pool_is_alive(owns[2]));
 	assert_false(pools_waiting(&ctx, 0, &info));
 }
 
@@ -359,10 +330,10 @@ test_clones_outlive(void **state)
 	rte_pktmbuf_free_bulk(pkts, PORT_BURST);
 	port_close(port);
 	pools_reap(&ctx);
-	assert_true(pool_is_alive(own));
+	assert_true(mbufs_pool_is_alive(own));
 	rte_pktmbuf_free(clone);
 	pools_reap(&ctx);
-	assert_false(pool_is_alive(own));
+	assert_false(mbufs_pool_is_alive(own));
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
 }
 
@@ -374,9 +345,9 @@ test_frames_never_back(void **state)
 	struct rte_mempool *own = receive_and_close(pkts);
 
 	pools_reap(&ctx);
-	assert_true(pool_is_alive(own));
+	assert_true(mbufs_pool_is_alive(own));
 	pools_free(&ctx);
-	assert_false(pool_is_alive(own));
+	assert_false(mbufs_pool_is_alive(own));
 }
 
 static struct rte_mempool *moving;
@@ -402,10 +373,10 @@ test_counted_twice(void **state)
 	quiesce_set(&ctx.quiesce, NULL, NULL, move_ends, NULL);
 	pools_reap(&ctx);
 	quiesce_set(&ctx.quiesce, NULL, NULL, NULL, NULL);
-	assert_true(pool_is_alive(moving));
+	assert_true(mbufs_pool_is_alive(moving));
 	rte_pktmbuf_free(pkts[PORT_BURST - 1]);
 	pools_reap(&ctx);
-	assert_false(pool_is_alive(moving));
+	assert_false(mbufs_pool_is_alive(moving));
 }
 
 /* --- frames that are borrowed --- */
