@@ -2,7 +2,9 @@
 #include "kernel_frame.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
+#include <sys/utsname.h>
 
 #include <rte_errno.h>
 #include <rte_lcore.h>
@@ -44,6 +46,19 @@ kernel_buffers_close(struct kernel_buffers *buffers, struct vnic_ctx *ctx)
 	/* Frames may still be on their way. */
 	pools_release(ctx, buffers->long_pool);
 	buffers->long_pool = NULL;
+}
+
+uint32_t
+kernel_frame_capabilities(void)
+{
+	unsigned int major_version = 0, minor_version = 0;
+	struct utsname name;
+
+	/* Segmentation of UDP came with Linux 6.2. */
+	if (uname(&name) == 0 && sscanf(name.release, "%u.%u", &major_version, &minor_version) == 2 &&
+	    (major_version > 6 || (major_version == 6 && minor_version >= 2)))
+		return OFFLOADS_ALL;
+	return OFFLOADS_ALL & ~(OFFLOAD_BIT(USO4) | OFFLOAD_BIT(USO6));
 }
 
 struct rte_mbuf *
@@ -90,6 +105,20 @@ kernel_frame_fits(const struct rte_mbuf *frame, uint32_t frame_max, const struct
 		return false;
 	return likely(frame->pkt_len <= frame_max) || frame->ol_flags & FRAME_REQUESTS_SEGMENTS ||
 	       nic_limit_capabilities(limit, frame);
+}
+
+uint16_t
+kernel_frame_send(struct port_txq *txq, const struct kernel_buffers *buffers, uint32_t capabilities,
+		  struct rte_mbuf **pkts, uint16_t n, software_offload_send_fn send)
+{
+	const uint64_t unsupported = offloads_unsupported(capabilities);
+	uint64_t flags = 0;
+
+	for (uint16_t i = 0; i < n; i++)
+		flags |= pkts[i]->ol_flags;
+	if (likely(!(flags & unsupported)))
+		return send(txq, NULL, pkts, n);
+	return port_software_offload(txq, buffers->pool, capabilities, pkts, n, send, NULL);
 }
 
 struct virtio_net_hdr

@@ -20,6 +20,7 @@
 #include "nic_limit.h"
 #include "port.h"
 #include "request.h"
+#include "software_offload.h"
 
 enum {
 	/* The longest IP packet, an Ethernet header and two tags; what the kernel gives in one piece. */
@@ -41,6 +42,9 @@ int kernel_buffers_open(struct kernel_buffers *buffers, const struct port *port,
 /* Accepts one that is all zero. */
 void kernel_buffers_close(struct kernel_buffers *buffers, struct vnic_ctx *ctx);
 
+/* What this kernel does of a frame's request, by its version: for where it can't be asked. */
+uint32_t kernel_frame_capabilities(void);
+
 /* --- worker --- */
 
 /* A new mbuf with len (1 .. KERNEL_FRAME_MAX) bytes; NULL: no packet buffer. */
@@ -57,6 +61,13 @@ bool kernel_frame_request(struct rte_mbuf *frame, const struct virtio_net_hdr *h
  * several frames is cut by the kernel, as the link needs it.
  */
 bool kernel_frame_fits(const struct rte_mbuf *frame, uint32_t frame_max, const struct nic_limit *limit);
+
+/*
+ * As a port's tx: what is beyond `capabilities` is done in software, then all go to `send`, whose argument
+ * ctx is NULL.
+ */
+uint16_t kernel_frame_send(struct port_txq *txq, const struct kernel_buffers *buffers, uint32_t capabilities,
+			   struct rte_mbuf **pkts, uint16_t n, software_offload_send_fn send);
 
 /* The header of a frame to the kernel, which does what the frame requests. */
 struct virtio_net_hdr kernel_frame_header(const struct rte_mbuf *frame);

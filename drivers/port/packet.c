@@ -87,6 +87,7 @@ struct packet {
 	struct kernel_buffers buffers;
 	struct nic_limit limit;
 	uint32_t n_places;
+	uint32_t capabilities;
 
 	/* control */
 	uint16_t n_queues;
@@ -214,16 +215,36 @@ packet_why(int error, bool *ret_goes_on)
 	}
 }
 
-/* Frames that the interface takes; returns how many it did. */
+/* Those that are not too long, to the front; the others are counted. */
+static uint16_t
+packet_fit(struct port_txq *txq, uint32_t frame_max, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct packet_queue *queue = txq->dev;
+	uint16_t n_kept = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		struct rte_mbuf *pkt = pkts[i];
+
+		if (likely(kernel_frame_fits(pkt, frame_max, &queue->packet->limit)))
+			pkts[n_kept++] = pkt;
+		else
+			port_tx_drop(txq, DROP_TOO_LONG, &pkt, 1);
+	}
+	return n_kept;
+}
+
+/* Frames that request nothing that the kernel does not do. */
 static uint16_t
 packet_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct packet_queue *queue = txq->dev;
 	struct packet *packet = queue->packet;
+	const uint32_t frame_max = atomic_load_explicit(&packet->limit.frame_max, memory_order_relaxed);
 	uint16_t done = 0, n_sent = 0;
 	struct iovec *iov = queue->iov;
 	uint64_t bytes = 0;
 
+	n = packet_fit(txq, frame_max, pkts, n);
 	for (uint16_t i = 0; i < n; i++) {
 		queue->headers[i] = kernel_frame_header(pkts[i]);
 		iov[0] = (struct iovec){.iov_base = &queue->headers[i], .iov_len = sizeof(queue->headers[i])};
@@ -262,22 +283,12 @@ packet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct packet_queue *queue = txq->dev;
 	const struct packet *packet = queue->packet;
-	const uint32_t frame_max = atomic_load_explicit(&packet->limit.frame_max, memory_order_relaxed);
-	uint16_t n_kept = 0;
 
-	if (unlikely(frame_max == 0)) {
+	if (unlikely(atomic_load_explicit(&packet->limit.frame_max, memory_order_relaxed) == 0)) {
 		port_tx_drop(txq, DROP_LINK_DOWN, pkts, n);
 		return 0;
 	}
-	for (uint16_t i = 0; i < n; i++) {
-		struct rte_mbuf *pkt = pkts[i];
-
-		if (likely(kernel_frame_fits(pkt, frame_max, &packet->limit)))
-			pkts[n_kept++] = pkt;
-		else
-			port_tx_drop(txq, DROP_TOO_LONG, &pkt, 1);
-	}
-	return n_kept ? packet_send(txq, NULL, pkts, n_kept) : 0;
+	return kernel_frame_send(txq, &packet->buffers, packet->capabilities, pkts, n, packet_send);
 }
 
 /* --- control thread ---------------------------------------------------------------------------------------
@@ -470,6 +481,7 @@ packet_open(struct port *port, const struct port_config *config, struct diag *di
 		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
 	packet->ctx = port->ctx;
 	packet->n_queues = config->n_queues;
+	packet->capabilities = kernel_frame_capabilities();
 	packet->n_places = args->n_places / PACKET_BLOCK_PLACES * PACKET_BLOCK_PLACES;
 	packet->ring_size = (size_t)packet->n_places / PACKET_BLOCK_PLACES * PACKET_BLOCK;
 	packet->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
@@ -562,7 +574,9 @@ packet_counters(const struct port *port, enum counter_class class, uint64_t ret_
 static uint32_t
 packet_capabilities(const struct port *port)
 {
-	return OFFLOADS_ALL;
+	const struct packet *packet = port->dev;
+
+	return packet->capabilities;
 }
 
 static struct port_kind packet_kind = {

@@ -32,7 +32,13 @@
 #include "port.h"
 #include "uplink.h"
 
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+
 enum {
+	TAP_OFFLOADS = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
 	TAP_IDLE_US = 5,
 	TAP_HDR_LEN = sizeof(struct virtio_net_hdr_mrg_rxbuf), /* as guests have it */
 	TAP_QUEUES_MAX = 128,
@@ -207,8 +213,9 @@ tap_write(struct tap_queue *queue, const struct rte_mbuf *pkt)
 												    : 0;
 }
 
+/* Frames that request nothing that the kernel does not do. */
 static uint16_t
-tap_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+tap_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct tap_queue *queue = txq->dev;
 	struct tap *tap = queue->tap;
@@ -216,10 +223,6 @@ tap_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	uint16_t n_sent = 0;
 	uint64_t bytes = 0;
 
-	if (unlikely(frame_max == 0)) {
-		port_tx_drop(txq, DROP_LINK_DOWN, pkts, n);
-		return 0;
-	}
 	quiesce_leave(&tap->ctx->quiesce, txq->worker, &txq->place);
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *pkt = pkts[i];
@@ -242,6 +245,19 @@ tap_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	counter_add(&txq->stats.packets, n_sent);
 	counter_add(&txq->stats.bytes, bytes);
 	return n_sent;
+}
+
+static uint16_t
+tap_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct tap_queue *queue = txq->dev;
+	struct tap *tap = queue->tap;
+
+	if (unlikely(atomic_load_explicit(&tap->limit.frame_max, memory_order_relaxed) == 0)) {
+		port_tx_drop(txq, DROP_LINK_DOWN, pkts, n);
+		return 0;
+	}
+	return kernel_frame_send(txq, &tap->buffers, tap->capabilities, pkts, n, tap_send);
 }
 
 /* --- control thread ---------------------------------------------------------------------------------------
@@ -315,8 +331,11 @@ tap_open_queue(struct tap *tap, struct tap_queue *queue, struct diag *diag, cons
 		return tap_refuse(tap, name, "it can't be attached to", diag);
 	if (ioctl(queue->fd, TUNSETVNETHDRSZ, &hdr_len) < 0)
 		return tap_refuse(tap, name, "the kernel has no virtio-net header", diag);
-	if (ioctl(queue->fd, TUNSETOFFLOAD,
-		  (unsigned long)(TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN)) < 0)
+	/* Linux 6.2. */
+	if (ioctl(queue->fd, TUNSETOFFLOAD, (unsigned long)(TAP_OFFLOADS | TUN_F_USO4 | TUN_F_USO6)) == 0)
+		return 0;
+	tap->capabilities = OFFLOADS_ALL & ~(OFFLOAD_BIT(USO4) | OFFLOAD_BIT(USO6));
+	if (ioctl(queue->fd, TUNSETOFFLOAD, (unsigned long)TAP_OFFLOADS) < 0)
 		return tap_refuse(tap, name, "the kernel leaves no offloads to us", diag);
 	return 0;
 }

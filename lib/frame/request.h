@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * request: the offloads that a frame still needs, the DPDK way: RTE_MBUF_F_TX_TCP_CKSUM or
- * RTE_MBUF_F_TX_UDP_CKSUM in ol_flags, and RTE_MBUF_F_TX_TCP_SEG besides the former, with RTE_MBUF_F_TX_IPV4
- * or RTE_MBUF_F_TX_IPV6; l2_len (VLAN tags included) and l3_len (options and extension headers included) say
- * where the TCP or UDP header is, and with TCP_SEG l4_len and tso_segsz say how long it is and how much
- * payload a segment takes. The checksum field holds the sum of the pseudo header with the length of the whole
- * TCP or UDP packet, also with TCP_SEG: that is VIRTIO's convention, not that of DPDK's drivers. The IP
- * header's checksum is right as it stands.
+ * RTE_MBUF_F_TX_UDP_CKSUM in ol_flags, and RTE_MBUF_F_TX_TCP_SEG or RTE_MBUF_F_TX_UDP_SEG besides, with
+ * RTE_MBUF_F_TX_IPV4 or RTE_MBUF_F_TX_IPV6; l2_len (VLAN tags included) and l3_len (options and extension
+ * headers included) say where the TCP or UDP header is, and with segmentation l4_len and tso_segsz say how
+ * long it is and how much payload a segment takes. The checksum field holds the sum of the pseudo header with
+ * the length of the whole TCP or UDP packet, also with segmentation: that is VIRTIO's convention, not that of
+ * DPDK's drivers. The IP header's checksum is right as it stands.
  *
  * Who makes a request has checked that the headers are there; an mbuf with a request is believed.
  *
@@ -102,9 +102,17 @@ frame_offloads(const struct rte_mbuf *frame)
 	const uint64_t flags = frame->ol_flags;
 	uint32_t set = 0;
 
+	/* Most frames that request anything are not to be cut. */
 #define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)    \
-	if (flags & (request) && (flags & (ip)) == (ip) &&             \
-	    (OFFLOAD_##symbol != OFFLOAD_ECN || frame_has_cwr(frame))) \
+	if (!((request)&FRAME_REQUESTS_SEGMENTS) && flags & (request)) \
+		set |= OFFLOAD_BIT(symbol);
+#include "offloads.def"
+#undef OFFLOAD
+	if (!(flags & FRAME_REQUESTS_SEGMENTS))
+		return set;
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)                             \
+	if ((request)&FRAME_REQUESTS_SEGMENTS && flags & (request) && (flags & (ip)) == (ip) && \
+	    (OFFLOAD_##symbol != OFFLOAD_ECN || frame_has_cwr(frame)))                          \
 		set |= OFFLOAD_BIT(symbol);
 #include "offloads.def"
 #undef OFFLOAD

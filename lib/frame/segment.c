@@ -7,6 +7,7 @@
 #include <rte_byteorder.h>
 #include <rte_ip.h>
 #include <rte_tcp.h>
+#include <rte_udp.h>
 
 #include "checksum.h"
 
@@ -15,8 +16,11 @@ segment_is_possible(const struct rte_mbuf *frame, const struct rte_mempool *pool
 {
 	uint32_t headers_len = (uint32_t)frame->l2_len + frame->l3_len + frame->l4_len;
 
-	return headers_len < frame->pkt_len && frame->tso_segsz >= SEGMENT_PAYLOAD_MIN &&
-	       frame->l4_len >= sizeof(struct rte_tcp_hdr) &&
+	const bool is_udp = frame->ol_flags & RTE_MBUF_F_TX_UDP_SEG;
+	const uint32_t l4_min = is_udp ? sizeof(struct rte_udp_hdr) : sizeof(struct rte_tcp_hdr);
+
+	return headers_len < frame->pkt_len && frame->l4_len >= l4_min &&
+	       segment_size_is_fair(is_udp, frame->pkt_len - headers_len, frame->tso_segsz) &&
 	       headers_len + RTE_PKTMBUF_HEADROOM <= rte_pktmbuf_data_room_size((struct rte_mempool *)pool);
 }
 
@@ -27,14 +31,21 @@ sum_without(uint16_t sum, uint16_t word)
 	return checksum_fold((uint64_t)sum + (uint16_t)~word);
 }
 
+static uint32_t
+segment_checksum_at(const struct segmenter *segmenter)
+{
+	return segmenter->is_udp ? offsetof(struct rte_udp_hdr, dgram_cksum)
+				 : offsetof(struct rte_tcp_hdr, cksum);
+}
+
 void
 segment_start(struct segmenter *segmenter, const struct rte_mbuf *frame, enum segment_checksum checksum)
 {
 	const void *headers;
-	uint16_t l4_len;
-	struct rte_tcp_hdr tcp;
+	uint16_t l4_len, sum;
 
 	segmenter->frame = frame;
+	segmenter->is_udp = frame->ol_flags & RTE_MBUF_F_TX_UDP_SEG;
 	segmenter->leave_checksum = checksum == SEGMENT_CHECKSUM_LEFT;
 	segmenter->l4_at = (uint32_t)frame->l2_len + frame->l3_len;
 	segmenter->headers_len = segmenter->l4_at + frame->l4_len;
@@ -42,9 +53,9 @@ segment_start(struct segmenter *segmenter, const struct rte_mbuf *frame, enum se
 	headers = rte_pktmbuf_read(frame, 0, segmenter->headers_len, segmenter->headers);
 	if (headers != segmenter->headers)
 		memcpy(segmenter->headers, headers, segmenter->headers_len);
-	memcpy(&tcp, segmenter->headers + segmenter->l4_at, sizeof(tcp));
+	memcpy(&sum, segmenter->headers + segmenter->l4_at + segment_checksum_at(segmenter), sizeof(sum));
 	l4_len = (uint16_t)(frame->pkt_len - segmenter->l4_at);
-	segmenter->pseudo_sum = sum_without(tcp.cksum, rte_cpu_to_be_16(l4_len));
+	segmenter->pseudo_sum = sum_without(sum, rte_cpu_to_be_16(l4_len));
 	segmenter->at = frame;
 	segmenter->at_offset = segmenter->headers_len;
 	segmenter->done = 0;
@@ -143,12 +154,23 @@ segment_tcp(const struct segmenter *segmenter, uint8_t *l4, uint32_t len)
 	memcpy(l4, &tcp, sizeof(tcp));
 }
 
+static void
+segment_udp(const struct segmenter *segmenter, uint8_t *l4, uint32_t len)
+{
+	struct rte_udp_hdr udp;
+
+	memcpy(&udp, l4, sizeof(udp));
+	udp.dgram_len = rte_cpu_to_be_16((uint16_t)(segmenter->frame->l4_len + len));
+	udp.dgram_cksum = checksum_fold((uint64_t)segmenter->pseudo_sum + udp.dgram_len);
+	memcpy(l4, &udp, sizeof(udp));
+}
+
 /* What the frame says of itself beside its request. */
 static void
 segment_metadata(const struct segmenter *segmenter, struct rte_mbuf *segment)
 {
 	const struct rte_mbuf *frame = segmenter->frame;
-	const uint64_t request = RTE_MBUF_F_TX_TCP_CKSUM | RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6;
+	const uint64_t request = RTE_MBUF_F_TX_L4_MASK | RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6;
 
 	segment->port = frame->port;
 	segment->packet_type = frame->packet_type;
@@ -174,10 +196,13 @@ segment_next(struct segmenter *segmenter, struct rte_mempool *pool)
 		return NULL;
 	headers = rte_pktmbuf_mtod(segment, uint8_t *);
 	segment_ip(segmenter, headers + segmenter->frame->l2_len, len);
-	segment_tcp(segmenter, headers + segmenter->l4_at, len);
+	if (segmenter->is_udp)
+		segment_udp(segmenter, headers + segmenter->l4_at, len);
+	else
+		segment_tcp(segmenter, headers + segmenter->l4_at, len);
 	segment_metadata(segmenter, segment);
 	if (!segmenter->leave_checksum)
-		checksum_store(segment, segmenter->l4_at, offsetof(struct rte_tcp_hdr, cksum));
+		checksum_store(segment, segmenter->l4_at, segment_checksum_at(segmenter));
 	segmenter->done += len;
 	segmenter->n++;
 	return segment;

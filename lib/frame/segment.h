@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * segment: TCP segmentation in software: a frame with a request for it (request.h) becomes frames.
+ * segment: segmentation of TCP and UDP in software: a frame with a request for it (request.h) becomes frames,
+ * the parts of a TCP segment or datagrams of their own.
  *
  * The frame stays the caller's, who frees it when all segments are made.
  */
@@ -19,6 +20,9 @@ enum {
 	 * become tens of thousands of frames.
 	 */
 	SEGMENT_PAYLOAD_MIN = 28,
+	/* Datagrams that one frame may become: Linux's UDP_MAX_SEGMENTS. They may be as short as they like.
+	 */
+	SEGMENT_DATAGRAMS_MAX = 128,
 	/* l2_len, l3_len and l4_len have 7, 9 and 8 bits in an mbuf. */
 	SEGMENT_HEADERS_MAX = 127 + 511 + 255,
 };
@@ -30,6 +34,7 @@ enum segment_checksum { SEGMENT_CHECKSUM_DONE, SEGMENT_CHECKSUM_LEFT };
 struct segmenter {
 	const struct rte_mbuf *frame;
 	bool leave_checksum; /* to the destination */
+	bool is_udp;
 	uint32_t headers_len, l4_at, payload_len;
 	uint16_t pseudo_sum;       /* without length, as it lies in memory */
 	const struct rte_mbuf *at; /* where the payload goes on */
@@ -38,6 +43,15 @@ struct segmenter {
 	uint16_t n;    /* segments made */
 	uint8_t headers[SEGMENT_HEADERS_MAX];
 };
+
+/* A frame whose payload (1 or more bytes) is so long may be cut into pieces of `size`, of TCP or UDP. */
+static inline bool
+segment_size_is_fair(bool is_udp, uint32_t payload_len, uint32_t size)
+{
+	if (is_udp)
+		return size && payload_len <= (uint64_t)size * SEGMENT_DATAGRAMS_MAX;
+	return size >= SEGMENT_PAYLOAD_MIN;
+}
 
 /*
  * False: the request can't be met: the headers are not there, or the segments would be too many or too long

@@ -269,7 +269,7 @@ burst_log(const struct vnet_conf *conf, const struct burst_span *span, uint32_t 
 static uint32_t
 burst_frame_max(const struct vnet_conf *conf, const struct rte_mbuf *pkt)
 {
-	if (conf->virtq.traits & TRAIT_OFFLOAD && pkt->ol_flags & RTE_MBUF_F_TX_TCP_SEG)
+	if (conf->virtq.traits & TRAIT_OFFLOAD && pkt->ol_flags & FRAME_REQUESTS_SEGMENTS)
 		return PORT_FRAME_MAX;
 	return conf->frame_max;
 }

@@ -235,6 +235,13 @@ from_guest_tcp_len(const struct rte_mbuf *frame, const struct offload_front *fro
 	return len < sizeof(tcp) || l4_at + len > frame->pkt_len ? 0 : len;
 }
 
+/* Of the UDP header at l4_at; 0: it is not whole. */
+static uint32_t
+from_guest_udp_len(const struct offload_front *front, uint32_t l4_at)
+{
+	return front_at(front, l4_at, sizeof(struct rte_udp_hdr)) ? sizeof(struct rte_udp_hdr) : 0;
+}
+
 /*
  * A request to segment, besides that for a checksum: what is not said plainly and rightly is refused.
  */
@@ -246,17 +253,21 @@ from_guest_segments(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, ui
 	const uint32_t needed = kind | (hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN ? OFFLOAD_BIT(ECN) : 0);
 	const uint32_t l4_at = (uint32_t)layout->l2_len + layout->l3_len;
 	const uint64_t flags = from_guest_kind_flags(kind);
-	uint32_t l4_len;
+	const bool is_udp = flags & RTE_MBUF_F_TX_UDP_SEG;
+	uint32_t l4_len, payload_len;
 
-	if (!kind || needed & ~offloads || hdr->gso_size < SEGMENT_PAYLOAD_MIN)
+	if (!kind || needed & ~offloads || (is_udp && hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN))
 		return false;
 	if ((checksum & RTE_MBUF_F_TX_L4_MASK) != frame_segments_checksum(flags))
 		return false;
-	l4_len = from_guest_tcp_len(frame, front, l4_at);
+	l4_len = is_udp ? from_guest_udp_len(front, l4_at) : from_guest_tcp_len(frame, front, l4_at);
 	if (l4_len == 0)
 		return false;
+	payload_len = frame->pkt_len - l4_at - l4_len;
+	if (!segment_size_is_fair(is_udp, payload_len, hdr->gso_size))
+		return false;
 	/* One segment is an ordinary frame, and has to fit like one. */
-	if (frame->pkt_len - l4_at - l4_len <= hdr->gso_size)
+	if (payload_len <= hdr->gso_size)
 		return true;
 	frame->l4_len = l4_len & 0xff;
 	frame->tso_segsz = hdr->gso_size;
@@ -327,7 +338,7 @@ vnet_offload_to_guest(const struct rte_mbuf *frame)
 		hdr.gso_type = to_guest_type(flags);
 		hdr.gso_size = (uint16_t)frame->tso_segsz;
 		hdr.hdr_len = (uint16_t)(hdr.csum_start + frame->l4_len);
-		if (frame_has_cwr(frame))
+		if (flags & RTE_MBUF_F_TX_TCP_SEG && frame_has_cwr(frame))
 			hdr.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
 	}
 	return hdr;

@@ -16,6 +16,10 @@
 #include "request.h"
 #include "vdev.h"
 
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4 /* Linux 6.2 */
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5
+#endif
+
 /* Feature bits of the offloads that frames from the guest may request, */
 #define OFFLOAD(symbol, name, host, ...) | FEATURE_MASK(host)
 enum {

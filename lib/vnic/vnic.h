@@ -50,7 +50,7 @@ extern "C" {
  * number: functions were added, or members at the end of structs that have a `size`.
  */
 #define VNIC_API_VERSION_MAJOR 1
-#define VNIC_API_VERSION_MINOR 0
+#define VNIC_API_VERSION_MINOR 1
 #define VNIC_API_VERSION (VNIC_API_VERSION_MAJOR << 16 | VNIC_API_VERSION_MINOR)
 
 /* VNIC_API_VERSION of the library that runs. */
@@ -127,8 +127,8 @@ struct vnic_event {
  * without their checksum or longer than its MTU, and these come with requests in their mbuf. The second are
  * what the program may send to it that way; for a guest without them the library does it in software.
  */
-#define VNIC_FEATURES_RX_OFFLOADS (1ull << 0 | 1ull << 11 | 1ull << 12 | 1ull << 13)
-#define VNIC_FEATURES_TX_OFFLOADS (1ull << 1 | 1ull << 7 | 1ull << 8 | 1ull << 9)
+#define VNIC_FEATURES_RX_OFFLOADS (1ull << 0 | 1ull << 11 | 1ull << 12 | 1ull << 13 | 1ull << 56)
+#define VNIC_FEATURES_TX_OFFLOADS (1ull << 1 | 1ull << 7 | 1ull << 8 | 1ull << 9 | 1ull << 54 | 1ull << 55)
 
 enum vnic_socket { VNIC_SOCKET_SERVER, VNIC_SOCKET_CLIENT };
 

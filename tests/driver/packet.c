@@ -351,6 +351,8 @@ packet_is_whole(struct packet *packet)
 	if (!packet_parse(packet))
 		return false;
 	l4 = packet->bytes + packet->l4;
+	if (packet->proto == PACKET_UDP && packet_get16(l4 + 4) != packet->len - packet->l4)
+		return false;
 	/* No UDP checksum is as good as a wrong one. */
 	if (packet->proto == PACKET_UDP && packet_get16(l4 + PACKET_UDP_SUM) == 0)
 		return false;

@@ -29,7 +29,7 @@ LAYOUTS = ("split", "packed")
 UNMAPPED = 0x2000_0000
 PROTOCOL = bits(fe.P_MQ, fe.P_LOG_SHMFD, fe.P_REPLY_ACK, fe.P_CONFIG, fe.P_MEM_SLOTS, fe.P_RESET_DEVICE, fe.P_STATUS)
 
-OFFLOADS = (fe.F_GUEST_CSUM, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_ECN)
+OFFLOADS = (fe.F_GUEST_CSUM, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_ECN, fe.F_GUEST_USO4, fe.F_GUEST_USO6)
 EVERYTHING = CONTROL_FEATURES | bits(fe.F_CTRL_VLAN, fe.F_HASH_REPORT, fe.F_CSUM, fe.F_HOST_TSO4, fe.F_HOST_TSO6,
                                      fe.F_HOST_ECN, *OFFLOADS)
 HERE = b"\x02\0\0\0\0\x02"          # where frame_of() sends to
@@ -732,7 +732,7 @@ class Commands(ControlCase):
             for vid in (4096, 4097, 0x8001, 0xffff):
                 for cmd in (fe.VLAN_ADD, fe.VLAN_DEL):
                     self.refused(guest, fe.CTRL_VLAN, cmd, fe.vlan_id(vid), f"VLAN {vid}")
-            for bit in (0, 2, 8, 10, 11, 17, 32, 46, 54, 55, 63):
+            for bit in (0, 2, 8, 10, 11, 17, 32, 46, 51, 56, 63):
                 self.refused(guest, fe.CTRL_GUEST_OFFLOADS, fe.GUEST_OFFLOADS_SET,
                              fe.guest_offloads(fe.F_GUEST_CSUM, bit), f"offload {bit}, not negotiated or none")
             for idx in (4, 5, 6, 255, 256, 0x8000, 0xffff):

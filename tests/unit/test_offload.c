@@ -178,15 +178,19 @@ test_request_of_every_shape(void **state)
 			assert_same_request(pkt, frame, 0);
 			assert_true(mbufs_equal(pkt, frame->bytes, frame->len));
 			rte_pktmbuf_free(pkt);
-			if (frame->proto != PACKET_TCP)
-				continue;
 
-			hdr = requests_hdr(frame, frame->v6 ? G_V6 : G_V4, 700);
+			hdr = requests_hdr(frame,
+					   frame->proto == PACKET_UDP ? G_USO
+					   : frame->v6                ? G_V6
+								      : G_V4,
+					   700);
 			pkt = mbufs_make(requests_pool, frame->bytes, frame->len, cuts);
 			assert_true(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL));
 			/* What is one segment is no longer asked for. */
-			assert_int_equal(!!(pkt->ol_flags & RTE_MBUF_F_TX_TCP_SEG),
-					 requests_specs[i].payload > 700);
+			assert_int_equal(
+				!!(pkt->ol_flags & (frame->proto == PACKET_UDP ? RTE_MBUF_F_TX_UDP_SEG
+									       : RTE_MBUF_F_TX_TCP_SEG)),
+				requests_specs[i].payload > 700);
 			if (requests_specs[i].payload > 700) {
 				assert_int_equal(pkt->tso_segsz, 700);
 				assert_int_equal(pkt->l4_len, frame->payload - frame->l4);
@@ -331,9 +335,20 @@ test_contradictions(void **state)
 		{&v6, {F_CSUM, G_V6 | G_ECN, 54, 1000, 54, 16}, OFFLOADS_ALL, REQUESTED},
 		{&udp, {F_CSUM, G_V4, 42, 1000, 34, 6}, OFFLOADS_ALL, DROPPED},
 		{&udp, {F_CSUM, G_V4, 42, 1000, 34, 16}, OFFLOADS_ALL, DROPPED},
-		/* not offered: UFO, USO, ECN alone; not known */
+		/* datagrams: any length, but no more than a driver makes of one frame */
+		{&udp, {F_CSUM, G_USO, 42, 1000, 34, 6}, OFFLOADS_ALL, REQUESTED},
+		{&udp, {F_CSUM, G_USO, 42, 24, 34, 6}, OFFLOADS_ALL, REQUESTED},
+		{&udp, {F_CSUM, G_USO, 42, 3000, 34, 6}, OFFLOADS_ALL, REQUESTED},
+		{&udp, {F_CSUM, G_USO, 42, 23, 34, 6}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_CSUM, G_USO, 42, 0, 34, 6}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_CSUM, G_USO | G_ECN, 42, 1000, 34, 6}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_CSUM, G_USO, 42, 1000, 34, 16}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_NONE, G_USO, 42, 1000, 34, 6}, OFFLOADS_ALL, DROPPED},
+		{&v4, {F_CSUM, G_USO, 54, 1000, 34, 16}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_CSUM, G_USO, 42, 1000, 34, 6}, CSUM | TSO4 | USO6, DROPPED},
+		{&udp, {F_CSUM, G_USO, 42, 1000, 34, 6}, CSUM | USO4, REQUESTED},
+		/* not offered: UFO, ECN alone; not known */
 		{&udp, {F_CSUM, G_UDP, 42, 1000, 34, 6}, OFFLOADS_ALL, DROPPED},
-		{&udp, {F_CSUM, G_USO, 42, 1000, 34, 6}, OFFLOADS_ALL, DROPPED},
 		{&v4, {F_CSUM, G_ECN, 54, 1000, 34, 16}, OFFLOADS_ALL, DROPPED},
 		/* not negotiated */
 		{&v4, {F_CSUM, G_V4, 54, 1000, 34, 16}, CSUM, DROPPED},

@@ -104,8 +104,8 @@ test_segments_in_software(void **state)
 				uint32_t n = (requests_specs[i].payload + sizes[k] - 1) / sizes[k];
 				struct rte_mbuf *pkt;
 
-				if (requests_specs[i].proto != PACKET_TCP ||
-				    requests_specs[i].payload <= sizes[k])
+				if (requests_specs[i].payload <= sizes[k] ||
+				    (requests_specs[i].proto == PACKET_UDP && n > SEGMENT_DATAGRAMS_MAX))
 					continue;
 				pkt = requests_make(frame, sizes[k], cuts);
 				pkt->ol_flags |= RTE_MBUF_F_RX_RSS_HASH;
@@ -135,7 +135,9 @@ test_segments_leave_the_checksum_to_who_takes_it(void **state)
 		const struct packet *frame = requests_packet(&requests_specs[i], PACKET_SUM_PSEUDO);
 		struct rte_mbuf *pkt;
 
-		if (requests_specs[i].proto != PACKET_TCP || requests_specs[i].payload <= 900)
+		const bool udp = requests_specs[i].proto == PACKET_UDP;
+
+		if (requests_specs[i].payload <= 900)
 			continue;
 		pkt = requests_make(frame, 900, MBUFS_FEW_CUTS);
 		requests_complete(CSUM, &pkt, 1);
@@ -143,10 +145,11 @@ test_segments_leave_the_checksum_to_who_takes_it(void **state)
 			static struct packet segment;
 
 			assert_int_equal(requests_sink.pkts[s]->ol_flags & FRAME_REQUESTS,
-					 RTE_MBUF_F_TX_TCP_CKSUM);
+					 udp ? RTE_MBUF_F_TX_UDP_CKSUM : RTE_MBUF_F_TX_TCP_CKSUM);
 			mbufs_read(requests_sink.pkts[s], &segment);
 			assert_true(packet_parse(&segment));
-			assert_int_equal(packet_get16(segment.bytes + segment.l4 + PACKET_TCP_SUM),
+			assert_int_equal(packet_get16(segment.bytes + segment.l4 +
+						      (udp ? PACKET_UDP_SUM : PACKET_TCP_SUM)),
 					 packet_pseudo_sum(&segment));
 		}
 		/* And so they can be completed later. */
@@ -173,8 +176,7 @@ test_shared_frames_are_not_written(void **state)
 						requests_packet(&requests_specs[i], PACKET_SUM_PSEUDO);
 					struct rte_mbuf *pkt, *other;
 
-					if (tso && (requests_specs[i].proto != PACKET_TCP ||
-						    requests_specs[i].payload <= 1000))
+					if (tso && requests_specs[i].payload <= 1000)
 						continue;
 					pkt = requests_make(frame, tso ? 1000 : 0, cuts);
 					if (which == 2) {

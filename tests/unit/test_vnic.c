@@ -431,9 +431,9 @@ test_freed_during_its_event(void **state)
 static void
 test_without(void **state)
 {
-	const uint64_t csum = FEATURE_MASK(NET_CSUM), tso = FEATURE_MASK(NET_HOST_TSO4) |
-							    FEATURE_MASK(NET_HOST_TSO6) |
-							    FEATURE_MASK(NET_HOST_ECN);
+	const uint64_t csum = FEATURE_MASK(NET_CSUM),
+		       tso = FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6) |
+			     FEATURE_MASK(NET_HOST_ECN) | FEATURE_MASK(NET_HOST_USO);
 	static const uint64_t without[] = {0, FEATURE_MASK(NET_CSUM), FEATURE_MASK(NET_CTRL_VQ)};
 	const uint64_t gone[] = {
 		0, csum | tso, FEATURE_MASK(NET_CTRL_VQ) | FEATURE_MASK(NET_CTRL_RX) | FEATURE_MASK(NET_RSS)};
