@@ -7,6 +7,7 @@ count a wrong checksum, and frames longer than the MTU have to be seen where bot
 import os
 import pathlib
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -19,6 +20,7 @@ import guests  # noqa: E402
 import netns  # noqa: E402
 import rawfe as fe  # noqa: E402
 import vnictest  # noqa: E402
+import wire as w  # noqa: E402
 
 GUEST, HOST = "10.0.0.1", "10.0.0.2"
 GUEST6, HOST6 = "fd00::1", "fd00::2"
@@ -314,6 +316,101 @@ class Frames(unittest.TestCase):
         stats = self.vnicd.wait_stats(lambda p: p["up1"]["rx_packets"] + p["up1"]["device"]["imissed"] >= 100)["up1"]
         self.assertEqual(stats["rx_packets"] + stats["device"]["imissed"], 100)
         self.assertEqual(stats["rx_packets"], 15)
+
+
+class UdpSegments(unittest.TestCase):
+    """The kernel's UDP_SEGMENT: datagrams that travel as one frame, over a veth pair with a raw front-end behind p1."""
+
+    SEGMENT, HOST, GUEST = 1000, {4: "10.0.0.2", 6: "fd00::2"}, {4: "10.0.0.1", 6: "fd00::1"}
+    GUEST_MAC = "02:00:00:00:00:01"
+    PAYLOAD = bytes(range(250)) * 50  # 12 datagrams and half a one
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest(netns.NEEDS_ROOT)
+        if tuple(map(int, os.uname().release.split(".")[:2])) < (6, 2):
+            self.skipTest("USO passes to and from the kernel since Linux 6.2")
+        self.ns = netns.Netns(ipv6=True)
+        self.addCleanup(self.ns.remove)
+        self.ns.run("ip", "link", "add", "p0", "address", w.MAC, "type", "veth", "peer", "name", "p1")
+        for version, bits in ((4, 24), (6, 64)):
+            self.ns.run("ip", "address", "add", f"{self.HOST[version]}/{bits}", "dev", "p0", *["nodad"] * (version == 6))
+        for link in ("p0", "p1"):
+            self.ns.run("ip", "link", "set", link, "up")
+        for version in (4, 6):
+            self.ns.run("ip", "neigh", "replace", self.GUEST[version], "lladdr", self.GUEST_MAC, "dev", "p0")
+        self.vnicd = vnictest.Vnicd({"b": "vhost-user", "up1": "packet,ifname=p1"}, "io", netns=self.ns.name)
+        self.addCleanup(lambda: self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output))
+
+    def guest(self, *features):
+        guest = fe.RawFrontend(self.vnicd.sock("b"), features=w.BASE | fe.bits(*features), size=256).start()
+        self.addCleanup(guest.close)
+        return guest
+
+    def udp_socket(self, version):
+        sock = self.ns.socket(socket.AF_INET6 if version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
+        self.addCleanup(sock.close)
+        sock.bind((self.HOST[version], 7000))
+        sock.settimeout(5)
+        return sock
+
+    def udp_from(self, guest):
+        """The next frame of UDP, and its header of virtio-net; the kernel says other things, too."""
+        while True:
+            frame = guest.receive_frame()
+            kind, = struct.unpack_from(">H", frame, 12)
+            if (kind == w.ETH_IP and frame[23] == w.UDP) or (kind == w.ETH_IPV6 and frame[20] == w.UDP):
+                return frame, guest.last_header
+
+    def send_segments(self, version):
+        sock = self.udp_socket(version)
+        sock.setsockopt(socket.SOL_UDP if hasattr(socket, "SOL_UDP") else 17, 103, self.SEGMENT)  # UDP_SEGMENT
+        sock.sendto(self.PAYLOAD, (self.GUEST[version], 7001))
+
+    def datagrams(self):
+        return [self.PAYLOAD[i:i + self.SEGMENT] for i in range(0, len(self.PAYLOAD), self.SEGMENT)]
+
+    def test_from_the_kernel_to_a_guest_without(self):
+        guest = self.guest()
+        for version in (4, 6):
+            with self.subTest(version):
+                self.send_segments(version)
+                for data in self.datagrams():
+                    want = w.udp(data, src=self.HOST[version], dst=self.GUEST[version], sport=7000, dport=7001)
+                    frame, header = self.udp_from(guest)
+                    self.assertEqual(frame[14 + (40 if version == 6 else 20):], want[40 if version == 6 else 20:])
+                    self.assertEqual(header[:10], bytes(10))
+
+    def test_from_the_kernel_to_a_guest_with(self):
+        guest = self.guest(fe.F_GUEST_CSUM, fe.F_GUEST_USO4, fe.F_GUEST_USO6)
+        for version in (4, 6):
+            with self.subTest(version):
+                self.send_segments(version)
+                frame, header = self.udp_from(guest)
+                l4 = 14 + (40 if version == 6 else 20)
+                self.assertEqual(frame[l4 + 8:], self.PAYLOAD)
+                self.assertEqual(struct.unpack("<BBHHHH", header[:10]), (w.NEEDS_CSUM, 5, l4 + 8, self.SEGMENT, l4, 6))
+
+    def test_from_a_guest_to_the_kernel(self):
+        guest = self.guest(fe.F_CSUM, fe.F_HOST_USO)
+        for version in (4, 6):
+            with self.subTest(version):
+                sock, src, dst = self.udp_socket(version), self.GUEST[version], self.HOST[version]
+                l4 = 14 + (40 if version == 6 else 20)
+                packet = w.udp(self.PAYLOAD, src=src, dst=dst, sport=7001, dport=7000)
+                at = l4 - 14 + 6
+                packet = packet[:at] + struct.pack(">H", w.pseudo_sum(w.UDP, 8 + len(self.PAYLOAD), src, dst)) + packet[at + 2:]
+                frame = w.ethernet(packet, dst=w.MAC, src=self.GUEST_MAC, kind=w.ETH_IPV6 if version == 6 else w.ETH_IP)
+                self.send_with(guest, frame, flags=w.NEEDS_CSUM, gso_type=5, hdr_len=l4 + 8, gso_size=self.SEGMENT,
+                               csum_start=l4, csum_offset=6)
+                self.assertEqual([sock.recv(65536) for _ in self.datagrams()], self.datagrams())
+
+    def send_with(self, guest, frame, **header):
+        """In as many buffers as it takes."""
+        data, ring = guest.frame_header(**header) + frame, guest.pairs[0].tx
+        gpa = guest.mem.alloc(len(data))
+        guest.mem.write(gpa, data)
+        ring.add([fe.D(gpa, len(data))], gpa)
 
 
 class TapFrames(Frames):

@@ -49,14 +49,19 @@ class Netns:
         return run(*self.command(*args), **kw)
 
     def packet_socket(self, interface):
-        """AF_PACKET, raw, on an interface of this namespace, which this thread enters for the moment."""
+        """AF_PACKET, raw, on an interface of this namespace."""
+        sock = self.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        sock.bind((interface, 0))
+        return sock
+
+    def socket(self, family, kind):
+        """A socket of this namespace, which this thread enters for the moment."""
         libc = ctypes.CDLL(None, use_errno=True)
         with open("/proc/self/ns/net") as here, open(f"/run/netns/{self.name}") as there:
             if libc.setns(there.fileno(), 0):
                 raise OSError(ctypes.get_errno(), f"setns {self.name}")
             try:
-                sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-                sock.bind((interface, 0))
+                sock = socket.socket(family, kind, 0)
             finally:
                 libc.setns(here.fileno(), 0)
         return sock
