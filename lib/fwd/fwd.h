@@ -151,6 +151,11 @@ fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_
 void fwd_send(struct fwd_worker *worker, struct port_rxq *from, struct port *to, struct rte_mbuf **pkts,
 	      uint16_t n);
 
+/* Worker: the same to all ports of the plan but `from`'s: copies, and the frames themselves to the last of
+ * them. Counts COPIES and, of copies that could not be made, NO_CLONE on `from`; NO_PORT where there is no
+ * other port. */
+void fwd_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n);
+
 /* Worker: the same without a choice of the pair. */
 void fwd_send_to(struct fwd_worker *worker, struct port_rxq *from, struct port_txq *txq,
 		 struct rte_mbuf **pkts, uint16_t n);

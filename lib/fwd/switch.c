@@ -21,47 +21,6 @@ switch_port(const struct fwd_plan *plan, unsigned int id_and_1)
 	return unlikely(port == plan->leaving) ? NULL : port;
 }
 
-/* Copies of n frames to `to`. A copy that can't be made counts as made and dropped, so that the sums hold. */
-static void
-switch_send_copies(struct fwd_worker *worker, struct port_rxq *from, struct port *to, struct rte_mbuf **pkts,
-		   uint16_t n)
-{
-	struct rte_mbuf *copies[PORT_BURST];
-	uint16_t n_copies = 0;
-
-	/* Copies share their data. */
-	if (from->borrowed)
-		borrow_materialise_burst(pkts, n);
-	for (uint16_t i = 0; i < n; i++) {
-		copies[n_copies] = rte_pktmbuf_clone(pkts[i], worker->clone_pool);
-		if (likely(copies[n_copies]))
-			n_copies++;
-	}
-	counter_add(&from->stats.copies, n);
-	counter_add(&from->stats.drops[DROP_NO_CLONE], n - n_copies);
-	if (n_copies)
-		fwd_send(worker, from, to, copies, n_copies);
-}
-
-static void
-switch_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
-{
-	const struct fwd_plan *plan = worker->plan;
-	struct port *last = NULL;
-
-	for (uint16_t i = 0; i < plan->n_ports; i++) {
-		if (plan->ports[i] == from->port)
-			continue;
-		if (last)
-			switch_send_copies(worker, from, last, pkts, n);
-		last = plan->ports[i];
-	}
-	if (last)
-		fwd_send(worker, from, last, pkts, n);
-	else
-		port_rx_drop(from, DROP_NO_PORT, pkts, n);
-}
-
 /* A run of frames, each for a known port: those for the first one's port together, then those of the next. */
 static void
 switch_send_run(struct fwd_worker *worker, struct port_rxq *from, struct port **to, struct rte_mbuf **pkts,
@@ -112,7 +71,7 @@ switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf 
 		if (to[first])
 			switch_send_run(worker, from, &to[first], &pkts[first], end - first);
 		else
-			switch_flood(worker, from, &pkts[first], end - first);
+			fwd_flood(worker, from, &pkts[first], end - first);
 	}
 }
 

@@ -324,7 +324,7 @@ class Help(unittest.TestCase):
             self.assertEqual((done.returncode, done.stderr), (0, ""))
             for word in ("--port", "--forward-mode", "--stats-period", "--json", "--duration", "--control-socket",
                          "--log-level", "--config", "without=", "ageing=", "entries=", "size=", "vhost-user", "nic", "path=", "mode=", "dev=", "queues=", "mac=", "mtu=",
-                         "io", "mac", "macswap", "rxonly", "txonly", "icmpecho", "switch", "examples:",
+                         "io", "mac", "macswap", "rxonly", "txonly", "icmpecho", "switch", "hub", "examples:",
                          "exit status"):
                 self.assertIn(word, done.stdout)
 

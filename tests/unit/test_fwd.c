@@ -23,7 +23,7 @@ test_mode_lines(void **state)
 		const char *line, *cause, *hint;
 	} bad[] = {
 		{"swich,ageing=5s", "--forward-mode: no mode \"swich\"",
-		 "did you mean --forward-mode switch? modes: io|mac|macswap|rxonly|txonly|icmpecho|switch"},
+		 "did you mean --forward-mode switch? modes: io|mac|macswap|rxonly|txonly|icmpecho|switch|hub"},
 		{"switch,agein=5s", "--forward-mode switch: mode switch has no key 'agein'",
 		 "ageing=5s (keys: ageing, entries)"},
 		{"switch,ageing=0", "--forward-mode switch: ageing: 0 is not in 1..1000000", "ageing=1"},
@@ -70,7 +70,7 @@ test_mode_lines(void **state)
 static void
 test_modes(void **state)
 {
-	static const char *const names[] = {"io", "mac", "macswap", "rxonly", "txonly", "icmpecho", "switch"};
+	static const char *const names[] = {"io", "mac", "macswap", "rxonly", "txonly", "icmpecho", "switch", "hub"};
 	struct fwd_mode *mode;
 	struct diag diag;
 	unsigned int n = 0;
@@ -84,7 +84,7 @@ test_modes(void **state)
 	list_for_each(mode, fwd_modes())
 		n++;
 	assert_int_equal(n, RTE_DIM(names));
-	assert_null(fwd_mode_by_name("hub"));
+	assert_null(fwd_mode_by_name("bridge"));
 	assert_int_equal(fwd_check_pairs(2, &diag), 0);
 	assert_int_equal(fwd_check_pairs(1024, &diag), 0);
 	assert_int_equal(fwd_check_pairs(3, &diag), -EINVAL);
@@ -324,6 +324,28 @@ test_txonly_sizes(void **state)
 	}
 }
 
+static void
+test_hub(void **state)
+{
+	struct fwd_plan *plan = scene_open("hub", NULL, 3, 1, 1);
+	struct port_stats stats;
+
+	/* Also to an address that everybody has heard of. */
+	scene_say(0, BROADCAST, STATION(1), 1);
+	scene_say(1, STATION(1), STATION(2), 2);
+	ASSERT_SENT(0, 2);
+	ASSERT_SENT(1, 1);
+	ASSERT_SENT(2, 1, 2);
+	port_stats_read(scene.ports[1], &stats);
+	assert_int_equal(stats.copies, 1);
+	scene_close(plan);
+	/* Alone. */
+	plan = scene_open("hub", NULL, 1, 1, 1);
+	scene_say(0, BROADCAST, STATION(1), 3);
+	assert_int_equal(scene_drops(0, DROP_NO_PORT), 1);
+	scene_close(plan);
+}
+
 /* --- handoff --- */
 
 static void
@@ -561,7 +583,7 @@ test_workers_bad(void **state)
 static void
 test_conservation(void **state)
 {
-	static const char *const names[] = {"io", "mac", "macswap", "rxonly", "icmpecho", "switch"};
+	static const char *const names[] = {"io", "mac", "macswap", "rxonly", "icmpecho", "switch", "hub"};
 	void *bridge = scene_mode_open("switch,entries=16");
 
 	for (size_t mode = 0; mode < RTE_DIM(names); mode++) {
@@ -574,8 +596,12 @@ test_conservation(void **state)
 			uint16_t queue = (uint16_t)rng_below(3);
 			uint16_t n = (uint16_t)(1 + rng_below(PORT_BURST));
 
-			if (rte_mempool_avail_count(scene.pool) < PORT_BURST)
+			/* A burst, and what flooding makes of it. */
+			if (rte_mempool_avail_count(scene.pool) < 6 * PORT_BURST) {
+				for (unsigned int w = 0; w < 3; w++)
+					fwd_handoff_drain(&scene.workers[w]);
 				scene_forget_all();
+			}
 			for (uint16_t i = 0; i < n; i++) {
 				unsigned int dst = rng_below(20);
 
@@ -615,6 +641,7 @@ main(void)
 		cmocka_unit_test(test_macswap),
 		cmocka_unit_test(test_rxonly),
 		cmocka_unit_test(test_txonly),
+		cmocka_unit_test(test_hub),
 		cmocka_unit_test(test_handoff),
 		cmocka_unit_test(test_filter_then_steer_then_owner),
 		cmocka_unit_test(test_filter_without_a_choice),
