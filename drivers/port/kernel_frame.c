@@ -87,6 +87,46 @@ kernel_frame_copy(const struct kernel_buffers *buffers, const void *data, uint32
 }
 
 bool
+kernel_room_prepare(struct kernel_room *room, const struct kernel_buffers *buffers, struct iovec iov[2])
+{
+	if (!room->head)
+		room->head = rte_pktmbuf_alloc(buffers->pool);
+	if (!room->rest)
+		room->rest = rte_pktmbuf_alloc(buffers->long_pool);
+	if (unlikely(!room->head || !room->rest))
+		return false;
+	iov[0] = (struct iovec){rte_pktmbuf_mtod(room->head, void *), rte_pktmbuf_tailroom(room->head)};
+	iov[1] = (struct iovec){rte_pktmbuf_mtod(room->rest, void *), rte_pktmbuf_tailroom(room->rest)};
+	return true;
+}
+
+struct rte_mbuf *
+kernel_room_take(struct kernel_room *room, uint32_t len)
+{
+	struct rte_mbuf *head = room->head, *rest = room->rest;
+	const uint32_t first = RTE_MIN(len, (uint32_t)rte_pktmbuf_tailroom(head));
+
+	head->data_len = (uint16_t)first;
+	head->pkt_len = len;
+	room->head = NULL;
+	if (likely(first == len))
+		return head;
+	rest->data_len = (uint16_t)(len - first);
+	head->next = rest;
+	head->nb_segs = 2;
+	room->rest = NULL;
+	return head;
+}
+
+void
+kernel_room_free(struct kernel_room *room)
+{
+	rte_pktmbuf_free(room->head);
+	rte_pktmbuf_free(room->rest);
+	room->head = room->rest = NULL;
+}
+
+bool
 kernel_frame_request(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr)
 {
 	if (likely(!vnet_offload_requested(hdr))) {

@@ -47,6 +47,18 @@ uint32_t kernel_frame_capabilities(void);
 
 /* --- worker --- */
 
+/* Room for the longest frame, kept for the next that comes: of a queue, and its owner's. */
+struct kernel_room {
+	struct rte_mbuf *head, *rest;
+};
+
+/* Where it is. False: there is no packet buffer now, and nothing should be read. */
+bool kernel_room_prepare(struct kernel_room *room, const struct kernel_buffers *buffers, struct iovec iov[2]);
+/* `len` (0 .. KERNEL_FRAME_MAX) bytes have been read into it. */
+struct rte_mbuf *kernel_room_take(struct kernel_room *room, uint32_t len);
+/* Control thread; nobody owns the queue any more. */
+void kernel_room_free(struct kernel_room *room);
+
 /* A new mbuf with len (1 .. KERNEL_FRAME_MAX) bytes; NULL: no packet buffer. */
 struct rte_mbuf *kernel_frame_copy(const struct kernel_buffers *buffers, const void *data, uint32_t len);
 

@@ -73,7 +73,7 @@ struct tap_queue {
 
 	/* receive queue's owner */
 	uint64_t idle_until __rte_cache_aligned; /* by the TSC */
-	struct rte_mbuf *head, *rest;            /* for the next frame; NULL: there was no buffer */
+	struct kernel_room room;
 
 	/* transmit queue's owner */
 	struct iovec iov[KERNEL_FRAME_PIECES_MAX + 1] __rte_cache_aligned;
@@ -98,38 +98,6 @@ struct tap {
 /* --- receive queue: owner ---------------------------------------------------------------------------------
  */
 
-/* A frame may take all of both. */
-static bool
-tap_prepare(struct tap_queue *queue)
-{
-	const struct kernel_buffers *buffers = &queue->tap->buffers;
-
-	if (!queue->head)
-		queue->head = rte_pktmbuf_alloc(buffers->pool);
-	if (!queue->rest)
-		queue->rest = rte_pktmbuf_alloc(buffers->long_pool);
-	return queue->head && queue->rest;
-}
-
-/* `len` bytes have been read into both. */
-static struct rte_mbuf *
-tap_frame(struct tap_queue *queue, uint32_t len)
-{
-	struct rte_mbuf *head = queue->head, *rest = queue->rest;
-	const uint32_t first = RTE_MIN(len, (uint32_t)rte_pktmbuf_tailroom(head));
-
-	head->data_len = (uint16_t)first;
-	head->pkt_len = len;
-	queue->head = NULL;
-	if (likely(first == len))
-		return head;
-	rest->data_len = (uint16_t)(len - first);
-	head->next = rest;
-	head->nb_segs = 2;
-	queue->rest = NULL;
-	return head;
-}
-
 /* One frame; 0: there is none, or it is lost (*ret_pkt NULL, and 1 returned: counted). */
 static uint16_t
 tap_read(struct port_rxq *rxq, struct rte_mbuf **ret_pkt)
@@ -140,11 +108,9 @@ tap_read(struct port_rxq *rxq, struct rte_mbuf **ret_pkt)
 	ssize_t got;
 
 	*ret_pkt = NULL;
-	if (unlikely(!tap_prepare(queue)))
-		return 0;
 	iov[0] = (struct iovec){&hdr, sizeof(hdr)};
-	iov[1] = (struct iovec){rte_pktmbuf_mtod(queue->head, void *), rte_pktmbuf_tailroom(queue->head)};
-	iov[2] = (struct iovec){rte_pktmbuf_mtod(queue->rest, void *), rte_pktmbuf_tailroom(queue->rest)};
+	if (unlikely(!kernel_room_prepare(&queue->room, &queue->tap->buffers, iov + 1)))
+		return 0;
 	got = readv(queue->fd, iov, RTE_DIM(iov)) - (ssize_t)sizeof(hdr);
 	if (got < 0)
 		return 0;
@@ -154,7 +120,7 @@ tap_read(struct port_rxq *rxq, struct rte_mbuf **ret_pkt)
 		counter_add(&rxq->stats.drops[DROP_RUNT], 1);
 		return 1;
 	}
-	*ret_pkt = tap_frame(queue, (uint32_t)got);
+	*ret_pkt = kernel_room_take(&queue->room, (uint32_t)got);
 	if (likely(kernel_frame_request(*ret_pkt, &hdr.hdr)))
 		return 1;
 	port_rx_drop(rxq, DROP_BAD_OFFLOAD, ret_pkt, 1);
@@ -427,8 +393,7 @@ tap_free(struct tap *tap)
 
 		if (queue->fd >= 0)
 			close(queue->fd);
-		rte_pktmbuf_free(queue->head);
-		rte_pktmbuf_free(queue->rest);
+		kernel_room_free(&queue->room);
 	}
 	if (tap->is_macvtap)
 		macvtap_remove(&tap->macvtap);
