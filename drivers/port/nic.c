@@ -4,7 +4,7 @@
  *
  * The ethdev exists when the program starts (a PCI device, or EAL --vdev), or the port plugs it itself
  * (vdev=). Frames may come from several pools and be shared, so no transmit offload that assumes otherwise is
- * asked for.
+ * asked for; checksums and segmentation are (nic_offload.h).
  */
 #include <errno.h>
 #include <stdatomic.h>
@@ -24,6 +24,7 @@
 #include "nic_borrow.h"
 #include "nic_hash.h"
 #include "nic_limit.h"
+#include "nic_offload.h"
 #include "pools.h"
 #include "port.h"
 #include "software_offload.h"
@@ -69,13 +70,15 @@ struct nic {
 		*big_pool; /* where frames become one piece that pool can't hold; NULL: never needed */
 	struct nic_borrow borrow;
 	struct nic_limit limit;
+	struct nic_offload offload;
 
 	/* control only */
 	struct rte_mempool *pool_refused; /* after a failure: the driver may still hold buffers of it */
 	bool plugged;                     /* the port made the device */
 	bool configured;
 	struct rte_eth_dev_info info;
-	struct nic_hash hash; /* its own */
+	uint64_t rx_offloads, tx_offloads; /* that it was configured with */
+	struct nic_hash hash;              /* its own */
 	char dev_name[RTE_ETH_NAME_MAX_LEN];
 	char vdev_name[RTE_ETH_NAME_MAX_LEN]; /* when plugged */
 };
@@ -109,6 +112,9 @@ nic_rx_slow(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 			port_rx_drop(rxq, DROP_RUNT, &pkts[i], 1);
 		else if (nic_limit_is_cut(&nic->limit, pkts[i]))
 			port_rx_drop(rxq, DROP_TRUNCATED, &pkts[i], 1);
+		else if (nic->offload.gives_partial && nic_offload_is_partial(pkts[i]->ol_flags) &&
+			 !nic_offload_receive(pkts[i]))
+			port_rx_drop(rxq, DROP_BAD_OFFLOAD, &pkts[i], 1);
 		else
 			pkts[n_kept++] = pkts[i];
 	}
@@ -130,6 +136,9 @@ nic_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 		bytes += rte_pktmbuf_pkt_len(pkts[i]);
 		any_odd |= (uint32_t)rte_pktmbuf_data_len(pkts[i]) - RTE_ETHER_HDR_LEN > span;
 	}
+	if (nic->offload.gives_partial)
+		for (uint16_t i = 0; i < n; i++)
+			any_odd |= nic_offload_is_partial(pkts[i]->ol_flags);
 	counter_add(&rxq->stats.packets, n);
 	counter_add(&rxq->stats.bytes, bytes);
 	return unlikely(any_odd) ? nic_rx_slow(rxq, pkts, n) : n;
@@ -188,11 +197,12 @@ nic_tx_fit(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t *r
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = pkts[i];
 
-		if (rte_pktmbuf_pkt_len(m) > frame_max && !nic_limit_capabilities(&nic->limit, m)) {
+		if (rte_pktmbuf_pkt_len(m) > frame_max && !(m->ol_flags & FRAME_REQUESTS_SEGMENTS) &&
+		    !nic_limit_capabilities(&nic->limit, m)) {
 			port_tx_drop(txq, DROP_TOO_LONG, &m, 1);
 			continue;
 		}
-		if (m->nb_segs > nic->segs_max) {
+		if (m->nb_segs > nic->segs_max && !(m->ol_flags & FRAME_REQUESTS_SEGMENTS)) {
 			enum port_drop drop;
 
 			m = nic_linearise(nic, pkts[i], &drop);
@@ -258,6 +268,31 @@ nic_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t
 	return nic_tx_burst(txq, pkts, n, bytes);
 }
 
+/* Frames that ask for nothing that the device can't do; what it does not do after all is done in software. */
+static uint16_t
+nic_send_requests(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct nic *nic = txq->dev;
+	uint16_t n_sent = 0;
+
+	while (n) {
+		uint16_t n_ready =
+			nic_offload_prepare(&nic->offload, nic->eth_id, txq->idx, nic->pool, pkts, n);
+
+		if (n_ready)
+			n_sent = (uint16_t)(n_sent + nic_send(txq, NULL, pkts, n_ready));
+		pkts += n_ready;
+		n = (uint16_t)(n - n_ready);
+		if (n == 0)
+			break;
+		n_sent = (uint16_t)(n_sent + port_software_offload(txq, nic->pool, OFFLOADS_NONE, pkts, 1,
+								   nic_send, NULL));
+		pkts++;
+		n--;
+	}
+	return n_sent;
+}
+
 /* Some of them are borrowed. */
 static uint16_t
 nic_send_borrowed(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
@@ -283,12 +318,13 @@ nic_tx_slow(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t f
 		return nic_send_borrowed(txq, pkts, n);
 	/* The burst becomes others, in which some may be borrowed and some not. */
 	borrow_materialise_burst(pkts, n);
-	return port_software_offload(txq, nic->pool, OFFLOADS_NONE, pkts, n, nic_send, NULL);
+	return port_software_offload(txq, nic->pool, nic->offload.capabilities, pkts, n, nic_send_requests,
+				     NULL);
 }
 
 /*
- * Devices are configured without checksum and segmentation offloads, so both are done here. Segments come
- * from the pool whose buffers the device's rings were counted for.
+ * What the device does not do of a frame's request is done here. Segments come from the pool whose buffers
+ * the device's rings were counted for.
  */
 static uint16_t
 nic_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
@@ -505,6 +541,9 @@ nic_configure(struct nic *nic, const struct port_config *config, struct diag *di
 		conf.rxmode.mtu = mtu;
 	conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
 	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	nic_offload_configure(&nic->offload, info, &conf);
+	nic->rx_offloads = conf.rxmode.offloads;
+	nic->tx_offloads = conf.txmode.offloads;
 	nic_hash_configure(&nic->hash, info, config->n_queues, &conf);
 	nic->configured = true;
 	ret = rte_eth_dev_configure(nic->eth_id, config->n_queues, config->n_queues, &conf);
@@ -571,8 +610,8 @@ nic_setup_queues(struct nic *nic, const struct port_config *config, uint32_t roo
 					"port %s: no memory for %d packet buffers of %d bytes: %s",
 					config->name, NIC_BIG_BUFFERS, NIC_ROOM_BIG, rte_strerror(rte_errno));
 	}
-	rx_conf.offloads = nic->info.rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
-	tx_conf.offloads = nic->info.tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
+	rx_conf.offloads = nic->rx_offloads & nic->info.rx_queue_offload_capa;
+	tx_conf.offloads = nic->tx_offloads & nic->info.tx_queue_offload_capa;
 	for (uint16_t q = 0; q < config->n_queues; q++) {
 		ret = rte_eth_rx_queue_setup(nic->eth_id, q, rx_desc, socket_id, &rx_conf, nic->pool);
 		if (ret < 0)
@@ -765,6 +804,14 @@ nic_link(const struct port *port, struct port_link *ret_link)
 	nic_limit_link(&nic->limit, ret_link);
 }
 
+static uint32_t
+nic_capabilities(const struct port *port)
+{
+	const struct nic *nic = port->dev;
+
+	return nic->offload.capabilities;
+}
+
 static bool
 nic_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
 {
@@ -871,6 +918,7 @@ static struct port_kind nic_kind = {
 	.close = nic_close,
 	.link = nic_link,
 	.counters = nic_counters,
+	.capabilities = nic_capabilities,
 	.set_hash = nic_set_hash,
 	.is_uplink = true,
 };

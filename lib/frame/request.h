@@ -85,6 +85,16 @@ offloads_unsupported(uint32_t set)
 	return flags;
 }
 
+/* All its data is the caller's alone, who may write there. */
+static inline bool
+frame_is_own(const struct rte_mbuf *frame)
+{
+	for (; frame; frame = frame->next)
+		if (!RTE_MBUF_DIRECT(frame) || rte_mbuf_refcnt_read(frame) != 1)
+			return false;
+	return true;
+}
+
 static inline bool
 frame_has_cwr(const struct rte_mbuf *frame)
 {

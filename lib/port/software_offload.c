@@ -15,16 +15,6 @@ frame_requests_tcp(const struct rte_mbuf *frame)
 	return (frame->ol_flags & RTE_MBUF_F_TX_L4_MASK) == RTE_MBUF_F_TX_TCP_CKSUM;
 }
 
-/* All data is ours alone. */
-static bool
-frame_is_own(const struct rte_mbuf *frame)
-{
-	for (; frame; frame = frame->next)
-		if (!RTE_MBUF_DIRECT(frame) || rte_mbuf_refcnt_read(frame) != 1)
-			return false;
-	return true;
-}
-
 /* The frame, or a copy in its place, with its checksum; NULL: no packet buffer, the frame is still the
  * caller's. */
 static struct rte_mbuf *

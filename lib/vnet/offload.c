@@ -9,7 +9,6 @@
 
 #include <rte_byteorder.h>
 #include <rte_ether.h>
-#include <rte_ip.h>
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
