@@ -6,9 +6,15 @@
 #ifndef VNICD_LAYOUT_H
 #define VNICD_LAYOUT_H
 
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
+#include <rte_byteorder.h>
 #include <rte_ether.h>
+#include <rte_ip.h>
 #include <rte_mbuf.h>
 #include <rte_tcp.h>
 
@@ -50,9 +56,87 @@ layout_at(const struct layout_front *front, uint32_t offset, uint32_t len)
 	return offset <= front->len && len <= front->len - offset ? front->at + offset : NULL;
 }
 
-struct layout layout_parse(const struct layout_front *front);
+static inline bool
+layout_ipv4(const struct layout_front *front, struct layout *layout)
+{
+	struct rte_ipv4_hdr ip;
+	const uint8_t *at = layout_at(front, layout->l2_len, sizeof(ip));
+
+	if (!at)
+		return false;
+	memcpy(&ip, at, sizeof(ip));
+	layout->l3_len = rte_ipv4_hdr_len(&ip);
+	layout->proto = ip.next_proto_id;
+	return ip.version == 4 && layout->l3_len >= sizeof(ip) &&
+	       layout_at(front, layout->l2_len, layout->l3_len) &&
+	       !(ip.fragment_offset & rte_cpu_to_be_16(RTE_IPV4_HDR_MF_FLAG | RTE_IPV4_HDR_OFFSET_MASK));
+}
+
+static inline bool
+layout_ipv6(const struct layout_front *front, struct layout *layout)
+{
+	uint32_t l3_len = sizeof(struct rte_ipv6_hdr);
+	const uint8_t *at = layout_at(front, layout->l2_len, l3_len);
+
+	if (!at || at[0] >> 4 != 6)
+		return false;
+	layout->proto = at[offsetof(struct rte_ipv6_hdr, proto)];
+	for (int i = 0; layout->proto == IPPROTO_HOPOPTS || layout->proto == IPPROTO_ROUTING ||
+			layout->proto == IPPROTO_DSTOPTS;
+	     i++) {
+		/* RFC 8200, "IPv6 Extension Headers": next header, length in units of 8 bytes beyond the
+		 * first. */
+		at = layout_at(front, layout->l2_len + l3_len, 8);
+		if (!at || i == LAYOUT_EXTENSIONS_MAX)
+			return false;
+		layout->proto = at[0];
+		l3_len += 8 + 8u * at[1];
+		if (l3_len > LAYOUT_L3_MAX)
+			return false;
+	}
+	layout->l3_len = (uint16_t)l3_len;
+	return layout_at(front, layout->l2_len, l3_len);
+}
+
+static inline struct layout
+layout_parse(const struct layout_front *front)
+{
+	struct layout layout = {.l2_len = RTE_ETHER_HDR_LEN};
+	uint64_t ip = 0;
+	uint16_t type = 0;
+
+	for (int tags = 0; tags <= LAYOUT_TAGS_MAX; tags++) {
+		const uint8_t *at = layout_at(front, layout.l2_len - sizeof(type), sizeof(type));
+
+		if (!at)
+			return layout;
+		memcpy(&type, at, sizeof(type));
+		type = rte_be_to_cpu_16(type);
+		if (tags == LAYOUT_TAGS_MAX || (type != RTE_ETHER_TYPE_VLAN && type != RTE_ETHER_TYPE_QINQ))
+			break;
+		layout.l2_len += RTE_VLAN_HLEN;
+	}
+	if (type == RTE_ETHER_TYPE_IPV4 && layout_ipv4(front, &layout))
+		ip = RTE_MBUF_F_TX_IPV4;
+	else if (type == RTE_ETHER_TYPE_IPV6 && layout_ipv6(front, &layout))
+		ip = RTE_MBUF_F_TX_IPV6;
+	layout.ip = ip;
+	return layout;
+}
 
 /* Of the TCP header at l4_at in a frame of frame_len bytes; 0: it is not whole. */
-uint32_t layout_tcp_len(const struct layout_front *front, uint32_t l4_at, uint32_t frame_len);
+static inline uint32_t
+layout_tcp_len(const struct layout_front *front, uint32_t l4_at, uint32_t frame_len)
+{
+	const uint8_t *at = layout_at(front, l4_at, sizeof(struct rte_tcp_hdr));
+	struct rte_tcp_hdr tcp;
+	uint32_t len;
+
+	if (!at)
+		return 0;
+	memcpy(&tcp, at, sizeof(tcp));
+	len = (tcp.data_off >> 4) * 4u;
+	return len < sizeof(tcp) || l4_at + len > frame_len ? 0 : len;
+}
 
 #endif

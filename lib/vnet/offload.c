@@ -134,7 +134,7 @@ from_guest_udp_len(const struct layout_front *front, uint32_t l4_at)
 /*
  * A request to segment, besides that for a checksum: what is not said plainly and rightly is refused.
  */
-static bool
+static __rte_noinline bool
 from_guest_segments(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint32_t offloads,
 		    const struct layout_front *front, const struct layout *layout, uint64_t checksum)
 {
@@ -180,7 +180,7 @@ vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr
 	layout_front(&front, frame);
 	layout = layout_parse(&front);
 	request = from_guest_checksum(frame, hdr, &layout);
-	if (hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE &&
+	if (unlikely(hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE) &&
 	    !from_guest_segments(frame, hdr, offloads, &front, &layout, request))
 		return false;
 	if (!request) {
