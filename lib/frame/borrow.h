@@ -11,7 +11,7 @@
  *                        ^ borrow_materialise() copies to here; after that the frame is like any other
  *     guest  | head ....| payload ................................ |
  *
- * Borrowing ends when the worker calls the sending queue's `done` (port.h), in the iteration of its poll loop
+ * Borrowing ends when the worker calls `release` of the rxq (port.h), in the iteration of its poll loop
  * that took the frame: nobody may keep a borrowed frame, hand it to another worker, share it or read it
  * beyond its head. Whoever is about to materialises it first. So a slow receiver can't hold anything of a
  * sender's.

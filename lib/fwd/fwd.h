@@ -134,11 +134,11 @@ fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_
 	if (from->borrowed &&
 	    (!mode->accepts_borrowed || atomic_load_explicit(&from->materialises, memory_order_relaxed))) {
 		borrow_materialise_burst(pkts, n);
-		from->done(from);
+		from->release(from);
 	}
 	mode->forward(worker, from, pkts, n);
 	if (from->borrowed)
-		from->done(from);
+		from->release(from);
 	from->has_digests = false;
 }
 

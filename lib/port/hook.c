@@ -57,7 +57,7 @@ hooked_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	if (unlikely(n == 0)) {
 		/* Nobody is told of frames that are not there, so nobody ends what was said of them. */
 		if (rxq->borrowed)
-			rxq->done(rxq);
+			rxq->release(rxq);
 		rxq->has_digests = false;
 	}
 	return n;

@@ -96,10 +96,10 @@ typedef uint16_t (*port_rx_fn)(struct port_rxq *rxq, struct rte_mbuf **pkts, uin
  */
 typedef uint16_t (*port_tx_fn)(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);
 /*
- * The frames that the last rx took have gone where they go: what is borrowed of them (borrow.h) is given
- * back. Called by the owner when rxq->borrowed is set, which it clears.
+ * End the borrowing of the frames that the last rx took (borrow.h): nobody uses their payloads any more, so
+ * the guest's buffers are returned to it. Called by the owner when rxq->borrowed is set; clears it.
  */
-typedef void (*port_done_fn)(struct port_rxq *rxq);
+typedef void (*port_release_fn)(struct port_rxq *rxq);
 /*
  * Called at the end of iterations of the owner's poll loop, after all rx and tx of that iteration: of each
  * iteration while frames come from the pair or are sent to it, and of dozens more; of every few iterations
@@ -124,8 +124,8 @@ struct port_rxq {
 	_Atomic(port_rx_fn) rx;
 	/* read-only after port_open() */
 	port_rx_service_fn service;
-	port_done_fn done; /* NULL: the kind never borrows */
-	void *dev;         /* the kind's own */
+	port_release_fn release; /* NULL: the kind never borrows */
+	void *dev;               /* the kind's own */
 	struct port *port;
 	uint16_t idx;    /* of this pair in its port */
 	uint16_t worker; /* index of the owner; set before the queue is polled, fixed while it is */

@@ -219,7 +219,7 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct vnet_conf *conf, st
 	virtq_retire_direct(vq, &conf->virtq, &direct, NULL, n_chains, traits);
 	counter_add(&rxq->stats.packets, n_chains);
 	counter_add(&rxq->stats.bytes, bytes);
-	/* What is borrowed stays the device's until vnet_done(). */
+	/* What is borrowed stays the device's until vnet_rx_release(). */
 	if (likely_true(!rxq->borrowed)) {
 		virtq_publish(vq, &conf->virtq, traits);
 		virtq_notify(vq, &conf->virtq, n_chains);

@@ -37,7 +37,7 @@ vnet_closed(const struct vnet_queue *queue, enum port_drop otherwise)
 
 /* The conf is still there: the worker has not been quiescent since vnet_rx(). */
 void
-vnet_done(struct port_rxq *rxq)
+vnet_rx_release(struct port_rxq *rxq)
 {
 	struct vnet_queue *queue = rxq->dev;
 	const struct virtq_conf *conf = &queue->borrowed_conf->virtq;
@@ -84,7 +84,7 @@ vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 			counter_add(&queue->discarded_bytes, pkts[i]->pkt_len);
 		port_rx_drop(rxq, vnet_closed(queue, DROP_DISABLED), pkts, n);
 		if (rxq->borrowed)
-			vnet_done(rxq);
+			vnet_rx_release(rxq);
 		return 0;
 	}
 	if (unlikely(n && conf->flows))
@@ -98,7 +98,7 @@ vnet_rx_whole(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	n = vnet_rx(rxq, pkts, n);
 	if (rxq->borrowed) {
 		borrow_materialise_burst(pkts, n);
-		vnet_done(rxq);
+		vnet_rx_release(rxq);
 	}
 	return n;
 }

@@ -100,7 +100,7 @@ uint16_t vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
  * return. */
 uint16_t vnet_rx_whole(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
 uint16_t vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);
-void vnet_done(struct port_rxq *rxq);
+void vnet_rx_release(struct port_rxq *rxq);
 void vnet_rx_service(struct port_rxq *rxq);
 void vnet_tx_service(struct port_txq *txq);
 

@@ -10,7 +10,7 @@ static void
 rx_release(struct port_rxq *rxq, struct vnic_section *section)
 {
 	if (rxq->borrowed)
-		rxq->done(rxq);
+		rxq->release(rxq);
 	section_leave(section);
 }
 

@@ -73,7 +73,7 @@ dev_queues_open(struct vnic_dev *dev, bool borrows)
 
 		rxq->rx = borrows ? vnet_rx : vnet_rx_whole;
 		rxq->service = vnet_rx_service;
-		rxq->done = vnet_done;
+		rxq->release = vnet_rx_release;
 		rxq->dev = &dev->vnet.queues[i];
 		txq->tx = vnet_tx;
 		txq->service = vnet_tx_service;

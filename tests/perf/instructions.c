@@ -406,7 +406,7 @@ to_guest_finish_borrowed(struct bench *bench)
 {
 	struct port_rxq *rxq = &bench->guests[1]->port.rxqs[0];
 
-	rxq->done(rxq);
+	rxq->release(rxq);
 	must_be(bench, bench_guest_reap_sent(bench->guests[1], 0), bench->n_frames, "buffers came back");
 	to_guest_finish(bench);
 }

@@ -1050,7 +1050,7 @@ borrowed_arrive(unsigned int i, uint16_t q, struct rte_ether_addr dst, uint16_t 
 	struct rte_mbuf *pkts[BORROWED_N];
 
 	borrowed_done = 0;
-	from->done = borrowed_done_fn;
+	from->release = borrowed_done_fn;
 	from->stats.packets += n;
 	for (uint16_t k = 0; k < n; k++) {
 		pkts[k] = frame(dst, station(2), k);
