@@ -67,7 +67,7 @@ test_pairs_without_buffers(void **state)
 			assert_true(rig_do_le16(rig, CLASS_MQ, 0, RIG_PAIRS));
 			assert_int_equal(atomic_load(&rig->port.n_active), 1);
 			vdev_queue_get_base(&rig->dev->vdev, rig->controlq);
-			assert_false(vnet_controlq_is_ours(rig->dev));
+			assert_false(vnet_serves_controlq(rig->dev));
 			assert_int_equal(atomic_load(&rig->port.n_active), 1);
 			for (unsigned int i = 0; i < 64; i++)
 				assert_int_equal(rig_picks(rig, true), 0);

@@ -28,7 +28,7 @@ vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6])
 static bool
 announce_can_ask(const struct vnet_dev *dev)
 {
-	return dev->vdev.said.features & FEATURE_MASK(NET_GUEST_ANNOUNCE) && vnet_controlq_is_ours(dev);
+	return dev->vdev.said.features & FEATURE_MASK(NET_GUEST_ANNOUNCE) && vnet_serves_controlq(dev);
 }
 
 /* The status bit and a configuration change; the driver clears the bit by VIRTIO_NET_CTRL_ANNOUNCE_ACK. */

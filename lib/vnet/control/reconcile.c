@@ -27,9 +27,9 @@ enum { RECONCILE_ARRIVAL_WAITS = 3 };
 #define RECONCILE_FEATURES (~(FEATURE_MASK(LOG_ALL) | FEATURE_MASK(PROTOCOL_FEATURES)))
 
 bool
-vnet_controlq_is_ours(const struct vnet_dev *dev)
+vnet_serves_controlq(const struct vnet_dev *dev)
 {
-	return dev->output.ours;
+	return dev->output.serves_controlq;
 }
 
 /*
@@ -37,7 +37,8 @@ vnet_controlq_is_ours(const struct vnet_dev *dev)
  * by its own.
  */
 static bool
-queue_is_used(const struct vnet_dev *dev, const struct vnet_settings *settings, bool ours, unsigned int idx)
+queue_is_used(const struct vnet_dev *dev, const struct vnet_settings *settings, bool serves_controlq,
+	      unsigned int idx)
 {
 	const struct vdev *vdev = &dev->vdev;
 	const bool is_receiveq = idx % 2 == 0;
@@ -48,7 +49,7 @@ queue_is_used(const struct vnet_dev *dev, const struct vnet_settings *settings, 
 	if (!vdev_queue_is_running(vdev, idx) || vdev_queue_is_broken(vdev, idx) ||
 	    !vdev_queue_is_enabled(vdev, idx))
 		return false;
-	if (!ours || (is_receiveq && settings->steer.rss.enabled))
+	if (!serves_controlq || (is_receiveq && settings->steer.rss.enabled))
 		return true;
 	return idx / 2 < settings->n_pairs;
 }
@@ -56,7 +57,7 @@ queue_is_used(const struct vnet_dev *dev, const struct vnet_settings *settings, 
 bool
 vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx)
 {
-	return queue_is_used(dev, &dev->input.settings, dev->output.ours, idx);
+	return queue_is_used(dev, &dev->input.settings, dev->output.serves_controlq, idx);
 }
 
 /* --- what follows for the driver's input from the front-end's --- */
@@ -78,7 +79,7 @@ input_note_used(struct vnet_input *input, unsigned int idx, bool used)
  * running, before and after.
  */
 static void
-input_restart_coal(const struct vnet_dev *dev, struct vnet_input *input, bool ours)
+input_restart_coal(const struct vnet_dev *dev, struct vnet_input *input, bool serves_controlq)
 {
 	const int controlq = vnet_controlq_idx(dev);
 	const bool asks = controlq >= 0 && vdev_queue_is_active(&dev->vdev, (unsigned int)controlq);
@@ -86,19 +87,19 @@ input_restart_coal(const struct vnet_dev *dev, struct vnet_input *input, bool ou
 	struct vnet_settings *settings = &input->settings;
 
 	for (unsigned int i = 0; i < 2u * dev->n_pairs; i++)
-		if (input_note_used(input, i, queue_is_used(dev, settings, ours, i)) && asked)
+		if (input_note_used(input, i, queue_is_used(dev, settings, serves_controlq, i)) && asked)
 			settings->coal[i] = i % 2 ? settings->coal_tx : settings->coal_rx;
 }
 
 static void
-input_follow(const struct vnet_dev *dev, struct vnet_input *input, bool ours)
+input_follow(const struct vnet_dev *dev, struct vnet_input *input, bool serves_controlq)
 {
 	/* With other features it is another driver, whose settings these are not. */
 	if ((input->settings.features ^ dev->vdev.said.features) & RECONCILE_FEATURES)
 		vnet_input_reset(dev, input);
 	for (unsigned int i = 0; i < dev->vdev.n_queues; i++)
 		input->mtu_used |= vdev_queue_is_running(&dev->vdev, i);
-	input_restart_coal(dev, input, ours);
+	input_restart_coal(dev, input, serves_controlq);
 }
 
 /* --- what ought to be published --- */
@@ -177,16 +178,16 @@ output_choose(const struct vnet_dev *dev, struct vnet_output *output)
 {
 	const struct vnet_settings *settings = &dev->draft.settings;
 	const enum steer_report report = output_report(settings);
-	const uint16_t n_pairs = output->ours ? settings->n_pairs : dev->n_pairs;
+	const uint16_t n_pairs = output->serves_controlq ? settings->n_pairs : dev->n_pairs;
 	struct port_steer *usual = report == STEER_REPORT || n_pairs > 1 ? dev->usual_steer[report] : NULL;
 
-	output->filter = output->ours ? output->own_filter : NULL;
+	output->filter = output->serves_controlq ? output->own_filter : NULL;
 	output->steer = output->own_steer ? output->own_steer : usual;
 	/* Under RSS the table says which receiveqs get frames, not the number of pairs. */
 	output->pairs_max = settings->steer.rss.enabled ? dev->n_pairs : n_pairs;
 	output->link = dev->draft.link;
 	output->driver = dev->draft.driver;
-	if (output->ours && output->steer)
+	if (output->serves_controlq && output->steer)
 		output->hash = settings->steer.hash;
 	else
 		memset(&output->hash, 0, sizeof(output->hash));
@@ -200,7 +201,7 @@ conf_fill_transmitq(const struct vnet_dev *dev, const struct vnet_input *input,
 
 	conf->virtq.only_read = true;
 	/* One above the pairs in use is drained and discarded, like a disabled one. */
-	conf->virtq.enabled &= !output->ours || idx / 2 < settings->n_pairs;
+	conf->virtq.enabled &= !output->serves_controlq || idx / 2 < settings->n_pairs;
 	/* Learnt only while they are steered by. */
 	conf->flows = output->steer && !settings->steer.rss.enabled ? dev->flows : NULL;
 	conf->offloads = vnet_offloads_host(dev->vdev.said.features);
@@ -400,8 +401,8 @@ vnet_reconcile(struct vdev *vdev, unsigned int follower, struct diag *diag)
 		vnet_draft_drop(dev);
 		return followed;
 	}
-	next.ours = controlq >= 0 && vdev_queue_is_running(vdev, (unsigned int)controlq);
-	input_follow(dev, &dev->draft, next.ours);
+	next.serves_controlq = controlq >= 0 && vdev_queue_is_running(vdev, (unsigned int)controlq);
+	input_follow(dev, &dev->draft, next.serves_controlq);
 	ret = output_build(dev, &next);
 	if (ret < 0) {
 		vdev_conf_drop(vdev);

@@ -46,7 +46,7 @@ enum {
  * is said here, the device's own.
  */
 struct vnet_output {
-	bool ours;                  /* the controlq is served by us, so the driver's word counts */
+	bool serves_controlq; /* vnicd serves the controlq, so that what the driver sets there reaches it */
 	struct vnet_filter *filter; /* NULL: nothing is kept out */
 	struct port_steer *steer;   /* NULL: none needed */
 	uint16_t pairs_max;         /* pairs that frames may go to, by the driver's word */
@@ -135,8 +135,8 @@ uint32_t vnet_capabilities(const struct vnet_dev *dev);
 bool vnet_has_one_pair(const struct vnet_dev *dev);
 /* Index of the controlq under the features that the driver has; -1: it has none. */
 int vnet_controlq_idx(const struct vnet_dev *dev);
-/* The controlq is served by us: what the driver sets there comes to us, not to the VMM. */
-bool vnet_controlq_is_ours(const struct vnet_dev *dev);
+/* vnicd serves the controlq, for its ring runs; otherwise the front-end serves it, or nobody does. */
+bool vnet_serves_controlq(const struct vnet_dev *dev);
 /* Every few milliseconds: has the driver begun to use another pair? */
 void vnet_look(struct vnet_dev *dev);
 
