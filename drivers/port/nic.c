@@ -188,7 +188,7 @@ nic_tx_fit(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t *r
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *m = pkts[i];
 
-		if (rte_pktmbuf_pkt_len(m) > frame_max && !nic_limit_capabilities(&nic->limit, m)) {
+		if (rte_pktmbuf_pkt_len(m) > frame_max && !nic_limit_accepts(&nic->limit, m)) {
 			port_tx_drop(txq, DROP_TOO_LONG, &m, 1);
 			continue;
 		}
