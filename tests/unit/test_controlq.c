@@ -398,7 +398,7 @@ test_a_iteration_is_bounded(void **state)
 	for (unsigned int i = 0; i < 200; i++)
 		rig_send(rig, &rig_direct, bytes, sizeof(bytes), 1, i);
 	while ((n = controlq_serve(&rig->dev->controlq)) != 0) {
-		assert_true(n <= CONTROLQ_ITERATION_MAX);
+		assert_true(n <= CONTROLQ_QUOTA_MAX);
 		total += n;
 		turns++;
 	}
