@@ -492,7 +492,7 @@ open_two_pairs(struct bench *bench)
 	/* A pair that has had buffers can be sent to. */
 	for (unsigned int pair = 0; pair < BENCH_GUEST_PAIRS; pair++)
 		guest_post(bench, bench->guests[0], pair, 1);
-	vnet_look(&bench->guests[0]->dev);
+	vnet_check_new_pairs(&bench->guests[0]->dev);
 	must_be(bench, bench->guests[0]->port.n_active, BENCH_GUEST_PAIRS, "pairs to send to");
 }
 

@@ -291,7 +291,7 @@ static void
 do_filled(struct rig *rig)
 {
 	rig_fill(rig, 1);
-	vnet_look(rig->dev);
+	vnet_check_new_pairs(rig->dev);
 }
 
 #define RX 0x055u      /* receiveqs */
