@@ -35,16 +35,16 @@ enum {
 	QUIESCE_SPINS = 1000, /* before the waiting thread sleeps: a worker may need this very CPU */
 	QUIESCE_SLEEP_NS = 20000,
 	WATCH_PERIOD_MS = 100,
-	WATCH_FIRST_MS = 1000,   /* a worker that stands still is told of after so long, */
-	WATCH_AGAIN_MS = 10000,  /* and then each time */
-	BUSY_PATIENCE_MS = 20,   /* before a change of plans is refused */
-	STOP_PATIENCE_MS = 2000, /* to stand still for, before we end without that worker */
+	WATCH_FIRST_MS = 1000,   /* a worker that stands still is logged after so long, */
+	WATCH_AGAIN_MS = 10000,  /* and again each time after so long */
+	BUSY_PATIENCE_MS = 20,   /* a change of plans is refused when a worker is in a PMD for so long */
+	STOP_PATIENCE_MS = 2000, /* vnicd ends without a worker that stands still for so long */
 	DRAIN_ROUNDS_MAX = 1000, /* a ring that is never empty must not keep us from stopping */
 };
 
-/* What counts for a worker that is away (quiesce.h). */
+/* Whether a worker that is away (quiesce.h) counts as quiescent. */
 enum dataplane_away {
-	AWAY_AND_HOLDS, /* nothing: it holds its plan */
+	AWAY_AND_HOLDS, /* no: it may hold what is waited for, as its plan */
 	AWAY_AND_PASSED,
 };
 
@@ -124,7 +124,7 @@ workers_fence(void)
 										    : AWAY_AND_HOLDS;
 }
 
-/* --- who stands still --- */
+/* --- workers that stand still --- */
 
 static void
 worker_place(unsigned int idx, char *text, size_t size)
@@ -165,7 +165,7 @@ worker_look(unsigned int idx, uint64_t elapsed_ms)
 			 : "has its CPU been taken away, or a guest's memory?");
 }
 
-/* Also from where the control thread waits, as often as it likes. */
+/* Called by a timer, and from loops in which the control thread waits. */
 static void
 workers_look(void *arg)
 {
@@ -174,7 +174,7 @@ workers_look(void *arg)
 	if (!dp.running || elapsed_ms < WATCH_PERIOD_MS)
 		return;
 	dp.looked_ms = now_ms;
-	/* All of us may have been stopped for a while. */
+	/* The whole process may have been stopped (SIGSTOP). */
 	elapsed_ms = RTE_MIN(elapsed_ms, 2ull * WATCH_PERIOD_MS);
 	for (unsigned int i = 0; i < dp.n_workers; i++)
 		worker_look(i, elapsed_ms);

@@ -38,8 +38,8 @@ void dataplane_close(void);
 
 /*
  * Open a port, and when the workers run make them poll it. The port takes over what config owns as soon as it
- * is open (port_open()). 0 or -errno with diag filled; -EBUSY: a worker is in a port's driver and does not
- * come back.
+ * is open (port_open()). 0 or -errno with diag filled; -EBUSY: a worker is in a call of a PMD that does not
+ * return.
  */
 int dataplane_port_add(struct port_config *config, struct port **ret_port, struct diag *diag);
 /* 0, or -ENOENT, or -EBUSY as above, with diag filled. The port is gone on return; nobody was stopped for it.
@@ -69,7 +69,7 @@ struct dataplane_worker_info {
 	unsigned int n_queues; /* queue pairs it serves */
 	struct dataplane_worker_stats stats;
 	uint64_t still_ms;              /* it stands still for so long; 0: it does not */
-	const struct port_place *where; /* in whose driver it stands still; NULL: in none */
+	const struct port_place *where; /* the queue in whose PMD it does; NULL: not in a PMD */
 };
 void dataplane_worker_info(unsigned int idx, struct dataplane_worker_info *ret_info);
 

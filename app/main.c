@@ -237,8 +237,8 @@ stop(void)
 }
 
 /*
- * A worker does not stop, so nothing that it may use can be closed, and exit() would run into it: it waits
- * for what a driver's streams hold. What others would find of us is removed, and that is all.
+ * A worker does not stop, so nothing that it may use can be closed, and exit() would wait for it: it flushes
+ * the stdio streams of a PMD. Only what other processes would find is removed: the sockets.
  */
 static void __attribute__((noreturn)) abandon(const struct diag *diag)
 {

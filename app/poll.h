@@ -7,17 +7,17 @@
  *                                        ^
  *          idle[]  idle | idle | ... | idle               those that have waited longest come first
  *
- * A pair is busy while its counters move: frames came from it or were sent to it, by whomever, at most
- * POLL_BUSY_ITERATIONS visits ago. What a visit costs that finds nothing is little beside what busy pairs
- * cost, but many of them are not, so idle ones take turns: each is visited at least once in
- * POLL_IDLE_ITERATIONS iterations. While no pair is busy, nobody has to wait: all are visited in every
- * iteration.
+ * A pair is busy while its counters change: frames came from it or were sent to it, by any worker, at most
+ * POLL_BUSY_ITERATIONS visits ago. One visit that finds nothing costs little, but those to many idle pairs
+ * add up, so these are visited in rotation: each at least once in POLL_IDLE_ITERATIONS iterations. While no
+ * pair is busy, all are visited in every iteration.
  *
- * So a pair that wakes up waits for its first frame POLL_IDLE_ITERATIONS iterations at most (those of a busy
- * worker are a microsecond or so), and so does what a pair owes its driver when frames were sent to it: from
- * its first visit on it is busy, and is visited until long after all is confirmed (virtq_notify_service() takes
- * two turns). Only a notification that is held back for longer than a pair stays busy (coalescing), or is
- * owed for buffers that carried no frame, may come as many iterations late, at most twice.
+ * So the first frame of an idle pair waits at most POLL_IDLE_ITERATIONS iterations (those of a busy worker
+ * take a microsecond or so), and so does a notification that is due because frames were sent to the pair:
+ * from its first visit on it is busy, and it stays so until long after the notification is confirmed
+ * (virtq_notify_service() takes two iterations). Only a notification that is coalesced for longer than a pair
+ * stays busy, or is due for buffers that carried no frame, may come POLL_IDLE_ITERATIONS iterations late, at
+ * most twice.
  */
 #ifndef VNICD_POLL_H
 #define VNICD_POLL_H
@@ -104,7 +104,7 @@ poll_begin(struct poll *poll, const struct fwd_plan *plan, const struct fwd_work
 		poll->visits[poll->n++] = poll_take_idle(poll);
 }
 
-/* The turn is over: who is busy in the next one? */
+/* The iteration ends: which of the visited pairs are busy in the next one? */
 static inline void
 poll_end(struct poll *poll, const struct fwd_worker_plan *own)
 {

@@ -126,7 +126,7 @@ system_info_call(const char *const values[], json_t **ret_result, struct diag *d
 
 static struct rpc_method system_info = {
 	.name = "system.info",
-	.help = "version, forwarding mode, lcores, packet buffers, turns of the workers' poll loops",
+	.help = "version, forwarding mode, lcores, packet buffers, iterations of the workers' poll loops",
 	.call = system_info_call,
 };
 RPC_METHOD_REGISTER(system_info)

@@ -12,15 +12,15 @@
 #include "port.h"
 
 enum {
-	WORKER_CLOCK_ITERATIONS = 256, /* turns between two looks at the clock */
-	/* Idle turns before the worker slows down for its CPU's sibling: a pause costs a lone frame some 50
-	   ns. */
+	WORKER_CLOCK_ITERATIONS = 256, /* poll iterations between two reads of the clock */
+	/* Idle poll iterations before each is followed by rte_pause(), for the other hardware thread of the
+	 * core. A pause delays the next frame by up to some 50 ns. */
 	WORKER_PAUSE_ITERATIONS = 1024,
 };
 
 /*
- * The seconds of loop_now_ms(). Not from the TSC, whose calibration is off by seconds a day; the coarse clock
- * is a read of the kernel's shared page, never a system call.
+ * The clock of loop_now_ms(), in seconds. Not from the TSC, whose calibration is off by seconds a day; the
+ * coarse clock is read from the vDSO, without a system call.
  */
 static inline uint32_t
 clock_now_s(void)
@@ -64,7 +64,7 @@ worker_serve_visit(const struct fwd_visit *visit)
 		visit->txq->service(visit->txq);
 }
 
-/* Pairs that were sent to but not visited can wait for their visit (poll.h). */
+/* The service of the pairs that were visited. Others that were sent to wait until they are (poll.h). */
 static inline void
 worker_serve(const struct fwd_worker_plan *own, const struct poll *poll)
 {
@@ -86,13 +86,12 @@ worker_main(void *arg)
 	unsigned int n_idle_iterations = 0;
 	int order;
 
-	/* Registered by the control thread before it launched us; online from here to the end. */
+	/* The control thread has registered this worker before launching it. */
 	rte_rcu_qsbr_thread_online(shared->rcu, idx);
 	atomic_store_explicit(&worker->tid, (int)gettid(), memory_order_relaxed);
 	fwd->now_s = clock_now_s();
 	while ((order = atomic_load_explicit(&shared->order, memory_order_relaxed)) != WORKER_STOP) {
-		/* Acquire: pairs with the release in dataplane_publish(); the plan is complete once we see
-		 * it. */
+		/* Acquire: pairs with the release in dataplane_publish(). */
 		const struct fwd_plan *plan = atomic_load_explicit(&shared->plan, memory_order_acquire);
 		const struct fwd_worker_plan *own = &plan->workers[idx];
 		unsigned int n_frames = 0;

@@ -307,7 +307,7 @@ guest_open_queues(struct port *port, struct guest *guest, uint16_t n_queues)
 
 		rxq->rx = vnet_rx;
 		rxq->service = vnet_rx_service;
-		rxq->done = vnet_done;
+		rxq->release = vnet_rx_release;
 		rxq->keeps_digests = true;
 		rxq->dev = &guest->vnet.queues[i];
 		txq->tx = vnet_tx;

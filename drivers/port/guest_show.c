@@ -137,7 +137,7 @@ controlq_server(const struct vnet_dev *dev)
 {
 	if (vnet_controlq_idx(dev) < 0)
 		return "nobody: not negotiated";
-	if (!vnet_controlq_is_ours(dev))
+	if (!vnet_serves_controlq(dev))
 		return "front-end";
 	if (dev->controlq.watch)
 		return "vnicd, by kick";
@@ -177,7 +177,7 @@ pairs_in_use(const struct vnet_dev *dev)
 {
 	unsigned int n = 0;
 
-	if (vnet_controlq_is_ours(dev))
+	if (vnet_serves_controlq(dev))
 		return dev->input.settings.n_pairs;
 	for (unsigned int i = 0; i < dev->input.n_filled; i++)
 		n += vdev_queue_is_active(&dev->vdev, 2 * i);

@@ -144,7 +144,7 @@ kernel_frame_fits(const struct rte_mbuf *frame, uint32_t frame_max, const struct
 	if (unlikely(frame->nb_segs > KERNEL_FRAME_PIECES_MAX || frame->pkt_len > KERNEL_FRAME_MAX))
 		return false;
 	return likely(frame->pkt_len <= frame_max) || frame->ol_flags & FRAME_REQUESTS_SEGMENTS ||
-	       nic_limit_capabilities(limit, frame);
+	       nic_limit_accepts(limit, frame);
 }
 
 uint16_t

@@ -63,17 +63,17 @@ struct nic {
 	struct vnic_ctx *ctx;
 	uint16_t eth_id;
 	uint16_t segs_max; /* segments that a frame may have on its way out */
-	/* A frame in is neither a runt nor cut when its bytes beyond RTE_ETHER_HDR_LEN are no more. */
+	/* A received frame is neither a runt nor truncated if it has at most so many bytes beyond
+	 * RTE_ETHER_HDR_LEN. */
 	uint32_t rx_span;
 	struct rte_mempool *pool;
-	struct rte_mempool
-		*big_pool; /* where frames become one piece that pool can't hold; NULL: never needed */
+	struct rte_mempool *big_pool; /* for frames to linearise that `pool` can't hold; NULL: not needed */
 	struct nic_borrow borrow;
 	struct nic_limit limit;
 	struct nic_offload offload;
 
 	/* control only */
-	struct rte_mempool *pool_refused; /* after a failure: the driver may still hold buffers of it */
+	struct rte_mempool *pool_refused; /* after a failure: the PMD may still hold buffers of it */
 	bool plugged;                     /* the port made the device */
 	bool configured;
 	struct rte_eth_dev_info info;
@@ -100,7 +100,7 @@ static struct nic_device *nic_devices_closed;
 /* --- worker -----------------------------------------------------------------------------------------------
  */
 
-/* Out of line, for few bursts need it. */
+/* Drop runts and truncated frames. Not inlined, for few bursts need it. */
 static __rte_noinline uint16_t
 nic_rx_slow(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -151,7 +151,7 @@ nic_frame_max(const struct nic *nic)
 	return atomic_load_explicit(&nic->limit.frame_max, memory_order_relaxed);
 }
 
-/* The frame in one piece, in a buffer of ours; NULL, and why in *ret_drop, when that can't be. */
+/* A copy of the frame in one segment; NULL, and the reason in *ret_drop, if there is no buffer for it. */
 static struct rte_mbuf *
 nic_linearise(const struct nic *nic, const struct rte_mbuf *m, enum port_drop *ret_drop)
 {
@@ -169,7 +169,7 @@ nic_linearise(const struct nic *nic, const struct rte_mbuf *m, enum port_drop *r
 	}
 	copy = rte_pktmbuf_alloc(pool);
 	if (!copy) {
-		/* They are all on their way out. */
+		/* All buffers are in the device's transmit rings. */
 		*ret_drop = DROP_TX_FULL;
 		return NULL;
 	}
@@ -198,7 +198,7 @@ nic_tx_fit(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t *r
 		struct rte_mbuf *m = pkts[i];
 
 		if (rte_pktmbuf_pkt_len(m) > frame_max && !(m->ol_flags & FRAME_REQUESTS_SEGMENTS) &&
-		    !nic_limit_capabilities(&nic->limit, m)) {
+		    !nic_limit_accepts(&nic->limit, m)) {
 			port_tx_drop(txq, DROP_TOO_LONG, &m, 1);
 			continue;
 		}
@@ -238,7 +238,7 @@ nic_tx_check(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t 
 	return n;
 }
 
-/* Frames that the device can take, of so many bytes together. */
+/* Send frames that the device can take, of `bytes` bytes together. */
 static inline uint16_t
 nic_tx_burst(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t bytes)
 {
@@ -258,7 +258,7 @@ nic_tx_burst(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t 
 	return n_sent;
 }
 
-/* Frames that ask for nothing that the device does not do. */
+/* Send frames that request no offloads. */
 static uint16_t
 nic_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -293,7 +293,7 @@ nic_send_requests(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts,
 	return n_sent;
 }
 
-/* Some of them are borrowed. */
+/* Send frames of which some are borrowed. */
 static uint16_t
 nic_send_borrowed(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -308,7 +308,7 @@ nic_send_borrowed(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	return n_sent;
 }
 
-/* Out of line, so that other bursts do not save registers for it. */
+/* Not inlined, so that other bursts do not save registers for it. */
 static __rte_noinline uint16_t
 nic_tx_slow(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t flags)
 {
@@ -515,7 +515,7 @@ nic_check_limits(const struct nic *nic, const struct port_config *config, struct
 			  args->vdev ? ", or an argument of the device that gives it more" : "");
 		return -ERANGE;
 	}
-	/* Some drivers give the largest frame only. */
+	/* Some PMDs report the largest frame only. */
 	if (info->max_rx_pktlen > RTE_ETHER_MIN_LEN &&
 	    info->max_rx_pktlen < (uint32_t)mtu_max + RTE_ETHER_HDR_LEN + RTE_ETHER_CRC_LEN)
 		mtu_max = (uint16_t)(info->max_rx_pktlen - RTE_ETHER_HDR_LEN - RTE_ETHER_CRC_LEN);
@@ -625,7 +625,7 @@ nic_setup_queues(struct nic *nic, const struct port_config *config, uint32_t roo
 	return 0;
 }
 
-/* Buffers of the usual size first; some drivers refuse those that hold less than a frame of their own ring.
+/* Buffers of the usual size first; some PMDs refuse those that hold less than a frame of their own ring.
  */
 static int
 nic_setup(struct nic *nic, const struct port_config *config, struct diag *diag)
@@ -664,7 +664,7 @@ nic_set_mac(struct nic *nic, struct port *port, const struct port_config *config
 	if (ret < 0)
 		return diag_set(diag, ret, NULL, "port %s: device %s has no address: %s", config->name,
 				nic->dev_name, strerror(-ret));
-	/* Drivers without a wire may have none. */
+	/* PMDs without a physical link may have none. */
 	if (!rte_is_valid_assigned_ether_addr(&port->mac))
 		port_mac_from_name(&port->mac, port->name);
 	return 0;
@@ -675,7 +675,7 @@ nic_start(struct nic *nic, const struct port_config *config, struct diag *diag)
 {
 	int ret;
 
-	/* Counters are the port's, not those of whoever had the device before. Some drivers can't. */
+	/* Counters are the port's, not those of whoever had the device before. Some PMDs can't reset them. */
 	rte_eth_stats_reset(nic->eth_id);
 	ret = rte_eth_dev_start(nic->eth_id);
 	if (ret < 0)

@@ -12,26 +12,25 @@
 
 enum { NIC_BORROW_PERIOD_MS = 100 };
 
-/* Drivers that complete transmission before rte_eth_tx_burst() returns, by their sources in DPDK 22.11. */
+/* PMDs that complete transmission before rte_eth_tx_burst() returns, by their sources in DPDK 22.11. */
 struct nic_borrow_driver {
 	const char *name; /* as in rte_eth_dev_info */
 	const char *why;  /* for people */
 	uint32_t frame_max;
-	bool pieces; /* takes frames of two segments, although it does not offer MULTI_SEGS */
+	bool pieces; /* accepts frames of two segments, although it does not offer MULTI_SEGS */
 };
 
 static const struct nic_borrow_driver nic_borrow_drivers[] = {
-	/* Frees the frame, segment by segment; copy=1 copies from the first segment, and less than that has.
-	 */
+	/* Frees all segments; with copy=1 it copies from the first segment, at most that segment's length. */
 	{.name = "net_null", .why = "it drops frames at once", .frame_max = UINT32_MAX, .pieces = true},
 	/* Copies all segments into the socket's ring, frees the frame, and only then tells the kernel. */
 	{.name = "net_af_packet", .why = "it copies frames at once", .frame_max = UINT32_MAX},
-	/* One writev() a frame, and the kernel has copied it when that returns; no offloads are asked for. */
+	/* One writev() per frame, which returns when the kernel has copied it; requests no offloads. */
 	{.name = "net_tap", .why = "it writes frames at once", .frame_max = UINT32_MAX},
 	/*
-	 * Puts segments together on its stack, writes that to a file or a socket, frees the frame. What is
-	 * longer than its stack's buffer (RTE_ETH_PCAP_SNAPLEN) is cut off or dropped, unless it is in one
-	 * piece.
+	 * Copies segments to a buffer on its stack, writes that to a file or a socket, frees the frame. A
+	 * frame of several segments that is longer than the buffer (RTE_ETH_PCAP_SNAPLEN) is truncated or
+	 * dropped.
 	 */
 	{.name = "net_pcap",
 	 .why = "it writes frames at once",
@@ -40,8 +39,8 @@ static const struct nic_borrow_driver nic_borrow_drivers[] = {
 };
 
 /*
- * Written by the owner of the queue. An info a payload, not one for all: the last reference is given back
- * without an atomic operation, and each of these is the last.
+ * Written by the owner of the queue. One info per payload, not one for all: a reference count of 1 is dropped
+ * without an atomic operation.
  */
 struct nic_borrow_queue {
 	struct rte_mbuf_ext_shared_info payloads[PORT_BURST];
@@ -50,7 +49,7 @@ struct nic_borrow_queue {
 /* --- worker -----------------------------------------------------------------------------------------------
  */
 
-/* What is said of a payload is its reference count: 0 is back. */
+/* Nothing to do when a payload is freed: nic_borrow_check() reads its reference count, which is 0 then. */
 static void
 nic_borrow_back(void *payload, void *arg)
 {
@@ -62,7 +61,7 @@ nic_borrow_attach_one(struct rte_mbuf *pkt, struct rte_mbuf *payload, struct rte
 	uint16_t len = (uint16_t)(pkt->data_len - BORROW_HEAD);
 
 	rte_mbuf_ext_refcnt_set(info, 1);
-	/* The drivers in the table go by virtual addresses. */
+	/* No IOVA: the PMDs in the table use virtual addresses. */
 	rte_pktmbuf_attach_extbuf(payload, (void *)(uintptr_t)borrow_payload(pkt), RTE_BAD_IOVA, len, info);
 	payload->data_len = len;
 	pkt->data_len = BORROW_HEAD;
@@ -192,7 +191,7 @@ nic_borrow_open(struct nic_borrow *borrow, struct port *port, const struct rte_e
 	nic_borrow_describe(port, true, driver->why);
 }
 
-/* Whoever kept a payload writes to its reference count when it is freed at last. */
+/* A PMD that has kept a payload will write to its reference count when it frees it: then don't free that. */
 static bool
 nic_borrow_is_out(const struct nic_borrow *borrow)
 {

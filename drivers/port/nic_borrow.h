@@ -1,15 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * nic_borrow: frames that go from a guest's memory to an ethdev without a copy of ours (borrow.h).
+ * nic_borrow: borrowed frames (borrow.h) that are sent to an ethdev from a guest's memory, without a copy.
  *
  *     mbuf   | head 128 | -- next --> | mbuf of the NIC's pool, no data of its own |
  *                                              | buf_addr
  *     guest  | head ....| payload ................................ |
  *
- * Borrowing ends with the iteration of the worker that took the frame. So it goes to devices only whose
- * drivers complete transmission before rte_eth_tx_burst() returns: those that copy it, write it, or drop it
- * there and then. That every payload is back is checked after each burst. A driver that kept one gets copies
- * from then on.
+ * Borrowing ends with the poll iteration in which the worker took the frame. So a borrowed frame is sent only
+ * to devices whose PMD completes transmission before rte_eth_tx_burst() returns: it copies, writes or drops
+ * the frame in that call. After each burst it is checked that no payload is referenced any more. A PMD that
+ * has kept one gets copies from then on.
  */
 #ifndef VNICD_NIC_BORROW_H
 #define VNICD_NIC_BORROW_H
@@ -29,21 +29,21 @@ struct port;
 struct nic_borrow {
 	/* read by workers */
 	struct nic_borrow_queue *queues; /* one a queue pair; NULL: nothing is borrowed */
-	uint32_t frame_max;              /* bytes of the longest frame that the driver takes in pieces */
+	uint32_t frame_max;              /* bytes of the longest frame that the PMD accepts in two segments */
 
-	/* Set by a worker whose driver broke the promise; never cleared. */
+	/* Set by a worker when the PMD has kept a payload after all; never cleared. */
 	atomic_bool kept;
 
 	/* control only */
 	uint16_t n_queues;
 	struct port *port;
-	struct loop_timer *timer; /* looks at `kept` */
+	struct loop_timer *timer; /* checks `kept` */
 };
 
 /*
- * Decide whether frames can be borrowed to the device of a port whose queues have been made, and tell the
- * queues (accepts_borrowed). `segs_max`: segments that the device takes, by its own account. Control thread.
- * Without the memory for it nothing is borrowed.
+ * Decide whether the device of a port gets borrowed frames, and set accepts_borrowed of the port's txqs,
+ * which have been allocated. `segs_max`: segments per frame that the device reports. Control thread. Without
+ * memory for it the device gets copies.
  */
 void nic_borrow_open(struct nic_borrow *borrow, struct port *port, const struct rte_eth_dev_info *info,
 		     uint16_t segs_max);
@@ -51,14 +51,15 @@ void nic_borrow_open(struct nic_borrow *borrow, struct port *port, const struct 
 void nic_borrow_close(struct nic_borrow *borrow);
 
 /*
- * Worker: some of n (1 .. PORT_BURST) frames are borrowed, each of those one segment. Afterwards none is:
- * their payloads are attached, or copied where the driver keeps frames, the frame is too long for it in
- * pieces, or `pool` has no mbuf left. The burst is sent next, and what was not sent is freed; then, in the
- * same iteration, nic_borrow_check() with the number of payloads that is returned here.
+ * Worker: some of n (1 .. PORT_BURST) frames are borrowed, and have one segment. On return none is: the
+ * payload is attached as a second segment, or copied if the PMD has kept one, if the frame is longer than
+ * frame_max, or if `pool` has no mbuf. Returns the number of attached payloads. The caller sends the burst
+ * and frees what was not sent, and then, in the same poll iteration, calls nic_borrow_check() with that
+ * number.
  */
 uint16_t nic_borrow_attach(struct nic_borrow *borrow, uint16_t queue_idx, struct rte_mempool *pool,
 			   struct rte_mbuf **pkts, uint16_t n);
-/* Worker: are they all back? */
+/* Worker: check that none of the attached payloads is referenced any more. */
 void nic_borrow_check(struct nic_borrow *borrow, uint16_t queue_idx, uint16_t n_payloads);
 
 #endif

@@ -18,7 +18,7 @@
 
 enum { NIC_KERNEL_SAME_NS = -1 };
 
-/* What a message of the kernel says of an interface. */
+/* An interface as a message of the kernel describes it. */
 struct nic_kernel_link {
 	unsigned int if_index;
 	uint32_t mtu;
@@ -27,7 +27,7 @@ struct nic_kernel_link {
 	char name[IF_NAMESIZE];
 };
 
-/* The largest: with statistics and the like, and what drivers add. Control thread. */
+/* For the largest message: with statistics and attributes of network drivers. Control thread. */
 static char nic_kernel_buffer[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
 
 /* --- asking without waiting --- */
@@ -174,8 +174,7 @@ nic_kernel_parse(struct nlmsghdr *message, struct nic_kernel_link *ret_link)
 	return true;
 }
 
-/* One interface, in this namespace or in the one that goes by `nsid` here. The kernel answers within send().
- */
+/* Query one interface, in this namespace or in that of the id `nsid`. The kernel answers within send(). */
 static bool
 nic_kernel_ask(unsigned int if_index, int nsid, struct nic_kernel_link *ret_link)
 {
@@ -237,7 +236,7 @@ enum nic_kernel_news {
 	NIC_KERNEL_PEER_MOVED, /* the other end is somewhere else now */
 };
 
-/* A message of this namespace, or of the one that goes by `nsid` here. */
+/* Handle a message of this namespace, or of that of the id `nsid`. */
 static enum nic_kernel_news
 nic_kernel_hear(struct nic_kernel *kernel, struct nlmsghdr *message, int nsid)
 {
@@ -284,7 +283,7 @@ nic_kernel_on_news(void *arg, uint32_t events)
 	ssize_t got = recvmsg(kernel->fd, &msg, MSG_DONTWAIT);
 	int nsid;
 
-	/* There were more than the socket holds: anything may have changed. */
+	/* Messages were lost: anything may have changed. */
 	if (got < 0 && errno == ENOBUFS)
 		news = NIC_KERNEL_PEER_MOVED;
 	if (got > 0) {
@@ -298,7 +297,7 @@ nic_kernel_on_news(void *arg, uint32_t events)
 		kernel->changed(kernel->arg);
 }
 
-/* Without it, whoever looks now and then still sees what becomes of our own end. */
+/* If this fails, changes of our own end are still found by nic_kernel_look(). */
 static void
 nic_kernel_listen(struct nic_kernel *kernel, struct loop *loop)
 {
@@ -308,7 +307,7 @@ nic_kernel_listen(struct nic_kernel *kernel, struct loop *loop)
 	kernel->fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	if (kernel->fd < 0)
 		return;
-	/* Refused to those without CAP_NET_BROADCAST: then there is no news of other namespaces. */
+	/* Refused without CAP_NET_BROADCAST: then there are no messages of other namespaces. */
 	setsockopt(kernel->fd, SOL_NETLINK, NETLINK_LISTEN_ALL_NSID, &on, sizeof(on));
 	if (bind(kernel->fd, (struct sockaddr *)&links, sizeof(links)) == 0)
 		kernel->watch = loop_watch_add(loop, kernel->fd, EPOLLIN, nic_kernel_on_news, kernel);

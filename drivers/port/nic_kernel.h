@@ -5,8 +5,8 @@
  *
  *     ethdev -- p0 ==== eth0 | namespace of a container
  *
- * Asking for the other end may wait for whoever changes interfaces just now, so that is done once, and then
- * the kernel says when something has changed. Control thread.
+ * To query the other end may wait for the kernel's lock on interfaces, so that is done once; after that the
+ * kernel reports changes (rtnetlink). Control thread.
  */
 #ifndef VNICD_NIC_KERNEL_H
 #define VNICD_NIC_KERNEL_H
@@ -43,26 +43,25 @@ struct nic_kernel {
 };
 
 /*
- * What is known of an interface. From then on `changed` is called when it, or its other end, may have
- * changed; what can't be asked is not known. `if_index` 0: none, and it is never called. `loop` NULL: nobody
- * listens.
+ * Query an interface. What the kernel does not tell stays unknown. From then on `changed` is called when the
+ * interface or its other end may have changed; not for `if_index` 0 (none), nor without a loop.
  */
 void nic_kernel_open(struct nic_kernel *kernel, struct loop *loop, unsigned int if_index,
 		     void (*changed)(void *arg), void *arg);
 /* Accepts one that is all zero. */
 void nic_kernel_close(struct nic_kernel *kernel);
-/* The MTU and the name as they are now. Does not wait. */
+/* Query MTU and name again. Does not wait. */
 void nic_kernel_look(struct nic_kernel *kernel);
 
-/* Those of this network namespace, for people: "lo, eth0". */
+/* The interfaces of this network namespace, for people: "lo, eth0". */
 void nic_kernel_names(char *buf, size_t size);
-/* An interface is up, and has a carrier. One that is gone is not; one that can't be asked is. Does not wait.
- */
+/* Is the interface up, with a carrier? False when there is no such interface, true when its state can't be
+ * queried. Does not wait. */
 bool nic_kernel_link_is_up(unsigned int if_index);
-/* There is one of this number in this namespace. */
+/* Is there an interface of this number in this namespace? */
 bool nic_kernel_is_here(unsigned int if_index);
-/* Of an interface in this namespace: it leaves checksums to whoever it sends to; or puts segments together.
- */
+/* Of an interface in this namespace: transmit checksum offload is on, so that frames leave it with partial
+ * checksums; GRO is on. */
 bool nic_kernel_leaves_checksums(const char *name);
 bool nic_kernel_joins_segments(const char *name);
 

@@ -23,17 +23,17 @@ enum {
 	TWO_TAGS = 2 * VLAN_LEN,
 };
 
-/* What drivers do in DPDK 22.11, by their sources, and what the kernel does with what they give it. */
+/* What PMDs do in DPDK 22.11, by their sources, and what the kernel does with the frames they give it. */
 struct nic_limit_driver {
 	const char *name;   /* as in rte_eth_dev_info */
-	bool packet_socket; /* frames go through one: no longer than the MTU, or that and one 802.1Q tag */
-	bool own_mtu;       /* the driver refuses what is longer than the ethdev's MTU, a CRC and one tag */
-	bool ring;          /* its places have the size that framesz= says */
-	bool moves;         /* goes on when its interface is moved to another network namespace */
+	bool packet_socket; /* sends by a packet socket: at most the MTU, and one 802.1Q tag more */
+	bool own_mtu;       /* the PMD refuses frames longer than the ethdev's MTU, a CRC and one tag */
+	bool ring;          /* has a ring whose slots have the size of framesz= */
+	bool moves;         /* still works when its interface is moved to another network namespace */
 };
 
 static const struct nic_limit_driver nic_limit_drivers[] = {
-	/* Sends all of a burst, it says; the kernel drops (PACKET_LOSS) what is too long. */
+	/* Reports all of a burst as sent; the kernel drops (PACKET_LOSS) frames that are too long. */
 	{.name = "net_af_packet", .packet_socket = true, .ring = true},
 	/* With iface= or tx_iface=: capture files have no interface. Ends a burst at a frame that is refused.
 	 */
@@ -43,18 +43,17 @@ static const struct nic_limit_driver nic_limit_drivers[] = {
 	{.name = "net_af_xdp"},
 };
 
-/* Of af_packet's rings, TPACKET_V2: where a frame begins in its place, as sent and at the latest as received.
- */
+/* af_packet's rings (TPACKET_V2). */
 enum {
-	RING_PLACE = 2048, /* without framesz= */
-	RING_TX_HEAD = 32,
-	RING_RX_HEAD = 66,
+	RING_PLACE = 2048, /* bytes of a slot without framesz= */
+	RING_TX_HEAD = 32, /* bytes in front of a frame to send */
+	RING_RX_HEAD = 66, /* bytes in front of a received frame, at most */
 };
 
 /* --- worker --- */
 
 bool
-nic_limit_capabilities(const struct nic_limit *limit, const struct rte_mbuf *pkt)
+nic_limit_accepts(const struct nic_limit *limit, const struct rte_mbuf *pkt)
 {
 	const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(pkt, const struct rte_ether_hdr *);
 
@@ -63,7 +62,7 @@ nic_limit_capabilities(const struct nic_limit *limit, const struct rte_mbuf *pkt
 	return rte_pktmbuf_pkt_len(pkt) <= atomic_load_explicit(&limit->tagged_max, memory_order_relaxed);
 }
 
-/* A tag that the kernel had taken out is back in place: it does not count in the ring. */
+/* A VLAN tag that the kernel stripped and the PMD inserted again did not take up bytes in the ring. */
 bool
 nic_limit_is_cut(const struct nic_limit *limit, const struct rte_mbuf *pkt)
 {
@@ -76,7 +75,8 @@ nic_limit_is_cut(const struct nic_limit *limit, const struct rte_mbuf *pkt)
 
 /* --- control thread --- */
 
-/* A socket loses an interface that leaves this namespace; a tap, and hardware, do not. */
+/* A packet socket loses its interface when that leaves this network namespace; a tap, and hardware, do not.
+ */
 void
 nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link)
 {
@@ -86,7 +86,7 @@ nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link)
 		      moves ? NIC_LINK_ABSENT_UNKNOWN : NIC_LINK_ABSENT_DOWN, ret_link);
 }
 
-/* Of frames without a tag, and with one. */
+/* The longest frame without an 802.1Q tag, and with one. */
 static void
 nic_limit_compute(const struct nic_limit *limit, uint32_t *ret_plain, uint32_t *ret_tagged)
 {
@@ -100,7 +100,7 @@ nic_limit_compute(const struct nic_limit *limit, uint32_t *ret_plain, uint32_t *
 		plain = limit->kernel.mtu + RTE_ETHER_HDR_LEN;
 		tagged = plain + VLAN_LEN;
 	}
-	/* The other end of a veth pair takes a tag's length more, whatever it is. */
+	/* The other end of a veth pair accepts a tag's length more, whether there is a tag or not. */
 	if (driver && driver->packet_socket && limit->kernel.peer_mtu != UINT32_MAX)
 		all = RTE_MIN(all, limit->kernel.peer_mtu + RTE_ETHER_HDR_LEN + VLAN_LEN);
 	if (driver && driver->own_mtu && rte_eth_dev_get_mtu(limit->eth_id, &mtu) == 0)
@@ -111,7 +111,7 @@ nic_limit_compute(const struct nic_limit *limit, uint32_t *ret_plain, uint32_t *
 	*ret_tagged = RTE_MIN(tagged, all);
 }
 
-/* Frames that the MTU allows and the ring does not. */
+/* Warn of frames that are within the MTU but longer than a slot of the ring. */
 static void
 nic_limit_warn_of_ring(const struct nic_limit *limit)
 {
@@ -131,7 +131,7 @@ nic_limit_warn_of_ring(const struct nic_limit *limit)
 		 limit->whole_max, place, place);
 }
 
-/* Frames whose receiver will not like them, whatever we do. */
+/* Warn of frames that their receivers will drop, whatever vnicd does. */
 static void
 nic_limit_warn_of_offloads(const struct nic_limit *limit)
 {
@@ -140,16 +140,17 @@ nic_limit_warn_of_offloads(const struct nic_limit *limit)
 
 	if (!limit->driver || !limit->driver->packet_socket || kernel->if_index == 0)
 		return;
-	/* Elsewhere it can't be asked what it leaves. */
+	/* In another namespace its offloads can't be queried: assume that they are on. */
 	if (kernel->peer_place == NIC_KERNEL_PEER_ELSEWHERE)
 		log_warn(&limit->port->ctx->log,
-			 "port %s: TCP and UDP from the other end of veth %s come with unfinished checksums, "
-			 "which receivers drop; in the other network namespace: ethtool -K %s tx off",
+			 "port %s: TCP and UDP from the other end of veth %s come with partial checksums "
+			 "(CHECKSUM_PARTIAL), which receivers drop; in the other network namespace: "
+			 "ethtool -K %s tx off",
 			 limit->port->name, kernel->name, peer);
 	else if (kernel->peer_place == NIC_KERNEL_PEER_HERE && nic_kernel_leaves_checksums(kernel->peer_name))
 		log_warn(&limit->port->ctx->log,
-			 "port %s: TCP and UDP from the other end of veth %s come with unfinished checksums, "
-			 "which receivers drop: ethtool -K %s tx off",
+			 "port %s: TCP and UDP from the other end of veth %s come with partial checksums "
+			 "(CHECKSUM_PARTIAL), which receivers drop: ethtool -K %s tx off",
 			 limit->port->name, kernel->name, peer);
 	if (nic_kernel_joins_segments(kernel->name))
 		log_warn(
@@ -159,7 +160,7 @@ nic_limit_warn_of_offloads(const struct nic_limit *limit)
 			limit->port->name, kernel->name, kernel->name);
 }
 
-/* Relaxed: for a frame or so workers may judge by an older one. Their cache line is left alone otherwise. */
+/* Relaxed: workers may use the old value for a frame or two. Stored only if changed: they read this line. */
 static void
 nic_limit_publish(_Atomic uint32_t *max, uint32_t value)
 {
@@ -167,7 +168,7 @@ nic_limit_publish(_Atomic uint32_t *max, uint32_t value)
 		atomic_store_explicit(max, value, memory_order_relaxed);
 }
 
-/* For workers, and for people where it has changed. */
+/* Publish the limits to workers, and log what has changed. */
 static void
 nic_limit_update(struct nic_limit *limit)
 {
@@ -207,7 +208,7 @@ nic_limit_find(const struct rte_eth_dev_info *info)
 	return NULL;
 }
 
-/* What drivers do not say, but their arguments do. NULL: there are none. */
+/* The arguments of the device, for what the PMD does not report. NULL: there are none. */
 static struct rte_kvargs *
 nic_limit_arguments(const struct rte_eth_dev_info *info)
 {
@@ -252,7 +253,7 @@ nic_limit_start(struct nic_limit *limit, const struct port *port, unsigned int i
 	uint32_t tagged;
 
 	limit->port = port;
-	/* What fills its place to the last byte may have been longer. */
+	/* A frame that fills its slot to the last byte may have been truncated. */
 	limit->whole_max = limit->slot ? limit->slot - RING_RX_HEAD - 1 : UINT32_MAX;
 	nic_kernel_open(&limit->kernel, port->ctx->loop, if_index, nic_limit_look, limit);
 	nic_limit_link(limit, &link);

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * nic_limit: which frames a device takes now, and which of those that it gives are whole.
+ * nic_limit: which frames an ethdev accepts now, and which of those that it delivers are complete.
  *
- * Drivers that hand frames to a kernel say that they have sent what the kernel then drops: frames that are
- * longer than the interface's MTU, or all of them without a carrier. So the port knows, and counts them.
- * Both change while frames flow; they are followed as the kernel reports them, and by looking ten times a
- * second.
+ * PMDs that hand frames to a kernel report as sent what the kernel then drops: frames that are longer than
+ * the interface's MTU, or all of them without a carrier. So the port checks this itself, and counts them.
+ * MTU and carrier change while frames flow; they are updated when the kernel reports a change, and ten times
+ * a second.
  */
 #ifndef VNICD_NIC_LIMIT_H
 #define VNICD_NIC_LIMIT_H
@@ -27,31 +27,31 @@ struct port_link;
 
 struct nic_limit {
 	/* Written by the control thread, read by workers (relaxed). Bytes; all 0 while the link is down. */
-	_Atomic uint32_t frame_max;  /* of a frame that the device takes whatever it is */
-	_Atomic uint32_t tagged_max; /* of one with an 802.1Q tag, which some let be longer */
+	_Atomic uint32_t frame_max;  /* of any frame */
+	_Atomic uint32_t tagged_max; /* of a frame with an 802.1Q tag, which may be longer for some devices */
 
 	/* read by workers */
-	uint32_t whole_max; /* of a frame from the device that has surely not been cut */
+	uint32_t whole_max; /* a frame from the device that is longer may have been truncated */
 
 	/* control only */
-	const struct nic_limit_driver *driver; /* NULL: its hardware knows, and counts */
+	const struct nic_limit_driver *driver; /* the PMD's row; NULL: not listed, the hardware limits */
 	const struct port *port;
 	uint16_t eth_id;
-	uint16_t mtu;  /* given by configuration; 0: not */
-	uint32_t slot; /* bytes of a frame's place in its ring; 0: it has no such */
+	uint16_t mtu;  /* mtu= of the port; 0: not given */
+	uint32_t slot; /* bytes of one slot in the PMD's ring; 0: it has no such ring */
 	bool is_up;
-	uint32_t longest; /* reported last */
+	uint32_t longest; /* as last logged */
 	struct nic_kernel kernel;
 	struct loop_timer *timer;
 	struct log_limit log;
 };
 
-/* The interface that the device's frames go to; 0: none. Its driver may not say. */
+/* The kernel's interface behind the device, from its arguments where the PMD does not report it; 0: none. */
 unsigned int nic_limit_if_index(const struct rte_eth_dev_info *info);
 
 /*
- * The device of a port has been started; `mtu` is the one given, 0: none. Warns of what an operator should
- * change. 0, or -ENOMEM.
+ * After the device of a port was started; `mtu` is the port's mtu=, 0: none. Logs a warning for each setting
+ * of the interface that an operator should change. 0 or -ENOMEM.
  */
 int nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id,
 		   const struct rte_eth_dev_info *info, uint16_t mtu);
@@ -70,9 +70,9 @@ void nic_limit_close(struct nic_limit *limit);
 /* The link as it is now. Control thread; does not wait. */
 void nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link);
 
-/* Worker: a frame that is longer than frame_max. The link is up. */
-bool nic_limit_capabilities(const struct nic_limit *limit, const struct rte_mbuf *pkt);
-/* Worker: a frame from the device lacks its end. */
+/* Worker, for a frame longer than frame_max, while the link is up: does the device accept it all the same? */
+bool nic_limit_accepts(const struct nic_limit *limit, const struct rte_mbuf *pkt);
+/* Worker: may this frame from the device have been truncated? */
 bool nic_limit_is_cut(const struct nic_limit *limit, const struct rte_mbuf *pkt);
 
 #endif

@@ -14,16 +14,16 @@ nic_link_read(uint16_t eth_id, unsigned int if_index, enum nic_link_absent absen
 	struct rte_eth_link link;
 	bool is_known = rte_eth_link_get_nowait(eth_id, &link) == 0;
 
-	/* Its driver (tap) asks by the interface's name, in this namespace, and takes no answer for a no. */
+	/* The PMD (tap) looks it up by name in this namespace, and reports it down if it is elsewhere. */
 	if (if_index && absent == NIC_LINK_ABSENT_UNKNOWN && !nic_kernel_is_here(if_index)) {
 		if_index = 0;
 		is_known = false;
 	}
 
 	*ret_link = (struct port_link){.speed = PORT_SPEED_UNKNOWN, .duplex = PORT_DUPLEX_UNKNOWN};
-	/* A driver that can't tell is no reason to keep anybody waiting. */
+	/* A link whose state the PMD can't tell counts as up. */
 	ret_link->up = !is_known || link.link_status == RTE_ETH_LINK_UP;
-	/* Some drivers (af_packet) say that a link is up as long as they are started. */
+	/* Some PMDs (af_packet) report the link as up whenever they are started. */
 	if (ret_link->up && if_index)
 		ret_link->up = nic_kernel_link_is_up(if_index);
 	if (!ret_link->up || !is_known || link.link_speed == RTE_ETH_SPEED_NUM_NONE ||

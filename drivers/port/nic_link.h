@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* nic_link: the state of an ethdev's link, by its driver and, behind a kernel's interface, by the kernel. */
+/* nic_link: the state of an ethdev's link, as its PMD and, for a kernel's interface, the kernel report it. */
 #ifndef VNICD_NIC_LINK_H
 #define VNICD_NIC_LINK_H
 
@@ -7,15 +7,15 @@
 
 struct port_link;
 
-/* What it means that the interface is not in this network namespace (any more). */
+/* What it means for the link if the interface is not in this network namespace (any more). */
 enum nic_link_absent {
-	NIC_LINK_ABSENT_DOWN,    /* it is lost for its driver */
-	NIC_LINK_ABSENT_UNKNOWN, /* it may be in another one, and work there */
+	NIC_LINK_ABSENT_DOWN,    /* the PMD has lost it */
+	NIC_LINK_ABSENT_UNKNOWN, /* it may be in another namespace, and work there */
 };
 
 /*
- * Control thread; does not wait. if_index: the interface of this machine's kernel behind it; 0: none. A link
- * whose state can't be told is up.
+ * Control thread; does not wait. if_index: the kernel's interface behind the ethdev; 0: none. A link whose
+ * state is not known counts as up.
  */
 void nic_link_read(uint16_t eth_id, unsigned int if_index, enum nic_link_absent absent,
 		   struct port_link *ret_link);

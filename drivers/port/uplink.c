@@ -13,9 +13,9 @@
 enum { UPLINK_PERIOD_MS = 100 };
 
 enum uplink_hash {
-	UPLINK_HASH_OFF,       /* as the port sees fit, or it can't */
-	UPLINK_HASH_NEW,       /* programmed; frames from before may still be on their way */
-	UPLINK_HASH_PUBLISHED, /* port->rx_hash is ours */
+	UPLINK_HASH_OFF,       /* none is requested, or the port can't */
+	UPLINK_HASH_NEW,       /* set, but older frames may still be under way */
+	UPLINK_HASH_PUBLISHED, /* port->rx_hash points to uplink->hash */
 };
 
 /* One that is followed. */
@@ -23,9 +23,9 @@ struct uplink {
 	struct uplink *next;
 	struct uplink_follower *followers; /* never empty */
 	struct port *port;                 /* NULL: not there */
-	struct port_link link;             /* when last looked at */
+	struct port_link link;             /* as last read */
 	enum uplink_hash hash_state;
-	struct hash_params hash; /* last asked for; workers see it while it is published */
+	struct hash_params hash; /* last requested; workers see it while it is published */
 	char name[PORT_NAME_SIZE];
 };
 
@@ -57,7 +57,7 @@ uplink_hash_is_same(const struct hash_params *a, const struct hash_params *b)
 	       (a->key_len == b->key_len && memcmp(a->key, b->key, RTE_MIN(a->key_len, sizeof(a->key))) == 0);
 }
 
-/* Nobody believes the port's hashes any more, and `hash` is ours alone again. */
+/* On return no worker uses the port's hashes any more, and `hash` may be changed. */
 static void
 uplink_hash_unpublish(struct uplink *uplink)
 {
@@ -77,7 +77,7 @@ uplink_hash_request(const struct uplink *uplink)
 	return only->next ? (struct hash_params){0} : only->hash;
 }
 
-/* The request is programmed in one iteration and published in a later one, when older frames have gone by. */
+/* The request is set in one tick and published in the next, when older frames have been forwarded. */
 static void
 uplink_hash_update(struct uplink *uplink)
 {
@@ -123,7 +123,7 @@ uplink_look(struct uplink *uplink)
 }
 
 static void
-uplink_iteration(void *arg)
+uplink_tick(void *arg)
 {
 	for (struct uplink *uplink = uplinks; uplink; uplink = uplink->next) {
 		uplink_look(uplink);
@@ -152,7 +152,7 @@ uplink_new(const char *name)
 
 	if (!uplinks && port_env.ctx->loop) {
 		uplink_timer = loop_timer_add(port_env.ctx->loop, UPLINK_PERIOD_MS, UPLINK_PERIOD_MS,
-					      uplink_iteration, NULL);
+					      uplink_tick, NULL);
 		if (!uplink_timer)
 			return NULL;
 	}

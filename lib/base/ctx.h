@@ -29,7 +29,7 @@ struct vnic_ctx {
 	struct loop *loop;        /* NULL: nobody watches descriptors, and there are no timers */
 	struct usocket *usockets; /* those that listen; control lock */
 
-	/* Of the rooms above. Control lock. */
+	/* Of the components above. Control lock. */
 	struct controlqs *controlqs;   /* controlq.c; NULL: no device has been made yet */
 	struct gmem_guard *guard;      /* gmem_sigbus.c; NULL: nobody is told of memory that is lost */
 	struct pools_entry *pools;     /* pools.c */

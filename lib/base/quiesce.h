@@ -1,20 +1,19 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * quiesce: how whoever holds the control lock (control.h) waits until no worker can still see something that
- * has been unpublished.
+ * quiesce: waiting, under the control lock (control.h), until no worker can still see what has been
+ * unpublished.
  *
- * The rooms below the EAL do not know what a worker is; who makes the context sets the waiting function (RCU
+ * Components below the EAL do not know what a worker is: who makes the context sets the waiting function (RCU
  * quiescent states) at start. Without one, waiting returns at once: right for a single-threaded test.
  *
- * A worker that calls a port's driver may be long in coming back: some drivers are made of system calls, and
- * those wait for a reader, a disk, a queue. So around each such call it is *away*, which it says with a store
- * to a line of its own:
+ * A call of a PMD may take long: some PMDs make system calls, which wait for a reader, a disk, a queue. So
+ * around each such call a worker is *away*, which it says with a store to a cache line of its own:
  *
- *     quiesce_leave(q, worker, where)  --->  the driver  --->  quiesce_return(q, worker)
+ *     quiesce_leave(q, worker, where)  --->  the PMD  --->  quiesce_return(q, worker)
  *
- * A worker that is away holds nothing of what the control thread publishes, but for its plan, and for the
- * ring and memory of a guest some of whose frames it has been borrowed (borrow.h). So nobody else waits for
- * it.
+ * A worker that is away holds no reference to what the control thread publishes, but for its plan, and for
+ * the ring and memory of a guest from which it holds borrowed frames (borrow.h). Only who changes one of
+ * these waits for it.
  */
 #ifndef VNICD_QUIESCE_H
 #define VNICD_QUIESCE_H
@@ -28,22 +27,22 @@ enum { QUIESCE_WORKERS_MAX = 64 };
 
 /* Written by the worker. */
 struct quiesce_worker {
-	_Atomic(const void *) away; /* NULL: it is here */
+	_Atomic(const void *) away; /* `where` of quiesce_leave(); NULL: it is not away */
 } __attribute__((aligned(64)));
 
-/* Does a worker that is away still hold some of what has been unpublished? */
+/* Does a worker that is away still hold a reference to what has been unpublished? */
 typedef bool (*quiesce_holds_fn)(const void *arg, unsigned int worker);
 
 /* Of a context. Zero-initialised: there are no workers. */
 struct quiesce {
 	struct quiesce_worker workers[QUIESCE_WORKERS_MAX];
 
-	/* Control lock: */
+	/* Control lock. */
 	void (*wait)(void *arg);
 	uint64_t (*start)(void *arg);
 	bool (*passed)(void *arg, uint64_t token);
 	void *arg;
-	/* of the wait under way. */
+	/* Of the current wait. */
 	quiesce_holds_fn holds;
 	const void *holds_arg;
 };
@@ -51,22 +50,22 @@ struct quiesce {
 static inline struct quiesce_worker *
 quiesce_worker(struct quiesce *q, unsigned int worker)
 {
-	/* A queue that nobody owns yet, as in a test of a single thread, has no worker's number. */
+	/* The number may be out of range: that of a queue without an owner, as in a single-threaded test. */
 	return &q->workers[worker % QUIESCE_WORKERS_MAX];
 }
 
-/* Worker, before a call that may not return for long; `where` is what the call is about. */
+/* Worker, before a call that may take long; `where` identifies the call (port_place). */
 static inline void
 quiesce_leave(struct quiesce *q, unsigned int worker, const void *where)
 {
-	/* Release: all that it did before is done for who finds it away. */
+	/* Release: who sees it away also sees all that it did before. */
 	atomic_store_explicit(&quiesce_worker(q, worker)->away, where, memory_order_release);
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
 /*
- * Worker, after it. No fence: who finds it away has made it execute one since publishing (membarrier), so
- * what it loads from here on is what was published.
+ * Worker, after the call. No fence: who finds it away has made it execute one since publishing (membarrier),
+ * so what it loads from here on is what was published.
  */
 static inline void
 quiesce_return(struct quiesce *q, unsigned int worker)
@@ -76,7 +75,7 @@ quiesce_return(struct quiesce *q, unsigned int worker)
 	atomic_signal_fence(memory_order_seq_cst);
 }
 
-/* Where the worker is; NULL: here. Any thread. */
+/* `where` of a worker that is away; NULL: it is not. Any thread. */
 static inline const void *
 quiesce_where(const struct quiesce *q, unsigned int worker)
 {
@@ -84,8 +83,8 @@ quiesce_where(const struct quiesce *q, unsigned int worker)
 }
 
 /*
- * Control thread, before any worker runs: `wait` is quiesce_wait(), and the others are what quiesce_start()
- * and quiesce_passed() ask. NULL: there are no workers to wait for.
+ * Control thread, before any worker runs: the functions behind quiesce_wait(), quiesce_start() and
+ * quiesce_passed(). NULL: there are no workers to wait for.
  */
 void quiesce_set(struct quiesce *q, void (*wait)(void *arg), uint64_t (*start)(void *arg),
 		 bool (*passed)(void *arg, uint64_t token), void *arg);
@@ -95,22 +94,21 @@ void quiesce_set(struct quiesce *q, void (*wait)(void *arg), uint64_t (*start)(v
  * reference to anything published, or is away: so what was unpublished before the call may be freed. Not for
  * plans.
  *
- * What workers hand over to each other takes three of these to arrive after the last place that it could come
- * from was unpublished: with the first nobody sends it any more; a worker may be past the look at its rings
- * then, and ends that iteration with the second; with the third it has looked once more. (Of one that is away
- * it arrives when that worker is back.)
+ * After three of these, frames that were handed over before something was unpublished have arrived: after the
+ * first, no worker sends such a frame any more; a worker may have drained its handoff rings just before, and
+ * ends that poll iteration with the second; with the third it has drained them once more. (A worker that is
+ * away drains them when it returns.)
  */
 void quiesce_wait(struct quiesce *q);
-/* The same for what a worker may hold while it is away. */
+/* The same, but also waits for workers that are away while holds(arg, worker) is true. */
 void quiesce_wait_held(struct quiesce *q, quiesce_holds_fn holds, const void *arg);
 
-/* The same without waiting: what was unpublished before quiesce_start() may be freed once this is true. */
+/* The same without waiting: what was unpublished before quiesce_start() may be freed when quiesce_passed() is
+ * true. */
 uint64_t quiesce_start(struct quiesce *q);
 bool quiesce_passed(struct quiesce *q, uint64_t token, quiesce_holds_fn holds, const void *arg);
 
-/* For the functions that were set: has the one who waits said that this worker, which is away, holds some of
- * it?
- */
+/* For the functions of quiesce_set(): has the current wait to include this worker, which is away? */
 bool quiesce_is_held(const struct quiesce *q, unsigned int worker);
 
 #endif

@@ -1,22 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * borrow: long frames that are copied once only, from one guest's memory to the other's.
+ * borrow: long frames that are copied only once, from one guest's memory to the other's.
  *
- * A borrowed frame is one mbuf whose lengths are the frame's, but of whose data only the first BORROW_HEAD
- * bytes are there yet. The rest is still in the memory of the guest that sends it, and borrow_payload() says
- * where. Decisions are taken on the head, which is private; the guest may change the payload until it is
- * copied, as it may change any frame that it has not sent yet.
+ * A borrowed frame is one mbuf with the lengths of the whole frame, but only its first BORROW_HEAD bytes (the
+ * head) were copied to it. The payload is still in the memory of the guest that sends it: borrow_payload().
+ * Decisions are taken on the head, which is private; the guest may change the payload until it is copied, as
+ * it may change any frame that it has not sent yet.
  *
  *     mbuf   | head 128 |  room for the payload, not written yet   |
  *                        ^ borrow_materialise() copies to here; after that the frame is like any other
  *     guest  | head ....| payload ................................ |
  *
- * Borrowing ends when the worker calls the sending queue's `done` (port.h), in the iteration of its poll loop
- * that took the frame: nobody may keep a borrowed frame, hand it to another worker, share it or read it
- * beyond its head. Whoever is about to materialises it first. So a slow receiver can't hold anything of a
- * sender's.
+ * Borrowing ends when the worker calls `release` of the rxq (port.h), in the same poll iteration in which it
+ * took the frame. A borrowed frame may not be kept, handed to another worker, shared, or read beyond its
+ * head; for any of these it has to be materialised first. So a slow receiver can't hold buffers of a sender.
  *
- * Borrowed frames ask for no offloads, which leaves tx_offload free for where the payload is.
+ * Borrowed frames request no offloads, so tx_offload is free to hold the payload's address.
  */
 #ifndef VNICD_BORROW_H
 #define VNICD_BORROW_H
@@ -46,7 +45,7 @@ borrow_is(const struct rte_mbuf *pkt)
 	return pkt->ol_flags & BORROW_FLAG;
 }
 
-/* `frame`: pkt_len bytes in the guest's memory; the head is copied already. */
+/* Make pkt a borrowed frame. `frame`: its pkt_len bytes in the guest's memory; the head was copied. */
 static inline void
 borrow_start(struct rte_mbuf *pkt, const uint8_t *frame)
 {
@@ -54,14 +53,14 @@ borrow_start(struct rte_mbuf *pkt, const uint8_t *frame)
 	pkt->tx_offload = (uintptr_t)(frame + BORROW_HEAD);
 }
 
-/* pkt_len - BORROW_HEAD bytes. */
+/* Where the payload is, pkt_len - BORROW_HEAD bytes in the guest's memory. */
 static inline const uint8_t *
 borrow_payload(const struct rte_mbuf *pkt)
 {
 	return (const uint8_t *)(uintptr_t)pkt->tx_offload;
 }
 
-/* The frame gets its payload. Accepts frames that are not borrowed. */
+/* Copy the payload into the mbuf: the frame is an ordinary one then. Accepts frames that are not borrowed. */
 static inline void
 borrow_materialise(struct rte_mbuf *pkt)
 {

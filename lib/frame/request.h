@@ -6,9 +6,9 @@
  * headers included) say where the TCP or UDP header is, and with segmentation l4_len and tso_segsz say how
  * long it is and how much payload a segment takes. The checksum field holds the sum of the pseudo header with
  * the length of the whole TCP or UDP packet, also with segmentation: that is VIRTIO's convention, not that of
- * DPDK's drivers. The IP header's checksum is right as it stands.
+ * PMDs. The IP header's checksum is right as it stands.
  *
- * Who makes a request has checked that the headers are there; an mbuf with a request is believed.
+ * Who sets a request has checked that the headers are there; nobody checks that again.
  *
  * Which offloads there are is in offloads.def. A set of them is a word of OFFLOAD_BIT()s: what a frame
  * requests, what its destination is capable of, what a driver has negotiated.
@@ -37,7 +37,7 @@ enum {
 	OFFLOADS_ALL = (1u << OFFLOAD_N) - 1,
 };
 
-/* ol_flags of a frame with any request: one AND over a burst's flags finds the bursts without. */
+/* ol_flags of any request: one AND over a burst's flags finds the bursts without. */
 #define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip) | (request)
 enum {
 	FRAME_REQUESTS = 0ull
@@ -58,7 +58,7 @@ frame_segments_checksum(uint64_t request)
 /* All of ol_flags that belongs to a request. */
 enum { FRAME_REQUEST_FLAGS = FRAME_REQUESTS | RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_IPV6 };
 
-/* Those of a set that can't be, for want of what they need. */
+/* Those of a set whose prerequisites are not in the set. */
 static inline uint32_t
 offloads_unmet(uint32_t set)
 {

@@ -36,8 +36,8 @@ struct fwd_visit {
 
 /* Published to workers; nothing in it changes after that, but the ports' own state. */
 struct fwd_plan {
-	/* Never the same again, as its address may be: what a worker remembers of a plan is void with
-	 * another. */
+	/* Different for each plan, while the address of a freed one may be used again: by it workers notice
+	 * that the plan has changed. */
 	uint64_t serial;
 	const struct fwd_mode *mode;
 	void *mode_state; /* from mode->open; outlives plans */
@@ -65,15 +65,14 @@ struct fwd_worker {
 	uint16_t idx;
 	uint16_t n_workers;
 	const struct fwd_plan *plan; /* the plan of this iteration of the poll loop */
-	/* [from]: frames that worker `from` has handed to us; NULL for ourselves. Single producer, single
-	 * consumer. */
+	/* [from]: frames from worker `from`; NULL for this worker. Single producer, single consumer. */
 	struct rte_ring *handoff_in[FWD_WORKERS_MAX];
 	/* [to]: the same rings seen from the other end. */
 	struct rte_ring *handoff_out[FWD_WORKERS_MAX];
 	struct rte_mempool *clone_pool; /* for the copies made by flooding */
 	uint32_t now_s; /* loop_now_ms() / 1000, coarse: refreshed by the poll loop at least once a second */
-	/* Frames that came over a ring for a port that no plan knows any more; 0 unless a port was removed
-	 * too early. */
+	/* Frames that came over a ring for a port that is not in the plan any more; not 0 only if a port was
+	 * removed too early. */
 	uint64_t lost_port_gone;
 } __rte_cache_aligned;
 
@@ -81,7 +80,8 @@ struct fwd_mode {
 	struct fwd_mode *next;
 	const char *name;
 	const char *help;
-	/* Can this number of ports be served? NULL: any number from 1. Control thread; nothing is opened. */
+	/* Check that the mode can forward for this number of ports. 0 or -errno with diag filled. NULL: any
+	 * number from 1. Control thread. */
 	int (*check)(unsigned int n_ports, struct diag *diag);
 	/* The mode's own keys, and the size of the struct that they fill, which `args` is below
 	 * (fwd_config.h). NULL and 0: none; args is NULL. */
@@ -89,7 +89,7 @@ struct fwd_mode {
 	size_t args_size;
 	/* Keys that ports have in this mode; NULL: none. */
 	struct port_mode_keys *port_keys;
-	/* What the keys' rows can't say. 0 or -errno with diag filled; opens nothing. NULL: nothing. */
+	/* Check what the keys' rows can't. 0 or -errno with diag filled; opens nothing. NULL: not needed. */
 	int (*check_args)(const void *args, struct diag *diag);
 	/* Bytes of EAL's memory that the state will take. NULL: next to nothing. */
 	size_t (*demand)(const void *args);
@@ -103,7 +103,7 @@ struct fwd_mode {
 	void (*port_removed)(void *state, const struct port *port);
 	/* Worker: n (1 .. PORT_BURST) frames came from `from`; takes ownership of all. */
 	void (*forward)(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n);
-	/* forward looks at no more of a frame than its head, and neither keeps nor shares it: it may be
+	/* `forward` reads only the head of a frame, and neither keeps nor shares it, so that frames may be
 	 * borrowed (borrow.h). */
 	bool accepts_borrowed;
 	/* Worker: once per iteration for each owned transmit queue, to make traffic. NULL: none. */
@@ -125,8 +125,8 @@ void fwd_mode_names(char *buf, size_t size);
 /* Ready-made mode->check: an even number of ports, 2 or more (io, mac, macswap: "ports in pairs"). */
 int fwd_check_pairs(unsigned int n_ports, struct diag *diag);
 
-/* Worker: n (1 .. PORT_BURST) frames that rx took from `from` go through the mode; nothing is borrowed, and
- * no digest is kept any more then. */
+/* Worker: forward n (1 .. PORT_BURST) frames that rx took from `from`. On return the borrowed ones are
+ * released, and has_digests is cleared. */
 static inline void
 fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_rxq *from,
 	    struct rte_mbuf **pkts, uint16_t n)
@@ -134,11 +134,11 @@ fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_
 	if (from->borrowed &&
 	    (!mode->accepts_borrowed || atomic_load_explicit(&from->materialises, memory_order_relaxed))) {
 		borrow_materialise_burst(pkts, n);
-		from->done(from);
+		from->release(from);
 	}
 	mode->forward(worker, from, pkts, n);
 	if (from->borrowed)
-		from->done(from);
+		from->release(from);
 	from->has_digests = false;
 }
 
@@ -152,19 +152,19 @@ void fwd_send(struct fwd_worker *worker, struct port_rxq *from, struct port *to,
 	      uint16_t n);
 
 /* Worker: the same to all ports of the plan but `from`'s: copies, and the frames themselves to the last of
- * them. Counts COPIES and, of copies that could not be made, NO_CLONE on `from`; NO_PORT where there is no
+ * them. Counts copies and, of those that could not be made, NO_CLONE on `from`; NO_PORT where there is no
  * other port. */
 void fwd_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n);
 
-/* Worker: the same without a choice of the pair. */
+/* Worker: the same to one queue, without steering. */
 void fwd_send_to(struct fwd_worker *worker, struct port_rxq *from, struct port_txq *txq,
 		 struct rte_mbuf **pkts, uint16_t n);
 
-/* Worker, in `generate`: frames of the mode's own making, to the queue that they were made for. Filters, too.
+/* Worker, in `generate`: send frames that the mode has made for this queue. The port's filter applies, too.
  */
 void fwd_send_made(struct fwd_worker *worker, struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);
 
-/* Worker: deliver what others handed over. Returns the number of frames. */
+/* Worker: send the frames that other workers have handed over. Returns their number. */
 unsigned int fwd_handoff_drain(struct fwd_worker *worker);
 
 /* Once, before the first worker runs: make the rings and register the mbuf field that carries the
@@ -179,10 +179,11 @@ void fwd_workers_close(struct fwd_worker workers[], unsigned int n_workers);
  * NULL with diag filled: the mode refuses, a worker would serve more than FWD_WORKER_QUEUES_MAX pairs, or
  * there is no memory. Freed with fwd_plan_free() after no worker sees it.
  *
- * `leaving` (NULL: none) is a port being removed: first publish a plan that names it as leaving, wait for
- * quiescence three times (nobody sends to it any more; what was under way has arrived: quiesce.h), then
- * publish one without it, and wait once more before the port is closed. The same for a port that comes: first
- * as leaving, so that every worker can place what is handed over for it, then as one of the ports.
+ * `leaving` (NULL: none) is a port being removed: first publish a plan with it as `leaving`, and wait for
+ * quiescence three times (no worker sends to it any more, and frames in handoff rings have arrived:
+ * quiesce_wait()); then publish a plan without it, and wait once more before the port is closed. A port that
+ * is added is published as `leaving` first, so that every worker can deliver frames that are handed over for
+ * it, then as one of the ports.
  */
 struct fwd_plan *fwd_plan_build(const struct fwd_mode *mode, void *mode_state, struct port *const ports[],
 				unsigned int n_ports, struct port *leaving, unsigned int n_workers,

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * handoff: a frame for a queue pair that another worker owns travels over a ring to that worker.
+ * handoff: sends a frame for a queue pair that another worker owns over an rte_ring to that worker.
  *
- *     worker 0 --ring--> worker 1        one ring for each ordered pair of workers, so that each has one
- *     worker 1 --ring--> worker 0        producer and one consumer and nobody waits
+ *     worker 0 --ring--> worker 1        one ring for each ordered pair of workers: single producer, single
+ *     worker 1 --ring--> worker 0        consumer
  *
- * The destination rides in a dynamic field of the mbuf. A frame that was cloned may still be written there:
- * the field belongs to this mbuf, and what clones share is the data.
+ * The destination is in a dynamic field of the mbuf. Clones share data but not mbufs, so the field of a
+ * cloned frame may be written too.
  */
 #include "fwd.h"
 
@@ -35,7 +35,7 @@ handoff_dest_pack(const struct port_txq *txq)
 	return (uint32_t)txq->port->id << 16 | txq->idx;
 }
 
-/* Frames of `from` into the ring to the owner of `txq`. */
+/* Enqueue frames of `from` to the owner of `txq`. */
 static void
 handoff_send(struct fwd_worker *worker, struct port_rxq *from, const struct port_txq *txq,
 	     struct rte_mbuf **pkts, uint16_t n)
@@ -62,7 +62,7 @@ handoff_or_tx(struct fwd_worker *worker, struct port_rxq *from, struct port_txq 
 		handoff_send(worker, from, txq, pkts, n);
 }
 
-/* Frames of one burst for several pairs: those of the first frame's pair together, then those of the next. */
+/* Send a burst that steering spreads over pairs: all frames of the first one's pair, then of the next. */
 static void
 handoff_steered(struct fwd_worker *worker, struct port_rxq *from, struct port *to,
 		const struct port_steer *steer, struct rte_mbuf **pkts, uint16_t n)
@@ -95,7 +95,7 @@ handoff_steered(struct fwd_worker *worker, struct port_rxq *from, struct port *t
 	}
 }
 
-/* The queue by the sender's own pair number. */
+/* The queue pair without steering: the number of the pair that the frames came from, mod n_active. */
 static inline struct port_txq *
 handoff_txq(const struct port_rxq *from, const struct port *to)
 {
@@ -106,7 +106,7 @@ handoff_txq(const struct port_rxq *from, const struct port *to)
 	return &to->txqs[idx];
 }
 
-/* A port that filters or steers, or both. */
+/* Send to a port that has a filter or steering. */
 static __attribute__((noinline)) void
 handoff_select(struct fwd_worker *worker, struct port_rxq *from, struct port *to,
 	       const struct port_filter *filter, const struct port_steer *steer, struct rte_mbuf **pkts,
@@ -131,7 +131,7 @@ fwd_send(struct fwd_worker *worker, struct port_rxq *from, struct port *to, stru
 	const struct port_filter *filter = atomic_load_explicit(&to->filter, memory_order_acquire);
 	const struct port_steer *steer = atomic_load_explicit(&to->steer, memory_order_acquire);
 
-	/* One branch for the two of them. */
+	/* One branch for both. */
 	if (unlikely((uintptr_t)filter | (uintptr_t)steer))
 		handoff_select(worker, from, to, filter, steer, pkts, n);
 	else
@@ -163,7 +163,7 @@ fwd_send_made(struct fwd_worker *worker, struct port_txq *txq, struct rte_mbuf *
 		port_tx(txq, pkts, n);
 }
 
-/* A run of frames with one destination, which this worker owns. */
+/* Send frames with the same destination, which this worker owns. */
 static void
 handoff_deliver(struct fwd_worker *worker, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -184,7 +184,7 @@ handoff_drain_ring(struct fwd_worker *worker, struct rte_ring *ring)
 	struct rte_mbuf *pkts[PORT_BURST];
 	unsigned int n_done = 0, n;
 
-	/* Bounded: the producer may refill the ring as fast as we empty it. */
+	/* Bounded: the producer may enqueue as fast as this worker dequeues. */
 	while (n_done < FWD_HANDOFF_SIZE) {
 		n = rte_ring_sc_dequeue_burst(ring, (void **)pkts, PORT_BURST, NULL);
 		for (unsigned int i = 0; i < n; i++)
@@ -228,7 +228,8 @@ handoff_field_register(struct diag *diag)
 
 	handoff_field = rte_mbuf_dynfield_register(&field);
 	if (handoff_field < 0)
-		return diag_set(diag, -rte_errno, NULL, "workers: no room in the mbuf for a destination: %s",
+		return diag_set(diag, -rte_errno, NULL,
+				"workers: no dynamic mbuf field for the destination: %s",
 				rte_strerror(rte_errno));
 	return 0;
 }
@@ -240,7 +241,7 @@ fwd_workers_open(struct fwd_worker workers[], unsigned int n_workers, struct rte
 	int ret;
 
 	if (n_workers < 1 || n_workers > FWD_WORKERS_MAX) {
-		diag_set(diag, -EINVAL, NULL, "workers: %u of them", n_workers);
+		diag_set(diag, -EINVAL, NULL, "workers: their number %u is out of range", n_workers);
 		diag_hint(diag, "1..%d workers", FWD_WORKERS_MAX);
 		return -EINVAL;
 	}

@@ -64,7 +64,7 @@ switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf 
 		else
 			pkts[n_kept++] = m;
 	}
-	/* Runs of frames to flood and of others, in turns. */
+	/* Runs of frames to flood and of other frames, alternately. */
 	for (uint16_t first = 0, end; first < n_kept; first = end) {
 		for (end = first + 1; end < n_kept && !to[end] == !to[first];)
 			end++;

@@ -81,7 +81,7 @@ gmem_build_within(struct gmem_budget budget, const struct gmem *old, const struc
 		struct gmem_region *region = gmem_region_same(mem, n_old, &specs[i]);
 
 		if (region) {
-			region->n_named++;
+			region->n_added++;
 			continue;
 		}
 		if (mem->n_regions == GMEM_REGIONS_MAX) {
@@ -106,7 +106,7 @@ gmem_build_within(struct gmem_budget budget, const struct gmem *old, const struc
 		region->size = specs[i].size;
 		region->uva = specs[i].uva;
 		region->va = region->map->va;
-		region->n_named = 1;
+		region->n_added = 1;
 		mem->n_regions++;
 	}
 	ret = gmem_check(mem, n_old, diag);
@@ -142,13 +142,13 @@ gmem_build_without(const struct gmem *old, uint64_t gpa, uint64_t uva, uint64_t 
 	for (unsigned int i = 0; old && i < old->n_regions; i++) {
 		const struct gmem_region *region = &old->regions[i];
 
-		bool named = region->gpa == gpa && region->uva == uva && region->size == size;
+		bool is_it = region->gpa == gpa && region->uva == uva && region->size == size;
 
-		found |= named;
-		if (named && region->n_named == 1)
+		found |= is_it;
+		if (is_it && region->n_added == 1)
 			continue;
 		mem->regions[mem->n_regions] = *region;
-		mem->regions[mem->n_regions].n_named -= named;
+		mem->regions[mem->n_regions].n_added -= is_it;
 		gmem_map_ref(mem->regions[mem->n_regions++].map);
 	}
 	if (!found) {

@@ -2,11 +2,11 @@
 /*
  * gmem: a guest's memory as the device sees it: regions, translation, the dirty log.
  *
- * A `struct gmem` is immutable once workers can see it; a changed memory table is a new one. It knows three
- * names of a byte: its guest physical address (gpa, what descriptors hold), its address in the front-end
- * (uva, what ring set-up messages hold) and its address here (va).
+ * A `struct gmem` is immutable once workers can see it; a changed memory table is a new one. Each byte has
+ * three addresses: its guest physical address (gpa, as in descriptors), its address in the front-end (uva, as
+ * in ring set-up messages) and its address in this process (va).
  *
- * All guest memory is reached through gmem_va() and gmem_piece(): a range is mapped as a whole or not at all.
+ * Guest memory is accessed by gmem_va() and gmem_piece() only; every byte of what they return is mapped.
  */
 #ifndef VNICD_GMEM_H
 #define VNICD_GMEM_H
@@ -22,9 +22,9 @@
 enum {
 	GMEM_TABLE_REGIONS_MAX = 8, /* vhost-user, "Memory region description" */
 	/*
-	 * Regions that a device may have: what GET_MAX_MEM_SLOTS answers. Each device can have them, and a
-	 * dirty log, whatever GMEM_DEVICES_MAX - 1 others have (gmem_sigbus.h), within the 65530 mappings
-	 * that Linux lets a process have by default.
+	 * Regions that a device may have: the reply to GET_MAX_MEM_SLOTS. Each of GMEM_DEVICES_MAX devices
+	 * can have so many and a dirty log (gmem_sigbus.h), within the 65530 mappings that Linux lets a
+	 * process have by default.
 	 */
 	GMEM_REGIONS_MAX = 48,
 	GMEM_DEVICES_MAX = 1024,
@@ -37,7 +37,7 @@ struct gmem_region {
 	uint8_t *va;   /* of gpa */
 	uint64_t uva;
 	struct gmem_map *map;
-	unsigned int n_named; /* how often it was added, less how often it was removed; 1 or more */
+	unsigned int n_added; /* times that it was added, minus times that it was removed; 1 or more */
 };
 
 struct gmem {
@@ -45,45 +45,45 @@ struct gmem {
 	struct gmem_region regions[]; /* by ascending gpa, without overlap in gpa or uva */
 };
 
-/* What one region is made of, as a front-end says it. */
+/* A region as the front-end describes it. */
 struct gmem_region_spec {
 	uint64_t gpa, size, uva, file_offset;
 	int fd; /* stays the caller's */
 };
 
 /*
- * A table of n specs (1 or more), or of `old` plus n specs. Refuses sizes that are 0 or overflow, and
- * overlaps (-EINVAL), more than GMEM_REGIONS_MAX (-ENOSPC), want of memory (-ENOMEM), and what
- * gmem_map_open_within() refuses, the regions of `old` counted. `old` stays as it is.
+ * Make a table of n regions (1 or more), or of those of `old` and n more. 0, or -errno with diag filled:
+ * -EINVAL for sizes that are 0 or overflow, and for overlaps; -ENOSPC for more than GMEM_REGIONS_MAX;
+ * -ENOMEM; and those of gmem_map_open_within(), which counts the regions of `old`. `old` stays as it is.
  *
- * A region that `old` has already, the same bytes of the same file under the same addresses, is only counted
- * once more, and has to be removed as often: QEMU adds and removes each region once for each queue pair.
+ * If `old` has a region already (the same bytes of the same file at the same addresses), its n_added is
+ * incremented, and it has to be removed as often: QEMU adds and removes each region once for each queue pair.
  */
 int gmem_build_within(struct gmem_budget budget, const struct gmem *old,
 		      const struct gmem_region_spec specs[], unsigned int n, struct gmem **ret_mem,
 		      struct diag *diag);
-/* Within the usual budget. */
+/* With the default budget, GMEM_BYTES_MAX. */
 int gmem_build(const struct gmem *old, const struct gmem_region_spec specs[], unsigned int n,
 	       struct gmem **ret_mem, struct diag *diag);
-/* `old` without (or named once less) the region of exactly this gpa, uva and size; -ENOENT when there is
- * none. */
+/* Make a table of `old` in which the region with just this gpa, uva and size was removed once; it is gone
+ * when n_added becomes 0. -ENOENT when there is no such region. */
 int gmem_build_without(const struct gmem *old, uint64_t gpa, uint64_t uva, uint64_t size,
 		       struct gmem **ret_mem, struct diag *diag);
 /* No worker may still see it. Accepts NULL. */
 void gmem_free(struct gmem *mem);
-/* Bytes of address space that it takes. Accepts NULL. */
+/* Bytes of address space that are mapped for it. Accepts NULL. */
 uint64_t gmem_bytes(const struct gmem *mem);
-/* Some region's file has gone from under us. Accepts NULL. */
+/* The file of one of its regions was truncated (gmem_sigbus.h). Accepts NULL. */
 bool gmem_is_lost(const struct gmem *mem);
 
-/* Front-end address to guest address; false when [uva, uva + len) is not inside one region. Accepts NULL. */
+/* Translate uva to gpa; false when [uva, uva + len) is not inside one region. Accepts NULL. */
 bool gmem_uva_to_gpa(const struct gmem *mem, uint64_t uva, uint64_t len, uint64_t *ret_gpa);
 
-/* The slow half of gmem_va(): searches all regions. */
+/* The slow path of gmem_va(): searches all regions. */
 uint8_t *gmem_va_search(const struct gmem *mem, uint64_t gpa, uint64_t len);
 /*
- * As much of [gpa, gpa + len), len 1 or more, as one region holds: returns its va and the length in *ret_len
- * (1 .. len); NULL when gpa itself is not mapped. For ranges that cross from one region into the next.
+ * For ranges that cross from one region into the next: the va of gpa, and in *ret_len (1 .. len) how many
+ * bytes of [gpa, gpa + len), len 1 or more, lie in the region of gpa. NULL when gpa is in no region.
  */
 uint8_t *gmem_piece(const struct gmem *mem, uint64_t gpa, uint64_t len, uint64_t *ret_len);
 
@@ -121,10 +121,10 @@ gmem_cache_gpa(const struct gmem_cache *cache, const uint8_t *va)
 	return cache->gpa + (uint64_t)(va - cache->va);
 }
 
-/* The region in which most buffers lie: the largest. */
+/* Cache the largest region, in which most buffers lie. */
 void gmem_cache_init(struct gmem_cache *cache, const struct gmem *mem);
 
-/* --- dirty log: one bit a page of 4096 bytes, in memory shared with the front-end (SET_LOG_BASE) --- */
+/* --- dirty log: one bit per page of 4096 bytes, in memory shared with the front-end (SET_LOG_BASE) --- */
 
 struct gmem_log {
 	struct gmem_map *map;
@@ -133,11 +133,11 @@ struct gmem_log {
 };
 
 /*
- * Between writes to guest memory and their marks: once for any number of both, each write before it and each
- * mark after it.
+ * To be executed between writes to guest memory and their marks: once for any number of them, after all of
+ * these writes and before all of these marks.
  *
- * Full fence: pairs with the front-end's atomic exchange, by which it takes the marks before it copies the
- * pages. Either gmem_log_mark() sees that the bit was taken and sets it again, or the copy has the write.
+ * Full fence: pairs with the front-end's atomic exchange, by which it clears the marks before it copies the
+ * pages. Either gmem_log_mark() sees that the bit was cleared and sets it again, or the copy has the write.
  */
 static inline void
 gmem_log_fence(void)
@@ -146,9 +146,9 @@ gmem_log_fence(void)
 }
 
 /*
- * Mark every page of [gpa, gpa + len), after the write and after gmem_log_fence(): a mark that comes before
- * its write may be taken, and the page copied, in between. The last write of all to a page, and its mark,
- * come before the queue is said to have stopped. Pages beyond the log are left out: it is the front-end's to
+ * Mark every page of [gpa, gpa + len), after the write and after gmem_log_fence(): if the mark came first,
+ * the front-end could clear it and copy the page before the write. All writes are marked before the front-end
+ * gets the reply to GET_VRING_BASE. Pages beyond the end of the log are not marked: the front-end chose its
  * size.
  */
 static inline void
@@ -162,8 +162,8 @@ gmem_log_mark(const struct gmem_log *log, uint64_t gpa, uint64_t len)
 	for (; page <= last && page / 8 < log->n_bytes; page++) {
 		uint8_t bit = (uint8_t)(1u << (page % 8));
 
-		/* Shared with other devices' back-ends and the front-end that clears it: atomic. Most bits
-		 * are set already, and their line stays as it is. */
+		/* Atomic: other devices' back-ends set bits in it too, and the front-end clears them. Most
+		 * bits are set already, and then the cache line is not written. */
 		if (!(atomic_load_explicit(&log->bits[page / 8], memory_order_relaxed) & bit))
 			atomic_fetch_or_explicit(&log->bits[page / 8], bit, memory_order_release);
 	}

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * gmem_map: a piece of a file that a front-end passed, mapped shared.
+ * gmem_map: a range of a file that a front-end passed, mapped shared.
  *
- * Counted, because a new memory table often keeps most of the old one's regions. The file belongs to somebody
- * we do not trust: it may shrink under us at any time. gmem_sigbus turns the signal into a mark on the
- * mapping.
+ * Reference-counted, because a new memory table often keeps most of the old one's regions. The file is not
+ * trusted: it may be truncated at any time. gmem_sigbus handles the signal by marking the mapping as lost.
  */
 #ifndef VNICD_GMEM_MAP_H
 #define VNICD_GMEM_MAP_H
@@ -21,31 +20,31 @@ struct gmem_guard;
 struct gmem_map {
 	uint8_t *base; /* page aligned, as mapped */
 	size_t len;    /* whole pages */
-	uint8_t *va;   /* of the first byte that was asked for */
-	uint64_t size; /* bytes that were asked for */
-	/* Which bytes these are: the file, and where in it. */
+	uint8_t *va;   /* of the first requested byte */
+	uint64_t size; /* requested bytes */
+	/* The file, and the offset of the first requested byte. */
 	uint64_t file_dev, file_ino, file_offset;
 	unsigned int refs;        /* control thread only */
-	struct gmem_guard *guard; /* who is woken when it is lost; NULL: nobody */
-	/* Set by the SIGBUS handler in whatever thread touched the hole; read by the control thread. */
+	struct gmem_guard *guard; /* of the context that is woken when it is lost; NULL: none */
+	/* Set by the SIGBUS handler, in the thread that accessed the missing page; read by the control
+	 * thread. */
 	atomic_bool lost;
 	int slot; /* in the handler's table */
 };
 
-#define GMEM_BYTES_MAX (1ull << 40) /* of address space, that a device may take unless it is told otherwise \
-				     */
+#define GMEM_BYTES_MAX (1ull << 40) /* of address space that a device may have mapped, by default */
 
 #define GMEM_LOG_BYTES_MAX (1ull << 32) /* of a dirty log, which is a bit for each page up to the highest */
 
-/* What may be mapped, and how much is counted as mapped: the regions of a device. */
+/* How much may be mapped, and how much is mapped already: the regions of a device. */
 struct gmem_budget {
 	uint64_t bytes_max, bytes;
-	struct gmem_guard *guard; /* of the context (gmem_sigbus.h); NULL: nobody is told of what is lost */
+	struct gmem_guard *guard; /* of the context (gmem_sigbus.h); NULL: none is woken for lost memory */
 };
 
 /*
- * Map [offset, offset + size) of the file `fd`, readable and writable, and count it. The descriptor stays the
- * caller's.
+ * Map [offset, offset + size) of the file `fd`, readable and writable, and add it to budget->bytes. The
+ * descriptor stays the caller's.
  *
  * Refused, with nothing left behind: size 0, ranges that overflow (-EINVAL) or reach past the end of the file
  * (-EFBIG), descriptors that are not regular files opened for reading and writing (-EBADF), more than the
@@ -53,7 +52,7 @@ struct gmem_budget {
  */
 int gmem_map_open_within(struct gmem_budget *budget, int fd, uint64_t offset, uint64_t size,
 			 struct gmem_map **ret_map, struct diag *diag);
-/* Within the usual budget, of which it has all. */
+/* With the default budget, GMEM_BYTES_MAX, for this mapping alone. */
 int gmem_map_open(int fd, uint64_t offset, uint64_t size, struct gmem_map **ret_map, struct diag *diag);
 
 /* The same bytes of the same file, as far as `fd` can tell. */

@@ -1,15 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * gmem_sigbus: a guest that truncates its memory file, or punches a hole without huge pages to fill it, loses
- * its own port only.
+ * gmem_sigbus: handles SIGBUS, so that a guest that truncates its memory file, or punches a hole without huge
+ * pages to fill it, loses its own connection only.
  *
- * The kernel answers an access to the missing page with SIGBUS. The handler replaces the whole mapping by
- * memory of ours, so that the worker goes on with zeroes, marks the mapping as lost and wakes the control
- * thread of its context, which closes the connection. A SIGBUS anywhere else, or from another process, is
- * passed on to the handler that was there before, or has the action that it had.
+ * The kernel sends SIGBUS when the missing page is accessed. The handler replaces the whole mapping by zeroed
+ * memory of this process, so that the worker goes on, marks the mapping as lost, and wakes the control thread
+ * of its context, which closes the connection. Any other SIGBUS is passed on to the handler that was
+ * installed before, or has the action that was set before.
  *
- * The handler, and the table in which it looks for a mapping, are the process's: a signal has one handler,
- * and an address one mapping. Contexts share them.
+ * Contexts share the handler and the table of mappings, for both are of the process.
  */
 #ifndef VNICD_GMEM_SIGBUS_H
 #define VNICD_GMEM_SIGBUS_H
@@ -19,15 +18,15 @@
 struct vnic_ctx;
 
 /*
- * Mappings in one program: all that all devices may have, and once more what one of them may have, for as
- * long as its old memory table and its new one are both there. So nobody can take another one's.
+ * Mappings in one process: those of all devices, and once more those of one device, which has its old and its
+ * new memory table mapped for a moment. So no device can use up what others need.
  */
 enum { GMEM_SIGBUS_SLOTS = (GMEM_DEVICES_MAX + 1) * (GMEM_REGIONS_MAX + 1) };
 
 /*
- * The context's mappings (gmem_budget.guard) are guarded from here on; who listens is called on its loop
- * after at least one was lost (find out which with gmem_map_is_lost()). Installs the handler, if this is the
- * first context of the process. 0 or -errno.
+ * Make ctx->guard, which guards the context's mappings (gmem_budget.guard). Its listener is called by the
+ * context's loop after at least one was lost (which one: gmem_map_is_lost()). Installs the handler, if this
+ * is the first context of the process. 0 or -errno.
  */
 int gmem_sigbus_install(struct vnic_ctx *ctx);
 /*

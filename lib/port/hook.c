@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hook: a queue's list, and the functions that stand in for the kind's while there is one.
+ * hook: a queue's list of hooks, and the functions that replace the kind's while it is not empty.
  *
  *     queue   rx ----> hooked_rx() --> own.rx, the kind's
  *             hooks -> first ---> next ---> NULL
  *
- * Workers go along the list while it changes: a hook enters it complete, and when it has left, the worker is
- * waited for. A worker that is away in a driver (quiesce.h) may be so in a hook, which called it; `in_hooks`
- * says which of the two.
+ * Workers walk the list while it changes: a hook is complete before it is linked, and after it was unlinked,
+ * the worker is waited for. A worker that is away in a PMD (quiesce.h) may have been called from a hook;
+ * `in_hooks` says so.
  */
 #include "hook.h"
 
@@ -22,7 +22,8 @@
 static inline void
 hooks_enter(_Atomic bool *in_hooks)
 {
-	/* Before any look at the list, for who finds us away later on: the store that says so is a release.
+	/* Ordered before the reads of the list: who finds this worker away, by a release store, sees this
+	 * too.
 	 */
 	atomic_store_explicit(in_hooks, true, memory_order_relaxed);
 	atomic_signal_fence(memory_order_seq_cst);
@@ -48,16 +49,16 @@ hooked_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	n = rxq->hooks.own.rx(rxq, pkts, n);
 	if (n == 0)
 		return 0;
-	/* Not before: the list is none of ours while we are away in the driver. */
+	/* Only after the kind's rx: while this worker is away in a PMD there, nobody waits for it. */
 	hooks_enter(&rxq->in_hooks);
 	for (struct port_hook *hook = hooks_next(&rxq->hooks.first); hook && n;
 	     hook = hooks_next(&hook->next))
 		n = hook->rx(hook, rxq, pkts, n);
 	hooks_leave(&rxq->in_hooks);
 	if (unlikely(n == 0)) {
-		/* Nobody is told of frames that are not there, so nobody ends what was said of them. */
+		/* The caller gets no frames, so it will neither release them nor clear has_digests. */
 		if (rxq->borrowed)
-			rxq->done(rxq);
+			rxq->release(rxq);
 		rxq->has_digests = false;
 	}
 	return n;
@@ -91,7 +92,7 @@ hooks_add(struct port_hooks *hooks, struct port_hook *hook)
 	atomic_store_explicit(link, hook, memory_order_release);
 }
 
-/* The hook keeps its `next`: the owner may be just there. */
+/* The hook keeps its `next`: the owner may be in this hook now. */
 static void
 hooks_take_out(struct port_hooks *hooks, struct port_hook *hook)
 {

@@ -1,28 +1,27 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * hook: who sees the frames of one queue on their way, counts, keeps, changes or drops them: a capture, a
- * trace, a mirror, a policer.
+ * hook: functions that see the frames of one queue as they pass, and may count, keep, change or drop them: a
+ * capture, a trace, a mirror, a policer.
  *
  *     device -> kind's rx -> hook, hook, ..  -> port_rx() -> forwarding mode
  *     forwarding mode, handoff -> port_tx() -> hook, hook, .. -> kind's tx -> device
  *
- * A queue without hooks pays nothing: port_rx() and port_tx() call the kind's function, and another one only
- * while somebody is attached. Hooks are called in the order in which they were attached, by the worker that
- * owns the queue, and what it may not do, they may not either: no lock, no memory of the heap, no system
- * call.
+ * A queue without hooks pays nothing: port_rx() and port_tx() call the kind's function, which is replaced
+ * only while a hook is attached. Hooks are called in the order in which they were attached, by the worker
+ * that owns the queue, and as a worker they may not take locks, allocate memory or make system calls.
  *
  * What a hook may do with the frames, of which it gets 1 .. PORT_BURST:
  *
- * - look at one: of a borrowed frame (borrow.h) only the head is there, and it is read-only;
+ * - read one: of a borrowed frame (borrow.h) only the head is there, and it is read-only;
  *
- * - keep one: port_hook_keep(), a reference more, and the frame is whole. What is kept is the bytes, from now
- *   on read-only for everybody; fields of the mbuf still change as the frame goes on;
+ * - keep one: port_hook_keep() materialises it and adds a reference. The kept bytes are read-only for
+ * everybody from then on; fields of the mbuf still change as the frame is forwarded;
  *
- * - change one: port_hook_is_own() first, which makes it whole, and is false where others have it, too. Who
- *   changes addresses or ports of IP also clears rxq->has_digests;
+ * - change one: only if port_hook_is_own(), which materialises it, and is false for a frame that is shared.
+ * Who changes IP addresses or ports also clears rxq->has_digests;
  *
- * - drop some: port_rx_drop() or port_tx_drop() with a reason. The others go to the front of pkts[], in their
- *   order, and it returns how many they are.
+ * - drop some: port_rx_drop() or port_tx_drop() with a reason. The hook moves the others to the front of
+ * pkts[], in their order, and returns their number.
  *
  * It makes no new frames, and does not call the rx or tx of the queue that it is called for.
  */
@@ -37,8 +36,8 @@
 #include "port.h"
 
 /*
- * Of one queue, and in whatever belongs to who attached it. `rx` or `tx` is set before that; the rest is
- * ours.
+ * A hook of one queue, embedded in a struct of the user's. Set `rx` or `tx` before attaching it; the rest is
+ * hook.c's.
  */
 struct port_hook {
 	union {
@@ -59,8 +58,8 @@ void port_tx_hook_attach(struct port_txq *txq, struct port_hook *hook);
 
 /*
  * Control lock; not a worker. Waits until the queue's owner is not in the hook and will not call it again,
- * also where the hook has called a driver that has not returned (quiesce.h): it may be freed then, and what
- * it has counted is final.
+ * also when the hook itself is in a call of a PMD (quiesce.h). After that the hook may be freed, and what it
+ * has counted is final.
  */
 void port_rx_hook_detach(struct port_rxq *rxq, struct port_hook *hook);
 void port_tx_hook_detach(struct port_txq *txq, struct port_hook *hook);
@@ -74,7 +73,7 @@ port_hook_keep(struct rte_mbuf *pkt)
 	return pkt;
 }
 
-/* In a hook: may the first segment be written to? All of the frame is there then. */
+/* In a hook: may the first segment be written to? The frame is materialised, whatever is returned. */
 static inline bool
 port_hook_is_own(struct rte_mbuf *pkt)
 {

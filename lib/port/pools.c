@@ -57,7 +57,7 @@ pools_count_common(const struct rte_mempool *pool)
 	return rte_mempool_get_ops(pool->ops_index)->get_count(pool);
 }
 
-/* A worker that is away, in a driver, may be moving buffers of any pool. */
+/* A worker that is away in a PMD may be moving buffers of any pool. */
 static bool
 pools_is_held(const void *arg, unsigned int worker)
 {
@@ -65,10 +65,10 @@ pools_is_held(const void *arg, unsigned int worker)
 }
 
 /*
- * All buffers are back. A worker that moves buffers from its cache to the common ones is for a moment counted
- * with both, so one look may see too many. Nobody takes buffers out any more: when the common ones are as
- * many as before a quiescent state, none was moved meanwhile, and the second look is exact. Nobody waits for
- * that state: until it has passed, the answer is no.
+ * All buffers are back. Buffers that a worker moves from its cache to the common ones are counted with both
+ * for a moment, so one count may be too high. No more buffers are taken out: when the common ones are as many
+ * as before a quiescent state, none was moved meanwhile, and the second count is exact. This does not wait
+ * for that state; until it has passed, it returns false.
  */
 static bool
 pools_is_full(struct vnic_ctx *ctx, struct pools_entry *entry)
@@ -110,8 +110,8 @@ pools_release(struct vnic_ctx *ctx, struct rte_mempool *pool)
 	entry = *link;
 	entry->is_released = true;
 	/*
-	 * Plans have just changed, so every worker is coming by; memory for the next port may be short. Not
-	 * so one that is stuck in a driver by now: closing a device takes a while.
+	 * Plans have just changed, so every worker becomes quiescent soon, and it is worth waiting a moment:
+	 * memory for the next port may be short. A worker that is stuck in a PMD does not.
 	 */
 	for (unsigned int i = 0; !pools_is_full(ctx, entry) && entry->is_looked_at && i < POOLS_TRIES; i++)
 		nanosleep(&nap, NULL);

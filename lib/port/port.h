@@ -79,7 +79,7 @@ struct port;
 struct port_rxq;
 struct port_txq;
 
-/* Where a worker is while it is in a port's driver (quiesce.h). */
+/* A queue: for which one a worker is away in a PMD (quiesce.h). */
 struct port_place {
 	const struct port *port;
 	uint16_t queue_idx;
@@ -96,43 +96,42 @@ typedef uint16_t (*port_rx_fn)(struct port_rxq *rxq, struct rte_mbuf **pkts, uin
  */
 typedef uint16_t (*port_tx_fn)(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);
 /*
- * The frames that the last rx took have gone where they go: what is borrowed of them (borrow.h) is given
- * back. Called by the owner when rxq->borrowed is set, which it clears.
+ * End the borrowing of the frames that the last rx took (borrow.h): nobody uses their payloads any more, so
+ * the guest's buffers are returned to it. Called by the owner when rxq->borrowed is set; clears it.
  */
-typedef void (*port_done_fn)(struct port_rxq *rxq);
+typedef void (*port_release_fn)(struct port_rxq *rxq);
 /*
- * Called at the end of iterations of the owner's poll loop, after all rx and tx of that iteration: of each
- * iteration while frames come from the pair or are sent to it, and of dozens more; of every few iterations
- * otherwise, as rx is. NULL when not needed.
+ * Called at the end of the owner's poll iterations, after all rx and tx: of every iteration while the pair
+ * carries frames, and of dozens more; when it is idle, only of some, as rx is (app/poll.h). NULL: not needed.
  */
 typedef void (*port_rx_service_fn)(struct port_rxq *rxq);
 typedef void (*port_tx_service_fn)(struct port_txq *txq);
 
-/* Who sees a queue's frames on their way (hook.h), and what the kind's own function is meanwhile. */
+/* The hooks of a queue (hook.h), and the kind's function that they stand in front of. */
 struct port_hook;
 struct port_hooks {
-	_Atomic(struct port_hook *) first; /* NULL: nobody, and `own` is no more than a copy */
+	_Atomic(struct port_hook *) first; /* NULL: none, and `own` is not in use */
 	union {
 		port_rx_fn rx;
 		port_tx_fn tx;
 	} own;
 };
 
-/* Where frames come from. */
+/* A receive queue: frames come from it. */
 struct port_rxq {
-	/* The kind's; or, while the queue has hooks, the one that calls them. Called by port_rx() alone. */
+	/* The kind's function; while the queue has hooks, that of hook.c. Called by port_rx() alone. */
 	_Atomic(port_rx_fn) rx;
 	/* read-only after port_open() */
 	port_rx_service_fn service;
-	port_done_fn done; /* NULL: the kind never borrows */
-	void *dev;         /* the kind's own */
+	port_release_fn release; /* NULL: the kind never borrows */
+	void *dev;               /* the kind's own */
 	struct port *port;
 	uint16_t idx;    /* of this pair in its port */
 	uint16_t worker; /* index of the owner; set before the queue is polled, fixed while it is */
-	/* What rx takes is not borrowed for longer than that: somebody waits for its memory. Written under
-	 * the control lock. */
+	/* Borrowed frames are to be materialised and released before they are forwarded, for the device is
+	 * about to change (vdev_change_begin()). Written under the control lock. */
 	_Atomic bool materialises;
-	bool keeps_digests; /* who polls the queue forwards with fwd_forward(): has_digests is of use */
+	bool keeps_digests; /* its frames go to fwd_forward(), which clears has_digests: it may be set */
 	struct port_place place;
 	/* control lock writes */
 	struct port_hooks hooks;
@@ -142,14 +141,14 @@ struct port_rxq {
 	/* Some of the frames that rx took last are borrowed. Read under the control lock, too
 	 * (port_rxq_is_borrowed()). */
 	bool borrowed;
-	/* Each of the frames that rx took last has its flow's digest (flow_digests_keep()), for the steering
-	 * of where it goes. As for a loan, that is until the end of fwd_forward(), on this worker; who
-	 * changes addresses or ports of IP before that clears it. */
+	/* All frames that rx took last have their flow's digest with them (flow_digests_keep()), for the
+	 * destination's steering. Valid on this worker, until the end of fwd_forward(); who changes IP
+	 * addresses or ports before that clears it. */
 	bool has_digests;
-	_Atomic bool in_hooks; /* it is in one of them */
+	_Atomic bool in_hooks; /* the owner is in a hook */
 } __rte_cache_aligned;
 
-/* Where they go. */
+/* A transmit queue: frames go to it. */
 struct port_txq {
 	/* As rxq's. Called by port_tx() alone. */
 	_Atomic(port_tx_fn) tx;
@@ -167,20 +166,18 @@ struct port_txq {
 
 	/* written by the owner */
 	struct port_queue_stats stats __rte_cache_aligned;
-	_Atomic bool in_hooks; /* it is in one of them */
+	_Atomic bool in_hooks; /* the owner is in a hook */
 
-	/* Written by everybody else, and added to `stats` by who reads those (port_txq_stats_read()): frames
-	 * that came no further than to the worker that had them, for the port does not want them. */
+	/* Atomic, written by all workers but the owner: frames that they dropped because the port's filter
+	 * does not want them. port_txq_stats_read() adds it to the owner's count. */
 	_Atomic uint64_t filtered_elsewhere __rte_cache_aligned;
 } __rte_cache_aligned;
 
-/* Never has a frame, and needs no service; no owner. Where a plan has a place for a queue, and there is none.
- */
+/* Placeholder for the half of a pair that another worker has: no frames, no service, no owner. */
 extern struct port_rxq port_rxq_none;
 extern struct port_txq port_txq_none; /* nothing is sent to it */
 
-/* What is called for each burst, and who is called for it, is one line; no two owners write to the same one.
- */
+/* What a burst reads is in one cache line, and no line is written by two owners. */
 static_assert(offsetof(struct port_rxq, materialises) < RTE_CACHE_LINE_MIN_SIZE &&
 		      offsetof(struct port_txq, accepts_borrowed) < RTE_CACHE_LINE_MIN_SIZE,
 	      "what a burst reads is in the first line");
@@ -192,14 +189,14 @@ static_assert(offsetof(struct port_rxq, stats) % RTE_CACHE_LINE_SIZE == 0 &&
 	      "what the owner writes is in lines of its own");
 
 /*
- * Which frames a port wants at all. Asked by who has a frame for it, first of all: what is not wanted is
- * neither steered nor hashed, and goes to no other worker. Immutable once published; freed as `port_steer`.
+ * Which frames a port wants. Applied by the worker that has the frames, before they are steered, hashed or
+ * handed to another worker. Immutable once published; freed as `port_steer`.
  */
 struct port_filter {
 	/*
-	 * Any worker: of n (1 .. PORT_BURST) frames, those that are wanted to the front of pkts[], in their
-	 * order, the others behind them. Returns how many are wanted. Looks at no more than a borrowed
-	 * frame's head.
+	 * Any worker: moves those of n (1 .. PORT_BURST) frames that are wanted to the front of pkts[], in
+	 * their order, the others behind them. Returns how many are wanted. Reads only the head of borrowed
+	 * frames.
 	 */
 	uint16_t (*burst)(const struct port_filter *filter, struct rte_mbuf **pkts, uint16_t n);
 };
@@ -231,9 +228,9 @@ struct port {
 	/* NULL: frames go to pair (sender's pair) mod n_active. As `filter`. */
 	_Atomic(const struct port_steer *) steer;
 	/*
-	 * What a port that hashes frames itself hashes them with, so that a guest with the same parameters
-	 * need not do it again (a NIC with Toeplitz). Such frames have RTE_MBUF_F_RX_RSS_HASH and hash.rss
-	 * set. NULL: frames that come from this port have no hash. As `filter`.
+	 * The parameters of the RSS hash that the port itself (a NIC) computes for frames that come from it,
+	 * so that it need not be computed again for a guest with the same ones. Such frames have
+	 * RTE_MBUF_F_RX_RSS_HASH and hash.rss set. NULL: no usable hash. As `filter`.
 	 */
 	_Atomic(const struct hash_params *) rx_hash;
 	const struct port_kind *kind;
@@ -276,7 +273,7 @@ struct port_kind {
 	/* Fill config->resource and config->uplink, check config->args. Opens nothing. Returns 0 or -errno
 	 * with diag filled. NULL: there is nothing to check. */
 	int (*check)(struct port_config *config, struct diag *diag);
-	/* What the port will need; zeroed before. NULL: nothing. */
+	/* Fill in what the port will need; *ret_demand is zeroed before. NULL: nothing. */
 	void (*demand)(const struct port_config *config, struct port_demand *ret_demand);
 	/*
 	 * Make the port: port_queues_alloc(), fill every field but name, id, kind and ctx. Returns 0 or
@@ -290,24 +287,24 @@ struct port_kind {
 
 	/* The link as it is now. */
 	void (*link)(const struct port *port, struct port_link *ret_link);
-	/* Offloads (offloads.def) that frames to the port may leave undone, as things are now: a set. NULL:
-	 * none. What is beyond it is done in software (software_offload.h). */
+	/* The set of offloads (offloads.def) that frames to the port may request now. NULL: none. Others are
+	 * done in software before (software_offload.h). */
 	uint32_t (*capabilities)(const struct port *port);
-	/* What the kind counts besides struct port_stats: COUNTERS_DEVICE or COUNTERS_CONTROLQ into
-	 * ret_values[]. False: it has no such. */
+	/* Copy the counters of the class COUNTERS_DEVICE or COUNTERS_CONTROLQ to ret_values[]. False: the
+	 * port has none of that class. */
 	bool (*counters)(const struct port *port, enum counter_class class, uint64_t ret_values[]);
-	/* Someone wants it down, or up as far as nothing else keeps it down. 0; 1: done, but there is
-	 * something to know about it, which is diag's cause; or -errno with diag filled. */
+	/* The administrator sets the link down, or up again, unless its uplink keeps it down. 0; 1: done, and
+	 * diag's cause is a notice for the administrator; or -errno with diag filled. */
 	int (*set_link)(struct port *port, enum port_link_request request, struct diag *diag);
 	/* Make the port's address known to the network behind the other ports. 0 or -errno with diag filled.
 	 */
 	int (*announce)(struct port *port, struct diag *diag);
-	/* All that there is to know about the port, besides the counters. */
+	/* The port's state, besides the counters. */
 	void (*show)(const struct port *port, const struct show *show);
 	/*
-	 * Compute the hash of incoming frames exactly so from now on (a frame for which it can't has no
-	 * hash), or as the port sees fit when `hash` is NULL. 0, or -errno and then as the port sees fit.
-	 * Control thread; nobody believes the port's hashes (port->rx_hash is NULL).
+	 * From now on, compute the hash of incoming frames with these parameters, and leave frames without
+	 * one for which the device can't; `hash` NULL: go back to the device's defaults. 0, or -errno, and
+	 * the defaults are back. Control thread, while port->rx_hash is NULL: no one uses the hashes.
 	 */
 	int (*set_hash)(struct port *port, const struct hash_params *hash);
 	bool is_uplink; /* other ports may follow the link of such a port (uplink=) */
@@ -363,7 +360,7 @@ void port_queues_free(struct port *port); /* accepts a port without any */
 /* A locally administered address that is always the same for a name. */
 void port_mac_from_name(struct rte_ether_addr *mac, const char *name);
 
-/* Owner of the queue: as port_rx_fn and port_tx_fn; nobody calls those in another way. */
+/* Owner of the queue: as port_rx_fn and port_tx_fn, which are called through these only. */
 static inline uint16_t
 port_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -377,7 +374,7 @@ port_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	return atomic_load_explicit(&txq->tx, memory_order_acquire)(txq, pkts, n);
 }
 
-/* Control lock: false: what was borrowed is given back, with all that this writes to the sender's memory. */
+/* Control lock. False: the borrowed frames were released, and the guest's ring was written by that. */
 static inline bool
 port_rxq_is_borrowed(const struct port_rxq *rxq)
 {
@@ -401,8 +398,8 @@ port_tx_drop(struct port_txq *txq, enum port_drop reason, struct rte_mbuf **pkts
 }
 
 /*
- * Worker `idx` (any), before it chooses one of the port's queues: what `filter`, which is the port's, does
- * not want is counted as FILTERED on txq, a queue of the port, and freed. Returns how many frames are left.
+ * Worker `idx` (any): frames that the port's `filter` does not want are counted as FILTERED on txq, which is
+ * any queue of the port, and freed. Returns how many frames are left.
  */
 uint16_t port_filter_apply(const struct port_filter *filter, struct port_txq *txq, uint16_t idx,
 			   struct rte_mbuf **pkts, uint16_t n);

@@ -56,7 +56,7 @@ port_filter_apply(const struct port_filter *filter, struct port_txq *txq, uint16
 
 	if (likely(n_unwanted == 0))
 		return n;
-	/* Who does not own the queue would have gone to its owner's ring with them: this costs less. */
+	/* Not the owner: an atomic addition, which costs less than handing the frames over. */
 	if (likely(txq->worker == idx))
 		counter_add(&txq->stats.drops[DROP_FILTERED], n_unwanted);
 	else

@@ -58,7 +58,7 @@ vdev_queue_is_enabled(const struct vdev *dev, unsigned int idx)
 }
 
 bool
-vdev_queue_waits(const struct vdev *dev, unsigned int idx)
+vdev_queue_never_enabled(const struct vdev *dev, unsigned int idx)
 {
 	return !vdev_queue_is_enabled(dev, idx) && !dev->queues[idx].said.was_enabled;
 }
@@ -72,12 +72,12 @@ vdev_is_held_by(const void *arg, unsigned int worker)
 }
 
 static int
-vdev_reconcile(struct vdev *dev, unsigned int follower, struct diag *diag)
+vdev_reconcile(struct vdev *dev, unsigned int must_apply, struct diag *diag)
 {
-	return dev->ops->reconcile(dev, follower, diag);
+	return dev->ops->reconcile(dev, must_apply, diag);
 }
 
-/* After what can't fail: no memory is needed for it, and no queue has to follow. */
+/* For changes that can't be refused. It can't fail: it needs no memory, and no queue must apply it. */
 static void
 vdev_reconcile_all(struct vdev *dev)
 {
@@ -117,7 +117,7 @@ vdev_init(struct vdev *dev, struct vnic_ctx *ctx, const char *name, const struct
 	return 0;
 }
 
-/* They are not there any more: they stop when that is reconciled; then vdev_rings_close(). */
+/* Forget the rings of all queues. Queues stop with the next reconcile; after that, vdev_rings_close(). */
 static void
 vdev_rings_forget(struct vdev *dev)
 {
@@ -150,7 +150,7 @@ vdev_stop(struct vdev *dev)
 
 enum vdev_positions { VDEV_POSITIONS_REPORTED, VDEV_POSITIONS_FORGOTTEN };
 
-/* What is left of the driver's life is in `said`. */
+/* A reset: what is kept of the driver is in `said`. */
 static void
 vdev_driver_ends(struct vdev *dev, enum vdev_positions positions)
 {
@@ -240,15 +240,15 @@ vdev_change_begin(struct vdev *dev)
 	unsigned int tries = dev->changing ? 1 : VDEV_CHANGE_TRIES;
 
 	if (!dev->changing) {
-		/* Nobody holds anything, nor comes to it. */
+		/* No worker has borrowed frames, and without a running queue none borrows any. */
 		if (!vdev_any_running(dev) && !vdev_is_held(dev))
 			return true;
-		/* Also when nothing is held: a worker that begins to hold it now may stay away. */
+		/* Also when none has any: a worker may borrow some now, and go away with them. */
 		dev->changing = true;
 		dev->ops->borrow(dev, VDEV_BORROW_NOTHING);
 		dev->change_token = quiesce_start(&dev->ctx->quiesce);
 	}
-	/* Most calls of a driver are over in microseconds. */
+	/* Most calls of a PMD return within microseconds. */
 	for (;;) {
 		if (quiesce_passed(&dev->ctx->quiesce, dev->change_token, vdev_is_held_by, dev))
 			return true;
@@ -256,7 +256,7 @@ vdev_change_begin(struct vdev *dev)
 			break;
 		nanosleep(&nap, NULL);
 	}
-	/* Who is not away comes by, as soon as it has a CPU. */
+	/* A worker that is not away becomes quiescent as soon as it gets a CPU: that can be waited for. */
 	return !vdev_is_held(dev);
 }
 
@@ -269,7 +269,7 @@ vdev_change_end(struct vdev *dev)
 	dev->ops->borrow(dev, VDEV_BORROW_FRAMES);
 }
 
-/* --- the front-end's words --- */
+/* --- messages to the device --- */
 
 uint64_t
 vdev_features_offered(const struct vdev *dev)
@@ -287,9 +287,10 @@ vdev_any_enabled(const struct vdev *dev)
 }
 
 /*
- * Which state plays which queue depends on the features. A front-end that speaks of status tells a reset by
- * it, and sends the features again when it only resumes, and, having several queue pairs, once for each, when
- * the bases of those before have come already. Of another one, new features are a new driver.
+ * New features may come from a new driver, and they decide which virtq belongs to which virtqueue. A
+ * front-end with PROTOCOL_F_STATUS announces a new driver by status 0; it also sends the features when it
+ * resumes, and with several queue pairs once for each, after the bases of those before. With any other
+ * front-end, SET_FEATURES means a new driver.
  */
 static void
 vdev_driver_starts(struct vdev *dev, uint64_t changed)
@@ -300,7 +301,8 @@ vdev_driver_starts(struct vdev *dev, uint64_t changed)
 		struct vdev_queue *queue = &dev->queues[i];
 
 		queue->vq = dev->ops->queue(dev, i);
-		/* A base that has been set is for what is to come, unless it speaks of the other layout. */
+		/* SET_VRING_BASE may come before SET_FEATURES; its base is void if the ring layout changes.
+		 */
 		if ((!resumes && queue->said.base_is != VDEV_BASE_SET) || changed & FEATURE_MASK(RING_PACKED))
 			queue->said.base_is = VDEV_BASE_NONE;
 	}
@@ -324,8 +326,8 @@ vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag)
 	if (dev->ops->features_check(dev, features, diag) < 0)
 		return -EINVAL;
 	/*
-	 * A front-end that has disabled all its queues and names its features again has a new driver, and may
-	 * say no more than that of the old one's end (User-mode Linux): its rings are not there any more.
+	 * User-mode Linux tells the end of its driver only so: it disables all queues, and sends features for
+	 * the next driver. The old driver's rings are not there any more.
 	 */
 	if (!dev->said.status_used && changed != FEATURE_MASK(LOG_ALL) && !vdev_any_enabled(dev)) {
 		vdev_rings_forget(dev);
@@ -367,9 +369,9 @@ vdev_set_mem(struct vdev *dev, struct gmem *mem, struct diag *diag)
 
 	dev->mem = mem;
 	ret = vdev_reconcile(dev, VDEV_EVERY_QUEUE, diag);
-	/* No conf names the old table any more, and no worker sees one that does. */
+	/* No conf refers to the old table any more, and no worker sees one that does. */
 	gmem_free(old);
-	/* A queue whose ring is not in the new table has stopped; the table itself is taken. */
+	/* A queue whose ring is not in the new table has stopped; the message itself is accepted. */
 	if (ret < 0)
 		log_limited(&dev->ctx->log, &dev->log_limit, LOG_LEVEL_WARN, "port %s: %s; the queue stops",
 			    dev->name, diag->cause);
@@ -402,7 +404,7 @@ vdev_queue_check_stopped(const struct vdev *dev, unsigned int idx, const char *w
 	return 0;
 }
 
-/* The ring that comes is not the one that stopped, so that one's position says nothing of it. */
+/* The queue gets another ring: the position at which the last one stopped does not apply to it. */
 static void
 vdev_queue_is_another(struct vdev_queue *queue)
 {
@@ -545,7 +547,7 @@ vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *dia
 			*queue = old;
 			return ret;
 		}
-		/* What the old descriptor was told may not have been heard. */
+		/* A signal to the old descriptor may not have been noticed. */
 		if (fd >= 0)
 			notifier_signal(fd, queue->call_kind);
 	}
@@ -604,7 +606,7 @@ vdev_queue_kicks(const struct vdev *dev, unsigned int idx)
 	uint64_t count = 0;
 	struct iovec iov = {.iov_base = &count, .iov_len = sizeof(count)};
 
-	/* The front-end can clear O_NONBLOCK of a descriptor that it shares; RWF_NOWAIT is ours. */
+	/* The front-end can clear O_NONBLOCK of the file that it shares with us; RWF_NOWAIT is per call. */
 	if (queue->kick_fd >= 0 && preadv2(queue->kick_fd, &iov, 1, -1, RWF_NOWAIT) == sizeof(count))
 		queue->n_kicks += count;
 	return queue->n_kicks;
@@ -621,7 +623,7 @@ vdev_queue_is_broken(const struct vdev *dev, unsigned int idx)
 {
 	const struct virtq *vq = dev->queues[idx].vq;
 
-	/* What broke before is mended by the start that is to come. */
+	/* The fault of a queue that is stopped does not count: the next start clears it. */
 	return virtq_conf(vq) && virtq_is_broken(vq);
 }
 
@@ -649,7 +651,7 @@ vdev_check_faults(struct vdev *dev)
 		log_limited(&dev->ctx->log, &dev->log_limit, LOG_LEVEL_WARN,
 			    "port %s: queue %u is broken by its driver and stops: %s", dev->name, i,
 			    virtq_fault_help[fault]);
-		/* Full: the front-end has been told and has not looked. */
+		/* Fails when it is full: then the front-end has a signal that it has not read. */
 		if (queue->err_fd >= 0)
 			notifier_signal(queue->err_fd, queue->err_kind);
 		dev->said.status |= VDEV_STATUS_NEEDS_RESET;

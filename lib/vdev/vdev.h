@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vdev: the life of a virtio device: status, features, queues, memory, reset, and the change-over from one
+ * vdev: a virtio device of any type: status, features, queues, memory, reset, and the change-over from one
  * published state to the next.
  *
  * A device has a type (virtio-net is the first), which gives it features, a configuration space and burst
- * functions, and a transport (vhost-user), which brings the front-end's words. All functions belong to the
+ * functions, and a transport (vhost-user), which brings the front-end's messages. All functions belong to the
  * control thread. Workers see one thing of a device: each queue's `virtq_conf`, which is replaced as a whole;
- * what was replaced is freed after every worker has let go of it (quiesce.h).
+ * its memory is used again only when no worker sees it any more (quiesce.h).
  *
  *          configured: size, addresses, kick descriptor, memory, (DRIVER_OK)
  *   STOPPED ------------------------------------------------------------> RUNNING (enabled or not)
@@ -34,7 +34,7 @@ enum vdev_feature {
 
 #define FEATURE_MASK(symbol) (1ull << FEATURE_##symbol)
 
-/* Of one bit (a mask); NULL: it has none. */
+/* The name of one feature bit, given as a mask; NULL: it has none. */
 const char *vdev_feature_name(uint64_t feature);
 
 /* VIRTIO, "Device Status Field". */
@@ -54,76 +54,78 @@ struct vdev;
 
 enum vdev_borrow { VDEV_BORROW_NOTHING, VDEV_BORROW_FRAMES };
 
-/* What a device type is. All callbacks run on the control thread. */
+/* A device type. All callbacks run on the control thread. */
 struct vdev_ops {
 	const char *name;
 	size_t conf_size; /* bytes of a conf of the type, which begins with a struct virtq_conf */
-	/* Feature bits to offer, the transport's own left out. */
+	/* Feature bits to offer, without those of the transport. */
 	uint64_t (*features)(const struct vdev *dev);
-	/* May the driver have these bits together? 0, or -EINVAL with diag filled. */
+	/* Check whether the driver may have these bits together. 0, or -EINVAL with diag filled. */
 	int (*features_check)(const struct vdev *dev, uint64_t features, struct diag *diag);
-	/* The running state that plays virtqueue `idx` under dev->features; asked while no queue runs. */
+	/* The virtq of virtqueue `idx` under the acknowledged features; called while no queue runs. */
 	struct virtq *(*queue)(struct vdev *dev, unsigned int idx);
-	/* The driver starts anew: forget all it has set. `reconcile` follows, and makes it true. */
+	/* Reset what the driver has set. It takes effect with the `reconcile` that follows. */
 	void (*reset)(struct vdev *dev);
-	/* The driver's life ends by the front-end's word (status 0, RESET_DEVICE) or with the connection:
-	 * forget what was said for it by NET_SET_MTU and SEND_RARP. `reset` follows. */
+	/* Status 0, RESET_DEVICE, or the end of the connection: forget the values of NET_SET_MTU and
+	 * SEND_RARP, which were meant for the driver that is gone. `reset` follows. */
 	void (*ended)(struct vdev *dev);
 	/*
-	 * The front-end has said something: publish what follows from that, and from what the type knows of
-	 * its driver (vdev_conf.h). All of it is in effect on return. `follower` (enum vdev_follower, or a
-	 * queue) has to be able to: 0, or -errno with diag filled, and for a single queue nothing published.
+	 * Compute what is to be published from what the front-end has said (`said`) and from the type's own
+	 * input, and publish it (vdev_conf.h). It is in effect for every worker on return. 0, or -errno with
+	 * diag filled when the queue `must_apply` (its number, or enum vdev_must_apply) can't apply it; if
+	 * that is a single queue, nothing was published.
 	 */
-	int (*reconcile)(struct vdev *dev, unsigned int follower, struct diag *diag);
+	int (*reconcile)(struct vdev *dev, unsigned int must_apply, struct diag *diag);
 	/* The whole configuration space as it is now; returns its length in bytes. */
 	unsigned int (*config_read)(const struct vdev *dev, uint8_t space[VDEV_CONFIG_MAX]);
-	/* The driver, or the migration code when `migration`, writes [offset, offset + len). 0 or -errno,
-	 * then nothing changed. */
+	/* The driver, or with `migration` the front-end's migration code, writes [offset, offset + len). 0,
+	 * or -errno and nothing has changed. */
 	int (*config_write)(struct vdev *dev, unsigned int offset, const uint8_t *data, unsigned int len,
 			    bool migration);
 	/* NET_SET_MTU, SEND_RARP: for a network device; -EINVAL when the value is refused. */
 	int (*set_mtu)(struct vdev *dev, uint64_t mtu);
 	int (*send_rarp)(struct vdev *dev, const uint8_t mac[6]);
-	/* Does this worker hold some of the device's rings or memory, even while it is away (quiesce.h)? */
+	/* Does this worker hold borrowed frames of the device, and so use its rings and memory even while it
+	 * is away (quiesce.h)? */
 	bool (*is_held)(const struct vdev *dev, unsigned int worker);
-	/* May workers hold them so from now on? */
+	/* Forbid workers to borrow frames of the device, or allow it again. */
 	void (*borrow)(struct vdev *dev, enum vdev_borrow borrow);
-	/* Every VDEV_WATCH_MS, on the loop of the context (vdev_watch.h). NULL: not needed. */
-	void (*look)(struct vdev *dev);
+	/* Called every VDEV_WATCH_MS by the context's loop (vdev_watch.h). NULL: not needed. */
+	void (*poll_slow)(struct vdev *dev);
 };
 
-/* What a stopped queue knows of its position (docs/decisions/0017-what-a-message-clears.md). */
+/* Where a stopped queue's base (position) is from (docs/decisions/0017-what-a-message-clears.md). */
 enum vdev_base {
-	VDEV_BASE_NONE,    /* nothing: its ring is fresh */
-	VDEV_BASE_LEFT,    /* where the ring stood when its driver went: still reported, never started from */
-	VDEV_BASE_STOPPED, /* where the ring stopped, and would go on */
-	VDEV_BASE_SET,     /* where it starts, by SET_VRING_BASE */
+	VDEV_BASE_NONE,    /* there is none: the queue starts at the beginning of its ring */
+	VDEV_BASE_LEFT,    /* it stopped there before a reset; for GET_VRING_BASE only, it starts as NONE */
+	VDEV_BASE_STOPPED, /* it stopped there, and starts there again */
+	VDEV_BASE_SET,     /* SET_VRING_BASE: it starts there */
 };
 
 /*
- * As the front-end said it, and nothing but that: plain data, neither pointers nor descriptors, so that the
- * same words can be said to another device. What they come with (descriptors, memory, log) is beside them.
+ * What the front-end has said of a queue: plain data without pointers and file descriptors, so that another
+ * device can be set up with a copy. Descriptors, memory and log are kept beside it.
  */
 struct vdev_queue_input {
 	uint64_t desc_uva, avail_uva, used_uva, log_gpa;
-	uint32_t base; /* in the form of SET_VRING_BASE; what it is, unless that is NONE, says */
+	uint32_t base; /* in the form of SET_VRING_BASE; valid unless base_is is VDEV_BASE_NONE */
 	enum vdev_base base_is;
 	uint32_t size;
 	bool log_used; /* SET_VRING_ADDR's log flag */
 	bool has_size, has_addr, has_kick;
 	bool enabled;     /* SET_VRING_ENABLE */
-	bool was_enabled; /* ever since the connection, or the last reset */
+	bool was_enabled; /* at any time since the connection or the last reset */
 };
 
 struct vdev_input {
 	uint64_t features; /* as acknowledged by the driver, PROTOCOL_FEATURES included */
 	bool has_features;
 	uint8_t status;
-	bool status_used; /* SET_STATUS was negotiated: DRIVER_OK has to be seen */
-	/* Front-ends that start packed rings at position 0 without wrap counters mean a fresh ring (see
-	 * vdev_conf.c). */
+	bool status_used; /* PROTOCOL_F_STATUS was negotiated: queues run only after DRIVER_OK */
+	/* By base 0 this front-end means the beginning of a packed ring (conf_base() in vdev_conf.c). */
 	bool base_zero_is_fresh;
-	/* PROTOCOL_F_CONFIG: the driver's configuration space is ours, not the front-end's. */
+	/* PROTOCOL_F_CONFIG was negotiated: the driver reads this device's configuration space, not one of
+	 * the front-end's own. */
 	bool config_used;
 };
 
@@ -132,12 +134,12 @@ struct vdev_queue {
 	struct vdev_queue_input said;
 	int kick_fd, call_fd, err_fd; /* -1: none */
 	enum notifier_kind call_kind, err_kind;
-	uint64_t n_kicks; /* vdev_queue_kicks() so far */
-	/* What it has, or while that is reconciled ought to have; NULL: it stands still. One of `room`. */
+	uint64_t n_kicks; /* read from the kick descriptor so far */
+	/* The published conf, or the planned one until vdev_conf_publish(); NULL: the queue is stopped. */
 	struct virtq_conf *conf;
-	struct virtq_conf *replaced; /* what it had, and workers may still have; NULL: nothing */
-	struct virtq_conf *room[VDEV_CONFS];
-	enum virtq_fault reported; /* last fault that was logged */
+	struct virtq_conf *replaced;         /* the conf before, while workers may still see it; NULL: none */
+	struct virtq_conf *room[VDEV_CONFS]; /* memory of those two */
+	enum virtq_fault reported;           /* last fault that was logged */
 };
 
 struct vdev {
@@ -151,80 +153,79 @@ struct vdev {
 	struct vdev_queue *queues; /* [n_queues] */
 	struct gmem *mem;          /* NULL: no table yet */
 	struct gmem_log *log;      /* NULL: none */
-	uint64_t mem_max;          /* bytes that its regions may take; set by the device type */
+	uint64_t mem_max;          /* bytes of guest memory to map at most; set by the device type */
 	struct vdev_input said;
-	bool config_channel;    /* SET_BACKEND_REQ_FD: there is one to tell of configuration changes */
-	uint64_t n_disconnects; /* vdev_disconnect() so far */
-	uint64_t n_faults;      /* queues that broke so far, as vdev_check_faults() found them */
-	void *confs;            /* room for those of all queues */
-	bool changing;          /* vdev_change_begin(): nothing is borrowed meanwhile, */
-	uint64_t change_token;  /* since this one (quiesce_start()) */
+	bool config_channel;    /* SET_BACKEND_REQ_FD has given a channel for configuration changes */
+	uint64_t n_disconnects; /* calls of vdev_disconnect() so far */
+	uint64_t n_faults;      /* broken queues that vdev_check_faults() has found so far */
+	void *confs;            /* memory of all queues' confs */
+	bool changing;          /* until vdev_change_end(): workers borrow no frames of the device */
+	uint64_t change_token;  /* of quiesce_start(), just after that was forbidden */
 	struct log_limit log_limit;
-	/* End the connection for a reason that lies with the front-end; it may connect again. NULL: there is
-	 * none. */
+	/* Close the connection, for a reason to be logged; the front-end may connect again. NULL: there is no
+	 * connection. */
 	void (*drop)(void *arg, const char *why);
 	void *drop_arg;
-	/* Tell the front-end that the configuration space changed; NULL: it has no channel for it. */
+	/* Notify the front-end of a configuration change, if there is a channel. NULL: no connection. */
 	void (*config_changed)(void *arg);
 	void *config_changed_arg;
 };
 
 /*
- * A device of the context whose queues are all stopped; the type's `queue` and `reset` are called on it. 0 or
- * -ENOMEM.
+ * Make a device of the context, with all queues stopped. Calls the type's `queue` and `reset`. 0 or -ENOMEM.
  */
 int vdev_init(struct vdev *dev, struct vnic_ctx *ctx, const char *name, const struct vdev_ops *ops,
 	      void *type_dev, unsigned int n_queues);
-/* Stops everything first. */
+/* Also stops all queues, as vdev_disconnect(). */
 void vdev_fini(struct vdev *dev);
 
-/* The front-end has gone: every queue stops; memory, log, features and descriptors are released. */
+/* The connection has ended: every queue stops; memory, log, features and descriptors are released. */
 void vdev_disconnect(struct vdev *dev);
 /*
- * RESET_OWNER: every queue stops and is disabled; its addresses and kick descriptor are forgotten, nothing
- * else, so that GET_VRING_BASE may follow.
+ * RESET_OWNER: every queue stops and is disabled; its addresses and kick descriptor are forgotten, but not
+ * its position: GET_VRING_BASE may follow.
  */
 void vdev_stop(struct vdev *dev);
 /*
- * RESET_DEVICE: as vdev_stop(), and the driver is gone: status 0, its settings and all positions are
- * forgotten. Memory, log, features, sizes, call and error descriptors and the connection stay.
+ * RESET_DEVICE: as vdev_stop(), and status becomes 0, the driver's settings and all positions are forgotten.
+ * Memory, log, features, sizes, call and error descriptors and the connection stay.
  */
 void vdev_reset(struct vdev *dev);
 
 /*
- * Before anything that changes queues: false: a worker that is away (quiesce.h) holds some of the device's
- * memory, so the change would wait for it, and everybody else for the change. Ask again a little later: it
- * holds nothing for longer than it is away. True: go ahead. Nothing is borrowed from then on, lest a worker
- * goes away with it in the middle of the change: vdev_change_end() in either case when that is done, or given
- * up. A caller who does not ask waits.
+ * To be called before a change of queues, which has to wait for workers that hold borrowed frames of the
+ * device. False: one of them is away in a PMD (quiesce.h), for an unknown time: call this again some
+ * milliseconds later. True: the change can be made without such a wait. From the first call on workers borrow
+ * no frames of the device; vdev_change_end() allows it again: call that after the change, or if you give it
+ * up. Without vdev_change_begin() a change waits, and blocks the control thread.
  */
 bool vdev_change_begin(struct vdev *dev);
 void vdev_change_end(struct vdev *dev);
 
 bool vdev_is_packed(const struct vdev *dev);
-/* The beginning of a ring, as a base. */
+/* The base of a ring's beginning. */
 uint32_t vdev_base_fresh(const struct vdev *dev);
-/* A quiesce_holds_fn of a device. */
+/* A quiesce_holds_fn; `arg` is the device. */
 bool vdev_is_held_by(const void *arg, unsigned int worker);
 uint64_t vdev_features_offered(const struct vdev *dev);
 
 /*
- * What concerns all queues. 0, or -errno with diag filled: -EINVAL, -EBUSY and, for the log, -ENOMEM before
- * anything has changed. Otherwise the word is taken; queues that can't follow it (their ring is not in the
- * guest's memory, or starts outside itself) are stopped or stay so, the others go on, and the
- * first of those is what is returned.
+ * Messages to the device. A message that is refused changes nothing. One that is accepted is in effect on
+ * return, and queues that can't apply it (their ring is not in the guest's memory, or their base is outside
+ * the ring) are stopped, the others go on. 0, or -errno with diag filled: the refusal, or why the first of
+ * those queues stopped.
  */
 int vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag);
-/* Status 0: as vdev_reset(), but the positions still answer GET_VRING_BASE, which QEMU 7.2 sends after it. */
+/* Status 0: as vdev_reset(), but GET_VRING_BASE still returns the positions: QEMU 7.2 sends it after that. */
 int vdev_set_status(struct vdev *dev, uint64_t status, struct diag *diag);
-/* Takes the table; the old one is released. Queues that can't follow are logged only: always 0. */
+/* Takes ownership of the table and frees the old one. Queues that can't apply it are logged: always 0. */
 int vdev_set_mem(struct vdev *dev, struct gmem *mem, struct diag *diag);
-/* Takes the map, whatever is returned. */
+/* Takes ownership of the map, whatever is returned. */
 int vdev_set_log(struct vdev *dev, struct gmem_map *map, struct diag *diag);
 
 /*
- * What concerns one queue. 0, or -errno with diag filled and nothing changed: a queue that runs goes on as it
- * was. -EBUSY: size, base and addresses stay as they are while the queue runs.
+ * Messages to one queue. 0, or -errno with diag filled and nothing changed: a queue that runs goes on.
+ * -EBUSY: size, base and addresses can't be changed while the queue runs.
  */
 int vdev_queue_set_size(struct vdev *dev, unsigned int idx, uint32_t size, struct diag *diag);
 int vdev_queue_set_base(struct vdev *dev, unsigned int idx, uint32_t base, struct diag *diag);
@@ -236,34 +237,34 @@ struct vdev_queue_addr {
 };
 int vdev_queue_set_addr(struct vdev *dev, unsigned int idx, const struct vdev_queue_addr *addr,
 			struct diag *diag);
-/* Takes the descriptor (-1: none, the ring is polled) on success. */
+/* Takes ownership of the descriptor (-1: none, the ring is polled) on success. */
 int vdev_queue_set_kick(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
 int vdev_queue_set_call(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
 int vdev_queue_set_err(struct vdev *dev, unsigned int idx, int fd, struct diag *diag);
 int vdev_queue_set_enable(struct vdev *dev, unsigned int idx, bool enable, struct diag *diag);
 /*
- * Stops the queue, forgets its addresses and kick descriptor; returns where it stands (GET_VRING_BASE). The
- * position stays until a reset, or until features, a size, addresses or a base other than its own come.
+ * GET_VRING_BASE: stop the queue, forget its addresses and kick descriptor, return its position. That is kept
+ * until RESET_DEVICE or disconnection, or until other features, size, addresses or a base are set.
  */
 uint32_t vdev_queue_get_base(struct vdev *dev, unsigned int idx);
 
 /* Kicks received, for statistics: the kick descriptor is read here and nowhere else. */
 uint64_t vdev_queue_kicks(const struct vdev *dev, unsigned int idx);
 bool vdev_queue_is_running(const struct vdev *dev, unsigned int idx);
-/* By the front-end's word: SET_VRING_ENABLE, or that rings start enabled. */
+/* By SET_VRING_ENABLE, or because rings start enabled (without PROTOCOL_FEATURES). */
 bool vdev_queue_is_enabled(const struct vdev *dev, unsigned int idx);
-/* What is in its ring is for later: it has not been enabled since the connection, or the last reset. */
-bool vdev_queue_waits(const struct vdev *dev, unsigned int idx);
+/* Disabled, and never enabled since the connection or the last reset: its chains are not discarded. */
+bool vdev_queue_never_enabled(const struct vdev *dev, unsigned int idx);
 bool vdev_queue_is_broken(const struct vdev *dev, unsigned int idx);
 /* Running, enabled and not broken. */
 bool vdev_queue_is_active(const struct vdev *dev, unsigned int idx);
 
 /*
- * Look for queues that broke since the last call: one log line, the queue's error descriptor, NEEDS_RESET and
- * a configuration change for each. Returns how many. Called by vdev_watch.h.
+ * Report queues that broke since the last call: a log line and a signal to the error descriptor of each;
+ * NEEDS_RESET and a configuration change notification. Returns their number. Called by vdev_watch.c.
  */
 unsigned int vdev_check_faults(struct vdev *dev);
-/* The guest's memory file has gone from under us. */
+/* A file of the guest's memory, or of the dirty log, was truncated (gmem_sigbus.h). */
 bool vdev_memory_is_lost(const struct vdev *dev);
 
 #endif

@@ -39,11 +39,11 @@ conf_published(const struct vdev_queue *queue)
 	return (struct virtq_conf *)atomic_load_explicit(&queue->vq->conf, memory_order_relaxed);
 }
 
-/* --- what a queue ought to have --- */
+/* --- the next conf of a queue --- */
 
 /*
- * A guest address to ours for a part of a ring, which has to lie in one region as a whole. Unaligned rings
- * ("Virtqueues": 16, 2 and 4 bytes) are refused.
+ * Translate the front-end address of a part of a ring, which has to lie in one region as a whole. Unaligned
+ * rings (VIRTIO, "Virtqueues": 16, 2 and 4 bytes) are refused.
  */
 static bool
 conf_ring_part(const struct vdev *dev, uint64_t uva, uint64_t len, uint64_t align, void *ret_va,
@@ -80,8 +80,8 @@ conf_rings(const struct vdev *dev, const struct vdev_queue *queue, struct virtq_
 	    !conf_ring_part(dev, queue->said.avail_uva, avail_len, avail_align, &conf->avail, &gpa) ||
 	    !conf_ring_part(dev, queue->said.used_uva, used_len, used_align, &conf->used, &conf->event_gpa))
 		return -EFAULT;
-	/* Packed: used elements go to the descriptor ring. Split: where the front-end wants its used ring
-	 * logged. */
+	/* For the dirty log. Packed: used elements are written to the descriptor ring. Split: the front-end
+	 * may give another address to log for the used ring. */
 	if (!vdev_is_packed(dev))
 		conf->used_gpa = queue->said.log_used ? queue->said.log_gpa : conf->event_gpa;
 	return 0;
@@ -120,7 +120,7 @@ conf_base(const struct vdev *dev, const struct vdev_queue *queue, const struct v
 	return queue->said.base;
 }
 
-/* In what of the queue's room is not published. */
+/* Build it in the one of the queue's two confs that is not published. */
 static struct virtq_conf *
 conf_build(const struct vdev *dev, const struct vdev_queue *queue)
 {
@@ -178,7 +178,7 @@ vdev_conf_drop(struct vdev *dev)
 }
 
 int
-vdev_conf_plan(struct vdev *dev, unsigned int follower, struct diag *diag)
+vdev_conf_plan(struct vdev *dev, unsigned int must_apply, struct diag *diag)
 {
 	int ret = 0;
 
@@ -186,19 +186,19 @@ vdev_conf_plan(struct vdev *dev, unsigned int follower, struct diag *diag)
 		struct diag one;
 		int err = conf_plan(dev, i, &one);
 
-		if (err == 0 || ret < 0 || (follower != i && follower != VDEV_EVERY_QUEUE))
+		if (err == 0 || ret < 0 || (must_apply != i && must_apply != VDEV_EVERY_QUEUE))
 			continue;
 		ret = err;
 		*diag = one;
 	}
-	if (ret < 0 && follower != VDEV_EVERY_QUEUE)
+	if (ret < 0 && must_apply != VDEV_EVERY_QUEUE)
 		vdev_conf_drop(dev);
 	return ret;
 }
 
-/* --- how workers get it --- */
+/* --- publishing it --- */
 
-/* A front-end whose back-end was killed names a base that its ring contradicts. */
+/* The base may contradict the ring: a front-end whose back-end was killed does not know the position. */
 static void
 conf_say_start(struct vdev *dev, unsigned int idx, const struct virtq_conf *conf, uint32_t base,
 	       enum virtq_start found)
@@ -224,7 +224,7 @@ conf_start(struct vdev *dev, unsigned int idx)
 	const uint32_t base = conf_base(dev, queue, queue->conf);
 	const int found = virtq_start(queue->vq, queue->conf, base);
 
-	assert(found >= 0 && "the base was looked at when the start was planned");
+	assert(found >= 0 && "the base was checked when the start was planned");
 	conf_say_start(dev, idx, queue->conf, base, (enum virtq_start)found);
 	queue->reported = FAULT_NONE;
 	virtq_want_kicks(queue->vq, queue->conf, VIRTQ_KICKS_UNWANTED);
@@ -241,7 +241,7 @@ vdev_conf_publish(struct vdev *dev)
 			queue->conf = now;
 		if (queue->conf == now)
 			continue;
-		/* What was published before it has been collected: no worker is in its last burst any more.
+		/* The queue was stopped, and vdev_conf_collect() has waited: no worker is in a burst of it.
 		 */
 		if (!now)
 			conf_start(dev, i);
@@ -260,7 +260,7 @@ vdev_conf_is_due(const struct vdev *dev)
 	return false;
 }
 
-/* It stands still from here on: note where. */
+/* The queue has stopped, and no worker is in a burst of it. */
 static void
 conf_stopped(struct vdev_queue *queue)
 {
@@ -268,9 +268,9 @@ conf_stopped(struct vdev_queue *queue)
 
 	queue->said.base = virtq_base(queue->vq, conf->traits & TRAIT_PACKED);
 	queue->said.base_is = VDEV_BASE_STOPPED;
-	/* No worker comes by any more to say what the driver was not told yet. */
+	/* No worker serves it any more, so a notification that is still due is sent here. */
 	virtq_notify_confirm(queue->vq, conf);
-	/* Whoever serves this ring next may need to be kicked. */
+	/* The next back-end of this ring may need kicks. */
 	virtq_want_kicks(queue->vq, conf, VIRTQ_KICKS_WANTED);
 }
 

@@ -9,14 +9,14 @@
 #include "loop.h"
 #include "vdev.h"
 
-/* Of a context; there while it has devices. */
+/* Of a context; exists while it has devices. */
 struct vdev_watch {
 	struct vdev *devices;
 	struct loop_timer *timer; /* NULL: the context has no loop */
 	unsigned int faults_seen;
 };
 
-/* When the count of all faults moved, find out whether it was one of ours. */
+/* The fault counter is the process's: when it has changed, look for a broken queue of this context. */
 static void
 watch_faults(struct vdev_watch *watch)
 {
@@ -30,14 +30,14 @@ watch_faults(struct vdev_watch *watch)
 }
 
 static void
-watch_look(void *arg)
+watch_poll(void *arg)
 {
 	struct vdev_watch *watch = arg;
 
 	watch_faults(watch);
 	for (struct vdev *dev = watch->devices; dev; dev = dev->next)
-		if (dev->ops->look)
-			dev->ops->look(dev);
+		if (dev->ops->poll_slow)
+			dev->ops->poll_slow(dev);
 }
 
 static void
@@ -58,7 +58,7 @@ watch_open(struct vnic_ctx *ctx)
 	if (!watch)
 		return NULL;
 	if (ctx->loop) {
-		watch->timer = loop_timer_add(ctx->loop, VDEV_WATCH_MS, VDEV_WATCH_MS, watch_look, watch);
+		watch->timer = loop_timer_add(ctx->loop, VDEV_WATCH_MS, VDEV_WATCH_MS, watch_poll, watch);
 		if (!watch->timer) {
 			free(watch);
 			return NULL;

@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * vdev_watch: looks after the devices of a context: queues that their drivers broke, guest memory that is
- * lost, and what a device type looks at now and then (vdev_ops.look).
+ * vdev_watch: checks the devices of a context every VDEV_WATCH_MS: for queues that their drivers broke, for
+ * guest memory that is lost, and by the device type's own poll_slow().
  *
- * Workers only count faults, and the SIGBUS handler only marks what is lost; all that follows is done here,
- * on the context's loop. Without a loop nobody looks by himself: vdev_check_faults().
+ * Workers only count faults, and the SIGBUS handler only marks mappings; what follows from that is done here,
+ * by the context's loop. Without a loop the owner of a device calls vdev_check_faults() himself.
  */
 #ifndef VNICD_VDEV_WATCH_H
 #define VNICD_VDEV_WATCH_H
 
 struct vdev;
 
-enum { VDEV_WATCH_MS = 10 }; /* between two looks: a fault is found within that time */
+enum { VDEV_WATCH_MS = 10 }; /* a fault is found within that time */
 
 /* By vdev_init(): 0 or -ENOMEM. */
 int vdev_watch_start(struct vdev *dev);

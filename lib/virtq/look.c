@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * look: what others than its owner may ask of a ring: what its driver has done so far. Nothing is taken and
- * nothing is written.
+ * look: queries of a ring by others than the queue's owner. They fetch nothing and write nothing.
  */
 #include "packed.h"
 #include "virtq.h"

@@ -1,23 +1,22 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * notify: tells the driver about used buffers, when it wants to be told, without a fence per burst.
+ * notify: sends used buffer notifications, if the driver wants them, without a fence per burst.
  *
- * The danger: the driver enables notifications and looks at the ring once more; the device publishes and
- * looks at the enable flag. If both loads overtake both stores, the driver sleeps on a full ring. A full
- * fence between our store and our load excludes it, but it stalls the worker until all its stores have
- * reached the other core.
+ * The danger: the driver enables notifications and then reads the ring once more; the device publishes used
+ * buffers and then reads whether notifications are enabled. If both loads overtake both stores, the driver
+ * sleeps on a full ring. A full fence between our store and our load excludes that, but it stalls the worker
+ * until all its stores have reached the other core.
  *
- * So the load comes without a fence. "Wanted" is always right, at worst one notification too many. "Not
- * wanted" may be stale, so the queue stays pending: it is asked again with its next burst, and
- * virtq_notify_confirm() asks with the fence as soon as an iteration of the poll loop goes by without a
- * burst, or when half a ring of used buffers has gathered, which also keeps the index arithmetic below from
- * wrapping.
+ * So the suppression is read without a fence. "Wanted" is always right, at worst one notification too many.
+ * "Not wanted" may be stale, so the queue stays pending: the suppression is read again with the next burst,
+ * and by virtq_notify_confirm(), after a fence, as soon as a poll iteration passes without a burst, or when
+ * half a ring of used buffers has gathered, which also keeps the index arithmetic below from wrapping.
  *
- * Coalescing (VIRTIO, "Notifications Coalescing") puts off the question, not the answer: the queue is held
- * until enough packets or time or half a ring have gathered. Then the driver is asked for sure about all that
- * was published since it was last asked for sure, so whatever it wished or took back meanwhile counts as it
- * stands then; a fence a window is cheap. A held queue is looked at in every iteration under the conf of that
- * turn, so new limits take effect at once, and none at all means: due.
+ * Coalescing (VIRTIO, "Notifications Coalescing") delays that reading: until enough packets or time have
+ * passed, or half a ring has gathered. Then the suppression is read after a fence, and compared with all that
+ * was published since the last confirmation; so the driver may change it meanwhile, and one fence per
+ * coalesced notification is cheap. A coalesced queue is checked in every poll iteration with the limits of
+ * its current conf, so that new limits take effect at once; with none, the notification is due.
  */
 #include "counter.h"
 #include "ticks.h"
@@ -27,7 +26,7 @@ static void
 notify_send(struct virtq *vq, const struct virtq_conf *conf)
 {
 	counter_add(&vq->notified, 1);
-	/* A full pipe means that a notification is pending already. */
+	/* When the descriptor is full, a notification is pending already. */
 	if (notifier_signal(conf->call_fd, conf->call_kind) < 0)
 		counter_add(&vq->notify_refused, 1);
 }
@@ -65,10 +64,10 @@ notify_wanted_packed(const struct virtq *vq, const struct virtq_conf *conf)
 	if (flags != VRING_PACKED_EVENT_FLAG_DESC || !conf->event_idx)
 		return true;
 	off = off_wrap & 0x7fff;
-	/* Bring both positions into one lap: the lap that we write now. */
+	/* Express the driver's position in the lap of the used index. */
 	if ((bool)(off_wrap >> 15) != vq->used_wrap)
 		off = (uint16_t)(off - conf->size);
-	/* Farther back than a lap, the same two words mean a position that is yet to come. */
+	/* More than a lap back, the same offset and wrap counter mean a position ahead. */
 	return notify_event_passed(off, vq->used_idx, n < conf->size ? n : conf->size);
 }
 
@@ -91,7 +90,7 @@ notify_half_a_ring(const struct virtq *vq, const struct virtq_conf *conf)
 	return vq->unsignalled >= conf->size / 2;
 }
 
-/* Time is not looked at here: virtq_notify_coalesced() does that, at the end of the same iteration. */
+/* The time limit is checked by virtq_notify_coalesced(), at the end of the same poll iteration. */
 static void
 notify_coalesce(struct virtq *vq, const struct virtq_conf *conf, uint16_t n_packets)
 {

@@ -81,8 +81,8 @@ packed_list_length(const struct virtq_conf *conf, uint16_t head, uint16_t *ret_i
 }
 
 /*
- * A burst's descriptors are read when they are fetched and written when they are retired: bring their lines
- * here for writing, all at once, so that neither step waits for the driver's CPU line by line.
+ * A burst's descriptors are read when they are fetched and written when they are retired: prefetch all their
+ * lines for writing at once, so that neither step waits for the driver's CPU line by line.
  */
 static inline void
 packed_prefetch(const struct virtq_conf *conf, uint32_t slot, uint16_t n)
@@ -105,7 +105,7 @@ packed_fetch(struct virtq *vq, const struct virtq_conf *conf, struct virtq_curso
 
 	if (at->wrap != vq->avail.wrap)
 		taken = (uint32_t)(at->idx + conf->size - vq->avail.idx);
-	/* An empty ring's lines are the driver's to write: leave them alone. */
+	/* Descriptors of an empty ring are not prefetched: the driver is going to write them. */
 	if (!packed_is_available(packed_load_word(&conf->ring[at->idx]).flags, at->wrap))
 		return 0;
 	packed_prefetch(conf, at->idx, n);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ring: one set of words for both layouts; the burst bodies of the device types are written in them. */
+/* ring: ring operations for both layouts, chosen by traits; the burst functions of device types use these. */
 #ifndef VNICD_RING_H
 #define VNICD_RING_H
 
@@ -27,7 +27,7 @@ virtq_fetch(struct virtq *vq, const struct virtq_conf *conf, struct virtq_cursor
 	return split_fetch(vq, conf, at, elems, n);
 }
 
-/* Give back the oldest fetched chain; `len` bytes were written to it. */
+/* Return the oldest fetched chain; `len` bytes were written to it. */
 TEMPLATE void
 virtq_retire(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_elem *elem, uint32_t len,
 	     const uint32_t traits)
@@ -42,8 +42,8 @@ virtq_retire(struct virtq *vq, const struct virtq_conf *conf, const struct virtq
 }
 
 /*
- * Packed and IN_ORDER: give back n (1 or more) chains, oldest first, nothing written to any, with one used
- * element that has the last chain's id ("In-order use of descriptors").
+ * Packed and IN_ORDER: return n (1 or more) chains, oldest first, nothing written to any, with one used
+ * element that has the last chain's id (VIRTIO, "In-order use of descriptors").
  */
 TEMPLATE void
 virtq_retire_batch(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_elem elems[],
@@ -57,7 +57,7 @@ virtq_retire_batch(struct virtq *vq, const struct virtq_conf *conf, const struct
 	vq->batch = (uint16_t)(vq->batch + slots);
 }
 
-/* --- direct chains, by the burst --- */
+/* --- bursts of direct chains --- */
 
 TEMPLATE int
 split_fetch_direct(struct virtq *vq, const struct virtq_conf *conf,
@@ -70,7 +70,7 @@ split_fetch_direct(struct virtq *vq, const struct virtq_conf *conf,
 		return virtq_is_broken(vq) ? DIRECT_SLOW : DIRECT_NONE;
 	if (n > until_end)
 		n = until_end;
-	/* The used elements of this burst will be written: have their lines on their way. */
+	/* The used elements of this burst will be written. */
 	for (uint16_t i = 0; i < n; i = (uint16_t)(i + SPLIT_USED_PER_LINE))
 		prefetch_write(&conf->used->ring[(uint16_t)(vq->used_idx + i) & conf->mask]);
 	n = split_direct_load(vq, conf, constraints, direct, n);
@@ -84,13 +84,13 @@ packed_fetch_direct(const struct virtq *vq, const struct virtq_conf *conf,
 	const uint16_t slot = vq->avail.idx, until_end = (uint16_t)(conf->size - slot);
 	uint16_t n_first = n < until_end ? n : until_end, n_available, taken;
 
-	/* An empty ring's lines are the driver's to write: leave them alone. */
+	/* Descriptors of an empty ring are not prefetched: the driver is going to write them. */
 	if (!packed_is_available(packed_load_word(&conf->ring[slot]).flags, vq->avail.wrap))
 		return DIRECT_NONE;
 	packed_prefetch(conf, slot, n);
 	taken = packed_direct_load(conf, constraints, slot, vq->avail.wrap, direct, 0, n_first, &n_available);
 	if (taken == n_first && n_first < n) {
-		/* Round the corner, but never to a slot that this burst has already. */
+		/* On from the beginning of the ring, but not into slots that this burst has already. */
 		uint16_t n_rest = (uint16_t)(n - n_first);
 
 		if (n_rest > slot)
@@ -104,8 +104,8 @@ packed_fetch_direct(const struct virtq *vq, const struct virtq_conf *conf,
 }
 
 /*
- * Take up to n (at most VIRTQ_FETCH_MAX) chains from the queue's position on, as long as they are direct and
- * as wished, without moving it. The count, or DIRECT_NONE or DIRECT_SLOW.
+ * Fetch up to n (at most VIRTQ_FETCH_MAX) chains from the queue's position on, up to the first that is not
+ * direct or does not meet the constraints. The position stays. Returns the count, DIRECT_NONE or DIRECT_SLOW.
  */
 TEMPLATE int
 virtq_fetch_direct(struct virtq *vq, const struct virtq_conf *conf,
@@ -117,7 +117,8 @@ virtq_fetch_direct(struct virtq *vq, const struct virtq_conf *conf,
 	return split_fetch_direct(vq, conf, constraints, direct, n);
 }
 
-/* The same without asking the driver for more than is known already: for looking ahead. */
+/* The same, for looking ahead: of a split ring, DIRECT_NONE unless n chains are known to be available,
+ * without reading the available index again. */
 TEMPLATE int
 virtq_peek_direct(struct virtq *vq, const struct virtq_conf *conf,
 		  const struct direct_constraints *constraints, struct virtq_direct *direct, uint16_t n,
@@ -167,8 +168,8 @@ packed_retire_direct(struct virtq *vq, const struct virtq_conf *conf, const stru
 }
 
 /*
- * Give back the first n (1 or more) of them; written[]: bytes written to each, NULL: none to any. Where a
- * batch can go back as one element (packed and IN_ORDER, nothing written), it does.
+ * Return the first n (1 or more) chains of `direct`. written[]: bytes written to each; NULL: none to any, and
+ * then a packed ring with IN_ORDER gets one used element for all of them.
  */
 TEMPLATE void
 virtq_retire_direct(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_direct *direct,
@@ -184,7 +185,7 @@ virtq_retire_direct(struct virtq *vq, const struct virtq_conf *conf, const struc
 	vq->batch = (uint16_t)(vq->batch + n);
 }
 
-/* The position n direct chains after the queue's. */
+/* The position that is n direct chains after the queue's. */
 TEMPLATE struct virtq_cursor
 virtq_cursor_after(const struct virtq *vq, const struct virtq_conf *conf, uint16_t n, const uint32_t traits)
 {
@@ -197,13 +198,13 @@ virtq_cursor_after(const struct virtq *vq, const struct virtq_conf *conf, uint16
 	return at;
 }
 
-/* A full burst was taken, so there is likely to be another: have its descriptors on their way meanwhile. */
+/* After a full burst: prefetch the descriptors of the next one, which is likely to be there. */
 TEMPLATE void
 virtq_prefetch_next(const struct virtq *vq, const struct virtq_conf *conf, struct virtq_cursor at,
 		    const uint32_t traits)
 {
 	if (traits & TRAIT_PACKED) {
-		/* only when the farthest is there already */
+		/* only if the last of them is available already */
 		uint32_t far = at.idx + VIRTQ_FETCH_MAX - 1;
 		bool wrap = at.wrap;
 		if (far >= conf->size) {
@@ -216,7 +217,7 @@ virtq_prefetch_next(const struct virtq *vq, const struct virtq_conf *conf, struc
 		prefetch_read(&conf->avail->ring[at.idx & conf->mask]);
 }
 
-/* What was published is written: mark it. */
+/* Mark in the dirty log what virtq_publish() has written. */
 TEMPLATE void
 virtq_log(const struct virtq *vq, const struct virtq_conf *conf, const uint32_t traits)
 {
@@ -232,8 +233,8 @@ virtq_log(const struct virtq *vq, const struct virtq_conf *conf, const uint32_t 
 }
 
 /*
- * Let the driver see what was retired. With TRAIT_LOG, all that was written before this, to the chains too,
- * may be marked after it without a further gmem_log_fence().
+ * Make visible to the driver what was retired. With TRAIT_LOG this executes gmem_log_fence(), so that
+ * whatever was written to the chains' buffers before may be marked after it without another one.
  */
 TEMPLATE void
 virtq_publish(struct virtq *vq, const struct virtq_conf *conf, const uint32_t traits)

@@ -36,7 +36,7 @@ split_ready(struct virtq *vq, const struct virtq_conf *conf, struct virtq_cursor
 		ready = (uint16_t)(vq->avail_seen - at.idx);
 		if (likely_false((uint16_t)(vq->avail_seen - vq->avail.idx) > conf->size)) {
 			virtq_break(vq, FAULT_AVAIL_JUMP);
-			/* Nothing of it is believed, by whoever asks next. */
+			/* The invalid index is not used by later calls either. */
 			vq->avail_seen = vq->avail.idx;
 			return 0;
 		}
@@ -49,7 +49,7 @@ split_fetch(struct virtq *vq, const struct virtq_conf *conf, struct virtq_cursor
 	    struct virtq_elem elems[], uint16_t n)
 {
 	n = split_ready(vq, conf, *at, n);
-	/* The used elements of this burst will be written: have their lines on their way. */
+	/* The used elements of this burst will be written. */
 	for (uint16_t i = 0; i < n; i = (uint16_t)(i + SPLIT_USED_PER_LINE))
 		prefetch_write(&conf->used->ring[(uint16_t)(vq->used_idx + i) & conf->mask]);
 	for (uint16_t i = 0; i < n; i++) {

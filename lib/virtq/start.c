@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * start: where a ring starts, between what the front-end says and what the ring shows.
+ * start: the position at which a queue starts, from the front-end's base and the contents of the ring.
  *
- * A front-end whose back-end was killed can only guess, and some guess badly. The ring's own words are not
- * proof either, so both are held against each other: the base counts wherever the ring could look as it does
- * if the device stood there, and only then. Why that is sound: docs/decisions/0003-where-a-ring-starts.md.
+ * A front-end whose back-end was killed does not know the position, and some send a wrong base. The ring does
+ * not prove a position either, so both are compared: the base counts wherever the ring could look as it does
+ * with the device at that position, and only then. Why that is sound:
+ * docs/decisions/0003-where-a-ring-starts.md.
  *
- * What the ring says is the driver's word and bounded as such: each entry is read once, for one decision, and
- * the worst that a lie can bring about is a position in the liar's own ring.
+ * The ring is guest memory: each entry is read once, for one decision, and the worst that false contents
+ * bring about is a wrong position in that guest's own ring.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -16,13 +17,13 @@
 #include "packed.h"
 #include "virtq.h"
 
-/* For what is kept below while a ring is looked at: whichever control thread does it, one at a time. */
+/* Protects the static arrays below, which control threads of several contexts use. */
 static pthread_mutex_t start_mutex = PTHREAD_MUTEX_INITIALIZER;
 
 /* --- split --- */
 
-/* Could the driver have made available what it did, if the device stood at `idx`? What is available between
- * are chains in flight: no more than the ring has, each with a head of its own. */
+/* Could the device be at `idx`? Then what the driver has made available since are chains in flight: at most
+ * as many as the ring has descriptors, each with another head. */
 static bool
 split_could_stand(const struct virtq_conf *conf, uint16_t idx)
 {
@@ -44,7 +45,7 @@ split_could_stand(const struct virtq_conf *conf, uint16_t idx)
 	return true;
 }
 
-/* The used index says what was returned, unless it can't be right and the base can. */
+/* Start at the used index, unless that is impossible and the base is possible. */
 static enum virtq_start
 split_start(struct virtq *vq, const struct virtq_conf *conf, uint16_t base)
 {
@@ -72,8 +73,8 @@ split_start(struct virtq *vq, const struct virtq_conf *conf, uint16_t base)
 enum { SCANS_MAX = 4 };
 
 /*
- * What a scan of the ring found. Slots are named by how far they lie behind the driver's position `end`, as
- * positions are: 1 is the slot before it, `size` the oldest one.
+ * The result of a scan of the ring. Slots and positions are given as distances behind the driver's position
+ * `end`: 1 is the slot before it, `size` the oldest one.
  *
  *   size               run + 1   run          1    end
  *   | used elements, and   | last | all look    |  | the driver's
@@ -84,13 +85,14 @@ struct packed_scan {
 	struct virtq_cursor end;
 	uint16_t run;        /* slots in front of `end` that all look available, */
 	uint16_t oldest_end; /* and where the oldest list of those ends */
-	/* Chains in flight at one time have an id each. So has what is available now: the device is no
-	 * farther behind than this; and so had what was returned in one batch: nor is it nearer than this. */
+	/* Chains in flight at one time have different ids. That holds for those that are available now, so
+	 * the device is at `farthest` or nearer to `end`; and for those that were returned in one batch, so
+	 * it is at `nearest` or farther. */
 	uint16_t farthest, nearest;
-	uint16_t waits; /* the oldest slot behind them that the driver surely waits for; 0: none */
+	uint16_t waits; /* the oldest slot beyond `run` that the driver certainly waits for; 0: none */
 };
 
-/* The second half of each descriptor as it was when it was looked at, once; under start_mutex. */
+/* The second half of each descriptor, read once; under start_mutex. */
 static uint64_t scan_words[VIRTQ_SIZE_MAX];
 
 static uint16_t
@@ -123,8 +125,9 @@ scan_looks_used(const struct packed_scan *scan, uint32_t behind)
 }
 
 /*
- * Driver and device both leave the driver's wrap counter in AVAIL, so it changes once on the way round, where
- * the driver goes on. False: it does not, for one of the two is writing, or not what we think.
+ * Driver and device both leave the driver's wrap counter in AVAIL, so going round the ring AVAIL changes
+ * once, at the driver's position. False: it changes more often, for somebody is writing, or the ring is
+ * corrupt.
  */
 static bool
 scan_end(const struct virtq_conf *conf, struct virtq_cursor *ret_end)
@@ -132,7 +135,8 @@ scan_end(const struct virtq_conf *conf, struct virtq_cursor *ret_end)
 	unsigned int n_changes = 0;
 	bool next;
 
-	/* From the last slot to the first: what a driver adds meanwhile comes after what was looked at. */
+	/* From the last slot to the first, so that of what a driver adds meanwhile no later part is seen
+	 * without an earlier one. */
 	for (uint32_t i = conf->size; i-- > 0;)
 		scan_words[i] = packed_load_word(&conf->ring[i]).word;
 	next = !((union packed_word){.word = scan_words[0]}.flags & PACKED_AVAIL);
@@ -163,7 +167,7 @@ scan_list_end(const struct packed_scan *scan, uint32_t behind)
 	return behind;
 }
 
-/* How many slots there are, from `from` towards `to`, before a list has an id that another one had. */
+/* The number of slots from `from` towards `to` before a list repeats the id of another one. */
 static uint16_t
 scan_ids_apart(const struct packed_scan *scan, uint32_t from, uint32_t to)
 {
@@ -188,10 +192,10 @@ scan_ids_apart(const struct packed_scan *scan, uint32_t from, uint32_t to)
 }
 
 /*
- * Slots that look available between used elements, from `oldest` to `newest`, are what the used element
- * before them left over of its list, or in order of its batch. False: the driver still waits for them, for
- * the first of a batch is stored last, and whoever wanted to store it is dead. Of what the driver has cut
- * into, the rest tells nothing.
+ * Are the slots from `oldest` to `newest`, which look available between used elements, the rest of the list
+ * (IN_ORDER: of the batch) that the used element before them stands for? False: the driver still waits for
+ * them; the first used element of a batch is stored last, and the back-end died before that. If the driver
+ * has written over the used element, its id is not compared.
  */
 static bool
 scan_is_left_over(const struct packed_scan *scan, uint32_t oldest, uint32_t newest)
@@ -237,9 +241,9 @@ packed_scan(const struct virtq_conf *conf, struct packed_scan *ret_scan)
 }
 
 /*
- * Could the device stand at `behind`? Behind the last used element comes the rest of its list, or in order of
- * its batch, which looks available still, and ends with the used element's id; and nothing else that is not
- * the driver's. Once the driver has written over that element, the id is lost.
+ * Could the device be at `behind`? Then the slots between the last used element and that position are the
+ * rest of the list (IN_ORDER: of the batch) that it stands for, which still look available and end with its
+ * id. If the driver has written over the used element, its id is not compared.
  */
 static bool
 scan_could_stand(const struct packed_scan *scan, uint32_t behind)
@@ -252,7 +256,7 @@ scan_could_stand(const struct packed_scan *scan, uint32_t behind)
 		return false;
 	if (behind == run)
 		return true;
-	/* What the driver wrote over that element with is available. */
+	/* What the driver has written over the last used element is available. */
 	if (behind == 0 && run == scan->conf->size)
 		return false;
 	last = scan_word(scan, behind + 1);
@@ -261,7 +265,7 @@ scan_could_stand(const struct packed_scan *scan, uint32_t behind)
 	return run == scan->conf->size || last.id == scan_word(scan, run + 1).id;
 }
 
-/* The last of the places where the device could stand; false: there is none. */
+/* The possible position that is nearest to `end`; false: there is none. */
 static bool
 scan_latest(const struct packed_scan *scan, uint32_t *ret_behind)
 {
@@ -289,8 +293,7 @@ scan_position(const struct packed_scan *scan, uint32_t behind)
 	return (struct virtq_cursor){.idx = scan_slot(scan, behind), .wrap = scan_wrap(scan, behind)};
 }
 
-/* Make a used element of length 0 of what was in the slot, unless the driver has other plans with it by now.
- */
+/* Store a used element of length 0 in the slot, unless the driver has changed the slot since the scan. */
 static void
 scan_give(const struct packed_scan *scan, uint32_t behind, uint16_t id)
 {
@@ -305,14 +308,15 @@ scan_give(const struct packed_scan *scan, uint32_t behind, uint16_t id)
 }
 
 /*
- * All lists that look available before `latest` go back unsupported. Those that are not any more, the driver
- * does not look at. What it waits for may be the first of a batch, whose others were stored but whose first
- * was not: their frames may have begun in the first one, so they go back as empty as it does.
+ * Return unprocessed, with length 0, all lists before `latest` that look available. If one of them had been
+ * returned already, the driver does not look at its slot. A slot that the driver waits for may be the first
+ * of a batch of which only the others were stored: a frame in them may have begun in the first one, so their
+ * lengths become 0, too.
  */
 static uint16_t
-scan_settle(const struct packed_scan *scan, uint32_t latest)
+scan_return_uncertain(const struct packed_scan *scan, uint32_t latest)
 {
-	static uint16_t heads[VIRTQ_SIZE_MAX]; /* `behind` of each list that goes back; under start_mutex */
+	static uint16_t heads[VIRTQ_SIZE_MAX]; /* `behind` of each list to return; under start_mutex */
 	static uint16_t ids[VIRTQ_SIZE_MAX];
 	uint16_t n = 0;
 
@@ -326,7 +330,7 @@ scan_settle(const struct packed_scan *scan, uint32_t latest)
 		behind = scan_list_end(scan, behind);
 		ids[n++] = scan_word(scan, behind).id;
 	}
-	/* The oldest comes last: the driver waits for it, and then finds the rest. */
+	/* The oldest last: the driver waits for it, and finds all the others then. */
 	for (uint16_t i = n; i-- > 0;)
 		scan_give(scan, heads[i], ids[i]);
 	if (scan->conf->log) {
@@ -338,9 +342,9 @@ scan_settle(const struct packed_scan *scan, uint32_t latest)
 }
 
 /*
- * Between used and available position: taken by an earlier back-end and never returned; they are taken again.
- * Some front-ends leave the used half 0 and mean that both are the same, so the used position counts only
- * when the distance is credible and the driver's buffer is still there.
+ * Chains between the used and the available position were taken by an earlier back-end and not returned: they
+ * are processed again. Some front-ends leave the used half 0 and mean that both are the same, so the used
+ * position counts only if it is less than a ring behind, and the descriptor there is still available.
  */
 static struct virtq_cursor
 packed_base(const struct virtq_conf *conf, uint32_t base)
@@ -369,7 +373,7 @@ packed_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
 		if (scan.waits)
 			found = VIRTQ_START_AMBIGUOUS;
 	} else if (scan_latest(&scan, &latest)) {
-		scan_settle(&scan, latest);
+		scan_return_uncertain(&scan, latest);
 		at = scan_position(&scan, latest);
 		found = VIRTQ_START_BY_RING;
 	} else {
@@ -381,7 +385,7 @@ packed_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
 	return found;
 }
 
-/* Nothing was ever returned here, as far as the position tells. */
+/* By its position, no buffer of the ring has ever been returned. */
 static bool
 start_is_fresh(const struct virtq *vq, const struct virtq_conf *conf)
 {
@@ -403,7 +407,7 @@ virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
 	vq->batch = 0;
 	vq->unsignalled = 0;
 	vq->notify_state = NOTIFY_CONFIRMED;
-	/* Whoever returned the last buffers may not have lived to say so. */
+	/* An earlier back-end may have died between returning buffers and notifying the driver. */
 	if (!start_is_fresh(vq, conf)) {
 		vq->unsignalled = conf->size;
 		vq->notify_state = NOTIFY_STALE;

@@ -7,9 +7,9 @@
  * worker that owns the queue. The control thread touches a virtq only while no conf of it is published.
  *
  *   fetch    take available chains into private elements, without moving the queue's position
- *   retire   give one chain back; the driver does not see it yet
- *   publish  let the driver see all that was retired since the last publish
- *   notify   tell the driver, when it wants to be told
+ *   retire   return one chain; the driver does not see it yet
+ *   publish  make visible to the driver all that was retired since the last publish
+ *   notify   send the driver a used buffer notification, if it wants one
  *
  * Chains are retired in the order in which they were fetched; not retiring one is how it is put back.
  */
@@ -77,17 +77,17 @@ struct virtq_conf {
 	bool only_read; /* no buffer of this queue is ever written to; filled by the device type */
 	int call_fd;    /* -1: the driver is never notified */
 	enum notifier_kind call_kind;
-	/* Notifications are held back until so many packets or ticks (ticks.h) have gathered; 0, 0: never. */
+	/* Notifications are coalesced over so many packets or ticks (ticks.h); 0, 0: not at all. */
 	uint32_t coal_max_packets;
 	uint64_t coal_max_ticks;
 };
 
-/* What a queue owes its driver (notify.c). */
+/* Whether the driver has to be notified of used buffers (notify.c). */
 enum virtq_notify_state {
-	NOTIFY_CONFIRMED, /* nothing: it was told of all used buffers, or surely did not want to be */
-	NOTIFY_ASKED, /* it was asked in this iteration of the poll loop, and its "no" may have been stale */
-	NOTIFY_STALE, /* the same, and no burst since */
-	NOTIFY_COALESCED, /* it has not been asked: the notification is held back */
+	NOTIFY_CONFIRMED, /* no: it was notified, or did not want it, as read after a full fence */
+	NOTIFY_ASKED,     /* it did not want it, as read without a fence in this poll iteration */
+	NOTIFY_STALE,     /* the same, in an earlier poll iteration, and no burst since */
+	NOTIFY_COALESCED, /* later: the notification is coalesced, and its suppression was not read yet */
 };
 
 /* A position in the ring: where the next chain is looked for. */
@@ -109,18 +109,17 @@ struct virtq {
 	uint16_t held_idx;     /* where it goes */
 	uint16_t batch;        /* retired since the last publish: split: elements; packed: ring slots */
 	uint64_t held_element; /* len, id and flags as one word */
-	/* Notification: as `batch`, but published, since the driver was last asked for sure (see notify.c).
-	 */
+	/* As `batch`: published since the notification state was last NOTIFY_CONFIRMED. */
 	uint16_t unsignalled;
 	uint8_t notify_state;  /* enum virtq_notify_state */
 	atomic_uchar fault;    /* enum virtq_fault; read by the control thread */
-	uint32_t coal_packets; /* NOTIFY_COALESCED: packets since when it is held back, */
-	uint64_t coal_since;   /* and since when that is, in ticks */
+	uint32_t coal_packets; /* NOTIFY_COALESCED: packets so far, */
+	uint64_t coal_since;   /* and when it began, in ticks */
 
 	/* Counters (counter.h), written by the owner. */
 	uint64_t notified;       /* writes to the call descriptor */
 	uint64_t notify_refused; /* the call descriptor was full or gone */
-	uint64_t no_mbuf;        /* turns in which chains waited for a free packet buffer */
+	uint64_t no_mbuf;        /* bursts in which chains were left in the ring for want of an mbuf */
 } __attribute__((aligned(64)));
 
 /* One chain, by its first descriptor, copied to private memory. */
@@ -128,7 +127,7 @@ struct virtq_elem {
 	uint64_t addr; /* of the first descriptor: gpa */
 	uint32_t len;
 	uint16_t flags;  /* VRING_DESC_F_* of the first descriptor */
-	uint16_t id;     /* what the used element will say */
+	uint16_t id;     /* for the used element */
 	uint16_t head;   /* slot of the first descriptor */
 	uint16_t next;   /* split: index of the second descriptor, when flags say that there is one */
 	uint16_t n_desc; /* slots taken in the ring: packed: length of the list; split: 1 */
@@ -150,7 +149,7 @@ struct virtq_chain {
 
 enum virtq_walk {
 	VIRTQ_WALK_OK,
-	VIRTQ_WALK_BAD,    /* this chain is useless: give it back with length 0 */
+	VIRTQ_WALK_BAD,    /* the chain is malformed: return it with length 0 */
 	VIRTQ_WALK_LONG,   /* the same, for it has more than VIRTQ_DESCS_MAX descriptors */
 	VIRTQ_WALK_BROKEN, /* the driver broke the queue: fault is set */
 };
@@ -166,21 +165,21 @@ enum {
 
 enum virtq_start {
 	VIRTQ_START_AT_BASE,   /* at the base */
-	VIRTQ_START_BY_RING,   /* the ring contradicts the base, and says where it stands */
-	VIRTQ_START_AMBIGUOUS, /* packed: the ring does not say where it stands: at the base; split: neither
-			       the used index nor the base can be true: at the used index */
+	VIRTQ_START_BY_RING,   /* at the position that the ring shows; the base is impossible */
+	VIRTQ_START_AMBIGUOUS, /* the position is uncertain. Packed: at the base. Split, where neither the
+				  used index nor the base is possible: at the used index */
 };
 
 /*
- * Set where the queue starts, from what the front-end says and what the ring shows (start.c). Chains which an
- * earlier back-end took but did not return are taken again; those of which the ring does not tell whether
- * they were are returned with length 0, unsupported. An enum virtq_start; -EINVAL: a position outside the
- * ring.
+ * Set the position at which the queue starts, from the front-end's base and the contents of the ring
+ * (start.c). Chains that an earlier back-end took but did not return are processed again. Chains of which the
+ * ring does not show whether they were returned are returned unprocessed, with length 0. Returns an enum
+ * virtq_start, or -EINVAL for a base outside the ring.
  */
 int virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base);
 bool virtq_base_valid(uint32_t base, bool packed, uint16_t size);
 uint32_t virtq_base(const struct virtq *vq, bool packed);
-/* Tell the driver whether we want to hear its kicks (VIRTIO, "Available Buffer Notification Suppression"). */
+/* Tell the driver whether to send kicks (VIRTIO, "Available Buffer Notification Suppression"). */
 enum virtq_kicks { VIRTQ_KICKS_UNWANTED, VIRTQ_KICKS_WANTED };
 void virtq_want_kicks(const struct virtq *vq, const struct virtq_conf *conf, enum virtq_kicks kicks);
 
@@ -199,31 +198,30 @@ virtq_is_broken(const struct virtq *vq)
 	return atomic_load_explicit(&vq->fault, memory_order_relaxed) != FAULT_NONE;
 }
 
-/* The queue stops here: nothing is taken from it or given to it until it is started again. */
+/* Mark the queue as broken: no chain is fetched or returned until it is started again. */
 void virtq_break(struct virtq *vq, enum virtq_fault fault);
-/* How often any queue of the program broke; the control thread looks for the culprit when it changes. */
+/* How many queues of the process have broken so far: when it changes, the control thread looks for them. */
 unsigned int virtq_faults_total(void);
 
-/* Walk one fetched chain whole: the one chain walker (chain.c). */
+/* Read all descriptors of a fetched chain, check and translate them (chain.c). */
 enum virtq_walk virtq_walk(struct virtq *vq, const struct virtq_conf *conf, const struct virtq_elem *elem,
 			   struct virtq_chain *chain);
 
 /*
- * After publish: notify the driver if it wants it, without a fence, or hold that back as the conf says.
- * n_packets: frames that went, or came, with what was published. When the answer is no, it may be stale;
- * virtq_notify_confirm() has to follow once the queue pauses, or what was held back is due:
- * virtq_notify_service() sees to both.
+ * After virtq_publish(): notify the driver if it wants that, read without a fence; or coalesce, as the conf
+ * says. n_packets: frames in the published buffers. "Not wanted" may be stale, and a coalesced notification
+ * becomes due later: virtq_notify_service() takes care of both.
  */
 void virtq_notify(struct virtq *vq, const struct virtq_conf *conf, uint16_t n_packets);
-/* With a full fence: after this the answer was right, and nothing is held back. */
+/* Notify the driver if it wants that, read after a full fence. Also what is coalesced. */
 void virtq_notify_confirm(struct virtq *vq, const struct virtq_conf *conf);
-/* A notification is held back (NOTIFY_COALESCED): send it if it is due by now. */
+/* In NOTIFY_COALESCED: virtq_notify_confirm(), if the limit of packets or time is reached. */
 void virtq_notify_coalesced(struct virtq *vq, const struct virtq_conf *conf);
 
 /*
- * At the end of iterations of the owner's poll loop, of all in which something is owed but for the few that
- * an idle pair sits out (port_service_fn): a queue that paused for a whole such iteration is confirmed, and
- * what is held back goes when it is due. A queue without a conf is confirmed by who took it away.
+ * Called at the end of the owner's poll iterations (port_rx_service_fn, port_tx_service_fn): confirms a queue
+ * that had no burst for a whole such iteration, and sends coalesced notifications that are due. A queue that
+ * has no conf any more was confirmed by the control thread when it stopped.
  */
 static inline void
 virtq_notify_service(struct virtq *vq)
@@ -248,12 +246,10 @@ virtq_notify_service(struct virtq *vq)
 /* --- anyone under the control lock, while `conf` is published (look.c) --- */
 
 /*
- * The driver has a chain there that the owner has not returned yet. For a queue that its owner works on this
- * is a guess.
+ * There is an available chain that the owner has not returned. Not exact while the owner works on the queue.
  */
 bool virtq_look_available(const struct virtq *vq, const struct virtq_conf *conf);
-/* No driver has written to it since its memory was made or the driver zeroed it. Reads all of a blank ring.
- */
+/* The ring is all zero: its driver has not used it yet. Reads all of a blank ring. */
 bool virtq_look_blank(const struct virtq_conf *conf);
 
 #endif

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * burst: what the bodies of from_guest.h and to_guest.h hand over: every chain that is not one direct buffer,
- * every frame that is not one single-segment mbuf, and every error. Run-time traits; the common case never
- * comes here.
+ * burst: the slow path of from_guest.h and to_guest.h: chains that are not one direct buffer, frames that are
+ * not one single-segment mbuf, and all errors. Traits are read at run time; the common case never comes here.
  */
 #include <rte_mbuf.h>
 
@@ -149,7 +148,7 @@ struct burst_span {
 	uint64_t total;
 };
 
-/* The next chain the driver has made available; false: there is none. */
+/* The next available chain; false: there is none. */
 static bool
 burst_next(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers *buffers, uint16_t n_taken,
 	   struct virtq_elem *ret_elem)
@@ -161,7 +160,7 @@ burst_next(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers *
 	return virtq_fetch(vq, &conf->virtq, &buffers->at, ret_elem, 1, conf->virtq.traits) == 1;
 }
 
-/* The span's buffers are the driver's again; they are no longer among `buffers`. */
+/* Retire the span's buffers, and remove them from `buffers`. */
 static void
 burst_give(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers *buffers,
 	   const struct burst_span *span, uint64_t written)
@@ -175,7 +174,7 @@ burst_give(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers *
 	buffers->next = (uint16_t)RTE_MIN((uint32_t)buffers->next + span->n, (uint32_t)buffers->n);
 }
 
-/* Of its pieces those that a frame of `need` bytes takes. */
+/* Add to the span those segments of the chain that a frame of `need` bytes takes. */
 static bool
 burst_span_add(struct burst_span *span, const struct virtq_elem *elem, const struct virtq_chain *chain,
 	       uint32_t need)
@@ -202,9 +201,8 @@ burst_is_useless(enum port_drop reason)
 }
 
 /*
- * Choose buffers for `need` bytes. DROP_N: done. Otherwise the reason to drop the frame; nothing is taken
- * then, but when burst_is_useless(): the span holds the useless chain and those before it, to be given back
- * empty.
+ * Choose buffers for `need` bytes. DROP_N: done. Otherwise the reason to drop the frame, and the span is not
+ * to be retired, except if burst_is_useless(): the malformed chain and those before it, with length 0.
  */
 static enum port_drop
 burst_gather(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers *buffers, uint32_t need,
@@ -252,7 +250,7 @@ burst_write(const struct virtq_seg **piece, uint32_t *offset, const uint8_t *fro
 	}
 }
 
-/* The span's first `written` bytes are: mark them. */
+/* Mark the span's first `written` bytes in the dirty log. */
 static void
 burst_log(const struct vnet_conf *conf, const struct burst_span *span, uint32_t written)
 {
@@ -265,7 +263,7 @@ burst_log(const struct vnet_conf *conf, const struct burst_span *span, uint32_t 
 	}
 }
 
-/* The MTU is for what goes on a wire; a frame that the guest takes unsegmented may be longer. */
+/* The MTU limits frames on a wire; a frame that the guest accepts unsegmented (TSO) may be longer. */
 static uint32_t
 burst_frame_max(const struct vnet_conf *conf, const struct rte_mbuf *pkt)
 {
@@ -301,7 +299,7 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 		if (burst_is_useless(reason))
 			burst_give(vq, conf, buffers, &span, 0);
 		else
-			buffers->at = at; /* what was looked at stays where it is */
+			buffers->at = at; /* chains that were read stay in the ring */
 		return false;
 	}
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * from_guest: the burst bodies that take frames from a transmitq. Twin of to_guest.h; instantiated by
- * variants.c.
+ * from_guest: the burst functions that take frames from a transmitq. Twin of to_guest.h; compiled for each
+ * variant by variants.c.
  *
- * vnet_from_guest_burst() is for direct chains, and specialised; what comes before a chain that is not goes
- * by itself. vnet_from_guest_any() is for all chains, and there once.
+ * vnet_from_guest_burst() is specialised, for direct chains; it stops before the first chain that is not.
+ * vnet_from_guest_any() is for all chains, and compiled once.
  */
 #ifndef VNICD_FROM_GUEST_H
 #define VNICD_FROM_GUEST_H
@@ -40,7 +40,7 @@ from_guest_mbuf_set(struct rte_mbuf *pkt, uint32_t len)
 	memcpy(&pkt->data_len, &second, sizeof(second));
 }
 
-/* What the header requests goes into the mbuf; false: it was nonsense, the frame is counted and gone. */
+/* Put the header's request into the mbuf. False: it was invalid; the drop is counted and the mbuf freed. */
 TEMPLATE bool
 from_guest_request(const struct vnet_conf *conf, struct port_rxq *rxq, const uint8_t *header,
 		   struct rte_mbuf *pkt, const uint32_t traits)
@@ -74,7 +74,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 	if (n_chains == 0)
 		return 0;
 
-	/* Where the frames are, and have them on their way before the first is touched. */
+	/* Translate the addresses of all frames and prefetch them, before the first is read. */
 	for (uint16_t i = 0; i < n_chains; i++) {
 		const struct virtq_elem *elem = &elems[i];
 		uint32_t len = elem->len - hdr_len;
@@ -116,7 +116,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 			if (took == VNET_TOOK_FRAME)
 				bytes += pkts[n_pkts++]->pkt_len;
 		}
-		/* At once, so that these stores drain while the next frame's loads are waited for. */
+		/* Retired here, so that these stores drain while the next frame's loads are waited for. */
 		if (!batched)
 			virtq_retire(vq, &conf->virtq, &elems[n_done], 0, traits);
 	}
@@ -135,8 +135,8 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 }
 
 /*
- * What a frame's header requests is looked at, and its bytes go to the mbuf: all of them, or the head of a
- * frame that is borrowed. False: the frame is counted as dropped and gone.
+ * Read the request of a frame's header, and copy the frame to the mbuf: all of it, or the head of a frame
+ * that is borrowed. False: the drop is counted and the mbuf freed.
  */
 TEMPLATE bool
 from_guest_frame(const struct vnet_conf *conf, struct port_rxq *rxq, const uint8_t *header, uint32_t len,
@@ -219,7 +219,7 @@ vnet_from_guest_burst(struct vnet_queue *queue, const struct vnet_conf *conf, st
 	virtq_retire_direct(vq, &conf->virtq, &direct, NULL, n_chains, traits);
 	counter_add(&rxq->stats.packets, n_chains);
 	counter_add(&rxq->stats.bytes, bytes);
-	/* What is borrowed stays the device's until vnet_done(). */
+	/* What is borrowed stays the device's until vnet_rx_release(). */
 	if (likely_true(!rxq->borrowed)) {
 		virtq_publish(vq, &conf->virtq, traits);
 		virtq_notify(vq, &conf->virtq, n_chains);

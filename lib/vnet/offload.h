@@ -63,13 +63,13 @@ vnet_offloads_guest(uint64_t features)
 
 /* Of feature bits, those of offloads that lack what they need ("Feature bit requirements"). */
 uint64_t vnet_offloads_unmet(uint64_t features);
-/* Accepted features lack what these need. 0, or -EINVAL with diag filled. */
+/* Check that the features which these offloads need are among `features`. 0, or -EINVAL with diag filled. */
 int vnet_offloads_check(uint64_t features, struct diag *diag);
 
-/* ol_flags that make a header to the guest say anything. */
+/* ol_flags of a frame to the guest for which the header is not all zero. */
 #define OFFLOAD_TO_GUEST_FLAGS (FRAME_REQUESTS | RTE_MBUF_F_RX_L4_CKSUM_MASK)
 
-/* The header requests something. Unknown flags, and all fields besides, mean nothing then. */
+/* Does the header request an offload? If not, its unknown flags and other fields are ignored. */
 static inline bool
 vnet_offload_requested(const struct virtio_net_hdr *hdr)
 {
@@ -77,10 +77,10 @@ vnet_offload_requested(const struct virtio_net_hdr *hdr)
 }
 
 /*
- * Put what the header (a private copy) asks for in the frame, which is fresh from the guest: nobody shares it
- * and it has no request. `offloads`: the set that the driver has. A checksum that is not plainly that of
- * TCP or UDP is computed here. False: the header contradicts itself, the frame or the features, and the frame
- * has to be dropped (DROP_BAD_OFFLOAD).
+ * Put what the header (a private copy) requests in the frame, which was just taken from the guest: it is not
+ * shared and has no request. `offloads`: the set that was negotiated. A checksum other than that of TCP or
+ * UDP at the usual place is computed here. False: the header contradicts itself, the frame or the features,
+ * and the frame has to be dropped (DROP_BAD_OFFLOAD).
  */
 bool vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint32_t offloads);
 

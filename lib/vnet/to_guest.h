@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * to_guest: the burst bodies that give frames to a receiveq. Twin of from_guest.h; instantiated by
- * variants.c.
+ * to_guest: the burst functions that give frames to a receiveq. Twin of from_guest.h; compiled for each
+ * variant by variants.c.
  *
- * vnet_to_guest_burst() is for frames of one segment and direct buffers that hold them, and specialised; it
- * stops at the first that is not. vnet_to_guest_any() is for all frames and buffers, and there once.
+ * vnet_to_guest_burst() is specialised, for frames of one segment and direct buffers that hold them; it stops
+ * at the first that is not. vnet_to_guest_any() is for all frames and buffers, and compiled once.
  */
 #ifndef VNICD_TO_GUEST_H
 #define VNICD_TO_GUEST_H
@@ -81,8 +81,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct
 		return 0;
 	}
 
-	/* Where the buffers are, and have their first lines on their way, to be written, before the first is.
-	 */
+	/* Translate the addresses of all buffers and prefetch their first lines for writing. */
 	for (uint16_t i = 0; i < buffers.n; i++) {
 		const struct virtq_elem *elem = &buffers.elems[i];
 
@@ -113,7 +112,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct
 		bytes += len;
 		n_sent++;
 	}
-	/* Buffers can have gone back although no frame was sent: bad ones. */
+	/* Malformed buffers may have been returned although no frame was sent. */
 	if (likely_true(vq->batch != 0)) {
 		virtq_publish(vq, &conf->virtq, traits);
 		for (uint16_t i = 0; traits & TRAIT_LOG && i < buffers.n; i++)

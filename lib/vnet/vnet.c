@@ -26,7 +26,7 @@ vnet_rarp(struct vnet_queue *queue)
 	return rte_net_make_rarp_packet(queue->pool, &mac);
 }
 
-/* Why a queue that runs is not enabled. */
+/* The reason to drop frames on a queue that runs and is not enabled. */
 static enum port_drop
 vnet_closed(const struct vnet_queue *queue, enum port_drop otherwise)
 {
@@ -37,7 +37,7 @@ vnet_closed(const struct vnet_queue *queue, enum port_drop otherwise)
 
 /* The conf is still there: the worker has not been quiescent since vnet_rx(). */
 void
-vnet_done(struct port_rxq *rxq)
+vnet_rx_release(struct port_rxq *rxq)
 {
 	struct vnet_queue *queue = rxq->dev;
 	const struct virtq_conf *conf = &queue->borrowed_conf->virtq;
@@ -49,7 +49,7 @@ vnet_done(struct port_rxq *rxq)
 	__atomic_store_n(&rxq->borrowed, false, __ATOMIC_RELEASE);
 }
 
-/* Apart, so that who learns nothing pays nothing for it. */
+/* Not inlined, so that queues that learn no flows pay nothing for it. */
 static NOINLINE uint16_t
 vnet_learn(struct port_rxq *rxq, struct vnet_flows *flows, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -84,7 +84,7 @@ vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 			counter_add(&queue->discarded_bytes, pkts[i]->pkt_len);
 		port_rx_drop(rxq, vnet_closed(queue, DROP_DISABLED), pkts, n);
 		if (rxq->borrowed)
-			vnet_done(rxq);
+			vnet_rx_release(rxq);
 		return 0;
 	}
 	if (unlikely(n && conf->flows))
@@ -98,14 +98,14 @@ vnet_rx_whole(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	n = vnet_rx(rxq, pkts, n);
 	if (rxq->borrowed) {
 		borrow_materialise_burst(pkts, n);
-		vnet_done(rxq);
+		vnet_rx_release(rxq);
 	}
 	return n;
 }
 
 /*
- * Frames from guests are single, unshared mbufs of one pool: they go back as they are, without a look at
- * their second cache line. Anything else takes the library's way.
+ * Frames from guests are single, unshared mbufs of one pool: they are put back without access to their second
+ * cache line. Any other burst is freed by rte_pktmbuf_free_bulk().
  */
 static inline void
 vnet_free(struct rte_mbuf **pkts, uint16_t n)
@@ -122,7 +122,7 @@ vnet_free(struct rte_mbuf **pkts, uint16_t n)
 		rte_pktmbuf_free_bulk(pkts, n);
 }
 
-/* The rest of sending, for frames that ask for nothing that the guest does not take; `ctx` is the conf. */
+/* Send frames that request no offload that the guest has not negotiated; `ctx` is the conf. */
 static uint16_t
 vnet_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -151,7 +151,7 @@ vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	}
 	for (uint16_t i = 0; i < n; i++)
 		flags |= pkts[i]->ol_flags;
-	/* The conf stays the same for all of them: what is completed depends on it. */
+	/* All frames are sent with this conf, for its offloads decide what is done in software. */
 	if (unlikely(flags & conf->unsupported))
 		return port_software_offload(txq, queue->pool, conf->offloads, pkts, n, vnet_send, conf);
 	return vnet_send(txq, conf, pkts, n);

@@ -18,7 +18,7 @@
  * from mbuf pools, do not log, and enter the kernel only to notify a driver that asked for it. Each queue of
  * each direction has one thread at a time that calls its data functions, and they may be different ones for
  * rx and tx. A control function waits for data functions that are under way, so none may be called by a
- * thread that is in one, or that holds borrowed frames. Several contexts share nothing of that.
+ * thread that is in one, or that holds borrowed frames. Contexts don't wait for each other.
  *
  * **Ownership.** What is passed in params is copied. Frames of vnic_rx_burst() are the caller's; those given
  * to vnic_tx_burst() are the library's, all of them, whatever it returns.
@@ -84,24 +84,24 @@ struct vnic_ctx_params {
 
 /*
  * After rte_eal_init(). Installs a handler for SIGBUS, if the process has no context yet: a guest may
- * truncate its memory file. What is not of a guest goes on to the handler that was there before. 0, or
- * -errno: -EINVAL (size), -ENOMEM, and what the kernel refuses.
+ * truncate its memory file. A SIGBUS for other reasons is passed on to the handler that was installed before.
+ * 0, or -errno: -EINVAL (size), -ENOMEM, and errors of the kernel.
  */
 VNIC_API int vnic_ctx_new(const struct vnic_ctx_params *params, struct vnic_ctx **ret_ctx,
 			  struct vnic_error *error);
-/* With the devices that it still has (vnic_dev_free()). Nobody is in one of its functions. Accepts NULL. */
+/* Also frees its devices (vnic_dev_free()). No thread is in one of its functions. Accepts NULL. */
 VNIC_API void vnic_ctx_free(struct vnic_ctx *ctx);
 
 /*
  * For a program with a loop of its own: a descriptor that is readable (poll(), epoll) whenever
- * vnic_ctx_run(ctx, 0) has something to do; timers included, of which there are 100 a second while there is a
- * device. The context's: not to be read, written or closed.
+ * vnic_ctx_run(ctx, 0) has something to do, timers included: 100 times a second while there is a device. The
+ * descriptor is the context's: not to be read, written or closed.
  */
 VNIC_API int vnic_ctx_fd(struct vnic_ctx *ctx);
 /*
- * Wait for something at most timeout_ms (0: not at all; -1: without limit) and handle it; then call `event`
- * of the devices that have news, without the lock. One thread at a time: -EBUSY while another one is in it,
- * and in an event. 0 or -errno.
+ * Wait for something at most timeout_ms (0: not at all; -1: without limit) and handle it; then report the
+ * devices' events, without the lock. One thread at a time: -EBUSY while another one is in it, and in an
+ * event. 0 or -errno.
  */
 VNIC_API int vnic_ctx_run(struct vnic_ctx *ctx, int timeout_ms);
 
@@ -109,23 +109,23 @@ VNIC_API int vnic_ctx_run(struct vnic_ctx *ctx, int timeout_ms);
 
 enum vnic_event_type {
 	VNIC_EVENT_CONNECTED,    /* a front-end */
-	VNIC_EVENT_DISCONNECTED, /* its end; with CONNECTED again it is another one, or the same once more */
+	VNIC_EVENT_DISCONNECTED, /* the connection has ended; another CONNECTED may follow */
 	VNIC_EVENT_STARTED,      /* the first queue can carry frames: running, enabled, and the link is up */
-	VNIC_EVENT_STOPPED,      /* none can any more */
-	VNIC_EVENT_QUEUES,       /* another number of tx queues is in use: vnic_tx_queues() */
-	VNIC_EVENT_FAULT,        /* the driver broke a queue, which stands still until it is set up anew */
+	VNIC_EVENT_STOPPED,      /* no queue can carry frames any more */
+	VNIC_EVENT_QUEUES,       /* vnic_tx_queues() has changed */
+	VNIC_EVENT_FAULT,        /* the driver broke a queue, which is stopped until it is set up anew */
 };
 
 struct vnic_event {
 	enum vnic_event_type type;
-	uint16_t virtqueue; /* FAULT: as VIRTIO numbers them: 2i is tx queue i, 2i + 1 rx queue i */
+	uint16_t virtqueue; /* FAULT: its number in VIRTIO: 2i is tx queue i, 2i + 1 rx queue i */
 	const char *text;   /* FAULT: what the driver did; static storage */
 };
 
 /*
- * VIRTIO, "Feature bits": offloads, in two directions. A guest that has some of the first sends frames
- * without their checksum or longer than its MTU, and these come with requests in their mbuf. The second are
- * what the program may send to it that way; for a guest without them the library does it in software.
+ * VIRTIO, "Feature bits": offloads, in two directions. RX: a guest that has negotiated some of these sends
+ * frames without their checksum or longer than its MTU, with requests in their mbuf. TX: the program may send
+ * such frames to any guest; for one that has not negotiated these, the library does it in software.
  */
 #define VNIC_FEATURES_RX_OFFLOADS (1ull << 0 | 1ull << 11 | 1ull << 12 | 1ull << 13 | 1ull << 56)
 #define VNIC_FEATURES_TX_OFFLOADS (1ull << 1 | 1ull << 7 | 1ull << 8 | 1ull << 9 | 1ull << 54 | 1ull << 55)
@@ -133,9 +133,10 @@ struct vnic_event {
 enum vnic_socket { VNIC_SOCKET_SERVER, VNIC_SOCKET_CLIENT };
 
 /*
- * How long frames come. COPY: whole, and they may be kept. BORROW: of a frame of 384 bytes or more only the
- * first 128 are there, and the rest in the guest's memory until vnic_rx_release(): then it costs one copy
- * less to a guest of the same process (vnic_tx_burst()), and none to who looks at headers only.
+ * What vnic_rx_burst() returns of long frames. COPY: the whole frame, which may be kept. BORROW: of a frame
+ * of 384 bytes or more only the first 128 are copied, the rest stays in the guest's memory until
+ * vnic_rx_release(). That saves a copy when it is sent to a guest of the same process (vnic_tx_burst()), and
+ * the copy when only headers are read.
  */
 enum vnic_frames { VNIC_FRAMES_COPY, VNIC_FRAMES_BORROW };
 
@@ -195,7 +196,7 @@ VNIC_API int vnic_dev_set_link(struct vnic_dev *dev, bool up);
  * which come out of rx queue 0. 0, or -ENOTCONN: there is no driver, or its link is down. */
 VNIC_API int vnic_dev_announce(struct vnic_dev *dev);
 
-/* A frame of the guest's counts in rx, and when it is given up, in a drop; one for it in tx or in a drop. */
+/* A frame from the guest counts in rx, and if it is dropped, in a drop too; one to it in tx or in a drop. */
 struct vnic_dev_stats {
 	size_t size; /* in: sizeof(struct vnic_dev_stats) */
 	uint64_t rx_packets, rx_bytes;
@@ -217,20 +218,20 @@ enum { VNIC_BURST_MAX = 32 };
  * Take up to n frames (at most VNIC_BURST_MAX at a time) from the guest's transmitq `queue`. To be called
  * over and over, also when there is no room for frames (n = 0): it also sees to notifications that the driver
  * is still owed. Returns the count. Packet type and lengths of headers are not set; a frame may have several
- * segments; what the guest left unfinished (VNIC_FEATURES_RX_OFFLOADS) has its requests in ol_flags and
- * tx_offload, as for rte_eth_tx_burst().
+ * segments; offloads that the guest leaves to the device (VNIC_FEATURES_RX_OFFLOADS) are requests in ol_flags
+ * and tx_offload, as for rte_eth_tx_burst().
  */
 VNIC_API uint16_t vnic_rx_burst(struct vnic_dev *dev, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
 /*
- * With VNIC_FRAMES_BORROW, after each vnic_rx_burst() and before the next: what was borrowed has been sent or
- * is not needed any more. Without that call, the next vnic_rx_burst() does it. Control functions of the
- * context wait in between.
+ * With VNIC_FRAMES_BORROW, to be called after each vnic_rx_burst() when its borrowed frames were sent or are
+ * not needed any more; otherwise the next vnic_rx_burst() does it. Until then control functions of the
+ * context wait.
  */
 VNIC_API void vnic_rx_release(struct vnic_dev *dev, uint16_t queue);
-/* Is a part of it still in a guest's memory? Such frames may be sent to a device of the same context, changed
- * in their first 128 bytes, or freed. */
+/* Is a part of the frame still in a guest's memory? Such frames may be sent to a device of the same context,
+ * changed in their first 128 bytes, or freed. */
 VNIC_API bool vnic_frame_is_borrowed(const struct rte_mbuf *pkt);
-/* Have it whole: from then on it may be kept. Before vnic_rx_release(). */
+/* Copy the rest of a borrowed frame, which may be kept from then on. Only before vnic_rx_release(). */
 VNIC_API void vnic_frame_materialise(struct rte_mbuf *pkt);
 
 /*
@@ -241,13 +242,13 @@ VNIC_API void vnic_frame_materialise(struct rte_mbuf *pkt);
  * nobody wait.
  */
 VNIC_API uint16_t vnic_tx_burst(struct vnic_dev *dev, uint16_t queue, struct rte_mbuf **pkts, uint16_t n);
-/* Tx queues that the driver uses: 0 .. this - 1; at least 1. Any thread. */
+/* Number of tx queues that the driver uses, from 0 on; at least 1. Any thread. */
 VNIC_API uint16_t vnic_tx_queues(const struct vnic_dev *dev);
 /*
- * Where the driver wants frames to be (VIRTIO, "Receive-side scaling", "Automatic receive steering"), and
- * with hash reports what it is told of them: the tx queue for each of n frames (at most VNIC_BURST_MAX), into
- * ret_queues. `queue` is the calling thread's own tx queue, and where frames go of which the driver has said
- * nothing.
+ * The tx queue to which the driver wants each of n frames (at most VNIC_BURST_MAX) to be sent (VIRTIO,
+ * "Receive-side scaling", "Automatic receive steering"), into ret_queues; with hash reports the frames'
+ * hashes are computed too. `queue` is the calling thread's own tx queue, and the result for frames that the
+ * driver's settings say nothing of.
  */
 VNIC_API void vnic_tx_steer(struct vnic_dev *dev, uint16_t queue, struct rte_mbuf **pkts, uint16_t n,
 			    uint16_t ret_queues[]);

@@ -5,12 +5,12 @@
 
 /* --- from the guest --- */
 
-/* What was borrowed is given back, and with that the section ends. */
+/* Release the borrowed frames, and leave the section, which was entered until now because of them. */
 static void
 rx_release(struct port_rxq *rxq, struct vnic_section *section)
 {
 	if (rxq->borrowed)
-		rxq->done(rxq);
+		rxq->release(rxq);
 	section_leave(section);
 }
 
@@ -25,7 +25,7 @@ vnic_rx_burst(struct vnic_dev *dev, uint16_t queue, struct rte_mbuf **pkts, uint
 	section_enter(section, dev->fences);
 	rxq->service(rxq);
 	n = n ? port_rx(rxq, pkts, RTE_MIN(n, (uint16_t)VNIC_BURST_MAX)) : 0;
-	/* While something is borrowed, the guest's memory has to stay. */
+	/* While frames are borrowed the section stays entered, so that the guest's memory stays mapped. */
 	if (likely(!rxq->borrowed))
 		section_leave(section);
 	return n;
@@ -53,8 +53,8 @@ vnic_frame_materialise(struct rte_mbuf *pkt)
 /* --- to the guest --- */
 
 /*
- * Where our bit means something else to the program: frames go without it. Not those that others hold, too,
- * which are copied: to give a frame away is not to have its flags changed.
+ * The program uses the bit of borrowed frames for something else: clear it. In a copy, if the frame is
+ * shared: the flags of the other holders' frame stay as they are.
  */
 static uint16_t
 tx_clean(const struct vnic_dev *dev, struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
@@ -126,7 +126,7 @@ vnic_tx_steer(struct vnic_dev *dev, uint16_t queue, struct rte_mbuf **pkts, uint
 	/* Acquire: pairs with the release of who published it. */
 	steer = atomic_load_explicit(&dev->port.steer, memory_order_acquire);
 	if (steer) {
-		/* By its own number, as if the frames came from there. */
+		/* As if the frames came from the rx queue of the same number. */
 		steer->pick(steer, &dev->port, &dev->port.rxqs[queue], pkts, n, ret_queues);
 	} else {
 		const uint16_t to = queue % vnic_tx_queues(dev);

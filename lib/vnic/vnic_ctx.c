@@ -35,7 +35,7 @@ home_lock(struct vnic_home *home)
 	control_lock(&home->ctx.control);
 }
 
-/* What was done may have set a timer that is due before those the loop waits for. */
+/* The loop may be waiting without a timer that was set meanwhile: loop_arm(). */
 void
 home_unlock(struct vnic_home *home)
 {
@@ -73,9 +73,9 @@ section_wait(const struct vnic_section *section)
 }
 
 /*
- * Every data function that is under way is over, and each that begins from here on sees what was published
- * before: the barrier comes between our stores and our looks at the sections, and in each thread between its
- * last store and its next load.
+ * On return every data function that was under way has ended, and each that begins later sees what was
+ * published before: the barrier is executed between our stores and our reads of the sections, and in each
+ * other thread between its last store and its next load.
  */
 static void
 section_wait_all(void *arg)
@@ -93,7 +93,7 @@ section_wait_all(void *arg)
 		}
 }
 
-/* Data functions are short: who asks whether they are over may as well wait. */
+/* Data functions are short, so quiesce_passed() waits for them. */
 static bool
 section_all_passed(void *arg, uint64_t token)
 {
@@ -133,7 +133,7 @@ home_open(struct vnic_home *home, struct diag *diag)
 	return 0;
 }
 
-/* With the lock, which is free afterwards. */
+/* Called with the lock, which does not exist any more on return. */
 static void
 home_close(struct vnic_home *home)
 {
@@ -201,11 +201,11 @@ vnic_ctx_fd(struct vnic_ctx *ctx)
 	return loop_fd(ctx->loop);
 }
 
-/* One event of one device, told without the lock: whoever hears it may call anything. */
+/* Report one event, without the lock: the callee may call any function. False: there is none. */
 static bool
-home_tell(struct vnic_home *home)
+home_report(struct vnic_home *home)
 {
-	void (*tell)(void *arg, struct vnic_dev *dev, const struct vnic_event *event);
+	void (*report)(void *arg, struct vnic_dev *dev, const struct vnic_event *event);
 	struct vnic_event event;
 	struct vnic_dev *dev;
 	void *arg;
@@ -215,14 +215,14 @@ home_tell(struct vnic_home *home)
 			break;
 	if (!dev)
 		return false;
-	/* From here on `dev` may be gone, by its own event; another thread that frees it waits. */
-	tell = dev->event;
+	/* The device may be freed in its own event; another thread that frees it waits (vnic_dev_free()). */
+	report = dev->event;
 	arg = dev->event_arg;
-	home->told = dev;
+	home->reporting = dev;
 	home_unlock(home);
-	tell(arg, dev, &event);
+	report(arg, dev, &event);
 	home_lock(home);
-	home->told = NULL;
+	home->reporting = NULL;
 	return true;
 }
 
@@ -241,7 +241,7 @@ vnic_ctx_run(struct vnic_ctx *ctx, int timeout_ms)
 	home->runner = pthread_self();
 	loop_arm(ctx->loop);
 	ret = loop_run_once(ctx->loop, timeout_ms);
-	while (home_tell(home)) {
+	while (home_report(home)) {
 	}
 	home->running = false;
 	home_unlock(home);

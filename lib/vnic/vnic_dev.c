@@ -1,6 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* vnic_dev: devices of vnic.h: a network device, a port's queues for it, and its transport; and their news.
- */
+/* vnic_dev: devices of vnic.h: a network device, a port's queues for it, its transport, and its events. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -17,7 +16,7 @@ static_assert(VNIC_FEATURES_RX_OFFLOADS == VNET_HOST_OFFLOADS, "the same bits");
 static_assert(VNIC_FEATURES_TX_OFFLOADS == VNET_GUEST_OFFLOADS, "the same bits");
 static_assert((int)VNIC_BURST_MAX == (int)PORT_BURST, "one burst of a port");
 
-enum { DEV_TOLD_US = 100 }; /* between looks whether an event is over */
+enum { DEV_REPORT_US = 100 }; /* vnic_dev_free(): between checks whether an event has returned */
 
 /* Of the process, which has so many mappings (gmem.h). */
 static atomic_uint n_devices;
@@ -48,7 +47,7 @@ dev_check(const struct vnic_dev_params *params, struct diag *diag)
 	return 0;
 }
 
-/* Sections and room for what was told, as many as there are queues. */
+/* Sections and reported faults, as many as there are queues. */
 static int
 dev_alloc(struct vnic_dev *dev, uint16_t n_queues)
 {
@@ -56,8 +55,8 @@ dev_alloc(struct vnic_dev *dev, uint16_t n_queues)
 
 	dev->rx = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
 	dev->tx = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
-	dev->told.faults = calloc(2u * n_queues + 1, 1);
-	if (!dev->rx || !dev->tx || !dev->told.faults || port_queues_alloc(&dev->port, n_queues) < 0)
+	dev->reported.faults = calloc(2u * n_queues + 1, 1);
+	if (!dev->rx || !dev->tx || !dev->reported.faults || port_queues_alloc(&dev->port, n_queues) < 0)
 		return -ENOMEM;
 	memset(dev->rx, 0, size);
 	memset(dev->tx, 0, size);
@@ -73,7 +72,7 @@ dev_queues_open(struct vnic_dev *dev, bool borrows)
 
 		rxq->rx = borrows ? vnet_rx : vnet_rx_whole;
 		rxq->service = vnet_rx_service;
-		rxq->done = vnet_done;
+		rxq->release = vnet_rx_release;
 		rxq->dev = &dev->vnet.queues[i];
 		txq->tx = vnet_tx;
 		txq->service = vnet_tx_service;
@@ -111,7 +110,7 @@ dev_open(struct vnic_dev *dev, const struct vnic_dev_params *params, struct diag
 		memcpy(dev->port.mac.addr_bytes, params->mac, RTE_ETHER_ADDR_LEN);
 	vnet.mac = dev->port.mac;
 	atomic_store(&dev->port.n_active, 1);
-	dev->told.n_queues = 1;
+	dev->reported.n_queues = 1;
 	if (dev_alloc(dev, params->n_queues) < 0 || vnet_init(&dev->vnet, &vnet) < 0)
 		return diag_set(diag, -ENOMEM, "free some memory", "device %s: out of memory", params->name);
 	dev->has_vnet = true;
@@ -140,7 +139,7 @@ device_close(struct vnic_dev *dev)
 	port_queues_free(&dev->port);
 	free(dev->rx);
 	free(dev->tx);
-	free(dev->told.faults);
+	free(dev->reported.faults);
 	free(dev);
 	atomic_fetch_sub(&n_devices, 1);
 }
@@ -202,9 +201,9 @@ vnic_dev_free(struct vnic_dev *dev)
 		return;
 	home = dev->home;
 	home_lock(home);
-	while (home->told == dev && !pthread_equal(home->runner, pthread_self())) {
+	while (home->reporting == dev && !pthread_equal(home->runner, pthread_self())) {
 		home_unlock(home);
-		rte_delay_us_sleep(DEV_TOLD_US);
+		rte_delay_us_sleep(DEV_REPORT_US);
 		home_lock(home);
 	}
 	device_close(dev);
@@ -305,28 +304,28 @@ vnic_dev_drop(const struct vnic_dev *dev, unsigned int i, const char **ret_name,
 	return true;
 }
 
-/* --- news --- */
+/* --- events --- */
 
 static bool
 dev_news_of_faults(struct vnic_dev *dev, struct vnic_event *ret_event)
 {
 	const struct vdev *vdev = &dev->vnet.vdev;
 
-	if (dev->told.n_faults == vdev->n_faults)
+	if (dev->reported.n_faults == vdev->n_faults)
 		return false;
 	for (unsigned int i = 0; i < vdev->n_queues; i++) {
 		const enum virtq_fault fault = vdev->queues[i].reported;
 
-		if (dev->told.faults[i] == fault)
+		if (dev->reported.faults[i] == fault)
 			continue;
-		dev->told.faults[i] = (uint8_t)fault;
+		dev->reported.faults[i] = (uint8_t)fault;
 		if (fault == FAULT_NONE)
 			continue;
 		*ret_event = (struct vnic_event){
 			.type = VNIC_EVENT_FAULT, .virtqueue = (uint16_t)i, .text = virtq_fault_help[fault]};
 		return true;
 	}
-	dev->told.n_faults = vdev->n_faults;
+	dev->reported.n_faults = vdev->n_faults;
 	return false;
 }
 
@@ -334,35 +333,35 @@ bool
 device_news(struct vnic_dev *dev, struct vnic_event *ret_event)
 {
 	const uint64_t n_disconnects = dev->vnet.vdev.n_disconnects;
-	const bool gone = dev->told.connected && dev->told.n_disconnects != n_disconnects;
+	const bool gone = dev->reported.connected && dev->reported.n_disconnects != n_disconnects;
 	const bool connected = dev_is_connected(dev) && !gone, started = dev_is_started(dev) && !gone;
 	const uint16_t n_queues = vnic_tx_queues(dev);
 
 	*ret_event = (struct vnic_event){0};
-	/* The end of what was before the beginning of what is. */
-	if (dev->told.started && !started) {
-		dev->told.started = false;
+	/* Of a connection that was replaced, the end is reported before the beginning of the new one. */
+	if (dev->reported.started && !started) {
+		dev->reported.started = false;
 		ret_event->type = VNIC_EVENT_STOPPED;
 		return true;
 	}
-	if (dev->told.connected && !connected) {
-		dev->told.connected = false;
+	if (dev->reported.connected && !connected) {
+		dev->reported.connected = false;
 		ret_event->type = VNIC_EVENT_DISCONNECTED;
 		return true;
 	}
-	if (connected && !dev->told.connected) {
-		dev->told.connected = true;
-		dev->told.n_disconnects = n_disconnects;
+	if (connected && !dev->reported.connected) {
+		dev->reported.connected = true;
+		dev->reported.n_disconnects = n_disconnects;
 		ret_event->type = VNIC_EVENT_CONNECTED;
 		return true;
 	}
-	if (started && !dev->told.started) {
-		dev->told.started = true;
+	if (started && !dev->reported.started) {
+		dev->reported.started = true;
 		ret_event->type = VNIC_EVENT_STARTED;
 		return true;
 	}
-	if (n_queues != dev->told.n_queues) {
-		dev->told.n_queues = n_queues;
+	if (n_queues != dev->reported.n_queues) {
+		dev->reported.n_queues = n_queues;
 		ret_event->type = VNIC_EVENT_QUEUES;
 		return true;
 	}

@@ -13,8 +13,8 @@
 #include "vnet_dev.h"
 
 /*
- * A queue's thread is in one of its data functions while `n` is odd, and sees then what was published. It
- * writes; control functions read, and wait for it (section_wait_all()).
+ * While `n` is odd, the queue's thread is in one of its data functions, and may see what was published. The
+ * thread writes it; control functions read it, and wait (section_wait_all()).
  */
 struct vnic_section {
 	_Atomic uint32_t n;
@@ -34,13 +34,13 @@ struct vnic_dev {
 	struct transport *transport;
 	bool has_vnet;
 
-	/* As the events said it last. */
+	/* As last reported by events. */
 	struct {
 		bool connected, started;
 		uint16_t n_queues;
 		uint64_t n_disconnects, n_faults;
 		uint8_t *faults; /* [virtqueues] */
-	} told;
+	} reported;
 	void (*event)(void *arg, struct vnic_dev *dev, const struct vnic_event *event);
 	void *event_arg;
 };
@@ -52,12 +52,12 @@ struct vnic_home {
 	uint64_t memory_max;
 	bool running; /* a thread is in vnic_ctx_run(): */
 	pthread_t runner;
-	/* Whose `event` it is in, without the lock; NULL: nobody's. */
-	const struct vnic_dev *told;
-	/* No membarrier here: data functions execute a fence of their own. */
+	/* The device whose `event` the runner is in, without the lock; NULL: none. */
+	const struct vnic_dev *reporting;
+	/* The kernel has no membarrier: data functions execute a fence of their own. */
 	bool fences;
-	/* The bit of borrowed frames (borrow.h) is somebody else's: nothing is borrowed, and frames for
-	 * guests come without it. */
+	/* The program uses the bit of borrowed frames (borrow.h) otherwise: nothing is borrowed, and the bit
+	 * is cleared in frames to guests. */
 	bool no_borrow;
 	/* The program's log. */
 	void (*log)(void *arg, enum vnic_log_level level, const char *text);
@@ -73,10 +73,10 @@ home_of(struct vnic_ctx *ctx)
 
 void home_lock(struct vnic_home *home);
 void home_unlock(struct vnic_home *home);
-/* `diag` to the caller, if he wants it; returns err. */
+/* Copy `diag` to *error, if that is not NULL; returns err. */
 int error_set(struct vnic_error *error, const struct diag *diag, int err);
 
-/* The next thing that `event` has not told of the device; false: there is none. */
+/* The next event that was not reported yet; counts as reported from now on. False: there is none. */
 bool device_news(struct vnic_dev *dev, struct vnic_event *ret_event);
 /* With the lock. */
 void device_close(struct vnic_dev *dev);
@@ -86,7 +86,8 @@ section_enter(struct vnic_section *section, bool fences)
 {
 	atomic_store_explicit(&section->n, atomic_load_explicit(&section->n, memory_order_relaxed) + 1,
 			      memory_order_relaxed);
-	/* Who finds us outside after a membarrier has us see what was published before (vnic_ctx.c). */
+	/* If section_wait_all() finds this section not entered after its membarrier, this thread sees from
+	 * here on what was published before. */
 	atomic_signal_fence(memory_order_seq_cst);
 	if (unlikely(fences))
 		atomic_thread_fence(memory_order_seq_cst);
@@ -95,7 +96,7 @@ section_enter(struct vnic_section *section, bool fences)
 static inline void
 section_leave(struct vnic_section *section)
 {
-	/* Release: pairs with the acquire of who waits for us: all that we did is done. */
+	/* Release: pairs with the acquire of section_wait(), which then sees all that this thread did. */
 	atomic_store_explicit(&section->n, atomic_load_explicit(&section->n, memory_order_relaxed) + 1,
 			      memory_order_release);
 }

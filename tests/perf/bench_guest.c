@@ -60,7 +60,7 @@ guest_port_fill(struct bench_guest *guest, const char *name, uint16_t port_id, u
 		guest->rxqs[i] = (struct port_rxq){
 			.rx = vnet_rx,
 			.service = vnet_rx_service,
-			.done = vnet_done,
+			.release = vnet_rx_release,
 			.dev = &guest->dev.queues[i],
 			.port = &guest->port,
 			.idx = i,

@@ -406,7 +406,7 @@ to_guest_finish_borrowed(struct bench *bench)
 {
 	struct port_rxq *rxq = &bench->guests[1]->port.rxqs[0];
 
-	rxq->done(rxq);
+	rxq->release(rxq);
 	must_be(bench, bench_guest_reap_sent(bench->guests[1], 0), bench->n_frames, "buffers came back");
 	to_guest_finish(bench);
 }
@@ -492,7 +492,7 @@ open_two_pairs(struct bench *bench)
 	/* A pair that has had buffers can be sent to. */
 	for (unsigned int pair = 0; pair < BENCH_GUEST_PAIRS; pair++)
 		guest_post(bench, bench->guests[0], pair, 1);
-	vnet_look(&bench->guests[0]->dev);
+	vnet_check_new_pairs(&bench->guests[0]->dev);
 	must_be(bench, bench->guests[0]->port.n_active, BENCH_GUEST_PAIRS, "pairs to send to");
 }
 

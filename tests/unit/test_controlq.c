@@ -398,7 +398,7 @@ test_a_iteration_is_bounded(void **state)
 	for (unsigned int i = 0; i < 200; i++)
 		rig_send(rig, &rig_direct, bytes, sizeof(bytes), 1, i);
 	while ((n = controlq_serve(&rig->dev->controlq)) != 0) {
-		assert_true(n <= CONTROLQ_ITERATION_MAX);
+		assert_true(n <= CONTROLQ_QUOTA_MAX);
 		total += n;
 		turns++;
 	}
@@ -713,7 +713,7 @@ test_without_a_controlq_of_ours(void **state)
 	assert_true(rig_do_byte(rig, CLASS_RX, 0, 0));
 	assert_int_equal(atomic_load(&rig->port.n_active), 1);
 	vdev_queue_get_base(&rig->dev->vdev, rig->controlq);
-	assert_false(vnet_controlq_is_ours(rig->dev));
+	assert_false(vnet_serves_controlq(rig->dev));
 	assert_true(rig_wants(rig, RIG_OTHER) && rig_wants_tagged(rig, RIG_OTHER, 9));
 	assert_int_equal(atomic_load(&rig->port.n_active), RIG_PAIRS);
 	assert_true(rig_transmitq_is_open(rig, 3));

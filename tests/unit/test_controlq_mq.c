@@ -67,21 +67,21 @@ test_pairs_without_buffers(void **state)
 			assert_true(rig_do_le16(rig, CLASS_MQ, 0, RIG_PAIRS));
 			assert_int_equal(atomic_load(&rig->port.n_active), 1);
 			vdev_queue_get_base(&rig->dev->vdev, rig->controlq);
-			assert_false(vnet_controlq_is_ours(rig->dev));
+			assert_false(vnet_serves_controlq(rig->dev));
 			assert_int_equal(atomic_load(&rig->port.n_active), 1);
 			for (unsigned int i = 0; i < 64; i++)
 				assert_int_equal(rig_picks(rig, true), 0);
 			/* Pair 0 may be the last to get some. */
 			rig_fill(rig, 1);
-			vnet_look(rig->dev);
+			vnet_check_new_pairs(rig->dev);
 			assert_int_equal(atomic_load(&rig->port.n_active), 2);
 			rig_fill(rig, 0);
 			/* A gap: what is above waits until it is closed. */
 			rig_fill(rig, 3);
-			vnet_look(rig->dev);
+			vnet_check_new_pairs(rig->dev);
 			assert_int_equal(atomic_load(&rig->port.n_active), 2);
 			rig_fill(rig, 2);
-			vnet_look(rig->dev);
+			vnet_check_new_pairs(rig->dev);
 			assert_int_equal(atomic_load(&rig->port.n_active), 4);
 			/* Used once is enough: buffers come and go. */
 			for (unsigned int pair = 0; pair < RIG_PAIRS; pair++) {
@@ -94,7 +94,7 @@ test_pairs_without_buffers(void **state)
 				virtq_publish(vq, virtq_conf(vq), traits);
 				assert_false(virtq_look_available(vq, virtq_conf(vq)));
 			}
-			vnet_look(rig->dev);
+			vnet_check_new_pairs(rig->dev);
 			assert_int_equal(atomic_load(&rig->port.n_active), 4);
 			vdev_queue_set_enable(&rig->dev->vdev, 6, false, &(struct diag){0});
 			assert_int_equal(atomic_load(&rig->port.n_active), 3);

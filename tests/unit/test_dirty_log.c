@@ -129,7 +129,7 @@ rig_burst(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 		taken = rig->from_guest(&rig->queue, &rig->conf, &rig->rxq, pkts + n_taken,
 					(uint16_t)(n - n_taken));
 		if (rig->rxq.borrowed)
-			vnet_done(&rig->rxq);
+			vnet_rx_release(&rig->rxq);
 		n_taken = (uint16_t)(n_taken + taken);
 	} while (taken && n_taken < n);
 	return n_taken;

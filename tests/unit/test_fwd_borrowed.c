@@ -54,7 +54,7 @@ borrowed_arrive(unsigned int i, uint16_t q, uint64_t dst, uint16_t n)
 	struct rte_mbuf *pkts[BORROWED_N];
 
 	borrowed_done = 0;
-	from->done = borrowed_done_fn;
+	from->release = borrowed_done_fn;
 	from->stats.packets += n;
 	for (uint16_t k = 0; k < n; k++) {
 		pkts[k] = scene_frame(dst, STATION(2), k);

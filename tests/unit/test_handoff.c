@@ -54,7 +54,7 @@ scene_open(struct scene *scene, owners_fn owners)
 			rxq->worker = owners(i, q).rxq;
 			rxq->rx = vnet_rx;
 			rxq->service = vnet_rx_service;
-			rxq->done = vnet_done;
+			rxq->release = vnet_rx_release;
 			rxq->keeps_digests = true;
 			txq->worker = owners(i, q).txq;
 			txq->tx = vnet_tx;

@@ -343,14 +343,14 @@ test_borrowed_frames(void **state)
 	struct rte_mbuf *pkt;
 
 	rxq->rx = lending_rx;
-	rxq->done = lending_done;
+	rxq->release = lending_done;
 	/* Kept, and forwarded: both have all of it when the guest has its memory back. */
 	port_rx_hook_attach(rxq, &keeper);
 	port_rx_hook_attach(rxq, &writer);
 	assert_int_equal(port_rx(rxq, &pkt, 1), 1);
 	assert_ptr_equal(pkt, kept);
 	assert_int_equal(rte_mbuf_refcnt_read(pkt), 2);
-	rxq->done(rxq);
+	rxq->release(rxq);
 	port_tx(&port.txqs[0], &pkt, 1);
 	assert_whole(kept);
 	assert_int_equal(rte_mbuf_refcnt_read(kept), 1);
@@ -358,7 +358,7 @@ test_borrowed_frames(void **state)
 	kept = NULL;
 	port_rx_hook_detach(rxq, &keeper);
 	assert_int_equal(port_rx(rxq, &pkt, 1), 1);
-	rxq->done(rxq);
+	rxq->release(rxq);
 	assert_whole(pkt);
 	port_tx(&port.txqs[0], &pkt, 1);
 	port_rx_hook_detach(rxq, &writer);
@@ -368,7 +368,7 @@ test_borrowed_frames(void **state)
 	assert_int_equal(port_rx(rxq, &pkt, 1), 1);
 	assert_true(borrow_is(pkt));
 	port_tx(&port.txqs[0], &pkt, 1);
-	rxq->done(rxq);
+	rxq->release(rxq);
 	assert_whole(kept);
 	rte_pktmbuf_free(kept);
 	kept = NULL;
@@ -385,7 +385,7 @@ test_borrowed_and_dropped(void **state)
 	struct rte_mbuf *pkt;
 
 	rxq->rx = lending_rx;
-	rxq->done = lending_done;
+	rxq->release = lending_done;
 	n_done = 0;
 	port_rx_hook_attach(rxq, &all.hook);
 	assert_int_equal(port_rx(rxq, &pkt, 1), 0);

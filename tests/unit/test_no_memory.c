@@ -214,7 +214,7 @@ snapshot_take(struct rig *rig, struct snapshot *shot)
 	shot->has_features = vdev->said.has_features;
 	shot->status = vdev->said.status;
 	shot->link_up = rig->dev.shared.link_up;
-	shot->ours = vnet_controlq_is_ours(&rig->dev);
+	shot->ours = vnet_serves_controlq(&rig->dev);
 	shot->n_active = atomic_load(&rig->port.n_active);
 	shot->n_regions = vdev->mem ? vdev->mem->n_regions : 0;
 	shot->log_bytes = vdev->log ? vdev->log->n_bytes : 0;

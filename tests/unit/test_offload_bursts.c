@@ -114,7 +114,7 @@ end_take(struct end *end, struct rte_mbuf **pkts)
 	/* What the frames are made to ask for later would be where a borrowed frame's tail is said to be. */
 	if (end->rxq.borrowed) {
 		borrow_materialise_burst(pkts, n);
-		vnet_done(&end->rxq);
+		vnet_rx_release(&end->rxq);
 	}
 	return n;
 }

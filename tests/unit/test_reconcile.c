@@ -291,7 +291,7 @@ static void
 do_filled(struct rig *rig)
 {
 	rig_fill(rig, 1);
-	vnet_look(rig->dev);
+	vnet_check_new_pairs(rig->dev);
 }
 
 #define RX 0x055u      /* receiveqs */
@@ -634,7 +634,7 @@ same(struct rig *a, struct rig *b, const char *after)
 		fail_msg("after %s: %u and %u pairs can be sent to", after, atomic_load(&a->port.n_active),
 			 atomic_load(&b->port.n_active));
 	assert_int_equal(atomic_load(&a->dev->shared.link_up), atomic_load(&b->dev->shared.link_up));
-	assert_int_equal(vnet_controlq_is_ours(a->dev), vnet_controlq_is_ours(b->dev));
+	assert_int_equal(vnet_serves_controlq(a->dev), vnet_serves_controlq(b->dev));
 	assert_memory_equal(&a->dev->output.hash, &b->dev->output.hash, sizeof(a->dev->output.hash));
 	assert_memory_equal(&a->dev->input, &b->dev->input, sizeof(a->dev->input));
 	vnet_config_read(&a->dev->vdev, config_a);

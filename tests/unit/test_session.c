@@ -18,8 +18,8 @@
 static struct vnic_ctx ctx;
 
 enum {
-	SLOW_US = SESSION_ITERATION_US / 4,
-	SLOW_ITERATION_MAX = SESSION_ITERATION_US / SLOW_US,
+	SLOW_US = SESSION_QUOTA_US / 4,
+	SLOW_ITERATION_MAX = SESSION_QUOTA_US / SLOW_US,
 	GET_FEATURES = 1,
 	SEND_RARP = 19
 };
@@ -173,7 +173,7 @@ test_iteration_ends_by_time(void **state)
 static void
 test_one_message_at_least(void **state)
 {
-	struct rig *rig = rig_open(0, 2 * SESSION_ITERATION_US);
+	struct rig *rig = rig_open(0, 2 * SESSION_QUOTA_US);
 
 	rig_send_rarps(rig, 3);
 	for (unsigned int i = 1; i <= 3; i++) {
@@ -188,10 +188,10 @@ test_iteration_ends_by_count(void **state)
 {
 	struct rig *rig = rig_open(0, 0);
 
-	rig_send_rarps(rig, SESSION_ITERATION_MAX + 1);
+	rig_send_rarps(rig, SESSION_QUOTA_MAX + 1);
 	assert_int_equal(loop_run_once(ctx.loop, 1000), 0);
-	assert_in_range(rig->n_rarps, 1, SESSION_ITERATION_MAX);
-	while (rig->n_rarps < SESSION_ITERATION_MAX + 1)
+	assert_in_range(rig->n_rarps, 1, SESSION_QUOTA_MAX);
+	while (rig->n_rarps < SESSION_QUOTA_MAX + 1)
 		assert_int_equal(loop_run_once(ctx.loop, 1000), 0);
 }
 

@@ -940,7 +940,7 @@ test_enable_refused(void **state)
 	rig_set_addr(rig, QUEUE, &rig->rings[QUEUE]);
 	assert_true(vdev_queue_is_running(&rig->dev, QUEUE));
 	assert_false(vdev_queue_is_enabled(&rig->dev, QUEUE));
-	assert_true(vdev_queue_waits(&rig->dev, QUEUE));
+	assert_true(vdev_queue_never_enabled(&rig->dev, QUEUE));
 	rig_close(rig);
 }
 

@@ -92,7 +92,7 @@ rig_take(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 	n = rig->from_guest(&rig->queue, &rig->conf, &rig->rxq, pkts, n);
 	if (rig->rxq.borrowed) {
 		borrow_materialise_burst(pkts, n);
-		vnet_done(&rig->rxq);
+		vnet_rx_release(&rig->rxq);
 	}
 	assert_false(rig->rxq.borrowed);
 	for (uint16_t i = 0; i < n; i++)
@@ -1459,7 +1459,7 @@ borrowing_iteration(struct borrowing *borrowing)
 	if (n)
 		n = vnet_tx(&borrowing->to->txq, pkts, n);
 	if (borrowing->from->rxq.borrowed)
-		vnet_done(&borrowing->from->rxq);
+		vnet_rx_release(&borrowing->from->rxq);
 	return n;
 }
 
@@ -1602,7 +1602,7 @@ test_borrowed_is_the_devices_until_done(void **state)
 			assert_same_bytes(rte_pktmbuf_mtod(pkts[i], uint8_t *), noise + i, i % 2 ? 1500 : 60);
 		}
 		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
-		vnet_done(&borrowing.from->rxq);
+		vnet_rx_release(&borrowing.from->rxq);
 		assert_false(borrowing.from->rxq.borrowed);
 		for (unsigned int i = 0; i < 8; i++) {
 			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
@@ -1721,7 +1721,7 @@ test_borrowed_flow_behind_the_head(void **state)
 			rte_pktmbuf_free(whole);
 			assert_int_equal(vnet_tx(&borrowing.to->txq, pkts, 1), 1);
 			assert_false(driver_get(&borrowing.from->driver, &tag, &written));
-			vnet_done(&borrowing.from->rxq);
+			vnet_rx_release(&borrowing.from->rxq);
 			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
 			assert_true(driver_get(&borrowing.to->driver, &tag, &written));
 			assert_int_equal(written, borrowing.to->conf.hdr_len + DEEP_LEN);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * endpoint: where a device's front-end finds it: a socket that we listen at (server) or keep trying to reach
+ * endpoint: the socket of a device: vnicd listens on it (server), or connects to it until it succeeds
  * (client). One connection at a time.
  *
- * Server: while there is one, whoever else comes is told by the end of its connection, and the log says
- * who both are. A connection whose front-end has never said anything gives way.
+ * Server: while there is a connection, another one is closed at once, and the log names both processes. A
+ * connection over which nothing was ever received is closed in favour of a newer one.
  */
 #include <errno.h>
 #include <stdio.h>
@@ -24,10 +24,11 @@ enum {
 	ENDPOINT_BACKLOG = 8,
 	ENDPOINT_RETRY_MS = 100, /* client: between attempts to connect */
 	/* server: after an accept() that failed for want of descriptors or memory, or a connection that was
-	 * sent away (QEMU tries again at once, and for ever) */
+	 * refused (QEMU tries again at once, and for ever) */
 	ENDPOINT_BACK_OFF_MS = 100,
-	ENDPOINT_SILENCE_MS = 1000, /* server: so long a front-end may take for its first byte */
-	ENDPOINT_REMIND_MS = 60000, /* server: between two log lines on the same front-end sent away */
+	ENDPOINT_SILENCE_MS =
+		1000, /* server: time for the first byte before a newer connection may replace it */
+	ENDPOINT_REMIND_MS = 60000, /* server: between two log lines on the same front-end refused */
 };
 
 struct transport {
@@ -42,11 +43,11 @@ struct transport {
 	struct usocket_peer peer; /* of the session */
 	uint64_t connected_ms;
 
-	/* Server: who was sent away and logged last. */
+	/* Server: the refused front-end that was logged last. */
 	int refused_pid;
 	uint64_t refused_ms;
-	/* Client: why the last attempt to connect failed, -errno (0: none has, since the last session), and
-	 * since when it is that. */
+	/* Client: why the last attempt to connect failed, -errno (0: none has since the last session), and
+	 * since when attempts fail for that reason. */
 	int failure;
 	uint64_t failure_ms;
 
@@ -136,19 +137,19 @@ endpoint_refuse(struct transport *endpoint, int fd)
 
 enum endpoint_place { ENDPOINT_FREE, ENDPOINT_TAKEN, ENDPOINT_UNDECIDED };
 
-/* The session gives way: now, or when no worker holds some of its guest's memory any more. */
+/* End the session for a newcomer: now, or when the device can be disconnected (vdev_change_begin()). */
 static enum endpoint_place
 endpoint_clear(struct transport *endpoint, const char *why)
 {
 	session_drop(endpoint->session, why);
 	if (!endpoint->session)
 		return ENDPOINT_FREE;
-	/* Until then the newcomer waits in the kernel's queue. */
+	/* Until then the newcomer waits in the backlog. */
 	endpoint_back_off(endpoint, ENDPOINT_BACK_OFF_MS);
 	return ENDPOINT_UNDECIDED;
 }
 
-/* Somebody comes. */
+/* A connection is in the backlog: is there a place for it? */
 static enum endpoint_place
 endpoint_place(struct transport *endpoint)
 {
@@ -156,13 +157,13 @@ endpoint_place(struct transport *endpoint)
 
 	if (!endpoint->session)
 		return ENDPOINT_FREE;
-	/* Its end may have come in before the newcomer, and wait for its iteration in the loop. */
+	/* The old connection may have been closed before the new one came, and that event not handled yet. */
 	if (session_is_over(endpoint->session))
 		return endpoint_clear(endpoint, NULL);
 	if (session_has_spoken(endpoint->session))
 		return ENDPOINT_TAKEN;
 	if (age_ms < ENDPOINT_SILENCE_MS) {
-		/* Not yet: the newcomer waits in the kernel's queue. */
+		/* Not yet: the newcomer waits in the backlog. */
 		endpoint_back_off(endpoint, ENDPOINT_SILENCE_MS - age_ms);
 		return ENDPOINT_UNDECIDED;
 	}
@@ -205,7 +206,7 @@ endpoint_listen(struct transport *endpoint)
 
 /* --- client --- */
 
-/* Said once for each reason, not for each attempt. */
+/* Logged once for each reason, not for each attempt. */
 static void
 endpoint_failed(struct transport *endpoint, int err)
 {
@@ -217,7 +218,7 @@ endpoint_failed(struct transport *endpoint, int err)
 	endpoint->failure = err;
 	endpoint->failure_ms = loop_now_ms();
 	usocket_connect_diag(endpoint->path, err, &diag);
-	/* That the front-end is started later is in the nature of things. */
+	/* A front-end that is started later is no reason for a warning. */
 	log_limited(&endpoint->vdev->ctx->log, &endpoint->failure_limit,
 		    err == -ENOENT || err == -ECONNREFUSED ? LOG_LEVEL_INFO : LOG_LEVEL_WARN,
 		    "port %s: no front-end yet, trying on: %s; %s", endpoint->vdev->name, diag.cause,

@@ -91,7 +91,7 @@ handle_set_mem_table(struct session *session, struct message *message, struct di
 		return diag_set(diag, -EINVAL, "",
 				"no region: the front-end has no memory that it can share (QEMU: share=on; "
 				"libvirt: <access mode=\"shared\"/>)");
-	/* Some front-ends always send room for more regions than they name, none names more than it sends. */
+	/* Some front-ends always send a payload for more regions than they count, none for fewer. */
 	if (n > GMEM_TABLE_REGIONS_MAX || n != message->n_fds ||
 	    message->header.size < 8 + n * sizeof(struct message_mem_region))
 		return diag_set(diag, -EINVAL, "", "%u regions with %u descriptors in %u bytes", n,
@@ -132,7 +132,8 @@ handle_set_log_base(struct session *session, struct message *message, struct dia
 	return vdev_set_log(session->vdev, map, diag);
 }
 
-/* The descriptor would tell the front-end that the log has news. It looks by itself; we keep nothing. */
+/* The descriptor is for signalling that the log has changed. Front-ends read the log unasked: it is closed.
+ */
 static int
 handle_set_log_fd(struct session *session, struct message *message, struct diag *diag)
 {
@@ -177,7 +178,7 @@ handle_get_vring_base(struct session *session, struct message *message, struct d
 	return 0;
 }
 
-/* The three messages that bring a queue a descriptor differ in what becomes of it. */
+/* SET_VRING_KICK, CALL and ERR: alike but for what the descriptor is set as. */
 static int
 handle_vring_fd(struct session *session, struct message *message, struct diag *diag,
 		int (*set)(struct vdev *vdev, unsigned int idx, int fd, struct diag *diag))
@@ -243,7 +244,7 @@ handle_set_protocol_features(struct session *session, struct message *message, s
 	session->protocol_features = message->payload.u64;
 	session->vdev->said.status_used = session_has_protocol(session, PROTOCOL_STATUS);
 	session->vdev->said.config_used = session_has_protocol(session, PROTOCOL_CONFIG);
-	/* See conf_base() in vdev_conf.c: the front-ends in question know nothing of networks, nor of status.
+	/* See conf_base() in vdev_conf.c: such front-ends have no protocol features for networks, nor STATUS.
 	 */
 	session->vdev->said.base_zero_is_fresh = !session_has_protocol(session, PROTOCOL_MQ) &&
 						 !session_has_protocol(session, PROTOCOL_RARP) &&
@@ -252,9 +253,9 @@ handle_set_protocol_features(struct session *session, struct message *message, s
 }
 
 /*
- * Virtqueues, control queue included: what most front-ends compare with the number they want, and some
- * create. QEMU's -netdev compares with pairs, and is told pairs, so that it says itself what is wrong when it
- * has more of them. It is the one that sends RARPs and keeps the configuration space to itself.
+ * The number of virtqueues, control queue included: most front-ends compare it with the number they want, and
+ * some create that many. QEMU's -netdev takes it for queue pairs, so it is given their number, and prints
+ * the reason itself when it has more. It is recognised by RARP without CONFIG.
  */
 static int
 handle_get_queue_num(struct session *session, struct message *message, struct diag *diag)
@@ -441,7 +442,7 @@ enum message_number {
 #undef MESSAGE
 };
 
-/* What only asks, or sets what counts later. A new row may change queues until it is named here. */
+/* Messages that change nothing that workers see. A message that is not listed here may do so. */
 static const uint32_t message_harmless[] = {
 	MESSAGE_GET_FEATURES,      MESSAGE_SET_OWNER,     MESSAGE_SET_LOG_FD,
 	MESSAGE_SET_VRING_BASE,    MESSAGE_SET_VRING_ERR, MESSAGE_GET_PROTOCOL_FEATURES,
@@ -476,10 +477,9 @@ message_name(uint32_t request)
 }
 
 /*
- * What SET_LOG_BASE is answered by is written nowhere. QEMU reads whatever comes and looks at none of it;
- * rust-vmm's front-end reads the message that it sent, since version 0.16; before, if it had asked for an
- * acknowledgement, it read one. Users of the newer ones negotiate CONFIG for a network device (and see
- * docs/decisions/0019-reply-to-set-log-base.md).
+ * The reply to SET_LOG_BASE is not specified. QEMU accepts any; rust-vmm's front-end expects the message
+ * that it sent, since version 0.16; before that it expected an acknowledgement if it had asked for one. The
+ * newer ones negotiate CONFIG for a network device (see docs/decisions/0019-reply-to-set-log-base.md).
  */
 enum message_reply
 message_reply(const struct session *session, uint32_t request, bool need_ack)

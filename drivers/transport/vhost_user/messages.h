@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* messages: the shapes of vhost-user messages and the table of those that we take (messages.def). */
+/* messages: the layouts of vhost-user messages and the table of those that are handled (messages.def). */
 #ifndef VNICD_MESSAGES_H
 #define VNICD_MESSAGES_H
 
@@ -97,7 +97,7 @@ enum message_reply {
 	MESSAGE_REPLY_ACK,   /* 0 or 1, when it asks for it */
 	MESSAGE_REPLY_OWN,   /* nothing: the handler replies; a refusal closes the connection */
 	MESSAGE_REPLY_EMPTY, /* nothing: the handler replies; a refusal is a reply without payload */
-	MESSAGE_REPLY_ECHO,  /* what it sent; a refusal closes the connection */
+	MESSAGE_REPLY_ECHO,  /* the payload of the request; a refusal closes the connection */
 };
 /* For this front-end, `need_ack`: it asks for an acknowledgement. */
 enum message_reply message_reply(const struct session *session, uint32_t request, bool need_ack);

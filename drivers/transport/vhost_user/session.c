@@ -18,9 +18,10 @@ enum {
 	BACKEND_CONFIG_CHANGE = 2, /* vhost-user, "Back-end message types" */
 };
 
-/* --- waiting for a worker that is away --- */
+/* --- waiting until the device can be changed --- */
 
-/* Without events: but for the end of the connection, which is told once. */
+/* Wait for the retry timer. The watch still reports the end of the connection, but, with EPOLLET, only once.
+ */
 static void
 session_park(struct session *session)
 {
@@ -35,7 +36,7 @@ static void
 session_end(struct session *session, const char *why)
 {
 	if (!vdev_change_begin(session->vdev)) {
-		/* Asked for again, it says its own words. */
+		/* A retry passes the reason that is kept here already. */
 		if (!session->ending) {
 			session->has_why = why != NULL;
 			snprintf(session->why, sizeof(session->why), "%s", why ? why : "");
@@ -72,7 +73,7 @@ session_close_message_fds(struct message *message)
 
 /* --- out --- */
 
-/* Returns 0, or -errno when the connection is of no use any more. */
+/* Returns 0, or -errno when the connection is broken. */
 static int
 session_flush(struct session *session)
 {
@@ -90,7 +91,7 @@ session_flush(struct session *session)
 	}
 	if (session->blocked != (session->n_out != 0)) {
 		session->blocked = session->n_out != 0;
-		/* While replies wait, no more requests are read. */
+		/* While replies are unsent, no more requests are read. */
 		loop_watch_set(session->watch, session->blocked ? EPOLLOUT : EPOLLIN);
 	}
 	return 0;
@@ -105,7 +106,7 @@ session_reply(struct session *session, const struct message *to, const void *pay
 		.size = size,
 	};
 
-	/* The reader stops while replies wait, so that this can't fill up. */
+	/* No request is read while replies are unsent, so this does not fill up. */
 	if (session->n_out + sizeof(header) + size > SESSION_OUT_MAX)
 		return;
 	memcpy(session->out + session->n_out, &header, sizeof(header));
@@ -123,7 +124,7 @@ session_config_changed(void *arg)
 
 	if (session->backend_req_fd < 0)
 		return;
-	/* A notice: when the channel is full, there is one in it already. */
+	/* When the channel is full, the same message is in it, unread. */
 	ret = notifier_send(session->backend_req_fd, session->backend_req_kind, &header, sizeof(header));
 	if (ret < 0 && ret != -EAGAIN) {
 		close(session->backend_req_fd);
@@ -135,7 +136,7 @@ session_config_changed(void *arg)
 /* --- in --- */
 
 /*
- * Receive up to `want` more bytes of the message under way, with the descriptors that come along. Returns the
+ * Receive up to `want` more bytes of the message, and the descriptors that come with them. Returns the
  * number of bytes, 0 when there is nothing to read now, or -errno (-ECONNRESET: closed).
  */
 static ssize_t
@@ -179,14 +180,14 @@ session_recv(struct session *session, uint8_t *to, size_t want)
 	if (n == 0)
 		return -ECONNRESET;
 	session->spoken = true;
-	/* Cut off by the kernel, or more than any message has: one that exceeds every row, so that its row
-	 * refuses it. */
+	/* More descriptors than any message has, or the kernel discarded some: session_handle() refuses the
+	 * message. */
 	if (too_many || msg.msg_flags & MSG_CTRUNC)
 		session->in_fds_excess = true;
 	return n;
 }
 
-/* One whole message is in. Returns 0, or -errno with diag filled when the session has to end. */
+/* Handle a complete message. Returns 0, or -errno with diag filled when the session has to end. */
 static int
 session_handle(struct session *session, struct diag *diag)
 {
@@ -203,7 +204,7 @@ session_handle(struct session *session, struct diag *diag)
 		ret = diag_set(diag, -EINVAL, "", "more than %d descriptors", MESSAGE_FDS_MAX);
 	else
 		ret = message_handle(session, message, diag);
-	/* The very message that asks for acknowledgements may want one. */
+	/* Asked after handling it: SET_PROTOCOL_FEATURES may negotiate REPLY_ACK and need a reply itself. */
 	need_ack = message->header.flags & MESSAGE_NEED_REPLY &&
 		   session_has_protocol(session, PROTOCOL_REPLY_ACK);
 	if (ret < 0)
@@ -231,7 +232,7 @@ session_handle(struct session *session, struct diag *diag)
 	return ret;
 }
 
-/* How long the message under way is, as far as is known; -1: longer than any. */
+/* Bytes of the message that is being received, or of its header until that is there; -1: too long. */
 static int
 session_whole_len(const struct session *session)
 {
@@ -245,9 +246,9 @@ session_whole_len(const struct session *session)
 }
 
 /*
- * Receive and handle one message. Returns 1 when that is done, 0 when its rest has not come yet, -errno with
- * diag when the session is over. What has been received whole is always handled: no event would come for it
- * any more.
+ * Receive and handle one message. Returns 1 when that is done, 0 when the message is incomplete or the
+ * session was parked, -errno with diag filled when the session has to end. A complete message is always
+ * handled, or parked: the socket would report no event for it any more.
  */
 static int
 session_step(struct session *session, struct diag *diag)
@@ -280,7 +281,7 @@ session_step(struct session *session, struct diag *diag)
 	memset(&session->in, 0, sizeof(session->in));
 	session->in_fds_excess = false;
 	session->n_in = 0;
-	/* The deadline is one message's, not that of all that follow each other without a pause. */
+	/* The deadline is for one message; the next one has its own. */
 	session->waiting = false;
 	return ret < 0 ? ret : 1;
 }
@@ -296,9 +297,9 @@ session_ready(void *arg, uint32_t events)
 	if (session->parked)
 		return;
 	ret = session_flush(session);
-	/* What is left over makes the descriptor ready again. */
-	for (int i = 0; ret >= 0 && i < SESSION_ITERATION_MAX && session->n_out == 0; i++) {
-		if (i && loop_now_us() - began_us >= SESSION_ITERATION_US)
+	/* What exceeds the quota is read in a later call: the watch is level-triggered. */
+	for (int i = 0; ret >= 0 && i < SESSION_QUOTA_MAX && session->n_out == 0; i++) {
+		if (i && loop_now_us() - began_us >= SESSION_QUOTA_US)
 			break;
 		ret = session_step(session, &diag);
 		if (ret == 0)
@@ -316,7 +317,7 @@ session_ready(void *arg, uint32_t events)
 	}
 	if (session->parked)
 		return;
-	/* In the middle of something: it has to come to its end in time. */
+	/* The deadline runs while a message is incomplete or replies are unread. */
 	if (session->n_in == 0 && session->n_out == 0) {
 		loop_timer_stop(session->deadline);
 		session->waiting = false;
@@ -345,8 +346,7 @@ session_expire(void *arg)
 {
 	struct session *session = arg;
 
-	session_end(session, session->n_out ? "it does not read its replies"
-					    : "it stopped in the middle of a message");
+	session_end(session, session->n_out ? "replies not read in time" : "incomplete message timed out");
 }
 
 /* --- life --- */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * session: one connection of a front-end: bytes and descriptors in, messages handled, replies out.
- * Non-blocking; a front-end that stops in the middle of a message, or does not read its replies, is dropped
- * after a second.
+ * session: one connection of a front-end: receives messages, has them handled, sends the replies.
+ * Non-blocking; a front-end that does not complete a message, or does not read its replies, is disconnected
+ * after SESSION_DEADLINE_MS.
  */
 #ifndef VNICD_SESSION_H
 #define VNICD_SESSION_H
@@ -19,9 +19,9 @@ enum {
 	SESSION_DEADLINE_MS = 1000,
 	SESSION_RETRY_MS = 5,
 	SESSION_OUT_MAX = 64 * 1024,
-	/* Before others get their turn: so many messages, and none is begun after so long. */
-	SESSION_ITERATION_MAX = 64,
-	SESSION_ITERATION_US = 1000,
+	/* In one call from the loop: at most so many messages, and none is begun after so much time. */
+	SESSION_QUOTA_MAX = 64,
+	SESSION_QUOTA_US = 1000,
 };
 
 struct session {
@@ -34,15 +34,15 @@ struct session {
 	int backend_req_fd; /* -1: none; our messages to the front-end */
 	enum notifier_kind backend_req_kind;
 
-	/* The message under way. */
+	/* The message that is being received. */
 	struct message in;
 	uint32_t n_in;      /* bytes of header and payload received */
-	bool spoken;        /* something was received, now or before */
+	bool spoken;        /* something was received on this connection */
 	bool in_fds_excess; /* it came with more descriptors than any message has */
 	bool waiting;       /* the deadline runs */
 	/*
-	 * A worker that is away holds some of the device (vdev_change_begin()): the message under way, or the
-	 * end, waits for it, and nothing is read meanwhile.
+	 * The device can't be changed yet (vdev_change_begin()): the message that was received, or the end of
+	 * the session, waits for it, and nothing is read meanwhile.
 	 */
 	bool parked;
 	bool ending;
@@ -50,10 +50,10 @@ struct session {
 	char why[sizeof(((struct diag *)0)->cause)];
 	struct loop_timer *retry;
 
-	/* Replies that the socket did not take yet. */
+	/* Replies that could not be sent yet. */
 	uint8_t *out;
 	uint32_t n_out;
-	bool blocked; /* waiting for the socket to take them */
+	bool blocked; /* the watch waits until the socket is writable */
 
 	struct log_limit log_limit;
 	void (*ended)(void *arg, const char *why);
@@ -74,7 +74,7 @@ void session_close(struct session *session);
 
 /* The front-end has sent something. */
 bool session_has_spoken(const struct session *session);
-/* It ends, or the front-end has closed the connection: `ended` is called sooner or later. */
+/* The session is ending, or the front-end has closed the connection: `ended` will be called. */
 bool session_is_over(const struct session *session);
 
 /* Queue a reply to `to`, with a payload of `size` bytes. */

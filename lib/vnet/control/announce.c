@@ -17,7 +17,7 @@ vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6])
 	memcpy(&word, mac, RTE_ETHER_ADDR_LEN);
 	if (word == 0)
 		return -EINVAL;
-	/* No frame passes a link that is down, nor does it wait for better times. */
+	/* No frame passes while the link is down, and none is kept for later. */
 	if (!dev->input.link.up)
 		return 0;
 	/* Release: pairs with the exchange in vnet_rarp(). */
@@ -28,7 +28,7 @@ vnet_send_rarp(struct vdev *vdev, const uint8_t mac[6])
 static bool
 announce_can_ask(const struct vnet_dev *dev)
 {
-	return dev->vdev.said.features & FEATURE_MASK(NET_GUEST_ANNOUNCE) && vnet_controlq_is_ours(dev);
+	return dev->vdev.said.features & FEATURE_MASK(NET_GUEST_ANNOUNCE) && vnet_serves_controlq(dev);
 }
 
 /* The status bit and a configuration change; the driver clears the bit by VIRTIO_NET_CTRL_ANNOUNCE_ACK. */
@@ -44,7 +44,7 @@ announce_ask(struct vnet_dev *dev)
 static void
 announce_in_its_name(struct vnet_dev *dev)
 {
-	/* An address that is all zero is nobody's; nothing to announce then. */
+	/* Does nothing for an address that is all zero. */
 	vnet_send_rarp(&dev->vdev, dev->input.settings.filter.mac.addr_bytes);
 }
 
@@ -63,7 +63,7 @@ announce_round(struct vnet_dev *dev)
 	if (!is_first) {
 		if (!dev->input.settings.announce)
 			return false;
-		/* It may have no way to hear us. */
+		/* The driver may have no way to learn of the configuration change. */
 		announce_in_its_name(dev);
 	}
 	announce_ask(dev);

@@ -2,10 +2,10 @@
 /*
  * announce: make the network learn where a guest is (VIRTIO, "Gratuitous Packet Sending").
  *
- * A driver that can is asked to announce itself, for it alone knows the guest's addresses and VLANs; for any
- * other guest, and for one that does not answer, a RARP goes out in its name. Rounds follow each other as
- * with QEMU: at once, then after 50, 150, 250 and 350 ms, until the driver acknowledges. Control lock;
- * without a loop there is one round.
+ * A driver with GUEST_ANNOUNCE is asked to announce itself, for it alone knows the guest's addresses and
+ * VLANs; for any other guest, and for one that does not answer, a RARP is sent in its name. Rounds follow
+ * each other as with QEMU: at once, then after 50, 150, 250 and 350 ms, until the driver acknowledges.
+ * Control lock; without a loop there is one round.
  */
 #ifndef VNICD_ANNOUNCE_H
 #define VNICD_ANNOUNCE_H
@@ -25,7 +25,7 @@ enum {
 /* Of one device. */
 struct announce {
 	struct loop_timer *timer;
-	unsigned int n_rounds; /* behind us */
+	unsigned int n_rounds; /* so far */
 };
 
 /* Start anew; rounds under way are forgotten. -ENOTCONN: there is no driver, or its link is down; -ENOMEM. */

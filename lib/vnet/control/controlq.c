@@ -20,12 +20,12 @@
 enum {
 	CONTROLQ_HEAD = 2,     /* class and command */
 	CONTROLQ_POLL_MS = 1,  /* where the driver gives no kick descriptor */
-	CONTROLQ_RETRY_MS = 5, /* while a worker holds some of the device (vdev_change_begin()) */
+	CONTROLQ_RETRY_MS = 5, /* while a worker keeps the device from changing (vdev_change_begin()) */
 };
 
 static struct controlq_command *controlq_commands;
 
-/* Of a context. Control lock. One block of memory, which goes with the context. */
+/* Of a context. Control lock. One block of memory, which ctx_close() frees. */
 struct controlqs {
 	struct controlq *running;
 	enum controlq_mode mode;
@@ -159,7 +159,7 @@ controlq_answer(struct controlq *controlq, const struct virtq_chain *chain)
 	} else {
 		controlq->stats.ok++;
 	}
-	/* A command may have published another conf, this queue's too: the one from before is gone. */
+	/* The command may have published new confs, this queue's too: the old one is freed by now. */
 	conf = virtq_conf(&controlq->vq);
 	if (!conf)
 		return 0;
@@ -168,7 +168,7 @@ controlq_answer(struct controlq *controlq, const struct virtq_chain *chain)
 	return 1 + request.result_len;
 }
 
-/* True: a chain went back. */
+/* True: a chain was returned to the driver. */
 static bool
 controlq_serve_one(struct controlq *controlq)
 {
@@ -184,7 +184,7 @@ controlq_serve_one(struct controlq *controlq)
 	at = vq->avail;
 	if (virtq_fetch(vq, conf, &at, &elem, 1, conf->traits) == 0)
 		return false;
-	/* It stays in the ring. */
+	/* The command stays in the ring until the device can be changed. */
 	controlq->late = !vdev_change_begin(&controlq->dev->vdev);
 	if (controlq->late)
 		return false;
@@ -214,7 +214,7 @@ controlq_serve_one(struct controlq *controlq)
 unsigned int
 controlq_serve(struct controlq *controlq)
 {
-	const uint64_t start = rte_rdtsc(), most = rte_get_tsc_hz() / 1000000 * CONTROLQ_ITERATION_US;
+	const uint64_t start = rte_rdtsc(), most = rte_get_tsc_hz() / 1000000 * CONTROLQ_QUOTA_US;
 	unsigned int n = 0;
 
 	if (controlq->serving)
@@ -224,9 +224,9 @@ controlq_serve(struct controlq *controlq)
 	do {
 		controlq->more = controlq_serve_one(controlq);
 		n += controlq->more;
-	} while (controlq->more && n < CONTROLQ_ITERATION_MAX && rte_rdtsc() - start <= most);
+	} while (controlq->more && n < CONTROLQ_QUOTA_MAX && rte_rdtsc() - start <= most);
 	controlq->serving = false;
-	/* A command that is late is asked for again. */
+	/* A command that is late is tried again, and vdev_change_begin() with it. */
 	if (!controlq->late)
 		vdev_change_end(&controlq->dev->vdev);
 	return n;
@@ -249,10 +249,11 @@ controlq_serve_all(struct vnic_ctx *ctx)
  * --- by kick ---
  *
  * The front-end holds the same eventfd as we do, and may read it, fill it, or make it block. So it is neither
- * read nor written: each kick is an edge, and what an iteration leaves over is a timer's.
+ * read nor written here: each kick is an edge of epoll, and what exceeded the quota is served by a timer.
  */
 
-/* Serve, and be sure that either nothing is left or we come again. */
+/* Serve; on return either the queue is empty, and the driver kicks for its next command, or the timer is set.
+ */
 static void
 controlq_kicked(struct controlq *controlq)
 {
@@ -269,7 +270,7 @@ controlq_kicked(struct controlq *controlq)
 		if (controlq_serve(controlq) == 0 && !controlq->late)
 			return;
 	}
-	/* More may be waiting; after everybody else's turn. */
+	/* There may be more; everybody else in the loop comes first. */
 	if (controlq->timer)
 		loop_timer_set(controlq->timer, controlq->late ? CONTROLQ_RETRY_MS : 0);
 }
@@ -319,15 +320,15 @@ controlq_watch_start(struct controlq *controlq, int kick_fd)
 		return;
 	controlq->watched_fd = kick_fd;
 	if (kick_fd >= 0) {
-		/* The device closes its own when it likes; a watch needs one that stays. */
+		/* The device may close its descriptor at any time; a watch needs one that stays open. */
 		controlq->kick_fd = dup(kick_fd);
 		if (controlq->kick_fd >= 0)
 			controlq->watch = loop_watch_add(dev->ctx->loop, controlq->kick_fd, EPOLLIN | EPOLLET,
 							 controlq_on_kick, controlq);
 	}
 	/*
-	 * The first iteration is the loop's too: whoever starts the queue is not done yet. Where the kick
-	 * can't be watched, there is the timer all the same.
+	 * The first commands are served from the loop too, for our caller is still publishing the queue. The
+	 * timer also serves a queue whose kicks can't be watched.
 	 */
 	loop_timer_set(controlq->timer, controlq->watch ? 0 : CONTROLQ_POLL_MS);
 }

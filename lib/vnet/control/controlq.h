@@ -7,7 +7,7 @@
  * and answers: OK for what is in effect by then, ERR with nothing changed for all else.
  *
  * Served in one of two ways, the same for all devices: by kick, from the control thread's loop; or polled, by
- * a service core between two turns of the control thread. All of it under the control lock (control.h).
+ * a service core while the control thread waits for events. All of it under the control lock (control.h).
  */
 #ifndef VNICD_CONTROLQ_H
 #define VNICD_CONTROLQ_H
@@ -33,9 +33,10 @@ enum {
 	CONTROLQ_ACK_ERR = 1,
 	CONTROLQ_DATA_MAX = 65536,   /* bytes of command-specific-data; longer ones are refused */
 	CONTROLQ_RESULT_MAX = 65536, /* bytes of command-specific-result; longer ones are not written */
-	/* One device's turn ends after so many commands, or with the command that passes so much time. */
-	CONTROLQ_ITERATION_MAX = 64,
-	CONTROLQ_ITERATION_US = 100,
+	/* controlq_serve() returns after so many commands, or after the command that passes so much time, for
+	 * other devices to be served. */
+	CONTROLQ_QUOTA_MAX = 64,
+	CONTROLQ_QUOTA_US = 100,
 };
 
 /* One command under way. */
@@ -111,13 +112,12 @@ struct controlq {
 	struct vnet_dev *dev;
 	bool listed;
 	bool serving;             /* a command may change queues, which may be a reason to serve */
-	bool more;                /* the last iteration ended before the queue was empty */
+	bool more;                /* the last controlq_serve() stopped at its quota: more may be there */
 	bool late;                /* a command waits until the device can be changed (vdev_change_begin()) */
 	int watched_fd;           /* the device's kick descriptor when the watch was made; -1: none */
 	int kick_fd;              /* our own copy of it */
 	struct loop_watch *watch; /* NULL: not by kick, or the driver gives none */
-	struct loop_timer
-		*timer; /* for what did not fit in an iteration; without a watch, polls. NULL: no loop */
+	struct loop_timer *timer; /* for what exceeded the quota; without a watch, polls. NULL: no loop */
 	struct log_limit log_limit;
 	struct controlq_stats stats;
 };
@@ -128,7 +128,7 @@ int controlq_init(struct controlq *controlq, struct vnet_dev *dev);
 void controlq_fini(struct controlq *controlq);
 /* It runs, has stopped, or has another kick descriptor: watch it or not. Nothing is served in there. */
 void controlq_follow(struct controlq *controlq);
-/* Serve one device for an iteration. Returns how many chains went back; 0: none is waiting. */
+/* Serve one device, up to its quota. Returns how many chains were returned; 0: none is available. */
 unsigned int controlq_serve(struct controlq *controlq);
 
 enum controlq_mode { CONTROLQ_BY_KICK, CONTROLQ_POLLED };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * notice: what is wrong between a guest and its front-end that neither will say: memory that is not
- * shared, settings of the port that can't reach the driver. Each is shown as long as it holds, and logged
- * once a connection.
+ * notice: problems between a guest and its front-end that neither of them reports: memory that is not
+ * shared, settings of the port that can't reach the driver. Each is shown while it lasts, and logged once a
+ * connection.
  */
 #ifndef VNICD_NOTICE_H
 #define VNICD_NOTICE_H

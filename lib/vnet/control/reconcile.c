@@ -14,30 +14,31 @@
 #include "vdev_conf.h"
 #include "vnet_dev.h"
 
-/* Two tags are no part of what an MTU limits; nobody counts how many a frame has. As on NIC ports. */
+/* An MTU does not count VLAN tags: each frame may have the length of two more, as on NIC ports. */
 enum { RECONCILE_VLAN_ROOM = 2 * RTE_VLAN_HLEN };
 
 /*
- * What was on its way between workers, let in by the old filter and steered by the old steering, has arrived
- * after so many waits (quiesce.h).
+ * After so many waits, frames that passed the old filter and were steered by the old steering are in their
+ * queue, also those that were in a handoff ring (quiesce_wait()).
  */
 enum { RECONCILE_ARRIVAL_WAITS = 3 };
 
-/* Bits that are not between the driver and the device type, and may change under way. */
+/* All feature bits but those between front-end and transport, which may change while the driver stays. */
 #define RECONCILE_FEATURES (~(FEATURE_MASK(LOG_ALL) | FEATURE_MASK(PROTOCOL_FEATURES)))
 
 bool
-vnet_controlq_is_ours(const struct vnet_dev *dev)
+vnet_serves_controlq(const struct vnet_dev *dev)
 {
-	return dev->output.ours;
+	return dev->output.serves_controlq;
 }
 
 /*
- * The driver may use this data queue, by the front-end's word, for a link that is down disables nothing, and
- * by its own.
+ * The front-end has this data queue running and enabled, whether the link is up or down, and it is of a pair
+ * that the driver has in use.
  */
 static bool
-queue_is_used(const struct vnet_dev *dev, const struct vnet_settings *settings, bool ours, unsigned int idx)
+queue_is_used(const struct vnet_dev *dev, const struct vnet_settings *settings, bool serves_controlq,
+	      unsigned int idx)
 {
 	const struct vdev *vdev = &dev->vdev;
 	const bool is_receiveq = idx % 2 == 0;
@@ -48,7 +49,7 @@ queue_is_used(const struct vnet_dev *dev, const struct vnet_settings *settings, 
 	if (!vdev_queue_is_running(vdev, idx) || vdev_queue_is_broken(vdev, idx) ||
 	    !vdev_queue_is_enabled(vdev, idx))
 		return false;
-	if (!ours || (is_receiveq && settings->steer.rss.enabled))
+	if (!serves_controlq || (is_receiveq && settings->steer.rss.enabled))
 		return true;
 	return idx / 2 < settings->n_pairs;
 }
@@ -56,12 +57,12 @@ queue_is_used(const struct vnet_dev *dev, const struct vnet_settings *settings, 
 bool
 vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx)
 {
-	return queue_is_used(dev, &dev->input.settings, dev->output.ours, idx);
+	return queue_is_used(dev, &dev->input.settings, dev->output.serves_controlq, idx);
 }
 
-/* --- what follows for the driver's input from the front-end's --- */
+/* --- changes of the driver's input that follow from the front-end's --- */
 
-/* Notes whether the queue is used; true: it is, and was not. */
+/* Remember whether the queue is used. True: it is, and was not before. */
 static bool
 input_note_used(struct vnet_input *input, unsigned int idx, bool used)
 {
@@ -73,12 +74,12 @@ input_note_used(struct vnet_input *input, unsigned int idx, bool used)
 }
 
 /*
- * A queue that is used again has the coalescing of its direction ("Notifications Coalescing"). A machine that
- * pauses disables all its queues, and its driver knows nothing of that; a driver does it with the controlq
- * running, before and after.
+ * A queue that the driver uses again gets the coalescing parameters of its direction (VIRTIO, "Notifications
+ * Coalescing"). It was the driver if the controlq was active before and is active now; when a machine pauses,
+ * its front-end disables all queues, and the parameters stay.
  */
 static void
-input_restart_coal(const struct vnet_dev *dev, struct vnet_input *input, bool ours)
+input_restart_coal(const struct vnet_dev *dev, struct vnet_input *input, bool serves_controlq)
 {
 	const int controlq = vnet_controlq_idx(dev);
 	const bool asks = controlq >= 0 && vdev_queue_is_active(&dev->vdev, (unsigned int)controlq);
@@ -86,26 +87,26 @@ input_restart_coal(const struct vnet_dev *dev, struct vnet_input *input, bool ou
 	struct vnet_settings *settings = &input->settings;
 
 	for (unsigned int i = 0; i < 2u * dev->n_pairs; i++)
-		if (input_note_used(input, i, queue_is_used(dev, settings, ours, i)) && asked)
+		if (input_note_used(input, i, queue_is_used(dev, settings, serves_controlq, i)) && asked)
 			settings->coal[i] = i % 2 ? settings->coal_tx : settings->coal_rx;
 }
 
 static void
-input_follow(const struct vnet_dev *dev, struct vnet_input *input, bool ours)
+input_derive(const struct vnet_dev *dev, struct vnet_input *input, bool serves_controlq)
 {
-	/* With other features it is another driver, whose settings these are not. */
+	/* Other features mean another driver, which has not made these settings. */
 	if ((input->settings.features ^ dev->vdev.said.features) & RECONCILE_FEATURES)
 		vnet_input_reset(dev, input);
 	for (unsigned int i = 0; i < dev->vdev.n_queues; i++)
 		input->mtu_used |= vdev_queue_is_running(&dev->vdev, i);
-	input_restart_coal(dev, input, ours);
+	input_restart_coal(dev, input, serves_controlq);
 }
 
-/* --- what ought to be published --- */
+/* --- what is to be published --- */
 
 /*
- * What is built depends on the settings alone, and of those after a reset nothing is: so a reset, and a
- * change of whose word counts, need no memory.
+ * Filter and steering are built from the settings alone, and nothing is built from settings after a reset. So
+ * neither a reset nor a change of who serves the controlq needs memory.
  */
 static enum filter_vlans
 output_vlans(const struct vnet_settings *settings)
@@ -131,7 +132,7 @@ output_steer_differs(const struct vnet_settings *a, const struct vnet_settings *
 	return output_report(a) != output_report(b) || memcmp(&a->steer, &b->steer, sizeof(a->steer)) != 0;
 }
 
-/* NULL: without a table or hashes of the driver's, what the device has does. */
+/* NULL: the driver has set neither table nor hashes, so that usual_steer is right. */
 static int
 output_build_steer(const struct vnet_dev *dev, const struct vnet_settings *settings,
 		   struct port_steer **ret_steer)
@@ -145,7 +146,7 @@ output_build_steer(const struct vnet_dev *dev, const struct vnet_settings *setti
 	return vnet_steer_build(&settings->steer, dev->n_pairs, report, dev->flows, ret_steer);
 }
 
-/* Only what its rules have changed for. -errno: nothing was built. */
+/* Build what has other rules than before. -errno: nothing was built. */
 static int
 output_build(const struct vnet_dev *dev, struct vnet_output *output)
 {
@@ -169,24 +170,24 @@ output_build(const struct vnet_dev *dev, struct vnet_output *output)
 }
 
 /*
- * A front-end may take the controlq's features and keep the queue to itself: then nobody tells us which VLANs
- * the driver wants or how many pairs it uses, and nothing is kept from it.
+ * A front-end may acknowledge the controlq's features and serve the queue itself. Then vnicd does not know
+ * which VLANs the driver wants or how many pairs it uses, so nothing is filtered, and all pairs are used.
  */
 static void
 output_choose(const struct vnet_dev *dev, struct vnet_output *output)
 {
 	const struct vnet_settings *settings = &dev->draft.settings;
 	const enum steer_report report = output_report(settings);
-	const uint16_t n_pairs = output->ours ? settings->n_pairs : dev->n_pairs;
+	const uint16_t n_pairs = output->serves_controlq ? settings->n_pairs : dev->n_pairs;
 	struct port_steer *usual = report == STEER_REPORT || n_pairs > 1 ? dev->usual_steer[report] : NULL;
 
-	output->filter = output->ours ? output->own_filter : NULL;
+	output->filter = output->serves_controlq ? output->own_filter : NULL;
 	output->steer = output->own_steer ? output->own_steer : usual;
 	/* Under RSS the table says which receiveqs get frames, not the number of pairs. */
 	output->pairs_max = settings->steer.rss.enabled ? dev->n_pairs : n_pairs;
 	output->link = dev->draft.link;
 	output->driver = dev->draft.driver;
-	if (output->ours && output->steer)
+	if (output->serves_controlq && output->steer)
 		output->hash = settings->steer.hash;
 	else
 		memset(&output->hash, 0, sizeof(output->hash));
@@ -199,15 +200,15 @@ conf_fill_transmitq(const struct vnet_dev *dev, const struct vnet_input *input,
 	const struct vnet_settings *settings = &input->settings;
 
 	conf->virtq.only_read = true;
-	/* One above the pairs in use is drained and discarded, like a disabled one. */
-	conf->virtq.enabled &= !output->ours || idx / 2 < settings->n_pairs;
-	/* Learnt only while they are steered by. */
+	/* A transmitq above the pairs in use is drained and its frames discarded, like a disabled one. */
+	conf->virtq.enabled &= !output->serves_controlq || idx / 2 < settings->n_pairs;
+	/* Flows are learnt only while frames are steered by them. */
 	conf->flows = output->steer && !settings->steer.rss.enabled ? dev->flows : NULL;
 	conf->offloads = vnet_offloads_host(dev->vdev.said.features);
 	if (conf->offloads & OFFLOAD_BIT(CHECKSUM))
 		conf->virtq.traits |= TRAIT_OFFLOAD;
 	conf->from_guest = vnet_from_guest_variant(isa_select(), conf->virtq.traits);
-	if (vdev_queue_waits(&dev->vdev, idx))
+	if (vdev_queue_never_enabled(&dev->vdev, idx))
 		conf->from_guest = vnet_from_guest_later;
 }
 
@@ -216,7 +217,7 @@ conf_fill_receiveq(const struct vnet_dev *dev, const struct vnet_input *input, s
 {
 	const uint64_t features = dev->vdev.said.features;
 
-	/* All that the driver has, until it says otherwise. */
+	/* All that were negotiated, until GUEST_OFFLOADS_SET. */
 	conf->offloads = vnet_offloads_guest(input->settings.offloads & features);
 	conf->unsupported = offloads_unsupported(conf->offloads);
 	if (conf->offloads & OFFLOAD_BIT(CHECKSUM))
@@ -236,7 +237,7 @@ vnet_conf_fill(const struct vnet_dev *dev, const struct vnet_input *input, const
 
 	if ((int)idx == vnet_controlq_idx(dev))
 		return;
-	/* No frame passes a link that is down; it is as if the driver had disabled the queue. */
+	/* While the link is down no frame passes: a queue is handled as if it were disabled. */
 	conf->virtq.enabled &= input->link.up;
 	if (mergeable)
 		conf->virtq.traits |= TRAIT_MERGEABLE;
@@ -269,7 +270,7 @@ conf_fill_all(const struct vnet_dev *dev, const struct vnet_output *output)
 
 /* --- publishing it --- */
 
-/* Nobody sends to it, so what the driver has put there is still to be seen. */
+/* The receiveq of the next pair has a buffer. Nothing is sent to that pair yet, so it is still there. */
 static bool
 active_next_is_filled(const struct vnet_dev *dev)
 {
@@ -285,8 +286,8 @@ active_next_is_filled(const struct vnet_dev *dev)
 }
 
 /*
- * Pairs that can be sent to: 0 .. n - 1. A front-end may enable more pairs than the driver uses: those from
- * the first on whose receiveq the driver has never made a buffer available in are not among them.
+ * Publish n: frames may be sent to pairs 0 .. n - 1. A front-end may enable more pairs than the driver uses,
+ * so they end before the first pair in whose receiveq the driver has never made a buffer available.
  */
 static void
 active_publish(struct vnet_dev *dev)
@@ -317,7 +318,7 @@ output_publish(struct vnet_dev *dev)
 				      memory_order_release);
 		atomic_store_explicit(&dev->port->steer, output->steer, memory_order_release);
 	}
-	/* Workers look at it to name a drop only; what they act on is in the confs. */
+	/* Workers take only the reason of a drop from it; whether a queue is enabled is in its conf. */
 	atomic_store_explicit(&dev->shared.link_up, output->link.up, memory_order_relaxed);
 	if (!output->link.up)
 		atomic_store_explicit(&dev->shared.rarp_mac, 0, memory_order_relaxed);
@@ -326,9 +327,9 @@ output_publish(struct vnet_dev *dev)
 }
 
 /*
- * Until nobody has what was replaced, and no frame is on its way that was let in by the old rules and is not
- * by the new ones, or steered by the old rules to a pair that is not used any more. Where nothing is kept out
- * any more, nothing on its way is unwanted.
+ * How many waits it takes until no worker sees what was replaced, and no frame is in a handoff ring that the
+ * old filter passed and the new one would not, or that was steered to a pair which is not used any more.
+ * Without a new filter, frames that the old one passed do no harm.
  */
 static unsigned int
 output_n_waits(const struct vnet_output *old, const struct vnet_output *new)
@@ -346,7 +347,7 @@ output_wait(struct vnet_dev *dev, const struct vnet_output *old)
 {
 	unsigned int n_waits = output_n_waits(old, &dev->output);
 
-	/* One of them is in there. */
+	/* vdev_conf_collect() is one of them. */
 	if (n_waits && vdev_conf_is_due(&dev->vdev))
 		n_waits--;
 	while (n_waits--)
@@ -363,9 +364,9 @@ output_free_old(const struct vnet_dev *dev, const struct vnet_output *old)
 		vnet_steer_free(old->own_steer);
 }
 
-/* Those who are no workers get to know it, too. */
+/* Pass the changes on to those that are not workers: controlq, flows, announcements, the driver, the port. */
 static void
-output_tell(struct vnet_dev *dev, const struct vnet_output *old)
+output_notify(struct vnet_dev *dev, const struct vnet_output *old)
 {
 	const struct vnet_output *output = &dev->output;
 
@@ -388,20 +389,20 @@ vnet_draft_drop(struct vnet_dev *dev)
 }
 
 int
-vnet_reconcile(struct vdev *vdev, unsigned int follower, struct diag *diag)
+vnet_reconcile(struct vdev *vdev, unsigned int must_apply, struct diag *diag)
 {
 	struct vnet_dev *dev = vdev->type_dev;
 	const struct vnet_output old = dev->output;
-	const int controlq = vnet_controlq_idx(dev), followed = vdev_conf_plan(vdev, follower, diag);
+	const int controlq = vnet_controlq_idx(dev), planned = vdev_conf_plan(vdev, must_apply, diag);
 	struct vnet_output next = old;
 	int ret;
 
-	if (followed < 0 && follower != VDEV_EVERY_QUEUE) {
+	if (planned < 0 && must_apply != VDEV_EVERY_QUEUE) {
 		vnet_draft_drop(dev);
-		return followed;
+		return planned;
 	}
-	next.ours = controlq >= 0 && vdev_queue_is_running(vdev, (unsigned int)controlq);
-	input_follow(dev, &dev->draft, next.ours);
+	next.serves_controlq = controlq >= 0 && vdev_queue_is_running(vdev, (unsigned int)controlq);
+	input_derive(dev, &dev->draft, next.serves_controlq);
 	ret = output_build(dev, &next);
 	if (ret < 0) {
 		vdev_conf_drop(vdev);
@@ -417,8 +418,8 @@ vnet_reconcile(struct vdev *vdev, unsigned int follower, struct diag *diag)
 	output_publish(dev);
 	output_wait(dev, &old);
 	output_free_old(dev, &old);
-	output_tell(dev, &old);
-	return followed;
+	output_notify(dev, &old);
+	return planned;
 }
 
 int
@@ -426,14 +427,14 @@ vnet_apply(struct vnet_dev *dev)
 {
 	struct diag diag;
 
-	/* A driver may repeat itself as fast as it likes. */
+	/* A command that changes nothing costs nothing, however often it is repeated. */
 	if (memcmp(&dev->draft, &dev->input, sizeof(dev->input)) == 0)
 		return 0;
 	return vnet_reconcile(&dev->vdev, VDEV_NO_QUEUE, &diag);
 }
 
 void
-vnet_look(struct vnet_dev *dev)
+vnet_check_new_pairs(struct vnet_dev *dev)
 {
 	struct diag diag;
 

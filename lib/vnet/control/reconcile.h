@@ -1,16 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * reconcile: what workers get of a device, made what it ought to be.
+ * reconcile: computes what workers see of a network device, and publishes it.
  *
- *   vdev.said     what the front-end said         \        confs of the virtqueues: ring, burst function,
- * filter, vnet.input    what the driver and the          >---->  offloads, coalescing, longest frame
- *                 administrator said                       steering, pairs that can be sent to, link
+ *   vdev.said     what the front-end has set     \        confs of the virtqueues: ring, burst function,
+ *                                                 >---->  offloads, coalescing, longest frame; filter,
+ *   vnet.input    what the driver and the        /        steering, number of pairs in use, link
+ *                 administrator have set
  *
- * Whoever hears something changes an input, and no more; one function computes from both all that ought to be
- * published, compares it with what is, publishes what differs, waits for the workers once, and frees what
- * they had. So it does not matter in which order things were said, saying them again does nothing, and a
- * device that is given the inputs of another one becomes what that one is. Nothing is called from here that
- * would change an input. Control lock.
+ * Messages, commands and administrators change an input, and nothing else. vnet_reconcile() computes from
+ * both inputs all that is to be published, publishes what differs from the published state, waits for the
+ * workers once, and frees what was replaced. So the order in which inputs were set does not matter, setting
+ * one again to the same value does nothing, and a device with a copy of another one's inputs publishes the
+ * same as that one. No function that is called from here changes an input in turn. Control lock.
  */
 #ifndef VNICD_RECONCILE_H
 #define VNICD_RECONCILE_H
@@ -23,20 +24,20 @@ struct vnet_dev;
 struct vnet_input;
 struct vnet_output;
 
-/* The `reconcile` of the device type (vdev.h). Besides as it says: -EINVAL or -ENOMEM as vnet_apply(). */
-int vnet_reconcile(struct vdev *vdev, unsigned int follower, struct diag *diag);
+/* The `reconcile` of the device type (vdev.h); also -EINVAL or -ENOMEM, as vnet_apply(). */
+int vnet_reconcile(struct vdev *vdev, unsigned int must_apply, struct diag *diag);
 
 /*
- * dev->draft takes effect as a whole, for every worker, before this returns. 0, or -errno, and nothing has
- * changed, the draft is dropped: -EINVAL, or -ENOMEM, but not for settings of which nothing is built, as
- * those after a reset, nor for what is no setting.
+ * Make dev->draft the input and reconcile: it is in effect for every worker on return. 0; or -EINVAL or
+ * -ENOMEM from building a filter or steering: nothing has changed, and the draft is dropped. Can't fail for
+ * settings after a reset, which need neither, and for changes of the link or the MTU.
  */
 int vnet_apply(struct vnet_dev *dev);
-/* What was changed in dev->draft is forgotten. */
+/* Discard the changes in dev->draft. */
 void vnet_draft_drop(struct vnet_dev *dev);
 
-/* What a data queue ought to have besides what follows from its ring; conf->virtq.enabled is the front-end's
- * word. Nothing for the controlq. */
+/* Fill in what a data queue's conf has besides its ring; conf->virtq.enabled is what the front-end has set,
+ * and may be cleared. Does nothing for the controlq. */
 void vnet_conf_fill(const struct vnet_dev *dev, const struct vnet_input *input,
 		    const struct vnet_output *output, unsigned int idx, struct vnet_conf *conf);
 

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* settings: what is left of them, and of all that is known of a driver, when the next one starts. */
+/* settings: their values after a reset, and what else is cleared when another driver starts. */
 #include "settings.h"
 
 #include <string.h>
@@ -7,8 +7,8 @@
 #include "vnet_dev.h"
 
 /*
- * Promiscuous and no VLAN, as with QEMU, whose drivers we serve: Linux's sets its modes when the interface is
- * brought up.
+ * Promiscuous and no VLAN, as QEMU does, to which drivers are used: Linux's sets its modes when the interface
+ * is brought up.
  */
 void
 vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings)
@@ -18,7 +18,7 @@ vnet_settings_reset(const struct vnet_dev *dev, struct vnet_settings *settings)
 	settings->filter.mac = dev->mac;
 	settings->filter.promisc = true;
 	settings->n_pairs = 1;
-	/* All that the driver will have: its features may come later. */
+	/* All, whatever the driver will negotiate: its features may come later. */
 	settings->offloads = VNET_GUEST_OFFLOADS;
 }
 
@@ -32,7 +32,7 @@ vnet_input_forget_mtu(const struct vnet_dev *dev, struct vnet_input *input)
 void
 vnet_input_reset(const struct vnet_dev *dev, struct vnet_input *input)
 {
-	/* QEMU says it before all else when a driver starts, the features included. */
+	/* QEMU sends NET_SET_MTU for the next driver before the features. */
 	if (input->mtu_used)
 		vnet_input_forget_mtu(dev, input);
 	input->n_filled = 1;

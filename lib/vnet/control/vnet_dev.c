@@ -20,7 +20,7 @@ vnet_of(const struct vdev *vdev)
 	return vdev->type_dev;
 }
 
-/* VIRTIO, "Feature bits": what is asked for, or said, by the controlq. */
+/* Features whose commands go over the controlq (VIRTIO, "Feature bits" of the network device). */
 static const uint64_t vnet_by_controlq =
 	FEATURE_MASK(NET_CTRL_RX) | FEATURE_MASK(NET_CTRL_RX_EXTRA) | FEATURE_MASK(NET_CTRL_VLAN) |
 	FEATURE_MASK(NET_CTRL_MAC_ADDR) | FEATURE_MASK(NET_CTRL_GUEST_OFFLOADS) |
@@ -28,7 +28,7 @@ static const uint64_t vnet_by_controlq =
 	FEATURE_MASK(NET_HASH_REPORT) | FEATURE_MASK(NET_NOTF_COAL) | FEATURE_MASK(NET_VQ_NOTF_COAL) |
 	FEATURE_MASK(NET_DEVICE_STATS);
 
-/* Less `without`, and what needs one of those. */
+/* `features` without the bits of `without`, and without those that need one of these. */
 static uint64_t
 vnet_features_without(uint64_t features, uint64_t without)
 {
@@ -71,7 +71,7 @@ vnet_features(const struct vdev *vdev)
 	return vnet_features_without(features, dev->without);
 }
 
-/* CTRL_VQ, which others need, is for the front-end to ask for or to keep to itself. */
+/* CTRL_VQ is not required by others: a front-end that serves the controlq itself does not acknowledge it. */
 static int
 vnet_features_check(const struct vdev *vdev, uint64_t features, struct diag *diag)
 {
@@ -106,7 +106,7 @@ vnet_queue_of(struct vdev *vdev, unsigned int idx)
 	struct vnet_dev *dev = vnet_of(vdev);
 	unsigned int last = 2u * dev->n_pairs;
 
-	/* With one pair, queues 2 and `last` change places, so that every state plays one queue. */
+	/* With one pair virtqueue 2 is the controlq: 2 and `last` change places, so that each has a virtq. */
 	if (vnet_has_one_pair(dev) && (idx == 2 || idx == last))
 		idx = 2 + last - idx;
 	if (idx == last)
@@ -153,7 +153,7 @@ vnet_set_mtu(struct vdev *vdev, uint64_t mtu)
 	return vnet_apply(dev);
 }
 
-/* Its ring and memory, for frames that are borrowed. */
+/* Does the worker have borrowed frames of one of the device's queues? */
 static bool
 vnet_is_held(const struct vdev *vdev, unsigned int worker)
 {
@@ -179,15 +179,15 @@ vnet_borrow(struct vdev *vdev, enum vdev_borrow borrow)
 				      memory_order_relaxed);
 }
 
-enum { VNET_NOTICE_LOOKS = 1000 / VDEV_WATCH_MS };
+enum { VNET_NOTICE_POLLS = 1000 / VDEV_WATCH_MS };
 
 static void
-vnet_on_look(struct vdev *vdev)
+vnet_poll_slow(struct vdev *vdev)
 {
 	struct vnet_dev *dev = vnet_of(vdev);
 
-	vnet_look(dev);
-	if (++dev->n_looks % VNET_NOTICE_LOOKS == 0)
+	vnet_check_new_pairs(dev);
+	if (++dev->n_slow_polls % VNET_NOTICE_POLLS == 0)
 		vnet_notices_look(&dev->notices, dev);
 }
 
@@ -206,7 +206,7 @@ static const struct vdev_ops vnet_ops = {
 	.send_rarp = vnet_send_rarp,
 	.is_held = vnet_is_held,
 	.borrow = vnet_borrow,
-	.look = vnet_on_look,
+	.poll_slow = vnet_poll_slow,
 };
 
 int

@@ -1,19 +1,20 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * vnet_dev: the control half of the virtio network device: what its front-end, its driver and the
- * administrator have said, and what follows from that for the datapath (vnet.h), which sees none of this.
+ * administrator have set, and what follows from that for the datapath (vnet.h), which sees none of this.
  *
  *   vnet_dev.c     the device type: features, queues, life        \
- *   controlq.h     the driver's commands                           \   change the input,
- *   config.c       the configuration space, and the link           /   and ask for
+ *   controlq.h     the driver's commands                           \   change the draft of the input,
+ *   config.c       the configuration space, and the link           /   and call vnet_apply()
  *   announce.h     making the network learn where the guest is    /
- *   notice.h       what neither front-end nor driver will say
  *        |
- *   reconcile.h    what ought to be published                     from
+ *   reconcile.h    computes from the input what workers see, and publishes it
  *        |
  *   settings.h     the input
  *
- * The controlq comes after the last pair that the driver may use.
+ *   notice.h       finds and reports problems between guest and front-end
+ *
+ * The controlq is the virtqueue after the last pair that the driver may use.
  */
 #ifndef VNICD_VNET_DEV_H
 #define VNICD_VNET_DEV_H
@@ -41,22 +42,20 @@ enum {
 	VNET_DUPLEX_UNKNOWN = 0xff,
 };
 
-/*
- * What follows from the inputs and is published, besides the confs (reconcile.c). Workers have it, or, what
- * is said here, the device's own.
- */
+/* What vnet_reconcile() has computed from the inputs, besides the confs. */
 struct vnet_output {
-	bool ours;                  /* the controlq is served by us, so the driver's word counts */
-	struct vnet_filter *filter; /* NULL: nothing is kept out */
-	struct port_steer *steer;   /* NULL: none needed */
-	uint16_t pairs_max;         /* pairs that frames may go to, by the driver's word */
+	bool serves_controlq; /* vnicd serves the controlq, so that what the driver sets there reaches it */
+	struct vnet_filter *filter; /* as workers see it; NULL: no frame is filtered */
+	struct port_steer *steer;   /* as workers see it; NULL: not needed */
+	uint16_t pairs_max;         /* frames are sent to so many pairs at most, as the driver has set */
 	struct port_link link;
-	struct hash_params hash; /* that would be of use: asked for by the driver itself; no types: none */
-	/* The device's: made of the settings, NULL for those after a reset. Workers have them, or, as long as
-	 * nobody's word counts, don't. */
+	/* The hash that the driver requests, and an uplink may compute in vnicd's place; no types: none. */
+	struct hash_params hash;
+	/* Built from the settings, and owned by the device, whether workers see them or not; NULL for
+	 * settings as after a reset. */
 	struct vnet_filter *own_filter;
-	struct port_steer *own_steer; /* by the driver's table, or with its hashes */
-	uint64_t driver;              /* whose flows and announcements these are */
+	struct port_steer *own_steer; /* with the driver's table or hashes */
+	uint64_t driver;              /* vnet_input.driver, whose flows and announcements these are */
 };
 
 /* Control lock. */
@@ -64,36 +63,35 @@ struct vnet_dev {
 	struct vdev vdev;
 	struct vnic_ctx *ctx;
 	uint16_t n_pairs;
-	/* mtu of the configuration space, which never changes; 0: MTU is not offered. */
+	/* mtu of the configuration space, which does not change; 0: MTU is not offered. */
 	uint16_t offered_mtu;
 	bool offer_standby;        /* failover: this is the standby of a passed-through NIC */
 	bool offer_speed;          /* SPEED_DUPLEX */
-	uint64_t without;          /* bits that are not offered, nor what needs them */
-	struct rte_ether_addr mac; /* after a reset; the settings' is what counts */
+	uint64_t without;          /* feature bits that are not offered, nor those that need them */
+	struct rte_ether_addr mac; /* the address after a reset; the current one is in the settings */
 	struct vnet_queue *queues; /* [n_pairs] */
 	struct controlq controlq;
 	struct announce announce;
 
 	/*
-	 * What the driver and the administrator have said, and is in effect; and what is to be, which is the
-	 * same but while a message or a command is heard: that changes the draft, and vnet_apply() does the
-	 * rest.
+	 * input: what the driver and the administrator have set, in effect. draft: a copy of it, which a
+	 * message or a command changes while it is handled; vnet_apply() puts it into effect.
 	 */
 	struct vnet_input input, draft;
 	struct vnet_output output;
-	/* Once for all, so that a reset needs no memory: without a table and hashes, by STEER_*REPORT. */
+	/* Steering without table and hashes, by enum steer_report. Made once: a reset needs no memory. */
 	struct port_steer *usual_steer[2];
 	struct vnet_flows *flows; /* NULL: a single pair */
-	/* Called when output.hash has changed; NULL: nobody asks. */
+	/* Called when output.hash has changed; NULL: not needed. */
 	void (*hash_changed)(void *arg, const struct hash_params *hash);
 	void *hash_changed_arg;
-	/* Where workers look for `filter`, `steer` and how many pairs can be sent to: the port's fields. */
+	/* Its members filter, steer and n_active are how these are published to workers. */
 	struct port *port;
 
 	struct vnet_notices notices;
-	unsigned int n_looks; /* of vdev_ops.look */
+	unsigned int n_slow_polls; /* calls of vdev_ops.poll_slow */
 
-	struct vnet_shared shared; /* with its queues */
+	struct vnet_shared shared;
 };
 
 struct vnet_config {
@@ -103,14 +101,14 @@ struct vnet_config {
 	struct rte_ether_addr mac;
 	struct rte_mempool *pool;
 	struct port *port;    /* n_active, filter and steer of it are written by the device */
-	struct vnic_ctx *ctx; /* without a loop: nobody watches the controlq's kicks */
+	struct vnic_ctx *ctx; /* without a loop: the caller serves the controlq, its kicks are not seen */
 	uint64_t mem_max;     /* bytes of the guest's memory that may be mapped; 0: GMEM_BYTES_MAX */
 	uint64_t without;     /* feature bits not to offer, and with them what VIRTIO says needs them */
 	bool standby;
 	bool speed_duplex; /* offer speed and duplex */
 	int32_t speed;
 	uint8_t duplex;
-	/* See struct vnet_dev. Not called for what it is in the beginning: none. */
+	/* See struct vnet_dev. Not called for the first value, which is none. */
 	void (*hash_changed)(void *arg, const struct hash_params *hash);
 	void *hash_changed_arg;
 };
@@ -121,13 +119,13 @@ int vnet_init(struct vnet_dev *dev, const struct vnet_config *config);
 void vnet_fini(struct vnet_dev *dev);
 
 /*
- * The driver has this data queue enabled and may use it: active, and of a pair in use. Under RSS the table
- * says which receiveqs get frames, not the number of pairs.
+ * The data queue is active, and of a pair that the driver has in use. With RSS all receiveqs are in use: the
+ * table says which of them get frames, not the number of pairs.
  */
 bool vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx);
-/* What is offered, the transport's own bits left out: the function of the device type. */
+/* The feature bits that are offered, without those of the transport: `features` of the device type. */
 uint64_t vnet_features(const struct vdev *vdev);
-/* Offloads (offloads.def) that frames to the guest may leave undone, as its driver has it now: a set. */
+/* The set of offloads (offloads.def) that frames to the guest may request, as its driver has set it now. */
 uint32_t vnet_capabilities(const struct vnet_dev *dev);
 /* VIRTIO, "Virtqueues" of the network device: without MQ and RSS there is one pair, and the controlq follows
  * it.
@@ -135,21 +133,22 @@ uint32_t vnet_capabilities(const struct vnet_dev *dev);
 bool vnet_has_one_pair(const struct vnet_dev *dev);
 /* Index of the controlq under the features that the driver has; -1: it has none. */
 int vnet_controlq_idx(const struct vnet_dev *dev);
-/* The controlq is served by us: what the driver sets there comes to us, not to the VMM. */
-bool vnet_controlq_is_ours(const struct vnet_dev *dev);
-/* Every few milliseconds: has the driver begun to use another pair? */
-void vnet_look(struct vnet_dev *dev);
+/* vnicd serves the controlq, for its ring runs; otherwise the front-end serves it, or nobody does. */
+bool vnet_serves_controlq(const struct vnet_dev *dev);
+/* Use the next pair too, if the driver has made a buffer available in its receiveq. */
+void vnet_check_new_pairs(struct vnet_dev *dev);
 
 /* The configuration space (config.c): the two functions of the device type. */
 unsigned int vnet_config_read(const struct vdev *vdev, uint8_t space[VDEV_CONFIG_MAX]);
 int vnet_config_write(struct vdev *vdev, unsigned int offset, const uint8_t *data, unsigned int len,
 		      bool migration);
-/* The driver is told to read it again. */
+/* Notify the driver that its configuration space has changed. */
 void vnet_config_notify(struct vnet_dev *dev);
 /*
- * What the driver sees of its link from now on; speed and duplex are for a device that offers them. While the
- * link is down no frame passes. -EAGAIN: a link that stays up would change its speed, so it is down now: ask
- * again a little later. -EBUSY: nothing has changed (vdev_change_begin()): the same.
+ * Set the link as the driver sees it, speed and duplex only for a device that offers them. While the link is
+ * down no frame passes. 0; -EAGAIN: the speed or duplex of a link that is up would change, so the link has
+ * been set down first: call this again; -EBUSY: the device can't be changed now (vdev_change_begin()), and
+ * nothing has changed: call this again some milliseconds later.
  */
 int vnet_set_link(struct vnet_dev *dev, const struct port_link *link);
 
