@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "checksum.h"
 #include "layout.h"
 #include "request.h"
 
@@ -85,6 +86,11 @@ nic_offload_receive(struct rte_mbuf *frame)
 		request |= RTE_MBUF_F_TX_TCP_SEG;
 	}
 	frame->ol_flags &= ~(RTE_MBUF_F_RX_L4_CKSUM_MASK | RTE_MBUF_F_RX_LRO);
+	if (layout.proto == IPPROTO_UDP && l4_at + sizeof(struct rte_udp_hdr) <= front.len &&
+	    layout_is_to_dhcp_client(&front, l4_at)) {
+		checksum_store(frame, l4_at, offsetof(struct rte_udp_hdr, dgram_cksum));
+		return true;
+	}
 	frame->ol_flags |= request;
 	frame->tx_offload = 0;
 	frame->l2_len = layout.l2_len & 0x7f;

@@ -17,6 +17,7 @@
 #include <rte_ip.h>
 #include <rte_mbuf.h>
 #include <rte_tcp.h>
+#include <rte_udp.h>
 
 enum {
 	LAYOUT_TAGS_MAX = 2,
@@ -122,6 +123,19 @@ layout_parse(const struct layout_front *front)
 		ip = RTE_MBUF_F_TX_IPV6;
 	layout.ip = ip;
 	return layout;
+}
+
+/*
+ * A datagram for a DHCP client: UDP to port 68 or 546, whose header is at l4_at, and in the front. Old ones
+ * read their datagrams before the kernel has computed the checksum that was left open, and drop them.
+ */
+static inline bool
+layout_is_to_dhcp_client(const struct layout_front *front, uint32_t l4_at)
+{
+	uint16_t dst_port;
+
+	memcpy(&dst_port, front->at + l4_at + offsetof(struct rte_udp_hdr, dst_port), sizeof(dst_port));
+	return unlikely(dst_port == RTE_BE16(68) || dst_port == RTE_BE16(546));
 }
 
 /* Of the TCP header at l4_at in a frame of frame_len bytes; 0: it is not whole. */

@@ -84,7 +84,7 @@ vnet_offloads_check(uint64_t features, struct diag *diag)
 
 static uint64_t
 from_guest_checksum(const struct rte_mbuf *frame, const struct virtio_net_hdr *hdr,
-		    const struct layout *layout)
+		    const struct layout *layout, const struct layout_front *front)
 {
 	const uint32_t l4_at = (uint32_t)layout->l2_len + layout->l3_len;
 
@@ -94,7 +94,8 @@ from_guest_checksum(const struct rte_mbuf *frame, const struct virtio_net_hdr *h
 	    l4_at + sizeof(struct rte_tcp_hdr) <= frame->pkt_len)
 		return layout->ip | RTE_MBUF_F_TX_TCP_CKSUM;
 	if (layout->proto == IPPROTO_UDP && hdr->csum_offset == OFFLOAD_UDP_CHECKSUM &&
-	    l4_at + sizeof(struct rte_udp_hdr) <= frame->pkt_len)
+	    l4_at + sizeof(struct rte_udp_hdr) <= frame->pkt_len &&
+	    !(layout_is_to_dhcp_client(front, l4_at) && hdr->gso_type == VIRTIO_NET_HDR_GSO_NONE))
 		return layout->ip | RTE_MBUF_F_TX_UDP_CKSUM;
 	return 0;
 }
@@ -179,7 +180,7 @@ vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr
 		return false;
 	layout_front(&front, frame);
 	layout = layout_parse(&front);
-	request = from_guest_checksum(frame, hdr, &layout);
+	request = from_guest_checksum(frame, hdr, &layout, &front);
 	if (unlikely(hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE) &&
 	    !from_guest_segments(frame, hdr, offloads, &front, &layout, request))
 		return false;

@@ -272,6 +272,43 @@ outcome_check(const struct packet *frame, const struct virtio_net_hdr *hdr, uint
 	rte_pktmbuf_free(pkt);
 }
 
+/* Datagrams to DHCP clients get theirs at once. */
+static void
+test_dhcp_clients_get_whole_checksums(void **state)
+{
+	static const struct {
+		bool v6;
+		uint8_t proto;
+		uint16_t port;
+		bool whole;
+	} rows[] = {
+		{false, PACKET_UDP, 68, true},  {true, PACKET_UDP, 546, true},
+		{false, PACKET_UDP, 67, false}, {true, PACKET_UDP, 547, false},
+		{false, PACKET_TCP, 68, false}, {true, PACKET_TCP, 546, false},
+	};
+
+	for (size_t i = 0; i < RTE_DIM(rows); i++)
+		for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_MANY_CUTS; cuts++) {
+			const struct packet_spec spec = {
+				.v6 = rows[i].v6, .proto = rows[i].proto, .tags = 1, .payload = 301};
+			static struct packet packet;
+			struct virtio_net_hdr hdr;
+			struct rte_mbuf *pkt;
+
+			packet_build(&packet, &spec, PACKET_SUM_NONE);
+			packet_put16(packet.bytes + packet.l4 + 2, rows[i].port);
+			packet_finish(&packet, PACKET_SUM_PSEUDO);
+			pkt = mbufs_make(requests_pool, packet.bytes, packet.len, cuts);
+			hdr = requests_hdr(&packet, G_NONE, 0);
+			assert_true(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL));
+			assert_int_equal(!requests_any(pkt), rows[i].whole);
+			mbufs_read(pkt, &packet);
+			assert_int_equal(packet_is_whole(&packet), rows[i].whole);
+			rte_pktmbuf_free(pkt);
+		}
+	assert_int_equal(rte_mempool_in_use_count(requests_pool), 0);
+}
+
 /* N01, N03, N04: each header against one good frame. */
 static void
 test_contradictions(void **state)
@@ -584,6 +621,7 @@ main(void)
 		cmocka_unit_test(test_request_of_every_shape),
 		cmocka_unit_test(test_c66_c67_c69_what_is_not_asked_is_not_read),
 		cmocka_unit_test(test_c68_hdr_len_is_not_believed),
+		cmocka_unit_test(test_dhcp_clients_get_whole_checksums),
 		cmocka_unit_test(test_contradictions),
 		cmocka_unit_test(test_frames_that_are_not_what_is_asked),
 		cmocka_unit_test(test_what_is_taken_is_left_alone),
