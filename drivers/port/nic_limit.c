@@ -290,6 +290,7 @@ nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned
 	static const struct nic_limit_driver drivers[] = {
 		[NIC_LIMIT_PACKET_SOCKET] = {.packet_socket = true},
 		[NIC_LIMIT_TAP] = {.moves = true},
+		[NIC_LIMIT_MACVTAP] = {.packet_socket = true, .moves = true},
 	};
 
 	limit->driver = &drivers[kind];

@@ -60,6 +60,7 @@ enum nic_limit_kind {
 	NIC_LIMIT_PACKET_SOCKET, /* through a packet socket: no longer than the MTU, or that and one 802.1Q
 				    tag */
 	NIC_LIMIT_TAP,           /* as if received by it: any length */
+	NIC_LIMIT_MACVTAP,       /* as through a packet socket, but it may move to another namespace */
 };
 /* The same for such a port; if_index is not 0. */
 int nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned int if_index,

@@ -327,7 +327,9 @@ tap_set_up(struct tap *tap, struct port *port, const struct port_config *config,
 	const struct tap_args *args = config->args;
 	struct ifreq ifr = {0};
 
-	if (!tap->is_macvtap && ioctl(tap->queues[0].fd, TUNSETPERSIST, (unsigned long)args->persist) < 0)
+	/* One that is there already stays as it is: we may not be able to make it again. */
+	if (port_config_has(config, "persist") &&
+	    ioctl(tap->queues[0].fd, TUNSETPERSIST, (unsigned long)args->persist) < 0)
 		return tap_refuse(tap, config->name, "persist", diag);
 	if (port_config_has(config, "owner") &&
 	    ioctl(tap->queues[0].fd, TUNSETOWNER, (unsigned long)args->owner) < 0)
@@ -394,7 +396,7 @@ tap_open_all(struct tap *tap, struct port *port, const struct port_config *confi
 	if (ret < 0)
 		return ret;
 	if (nic_limit_open_kernel(&tap->limit, port, if_nametoindex(tap->ifname),
-				  tap->is_macvtap ? NIC_LIMIT_PACKET_SOCKET : NIC_LIMIT_TAP, config->mtu) < 0)
+				  tap->is_macvtap ? NIC_LIMIT_MACVTAP : NIC_LIMIT_TAP, config->mtu) < 0)
 		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
 	return 0;
 }
@@ -448,9 +450,8 @@ tap_open(struct port *port, const struct port_config *config, struct diag *diag)
 	}
 	port->dev = tap;
 	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
-	snprintf(port->describe, sizeof(port->describe), "%s %s%s%s, %u queue pair%s",
-		 tap->is_macvtap ? "macvtap" : "tap", tap->ifname, tap->is_macvtap ? " of " : "",
-		 tap->is_macvtap ? args->macvtap : "", config->n_queues, config->n_queues == 1 ? "" : "s");
+	snprintf(port->describe, sizeof(port->describe), "%s %s%s%s", tap->is_macvtap ? "macvtap" : "tap",
+		 tap->ifname, tap->is_macvtap ? " of " : "", tap->is_macvtap ? args->macvtap : "");
 	uplink_port_opened(port);
 	return 0;
 }
@@ -469,9 +470,13 @@ tap_check(struct port_config *config, struct diag *diag)
 	const struct tap_args *args = config->args;
 	const char *ifname = args->ifname ? args->ifname : config->name;
 
-	if (strlen(ifname) >= IF_NAMESIZE || strchr(ifname, '/'))
-		return diag_set(diag, -EINVAL, "ifname=INTERFACE, of at most 15 characters",
-				"port %s: '%.64s' is no name of an interface", config->name, ifname);
+	/* What the kernel refuses, and "%d", for which it would choose a number. */
+	if (strlen(ifname) >= IF_NAMESIZE || strpbrk(ifname, "/: %") || strcmp(ifname, ".") == 0 ||
+	    strcmp(ifname, "..") == 0)
+		return diag_set(
+			diag, -EINVAL,
+			"ifname=INTERFACE, of at most 15 characters, without '/', ':', '%' and blanks",
+			"port %s: '%.64s' is no name of an interface", config->name, ifname);
 	if (args->macvtap && strlen(args->macvtap) >= IF_NAMESIZE)
 		return diag_set(diag, -EINVAL, "a name of at most 15 characters",
 				"port %s: macvtap: '%.64s' is no name of an interface", config->name,

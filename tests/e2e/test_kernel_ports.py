@@ -360,6 +360,46 @@ class TapFrames(Frames):
         self.assertEqual(self.link("up0"), "up")
 
     test_own_frames_of_the_host_are_left_alone = test_counted_exactly = None
+    test_interface_leaves_and_returns = test_interface_leaves_a_bridge = test_one_that_is_refused_costs_no_others = None
+
+
+class Lives(unittest.TestCase):
+    """Interfaces that others have made, named or taken along."""
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest(netns.NEEDS_ROOT)
+        self.ns = netns.Netns()
+        self.addCleanup(self.ns.remove)
+        self.vnicd = vnictest.Vnicd({"a": "vhost-user", "b": "vhost-user"}, "switch", netns=self.ns.name)
+        self.addCleanup(self.vnicd.stop)
+
+    def names(self):
+        return {line.split()[0].partition("@")[0] for line in self.ns.run("ip", "-br", "link").splitlines()}
+
+    def add(self, config):
+        self.vnicd.rpc("port.add", {"config": config})
+
+    def remove(self, name):
+        self.vnicd.rpc("port.remove", {"name": name})
+
+    def test_a_persistent_tap_of_somebody_else_stays(self):
+        """He has made it for a vnicd that may not make one."""
+        self.ns.run("ip", "tuntap", "add", "dev", "his0", "mode", "tap", "vnet_hdr")
+        self.add("t0=tap,ifname=his0")
+        self.remove("t0")
+        self.assertIn("his0", self.names())
+        self.add("t0=tap,ifname=his0,persist=off")
+        self.remove("t0")
+        self.assertNotIn("his0", self.names())
+
+    def test_a_macvtap_goes_whatever_its_name(self):
+        """And one that has its name by now stays."""
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.add("m0=tap,macvtap=p0,ifname=mv0")
+        self.ns.run("sh", "-c", "ip link set mv0 down; ip link set mv0 name mv1; ip tuntap add dev mv0 mode tap")
+        self.remove("m0")
+        self.assertEqual(self.names(), {"lo", "p0", "p1", "mv0"})
 
 
 class Refused(unittest.TestCase):
@@ -373,6 +413,8 @@ class Refused(unittest.TestCase):
                 ("packet,ifname=lo,ring=1", "ring: 1 is not in 15..8192", "ring=15"),
                 ("tap,ifname=aninterfacewithalongname", "is no name of an interface", "15 characters"),
                 ("tap,ifname=a/b", "is no name of an interface", "15 characters"),
+                ("tap,ifname=up%d", "is no name of an interface", "without .*'%'"),
+                ("tap,ifname=..", "is no name of an interface", "15 characters"),
                 ("tap,ifname=lo", "it can't be attached to: Invalid argument", "ip tuntap add dev lo mode tap vnet_hdr"),
                 ("tap,macvtap=nosuch0", "there is no interface nosuch0", "interfaces of this network namespace: .*lo"),
                 ("tap,macvtap=lo,persist=on", "a macvtap goes with its port", "leave persist=")):
