@@ -76,7 +76,7 @@ nic_limit_is_cut(const struct nic_limit *limit, const struct rte_mbuf *pkt)
 
 /* --- control thread --- */
 
-/* A socket loses an interface that leaves this namespace; a tap, and hardware, do not. */
+/* A socket loses an interface that leaves this namespace, for good; a tap, and hardware, do not. */
 void
 nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link)
 {
@@ -84,6 +84,8 @@ nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link)
 
 	nic_link_read(limit->eth_id, limit->kernel.if_index,
 		      moves ? NIC_LINK_ABSENT_UNKNOWN : NIC_LINK_ABSENT_DOWN, ret_link);
+	if (!moves && limit->kernel.has_left)
+		*ret_link = (struct port_link){.speed = PORT_SPEED_UNKNOWN, .duplex = PORT_DUPLEX_UNKNOWN};
 }
 
 /* Of frames without a tag, and with one. */

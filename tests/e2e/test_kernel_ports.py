@@ -209,6 +209,7 @@ class Frames(unittest.TestCase):
         for guest in self.guests:
             guest.close()
         self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
+        self.assertNotIn("Invalid port_id", self.vnicd.output, "DPDK is asked of an ethdev that is not there")
 
     def guest(self, port, **options):
         guest = fe.RawFrontend(self.vnicd.sock(port), **options).start()
@@ -288,6 +289,46 @@ class Frames(unittest.TestCase):
             self.vnicd.rpc("port.add", {"config": f"{port}={self.port(link)}"})
         self.pass_frames([fe.ethernet(b"a and b")])
 
+    def test_interface_leaves_and_returns(self):
+        """The socket has lost it: the port says so, instead of being up with nothing in it."""
+        other = netns.Netns()
+        self.addCleanup(other.remove)
+        self.pass_frames([fe.ethernet(b"before")])
+        self.ns.run("sh", "-c", f"ip link set p0 netns {other.name}; ip -n {other.name} link set p0 netns {self.ns.name}; "
+                                "ip link set p0 up")
+        self.until(lambda: self.link("up1") == "up" and "LOWER_UP" in self.ns.run("ip", "link", "show", "p0"))
+        time.sleep(0.25)  # the port looks ten times a second
+        self.assertEqual(self.link("up0"), "down")
+        self.a.send_frame(fe.ethernet(b"nobody there"))
+        self.wait_drops("up0", "link_down", 1)
+
+    def test_interface_leaves_a_bridge(self):
+        """Whose message about that is much like the one of an interface that is deleted."""
+        self.ns.run("ip", "link", "add", "br1", "type", "bridge")
+        self.ns.run("ip", "link", "set", "p0", "master", "br1")
+        self.ns.run("ip", "link", "set", "p0", "nomaster")
+        time.sleep(0.25)
+        self.assertEqual(self.link("up0"), "up")
+        self.pass_frames([fe.ethernet(b"still here")])
+
+    def test_one_that_is_refused_costs_no_others(self):
+        """Of a burst."""
+        try:
+            self.ns.run("tc", "qdisc", "add", "dev", "p0", "root", "tbf", "rate", "100mbit", "burst", "1000", "limit", "100000",
+                        "mtu", "1000")
+        except (AssertionError, FileNotFoundError) as e:
+            self.skipTest(f"no token bucket filter: {e}")
+        frames = [fe.ethernet(bytes([i]) * (1400 if i == 2 else 50)) for i in range(10)]
+        ring, pair = self.a.pairs[0].tx, self.a.pairs[0]
+        for frame in frames:
+            gpa = pair.tx_free.pop(0)
+            self.a.mem.write(gpa, self.a.frame_header() + frame)
+            ring.add([fe.D(gpa, len(self.a.frame_header()) + len(frame))], gpa, publish=False)
+        ring.publish()
+        for frame in frames[:2] + frames[3:]:
+            self.assertEqual(self.b.receive_frame().hex(), frame.hex())
+        self.assertEqual(self.drops("up0"), {"tx_full": 1})
+
     def test_own_frames_of_the_host_are_left_alone(self):
         self.ns.run("ip", "address", "add", "10.0.0.9/24", "dev", "p0")
         self.ns.ping("10.0.0.7", 1)
@@ -314,6 +355,13 @@ class Frames(unittest.TestCase):
         stats = self.vnicd.wait_stats(lambda p: p["up1"]["rx_packets"] + p["up1"]["device"]["imissed"] >= 100)["up1"]
         self.assertEqual(stats["rx_packets"] + stats["device"]["imissed"], 100)
         self.assertEqual(stats["rx_packets"], 15)
+
+
+class FramesOfQueues(Frames):
+    """Of a port with several sockets, which share what comes."""
+
+    def port(self, link):
+        return f"packet,ifname={link},queues=2"
 
 
 class TapFrames(Frames):
