@@ -60,8 +60,7 @@ static const struct key packet_keys[] = {
 	 .help = "the kernel's interface (needed)"},
 	{"ring", KEY_NUMBER, KEY_FIELD(struct packet_args, n_places), .min = PACKET_RING_MIN,
 	 .max = PACKET_RING_MAX, .initial = "510",
-	 .help = "frames that may wait to be received, of each queue, at 68 KiB of memory each (default "
-		 "510)"},
+	 .help = "frames of each queue that may wait, at 68 KiB of memory each (default 510)"},
 	{0},
 };
 
