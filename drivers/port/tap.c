@@ -502,7 +502,13 @@ tap_link(const struct port *port, struct port_link *ret_link)
 {
 	const struct tap *tap = port->dev;
 
+	struct ifreq ifr;
+
 	nic_limit_link(&tap->limit, ret_link);
+	/* In another namespace it can't be asked for its state, but its descriptor knows whether it is there.
+	 */
+	if (ioctl(tap->queues[0].fd, TUNGETIFF, &ifr) < 0)
+		*ret_link = (struct port_link){.speed = PORT_SPEED_UNKNOWN, .duplex = PORT_DUPLEX_UNKNOWN};
 }
 
 static uint32_t

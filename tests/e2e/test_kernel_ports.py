@@ -368,7 +368,8 @@ class TapFrames(Frames):
     """Two taps that a bridge of the kernel joins."""
 
     def make_links(self):
-        self.ns.run("ip", "link", "add", "br0", "type", "bridge")
+        # One that snoops speaks of that itself.
+        self.ns.run("ip", "link", "add", "br0", "type", "bridge", "mcast_snooping", 0)
         self.ns.run("ip", "link", "set", "br0", "up")
 
     def setUp(self):
@@ -403,6 +404,7 @@ class TapFrames(Frames):
         for _ in range(20):
             self.a.send_frame(fe.ethernet(b"nobody there"))
         self.wait_drops("up0", "link_down", 20)
+        self.assertEqual(self.link("up0"), "down")
         self.vnicd.rpc("port.remove", {"name": "up0"})
         self.vnicd.rpc("port.add", {"config": "up0=tap,ifname=p0"})
         self.assertEqual(self.link("up0"), "up")
@@ -440,6 +442,26 @@ class Lives(unittest.TestCase):
         self.add("t0=tap,ifname=his0,persist=off")
         self.remove("t0")
         self.assertNotIn("his0", self.names())
+
+    def link(self, port):
+        return self.vnicd.rpc("port.show", {"name": port})["link"]
+
+    def test_a_tap_that_is_elsewhere_is_up(self):
+        """And down when it is deleted there."""
+        other = netns.Netns()
+        self.addCleanup(other.remove)
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.ns.run("sh", "-c", "ip link set p0 up; ip link set p1 up")
+        for config, name in (("t0=tap", "t0"), ("m0=tap,macvtap=p0,ifname=mv0", "mv0")):
+            with self.subTest(config):
+                self.add(config)
+                self.ns.run("ip", "link", "set", "dev", name, "netns", other.name)
+                other.run("ip", "link", "set", name, "up")
+                time.sleep(0.25)
+                self.assertEqual(self.link(config[:2]), "up")
+                other.run("ip", "link", "del", name)
+                self.assertEqual(self.link(config[:2]), "down")
+                self.remove(config[:2])
 
     def test_a_macvtap_goes_whatever_its_name(self):
         """And one that has its name by now stays."""
