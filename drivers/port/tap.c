@@ -253,6 +253,15 @@ tap_refuse(const struct tap *tap, const char *name, const char *what, struct dia
 	const int err = errno;
 
 	diag_set(diag, -err, NULL, "port %s: interface %s: %s: %s", name, tap->ifname, what, strerror(err));
+	if (tap->is_macvtap) {
+		diag_hint(diag, "%s",
+			  err == EPERM || err == EACCES ? "it takes CAP_NET_ADMIN"
+			  : err == EEXIST               ? "name another: ifname=INTERFACE"
+			  : err == EINVAL || err == EBUSY
+				  ? "the one below has to be an Ethernet interface, with nothing else over it"
+				  : "");
+		return -err;
+	}
 	switch (err) {
 	case EPERM:
 	case EACCES:
@@ -485,7 +494,9 @@ tap_check(struct port_config *config, struct diag *diag)
 	    (args->persist || port_config_has(config, "owner") || port_config_has(config, "group")))
 		return diag_set(diag, -EINVAL, "leave persist=, owner= and group= out",
 				"port %s: a macvtap goes with its port", config->name);
-	snprintf(config->resource, sizeof(config->resource), "interface %s", ifname);
+	/* Of a macvtap's own name the kernel sees to it that there is one. */
+	snprintf(config->resource, sizeof(config->resource), "interface %s",
+		 args->macvtap ? args->macvtap : ifname);
 	return 0;
 }
 

@@ -463,6 +463,13 @@ class Lives(unittest.TestCase):
                 self.assertEqual(self.link(config[:2]), "down")
                 self.remove(config[:2])
 
+    def test_one_port_has_an_interface(self):
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.add("m0=tap,macvtap=p0,ifname=mv0")
+        for config in ("m1=tap,macvtap=p0", "k0=packet,ifname=p0"):
+            with self.assertRaisesRegex(vnictest.RpcError, "two ports on one interface: port m0 has interface p0"):
+                self.add(config)
+
     def test_a_macvtap_goes_whatever_its_name(self):
         """And one that has its name by now stays."""
         self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
@@ -487,6 +494,7 @@ class Refused(unittest.TestCase):
                 ("tap,ifname=..", "is no name of an interface", "15 characters"),
                 ("tap,ifname=lo", "it can't be attached to: Invalid argument", "ip tuntap add dev lo mode tap vnet_hdr"),
                 ("tap,macvtap=nosuch0", "there is no interface nosuch0", "interfaces of this network namespace: .*lo"),
+                ("tap,macvtap=lo", "no macvtap: Invalid argument", "has to be an Ethernet interface"),
                 ("tap,macvtap=lo,persist=on", "a macvtap goes with its port", "leave persist=")):
             with self.subTest(line):
                 done = subprocess.run([vnictest.VNICD, "--port", f"up0={line}", "--forward-mode", "switch"],
