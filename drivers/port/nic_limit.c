@@ -2,9 +2,12 @@
 #include "nic_limit.h"
 
 #include <errno.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <rte_devargs.h>
@@ -76,6 +79,18 @@ nic_limit_is_cut(const struct nic_limit *limit, const struct rte_mbuf *pkt)
 
 /* --- control thread --- */
 
+/*
+ * In another namespace it can't be asked for its state, but its descriptor knows whether it is there. What is
+ * written to a macvtap that is not, the kernel drops in silence.
+ */
+static bool
+nic_limit_tap_is_gone(const struct nic_limit *limit)
+{
+	struct ifreq ifr;
+
+	return limit->tap_fd >= 0 && ioctl(limit->tap_fd, TUNGETIFF, &ifr) < 0;
+}
+
 /* A socket loses an interface that leaves this namespace, for good; a tap, and hardware, do not. */
 void
 nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link)
@@ -84,7 +99,7 @@ nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link)
 
 	nic_link_read(limit->eth_id, limit->kernel.if_index,
 		      moves ? NIC_LINK_ABSENT_UNKNOWN : NIC_LINK_ABSENT_DOWN, ret_link);
-	if (!moves && limit->kernel.has_left)
+	if ((!moves && limit->kernel.has_left) || nic_limit_tap_is_gone(limit))
 		*ret_link = (struct port_link){.speed = PORT_SPEED_UNKNOWN, .duplex = PORT_DUPLEX_UNKNOWN};
 }
 
@@ -276,6 +291,7 @@ nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id
 
 	limit->driver = nic_limit_find(info);
 	limit->eth_id = eth_id;
+	limit->tap_fd = -1;
 	limit->mtu = mtu;
 	if (limit->driver && limit->driver->ring)
 		limit->slot = nic_limit_ring_place(info);
@@ -287,7 +303,7 @@ nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id
 
 int
 nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned int if_index,
-		      enum nic_limit_kind kind, uint16_t mtu)
+		      enum nic_limit_kind kind, int tap_fd, uint16_t mtu)
 {
 	static const struct nic_limit_driver drivers[] = {
 		[NIC_LIMIT_PACKET_SOCKET] = {.packet_socket = true},
@@ -296,6 +312,7 @@ nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned
 	};
 
 	limit->driver = &drivers[kind];
+	limit->tap_fd = tap_fd;
 	limit->eth_id = RTE_MAX_ETHPORTS; /* there is none */
 	limit->mtu = mtu;
 	return nic_limit_start(limit, port, if_index);

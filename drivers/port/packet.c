@@ -450,7 +450,8 @@ packet_open_all(struct packet *packet, struct port *port, const struct port_conf
 	ret = kernel_buffers_open(&packet->buffers, port, config->n_queues, diag);
 	if (ret < 0)
 		return ret;
-	if (nic_limit_open_kernel(&packet->limit, port, if_index, NIC_LIMIT_PACKET_SOCKET, config->mtu) < 0 ||
+	if (nic_limit_open_kernel(&packet->limit, port, if_index, NIC_LIMIT_PACKET_SOCKET, -1, config->mtu) <
+		    0 ||
 	    port_queues_alloc(port, config->n_queues) < 0)
 		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
 	for (uint16_t i = 0; i < packet->n_queues; i++) {

@@ -405,7 +405,8 @@ tap_open_all(struct tap *tap, struct port *port, const struct port_config *confi
 	if (ret < 0)
 		return ret;
 	if (nic_limit_open_kernel(&tap->limit, port, if_nametoindex(tap->ifname),
-				  tap->is_macvtap ? NIC_LIMIT_MACVTAP : NIC_LIMIT_TAP, config->mtu) < 0)
+				  tap->is_macvtap ? NIC_LIMIT_MACVTAP : NIC_LIMIT_TAP, tap->queues[0].fd,
+				  config->mtu) < 0)
 		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
 	return 0;
 }
@@ -513,13 +514,7 @@ tap_link(const struct port *port, struct port_link *ret_link)
 {
 	const struct tap *tap = port->dev;
 
-	struct ifreq ifr;
-
 	nic_limit_link(&tap->limit, ret_link);
-	/* In another namespace it can't be asked for its state, but its descriptor knows whether it is there.
-	 */
-	if (ioctl(tap->queues[0].fd, TUNGETIFF, &ifr) < 0)
-		*ret_link = (struct port_link){.speed = PORT_SPEED_UNKNOWN, .duplex = PORT_DUPLEX_UNKNOWN};
 }
 
 static uint32_t

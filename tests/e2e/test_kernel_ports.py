@@ -461,6 +461,10 @@ class Lives(unittest.TestCase):
                 self.assertEqual(self.link(config[:2]), "up")
                 other.run("ip", "link", "del", name)
                 self.assertEqual(self.link(config[:2]), "down")
+                time.sleep(0.25)
+                with fe.RawFrontend(self.vnicd.sock("a")) as guest:
+                    guest.start().send_frame(fe.ethernet(b"nobody there"))
+                    self.vnicd.wait_stats(lambda ports: ports[config[:2]]["drops"].get("link_down", 0) == 1)
                 self.remove(config[:2])
 
     def test_one_port_has_an_interface(self):
