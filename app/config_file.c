@@ -2,6 +2,7 @@
 #include "config_file.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +16,9 @@ enum { CONFIG_FILE_MAX = 4 << 20 }; /* bytes */
 static int
 text_read(const char *path, char **ret_text, struct diag *diag)
 {
-	FILE *stream = fopen(path, "re");
+	/* Of a pipe nobody may ever open the other end. */
+	const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+	FILE *stream = fd < 0 ? NULL : fdopen(fd, "r");
 	struct stat st;
 	char *text = NULL;
 	size_t len = 0;

@@ -29,6 +29,7 @@ set_port(struct options *options, const char *value, struct diag *diag)
 	if (options->n_port_lines == PORT_MAX)
 		return diag_set(diag, -E2BIG, "start several vnicd, each with its own ports",
 				"more than %u ports", (unsigned int)PORT_MAX);
+	options->port_line_numbers[options->n_port_lines] = options->line_number;
 	options->port_lines[options->n_port_lines++] = value;
 	return 0;
 }
@@ -247,6 +248,23 @@ eal_arg_add(struct options *options, char *arg, struct diag *diag)
 	return 0;
 }
 
+/* Of an eal line. Ours would go to EAL, which says something less clear. */
+static int
+eal_word_add(struct options *options, char *word, struct diag *diag)
+{
+	const struct option *option = option_find(word);
+
+	if (strcmp(word, "--") == 0)
+		return diag_set(diag, -EINVAL, "each option on a line of its own, without dashes",
+				"an eal line has no --");
+	if (option && option->set != set_log_level) {
+		diag_set(diag, -EINVAL, NULL, "%s stands among the EAL options", option->name);
+		diag_hint(diag, "on a line of its own: %s", option->name + 2);
+		return -EINVAL;
+	}
+	return eal_arg_add(options, word, diag);
+}
+
 static int
 parse_file_line(struct options *options, const struct config_line *line, bool seen[], struct diag *diag)
 {
@@ -257,7 +275,7 @@ parse_file_line(struct options *options, const struct config_line *line, bool se
 	if (strcmp(line->option, "eal") == 0) {
 		for (char *word; ret == 0 && (word = strsep(&rest, " \t"));)
 			if (word[0])
-				ret = eal_arg_add(options, word, diag);
+				ret = eal_word_add(options, word, diag);
 		return ret;
 	}
 	snprintf(name, sizeof(name), "--%.60s", line->option);
@@ -274,21 +292,32 @@ parse_file_line(struct options *options, const struct config_line *line, bool se
 	return option_set(options, option, line->value, seen, diag);
 }
 
+/* The cause begins with the place of what it is about. */
+static void
+diag_in_file(struct diag *diag, int err, const char *path, unsigned int line_number)
+{
+	const struct diag why = *diag;
+
+	diag_set(diag, err, NULL, "%.128s:%u: %.180s", path, line_number, why.cause);
+	diag_hint(diag, "%s", why.hint);
+}
+
 /* What its lines say, as if it stood on the command line; causes name the line. */
 static int
 parse_file(struct options *options, const char *path, bool seen[], struct diag *diag)
 {
 	for (unsigned int i = 0; i < options->file.n_lines; i++) {
 		const struct config_line *line = &options->file.lines[i];
-		struct diag why;
-		int ret = parse_file_line(options, line, seen, &why);
+		int ret;
 
+		options->line_number = line->number;
+		ret = parse_file_line(options, line, seen, diag);
 		if (ret < 0) {
-			diag_set(diag, ret, NULL, "%.128s:%u: %.180s", path, line->number, why.cause);
-			diag_hint(diag, "%s", why.hint);
+			diag_in_file(diag, ret, path, line->number);
 			return ret;
 		}
 	}
+	options->line_number = 0;
 	return 0;
 }
 
@@ -311,6 +340,28 @@ check_eal_side(struct options *options, struct diag *diag)
 	return 0;
 }
 
+/* EAL as a secondary process waits for its primary one for ever, where no signal ends it. */
+static int
+check_eal_primary(const struct options *options, struct diag *diag)
+{
+	static const char name[] = "--proc-type";
+
+	for (unsigned int i = 0; i < options->n_eal_args; i++) {
+		const char *value = options->eal_args[i] + strlen(name);
+
+		if (strncmp(options->eal_args[i], name, strlen(name)) != 0)
+			continue;
+		if (*value == '=')
+			value++;
+		else if (i + 1 < options->n_eal_args)
+			value = options->eal_args[i + 1];
+		if (strcmp(value, "primary") != 0)
+			return diag_set(diag, -EINVAL, "leave --proc-type out",
+					"EAL option --proc-type: vnicd is a primary process");
+	}
+	return 0;
+}
+
 int
 options_parse(struct options *options, int argc, char **argv, struct diag *diag)
 {
@@ -320,7 +371,8 @@ options_parse(struct options *options, int argc, char **argv, struct diag *diag)
 	*options = (struct options){.log_level = LOG_LEVEL_INFO};
 	options->port_lines = calloc(PORT_MAX, sizeof(*options->port_lines));
 	options->eal_args = calloc(OPTIONS_EAL_ARGS_MAX, sizeof(*options->eal_args));
-	if (!options->port_lines || !options->eal_args)
+	options->port_line_numbers = calloc(PORT_MAX, sizeof(*options->port_line_numbers));
+	if (!options->port_lines || !options->eal_args || !options->port_line_numbers)
 		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
 	for (int i = 1; i < argc && ours == 1; i++)
 		if (strcmp(argv[i], "--") == 0)
@@ -335,6 +387,8 @@ options_parse(struct options *options, int argc, char **argv, struct diag *diag)
 	if (ret < 0 || options->action != OPTIONS_RUN)
 		return ret;
 	ret = parse_file(options, options->config_path, seen, diag);
+	if (ret == 0)
+		ret = check_eal_primary(options, diag);
 	if (ret < 0)
 		return ret;
 	if (options->n_port_lines == 0)
@@ -364,6 +418,8 @@ options_parse_ports(struct options *options, struct diag *diag)
 		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
 	for (unsigned int i = 0; i < options->n_port_lines; i++) {
 		ret = port_config_parse(&options->ports[i], options->port_lines[i], diag);
+		if (ret < 0 && options->port_line_numbers[i])
+			diag_in_file(diag, ret, options->config_path, options->port_line_numbers[i]);
 		if (ret < 0)
 			return ret;
 		options->n_ports++;
@@ -423,6 +479,7 @@ options_free(struct options *options)
 	fwd_config_free(&options->fwd);
 	free(options->ports);
 	free(options->port_lines);
+	free(options->port_line_numbers);
 	free(options->eal_args);
 	config_file_free(&options->file);
 }
@@ -483,7 +540,8 @@ options_print_help(void)
 	       "examples:\n"
 	       "  two guests, wired to each other:\n"
 	       "    vnicd --port vm0=vhost-user --port vm1=vhost-user --forward-mode io\n"
-	       "  three guests and an interface of this machine behind a learning switch, counters each second:\n"
+	       "  three guests and an interface of this machine behind a learning switch, counters each "
+	       "second:\n"
 	       "    vnicd --port vm0=vhost-user --port vm1=vhost-user,queues=2 --port vm2=vhost-user \\\n"
 	       "          --port up0=nic,vdev=net_af_packet0,vdev.iface=eth1 --forward-mode "
 	       "switch,ageing=60s "

@@ -25,7 +25,8 @@ struct options {
 	enum options_action action;
 	char **eal_args; /* into argv and `file` */
 	unsigned int n_eal_args;
-	const char **port_lines; /* into argv and `file` */
+	const char **port_lines;         /* into argv and `file` */
+	unsigned int *port_line_numbers; /* in `file`; 0: on the command line */
 	struct port_config *ports;
 	unsigned int n_port_lines;
 	unsigned int n_ports;       /* parsed ones */
@@ -37,6 +38,7 @@ struct options {
 	bool json;
 	const char *config_path; /* into argv; NULL: no --config */
 	struct config_file file;
+	unsigned int line_number; /* of `file`, while it is parsed; else 0 */
 };
 
 /*

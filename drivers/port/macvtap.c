@@ -93,14 +93,14 @@ device_number(const char *ifname, unsigned int if_index, dev_t *ret_device)
 
 /* /dev/tapN may be that of an interface with the same number in another network namespace. */
 static int
-node_find(struct macvtap *macvtap)
+node_find(struct macvtap *macvtap, const char *ifname)
 {
-	unsigned int if_index = if_nametoindex(macvtap->ifname);
+	const unsigned int if_index = macvtap->if_index;
 	char node[sizeof(macvtap->node)];
 	struct stat st;
 	dev_t device;
 
-	if (device_number(macvtap->ifname, if_index, &device) < 0)
+	if (device_number(ifname, if_index, &device) < 0)
 		return -1;
 	snprintf(node, sizeof(node), "/dev/tap%u", if_index);
 	if (stat(node, &st) < 0 || !S_ISCHR(st.st_mode) || st.st_rdev != device) {
@@ -119,8 +119,8 @@ macvtap_make(struct macvtap *macvtap, const char *lower, const char *ifname, uin
 
 	if (!lower_index || link_make(ifname, lower_index, n_queues) < 0)
 		return -1;
-	snprintf(macvtap->ifname, sizeof(macvtap->ifname), "%s", ifname);
-	if (node_find(macvtap) == 0)
+	macvtap->if_index = if_nametoindex(ifname);
+	if (macvtap->if_index && node_find(macvtap, ifname) == 0)
 		return 0;
 	err = errno;
 	macvtap_remove(macvtap);
@@ -136,7 +136,7 @@ macvtap_open(struct macvtap *macvtap)
 	if (macvtap->node[0])
 		snprintf(node, sizeof(node), "%s", macvtap->node);
 	else
-		snprintf(node, sizeof(node), "/dev/tap%u", if_nametoindex(macvtap->ifname));
+		snprintf(node, sizeof(node), "/dev/tap%u", macvtap->if_index);
 	return open(node, O_RDWR | O_NONBLOCK | O_CLOEXEC);
 }
 
@@ -149,13 +149,12 @@ macvtap_remove(struct macvtap *macvtap)
 
 	if (macvtap->node[0])
 		unlink(macvtap->node);
-	if (macvtap->ifname[0]) {
+	if (macvtap->if_index) {
 		message->nlmsg_type = RTM_DELLINK;
 		info = mnl_nlmsg_put_extra_header(message, sizeof(*info));
-		info->ifi_index = (int)if_nametoindex(macvtap->ifname);
+		info->ifi_index = (int)macvtap->if_index;
 		/* It may be gone, with the interface below. */
-		if (info->ifi_index)
-			link_ask(message);
+		link_ask(message);
 	}
 	memset(macvtap, 0, sizeof(*macvtap));
 }

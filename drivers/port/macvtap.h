@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 struct macvtap {
-	char ifname[IF_NAMESIZE]; /* "": not made */
-	char node[64];            /* a device node of our own; "": there is one in /dev */
+	unsigned int if_index; /* 0: not made. Its name may change */
+	char node[64];         /* a device node of our own; "": there is one in /dev */
 };
 
 /* Make it over `lower`, and set it up. 0, or -1 with errno set and nothing left behind. */

@@ -20,6 +20,7 @@ enum { NIC_KERNEL_SAME_NS = -1 };
 
 /* An interface as a message of the kernel describes it. */
 struct nic_kernel_link {
+	unsigned char family; /* AF_UNSPEC, or a bridge's, who speaks of what it loses */
 	unsigned int if_index;
 	uint32_t mtu;
 	unsigned int peer_index; /* of a veth; 0: not one */
@@ -84,8 +85,12 @@ nic_kernel_look(struct nic_kernel *kernel)
 {
 	struct ifreq ifr = {0};
 
-	if (kernel->if_index == 0 || !if_indextoname(kernel->if_index, ifr.ifr_name))
+	if (kernel->if_index == 0)
 		return;
+	if (!if_indextoname(kernel->if_index, ifr.ifr_name)) {
+		kernel->has_left = true;
+		return;
+	}
 	memcpy(kernel->name, ifr.ifr_name, sizeof(kernel->name));
 	if (nic_kernel_ioctl(SIOCGIFMTU, &ifr) == 0 && ifr.ifr_mtu > 0)
 		kernel->mtu = (uint32_t)ifr.ifr_mtu;
@@ -147,6 +152,7 @@ nic_kernel_parse(struct nlmsghdr *message, struct nic_kernel_link *ret_link)
 		return false;
 	if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*info)))
 		return false;
+	link.family = info->ifi_family;
 	link.if_index = (unsigned int)info->ifi_index;
 	for (struct rtattr *a = IFLA_RTA(info); RTA_OK(a, len); a = RTA_NEXT(a, len)) {
 		switch (a->rta_type) {
@@ -244,11 +250,14 @@ nic_kernel_hear(struct nic_kernel *kernel, struct nlmsghdr *message, int nsid)
 
 	if (!nic_kernel_parse(message, &link))
 		return NIC_KERNEL_NOT_OURS;
-	if (nsid == NIC_KERNEL_SAME_NS && link.if_index == kernel->if_index)
+	if (nsid == NIC_KERNEL_SAME_NS && link.if_index == kernel->if_index) {
+		/* It may be back before anybody looks. */
+		kernel->has_left |= message->nlmsg_type == RTM_DELLINK && link.family == AF_UNSPEC;
 		return link.peer_index && (link.peer_index != kernel->peer_index ||
 					   link.peer_nsid != kernel->peer_nsid)
 			       ? NIC_KERNEL_PEER_MOVED
 			       : NIC_KERNEL_CHANGED;
+	}
 	if (kernel->peer_place == NIC_KERNEL_NO_PEER || nsid != kernel->peer_nsid ||
 	    link.if_index != kernel->peer_index || message->nlmsg_type != RTM_NEWLINK)
 		return NIC_KERNEL_NOT_OURS;

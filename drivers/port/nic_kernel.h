@@ -27,7 +27,8 @@ enum nic_kernel_place {
 struct nic_kernel {
 	unsigned int if_index; /* 0: there is none */
 	char name[IF_NAMESIZE];
-	uint32_t mtu; /* UINT32_MAX: not known; see nic_kernel_look() */
+	uint32_t mtu;  /* UINT32_MAX: not known; see nic_kernel_look() */
+	bool has_left; /* this namespace, at least once since it was opened, or is deleted */
 
 	enum nic_kernel_place peer_place;
 	char peer_name[IF_NAMESIZE];

@@ -2,9 +2,12 @@
 #include "nic_limit.h"
 
 #include <errno.h>
+#include <linux/if_tun.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include <rte_devargs.h>
@@ -75,8 +78,20 @@ nic_limit_is_cut(const struct nic_limit *limit, const struct rte_mbuf *pkt)
 
 /* --- control thread --- */
 
-/* A packet socket loses its interface when that leaves this network namespace; a tap, and hardware, do not.
+/*
+ * The state of an interface in another namespace can't be queried, but its descriptor tells whether it
+ * exists. What is written to a macvtap that does not, the kernel drops without an error.
  */
+static bool
+nic_limit_tap_is_gone(const struct nic_limit *limit)
+{
+	struct ifreq ifr;
+
+	return limit->tap_fd >= 0 && ioctl(limit->tap_fd, TUNGETIFF, &ifr) < 0;
+}
+
+/* A packet socket loses its interface when that leaves this network namespace, for good; a tap, and hardware,
+ * do not. */
 void
 nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link)
 {
@@ -84,6 +99,8 @@ nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link)
 
 	nic_link_read(limit->eth_id, limit->kernel.if_index,
 		      moves ? NIC_LINK_ABSENT_UNKNOWN : NIC_LINK_ABSENT_DOWN, ret_link);
+	if ((!moves && limit->kernel.has_left) || nic_limit_tap_is_gone(limit))
+		*ret_link = (struct port_link){.speed = PORT_SPEED_UNKNOWN, .duplex = PORT_DUPLEX_UNKNOWN};
 }
 
 /* The longest frame without an 802.1Q tag, and with one. */
@@ -275,6 +292,7 @@ nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id
 
 	limit->driver = nic_limit_find(info);
 	limit->eth_id = eth_id;
+	limit->tap_fd = -1;
 	limit->mtu = mtu;
 	if (limit->driver && limit->driver->ring)
 		limit->slot = nic_limit_ring_place(info);
@@ -286,14 +304,16 @@ nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id
 
 int
 nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned int if_index,
-		      enum nic_limit_kind kind, uint16_t mtu)
+		      enum nic_limit_kind kind, int tap_fd, uint16_t mtu)
 {
 	static const struct nic_limit_driver drivers[] = {
 		[NIC_LIMIT_PACKET_SOCKET] = {.packet_socket = true},
 		[NIC_LIMIT_TAP] = {.moves = true},
+		[NIC_LIMIT_MACVTAP] = {.packet_socket = true, .moves = true},
 	};
 
 	limit->driver = &drivers[kind];
+	limit->tap_fd = tap_fd;
 	limit->eth_id = RTE_MAX_ETHPORTS; /* there is none */
 	limit->mtu = mtu;
 	return nic_limit_start(limit, port, if_index);

@@ -42,6 +42,7 @@ struct nic_limit {
 	bool is_up;
 	uint32_t longest; /* as last logged */
 	struct nic_kernel kernel;
+	int tap_fd; /* -1: it is no tap */
 	struct loop_timer *timer;
 	struct log_limit log;
 };
@@ -60,10 +61,12 @@ enum nic_limit_kind {
 	NIC_LIMIT_PACKET_SOCKET, /* through a packet socket: no longer than the MTU, or that and one 802.1Q
 				    tag */
 	NIC_LIMIT_TAP,           /* as if received by it: any length */
+	NIC_LIMIT_MACVTAP,       /* as through a packet socket, but it may move to another namespace */
 };
-/* The same for such a port; if_index is not 0. */
+/* The same for such a port; if_index is not 0. tap_fd: a tap's or macvtap's, open as long as the limit is;
+ * else -1. */
 int nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned int if_index,
-			  enum nic_limit_kind kind, uint16_t mtu);
+			  enum nic_limit_kind kind, int tap_fd, uint16_t mtu);
 /* Accepts one that is all zero. */
 void nic_limit_close(struct nic_limit *limit);
 

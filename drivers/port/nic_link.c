@@ -12,7 +12,8 @@ void
 nic_link_read(uint16_t eth_id, unsigned int if_index, enum nic_link_absent absent, struct port_link *ret_link)
 {
 	struct rte_eth_link link;
-	bool is_known = rte_eth_link_get_nowait(eth_id, &link) == 0;
+	/* DPDK logs each question about an ethdev that there is not. */
+	bool is_known = rte_eth_dev_is_valid_port(eth_id) && rte_eth_link_get_nowait(eth_id, &link) == 0;
 
 	/* The PMD (tap) looks it up by name in this namespace, and reports it down if it is elsewhere. */
 	if (if_index && absent == NIC_LINK_ABSENT_UNKNOWN && !nic_kernel_is_here(if_index)) {

@@ -14,8 +14,8 @@ enum nic_link_absent {
 };
 
 /*
- * Control thread; does not wait. if_index: the kernel's interface behind the ethdev; 0: none. A link whose
- * state is not known counts as up.
+ * Control thread; does not wait. eth_id: RTE_MAX_ETHPORTS: there is none. if_index: the kernel's interface
+ * behind it; 0: none. A link whose state is not known counts as up.
  */
 void nic_link_read(uint16_t eth_id, unsigned int if_index, enum nic_link_absent absent,
 		   struct port_link *ret_link);

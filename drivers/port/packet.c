@@ -34,6 +34,9 @@
 #ifndef PACKET_IGNORE_OUTGOING
 #define PACKET_IGNORE_OUTGOING 23
 #endif
+#ifndef PACKET_FANOUT_FLAG_IGNORE_OUTGOING
+#define PACKET_FANOUT_FLAG_IGNORE_OUTGOING 0x4000
+#endif
 
 enum {
 	PACKET_BLOCK = 1 << 20,  /* bytes of memory that the kernel takes at a time */
@@ -57,8 +60,7 @@ static const struct key packet_keys[] = {
 	 .help = "the kernel's interface (needed)"},
 	{"ring", KEY_NUMBER, KEY_FIELD(struct packet_args, n_places), .min = PACKET_RING_MIN,
 	 .max = PACKET_RING_MAX, .initial = "510",
-	 .help = "frames that may wait to be received, of each queue, at 68 KiB of memory each (default "
-		 "510)"},
+	 .help = "frames of each queue that may wait, at 68 KiB of memory each (default 510)"},
 	{0},
 };
 
@@ -174,7 +176,8 @@ packet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	uint16_t n_taken = 0;
 	bool stops = false;
 
-	while (n_taken < n) {
+	/* Those that are dropped here, too: the kernel may be as fast as we are. */
+	for (uint16_t i = 0; i < n; i++) {
 		struct tpacket2_hdr *place = packet_place(queue);
 
 		/* Acquire: pairs with the kernel's barrier before it hands the place over. */
@@ -204,8 +207,9 @@ packet_why(int error, bool *ret_goes_on)
 		return DROP_TOO_LONG;
 	case EINVAL:
 		return DROP_BAD_OFFLOAD;
+	case ENOBUFS: /* a queueing discipline, or a filter, did not want this one */
+		return DROP_TX_FULL;
 	case EAGAIN:
-	case ENOBUFS:
 	case ENOMEM:
 		*ret_goes_on = false;
 		return DROP_TX_FULL;
@@ -349,7 +353,9 @@ packet_join(struct packet *packet, uint16_t idx)
 
 		if (idx == 0)
 			last_group = (uint16_t)(last_group + 1 + (unsigned int)getpid() * 37);
-		group = last_group | (uint32_t)PACKET_FANOUT_HASH << 16;
+		/* What the sockets ignore by themselves, a group does not. */
+		group = last_group | (uint32_t)(PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_IGNORE_OUTGOING)
+					     << 16;
 		ret = packet_option(packet->queues[idx].fd, PACKET_FANOUT, &group, sizeof(group));
 		if (idx)
 			break;
@@ -455,7 +461,8 @@ packet_open_all(struct packet *packet, struct port *port, const struct port_conf
 	ret = kernel_buffers_open(&packet->buffers, port, config->n_queues, diag);
 	if (ret < 0)
 		return ret;
-	if (nic_limit_open_kernel(&packet->limit, port, if_index, NIC_LIMIT_PACKET_SOCKET, config->mtu) < 0 ||
+	if (nic_limit_open_kernel(&packet->limit, port, if_index, NIC_LIMIT_PACKET_SOCKET, -1, config->mtu) <
+		    0 ||
 	    port_queues_alloc(port, config->n_queues) < 0)
 		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
 	for (uint16_t i = 0; i < packet->n_queues; i++) {
@@ -500,8 +507,7 @@ packet_open(struct port *port, const struct port_config *config, struct diag *di
 	}
 	port->dev = packet;
 	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
-	snprintf(port->describe, sizeof(port->describe), "interface %s, %u queue pair%s", args->ifname,
-		 config->n_queues, config->n_queues == 1 ? "" : "s");
+	snprintf(port->describe, sizeof(port->describe), "interface %s", args->ifname);
 	uplink_port_opened(port);
 	return 0;
 }

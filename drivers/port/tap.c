@@ -235,6 +235,15 @@ tap_refuse(const struct tap *tap, const char *name, const char *what, struct dia
 	const int err = errno;
 
 	diag_set(diag, -err, NULL, "port %s: interface %s: %s: %s", name, tap->ifname, what, strerror(err));
+	if (tap->is_macvtap) {
+		diag_hint(diag, "%s",
+			  err == EPERM || err == EACCES ? "it takes CAP_NET_ADMIN"
+			  : err == EEXIST               ? "name another: ifname=INTERFACE"
+			  : err == EINVAL || err == EBUSY
+				  ? "the one below has to be an Ethernet interface, with nothing else over it"
+				  : "");
+		return -err;
+	}
 	switch (err) {
 	case EPERM:
 	case EACCES:
@@ -312,7 +321,9 @@ tap_set_up(struct tap *tap, struct port *port, const struct port_config *config,
 	const struct tap_args *args = config->args;
 	struct ifreq ifr = {0};
 
-	if (!tap->is_macvtap && ioctl(tap->queues[0].fd, TUNSETPERSIST, (unsigned long)args->persist) < 0)
+	/* One that is there already stays as it is: we may not be able to make it again. */
+	if (port_config_has(config, "persist") &&
+	    ioctl(tap->queues[0].fd, TUNSETPERSIST, (unsigned long)args->persist) < 0)
 		return tap_refuse(tap, config->name, "persist", diag);
 	if (port_config_has(config, "owner") &&
 	    ioctl(tap->queues[0].fd, TUNSETOWNER, (unsigned long)args->owner) < 0)
@@ -379,7 +390,8 @@ tap_open_all(struct tap *tap, struct port *port, const struct port_config *confi
 	if (ret < 0)
 		return ret;
 	if (nic_limit_open_kernel(&tap->limit, port, if_nametoindex(tap->ifname),
-				  tap->is_macvtap ? NIC_LIMIT_PACKET_SOCKET : NIC_LIMIT_TAP, config->mtu) < 0)
+				  tap->is_macvtap ? NIC_LIMIT_MACVTAP : NIC_LIMIT_TAP, tap->queues[0].fd,
+				  config->mtu) < 0)
 		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
 	return 0;
 }
@@ -432,9 +444,8 @@ tap_open(struct port *port, const struct port_config *config, struct diag *diag)
 	}
 	port->dev = tap;
 	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
-	snprintf(port->describe, sizeof(port->describe), "%s %s%s%s, %u queue pair%s",
-		 tap->is_macvtap ? "macvtap" : "tap", tap->ifname, tap->is_macvtap ? " of " : "",
-		 tap->is_macvtap ? args->macvtap : "", config->n_queues, config->n_queues == 1 ? "" : "s");
+	snprintf(port->describe, sizeof(port->describe), "%s %s%s%s", tap->is_macvtap ? "macvtap" : "tap",
+		 tap->ifname, tap->is_macvtap ? " of " : "", tap->is_macvtap ? args->macvtap : "");
 	uplink_port_opened(port);
 	return 0;
 }
@@ -453,9 +464,13 @@ tap_check(struct port_config *config, struct diag *diag)
 	const struct tap_args *args = config->args;
 	const char *ifname = args->ifname ? args->ifname : config->name;
 
-	if (strlen(ifname) >= IF_NAMESIZE || strchr(ifname, '/'))
-		return diag_set(diag, -EINVAL, "ifname=INTERFACE, of at most 15 characters",
-				"port %s: '%.64s' is no name of an interface", config->name, ifname);
+	/* What the kernel refuses, and "%d", for which it would choose a number. */
+	if (strlen(ifname) >= IF_NAMESIZE || strpbrk(ifname, "/: %") || strcmp(ifname, ".") == 0 ||
+	    strcmp(ifname, "..") == 0)
+		return diag_set(
+			diag, -EINVAL,
+			"ifname=INTERFACE, of at most 15 characters, without '/', ':', '%' and blanks",
+			"port %s: '%.64s' is no name of an interface", config->name, ifname);
 	if (args->macvtap && strlen(args->macvtap) >= IF_NAMESIZE)
 		return diag_set(diag, -EINVAL, "a name of at most 15 characters",
 				"port %s: macvtap: '%.64s' is no name of an interface", config->name,
@@ -464,7 +479,9 @@ tap_check(struct port_config *config, struct diag *diag)
 	    (args->persist || port_config_has(config, "owner") || port_config_has(config, "group")))
 		return diag_set(diag, -EINVAL, "leave persist=, owner= and group= out",
 				"port %s: a macvtap goes with its port", config->name);
-	snprintf(config->resource, sizeof(config->resource), "interface %s", ifname);
+	/* Of a macvtap's own name the kernel sees to it that there is one. */
+	snprintf(config->resource, sizeof(config->resource), "interface %s",
+		 args->macvtap ? args->macvtap : ifname);
 	return 0;
 }
 

@@ -149,8 +149,8 @@ struct vnic_dev_params {
 	/* For frames from the guest, and what is made of frames to it: rte_pktmbuf_pool_create(), private
 	 * size 0, a data room of RTE_MBUF_DEFAULT_BUF_SIZE or more. Outlives the device. */
 	struct rte_mempool *pool;
-	uint8_t mac[6];      /* all zero: one that is always the same for a name */
-	uint16_t mtu;        /* 0: not offered */
+	uint8_t mac[6];      /* of no group; all zero: one that is always the same for a name */
+	uint16_t mtu;        /* 68 or more; 0: not offered */
 	uint64_t without;    /* feature bits not to offer; what VIRTIO says needs them goes, too */
 	uint64_t memory_max; /* 0: the context's */
 	enum vnic_frames frames;
@@ -175,7 +175,7 @@ VNIC_API int vnic_dev_new(struct vnic_ctx *ctx, const struct vnic_dev_params *pa
 VNIC_API void vnic_dev_free(struct vnic_dev *dev);
 
 struct vnic_dev_status {
-	size_t size; /* in: sizeof(struct vnic_dev_status) */
+	size_t size; /* in: sizeof(struct vnic_dev_status); out: of what is filled in */
 	bool connected;
 	bool started;
 	bool link_up;
@@ -198,7 +198,7 @@ VNIC_API int vnic_dev_announce(struct vnic_dev *dev);
 
 /* A frame from the guest counts in rx, and if it is dropped, in a drop too; one to it in tx or in a drop. */
 struct vnic_dev_stats {
-	size_t size; /* in: sizeof(struct vnic_dev_stats) */
+	size_t size; /* in: sizeof(struct vnic_dev_stats); out: of what is filled in */
 	uint64_t rx_packets, rx_bytes;
 	uint64_t tx_packets, tx_bytes;
 	uint64_t drops; /* all of them together: vnic_dev_drop() */

@@ -16,7 +16,10 @@ static_assert(VNIC_FEATURES_RX_OFFLOADS == VNET_HOST_OFFLOADS, "the same bits");
 static_assert(VNIC_FEATURES_TX_OFFLOADS == VNET_GUEST_OFFLOADS, "the same bits");
 static_assert((int)VNIC_BURST_MAX == (int)PORT_BURST, "one burst of a port");
 
-enum { DEV_REPORT_US = 100 }; /* vnic_dev_free(): between checks whether an event has returned */
+enum {
+	DEV_REPORT_US = 100, /* vnic_dev_free(): between checks whether an event has returned */
+	VNIC_MTU_MIN = 68,
+};
 
 /* Of the process, which has so many mappings (gmem.h). */
 static atomic_uint n_devices;
@@ -38,6 +41,13 @@ dev_check(const struct vnic_dev_params *params, struct diag *diag)
 	if (params->n_queues < 1 || params->n_queues > PORT_QUEUES_MAX)
 		return diag_set(diag, -EINVAL, "1 to 128", "device %s: %u queues", params->name,
 				params->n_queues);
+	/* VIRTIO, "Device configuration layout"; drivers refuse both. */
+	if (params->mtu && params->mtu < VNIC_MTU_MIN)
+		return diag_set(diag, -EINVAL, "68 to 65535, or 0", "device %s: an MTU of %u", params->name,
+				params->mtu);
+	if (params->mac[0] & 1)
+		return diag_set(diag, -EINVAL, "one with an even first byte, or all zero",
+				"device %s: its address is that of a group", params->name);
 	if (!params->pool || rte_pktmbuf_data_room_size(params->pool) < RTE_MBUF_DEFAULT_BUF_SIZE ||
 	    rte_pktmbuf_priv_size(params->pool))
 		return diag_set(diag, -EINVAL,
@@ -234,7 +244,8 @@ void
 vnic_dev_status(struct vnic_dev *dev, struct vnic_dev_status *status)
 {
 	const struct vnet_input *input = &dev->vnet.input;
-	struct vnic_dev_status now = {.size = sizeof(now)};
+	/* What is not written is not said to be there: the caller may ask again with the same struct. */
+	struct vnic_dev_status now = {.size = RTE_MIN(status->size, sizeof(now))};
 	struct transport_status transport;
 
 	home_lock(dev->home);
@@ -247,7 +258,7 @@ vnic_dev_status(struct vnic_dev *dev, struct vnic_dev_status *status)
 	now.mtu = input->mtu;
 	memcpy(now.mac, input->settings.filter.mac.addr_bytes, sizeof(now.mac));
 	home_unlock(dev->home);
-	memcpy(status, &now, RTE_MIN(status->size, sizeof(now)));
+	memcpy(status, &now, now.size);
 }
 
 int
@@ -277,7 +288,7 @@ vnic_dev_announce(struct vnic_dev *dev)
 void
 vnic_dev_stats(const struct vnic_dev *dev, struct vnic_dev_stats *stats)
 {
-	struct vnic_dev_stats now = {.size = sizeof(now)};
+	struct vnic_dev_stats now = {.size = RTE_MIN(stats->size, sizeof(now))};
 	struct port_stats sum;
 
 	port_stats_read(&dev->port, &sum);
@@ -288,7 +299,7 @@ vnic_dev_stats(const struct vnic_dev *dev, struct vnic_dev_stats *stats)
 	for (unsigned int i = 0; i < DROP_N; i++)
 		now.drops += sum.drops[i];
 	now.faults = counter_read(&dev->vnet.vdev.n_faults);
-	memcpy(stats, &now, RTE_MIN(stats->size, sizeof(now)));
+	memcpy(stats, &now, now.size);
 }
 
 bool

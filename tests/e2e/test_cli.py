@@ -102,6 +102,8 @@ REFUSED = [
      r"port a: without: .*ring_packt", r"without=ring_packed"),
     ("a feature of the transport", ["--port", "a=vhost-user,without=protocol_features", "--forward-mode", "switch"],
      r"port a: without: .*protocol_features", r"without="),
+    ("a secondary process", ["--proc-type=secondary", "--"] + two_ports(), r"--proc-type: vnicd is a primary", r"leave"),
+    ("a secondary process, in two words", ["--proc-type", "auto", "--"] + two_ports(), r"vnicd is a primary", r"leave"),
     ("no file", ["--config", "/nowhere/vnicd.conf"], r"--config /nowhere/vnicd\.conf: No such file", r"--config FILE"),
     ("a directory for a file", ["--config", "/tmp"], r"--config /tmp: it is no file", r"--config FILE"),
     ("unknown log level", two_ports("--log-level", "wran"), r'no level "wran"', r"--log-level warn"),
@@ -255,6 +257,9 @@ FILES_REFUSED = [
     ("bad mode", ["# a comment", "  log-level loud"], r'2: --log-level: no level "loud"', r"levels:"),
     ("another file", ["config x"], r"1: --config is not for a file", r"command line"),
     ("help", ["help"], r"1: --help is not for a file", r"command line"),
+    ("a port's key", ["", "port a=vhost-user,mtu=67"], r"2: port a: mtu: 67 is not in 68\.\.65535", r"mtu=68"),
+    ("ours for EAL", ["eal --no-huge --port a=vhost-user"], r"1: --port stands among the EAL options", r"own: port"),
+    ("the end of EAL's", ["eal --no-huge -- --json"], r"1: an eal line has no --", r"line of its own"),
 ]
 
 
@@ -309,6 +314,14 @@ class ConfigFile(unittest.TestCase):
         done = run("--config", path)
         self.assertEqual(done.returncode, 2)
         self.assertIn("it is no text", done.stderr)
+
+    def test_a_pipe(self):
+        """It is not waited for somebody to write to it."""
+        path = os.path.join(tmpdir(), "pipe")
+        os.mkfifo(path)
+        done = run("--config", path)
+        self.assertEqual(done.returncode, 2)
+        self.assertIn("it is no file", done.stderr)
 
     def test_too_many_ports(self):
         path = self.write(*(f"port p{i}=vhost-user" for i in range(1025)), "forward-mode switch")

@@ -211,6 +211,7 @@ class Frames(unittest.TestCase):
         for guest in self.guests:
             guest.close()
         self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
+        self.assertNotIn("Invalid port_id", self.vnicd.output, "DPDK is asked of an ethdev that is not there")
 
     def guest(self, port, **options):
         guest = fe.RawFrontend(self.vnicd.sock(port), **options).start()
@@ -289,6 +290,46 @@ class Frames(unittest.TestCase):
         for port, link in (("up0", "p0"), ("up1", "p1")):
             self.vnicd.rpc("port.add", {"config": f"{port}={self.port(link)}"})
         self.pass_frames([fe.ethernet(b"a and b")])
+
+    def test_interface_leaves_and_returns(self):
+        """The socket has lost it: the port says so, instead of being up with nothing in it."""
+        other = netns.Netns()
+        self.addCleanup(other.remove)
+        self.pass_frames([fe.ethernet(b"before")])
+        self.ns.run("sh", "-c", f"ip link set p0 netns {other.name}; ip -n {other.name} link set p0 netns {self.ns.name}; "
+                                "ip link set p0 up")
+        self.until(lambda: self.link("up1") == "up" and "LOWER_UP" in self.ns.run("ip", "link", "show", "p0"))
+        time.sleep(0.25)  # the port looks ten times a second
+        self.assertEqual(self.link("up0"), "down")
+        self.a.send_frame(fe.ethernet(b"nobody there"))
+        self.wait_drops("up0", "link_down", 1)
+
+    def test_interface_leaves_a_bridge(self):
+        """Whose message about that is much like the one of an interface that is deleted."""
+        self.ns.run("ip", "link", "add", "br1", "type", "bridge")
+        self.ns.run("ip", "link", "set", "p0", "master", "br1")
+        self.ns.run("ip", "link", "set", "p0", "nomaster")
+        time.sleep(0.25)
+        self.assertEqual(self.link("up0"), "up")
+        self.pass_frames([fe.ethernet(b"still here")])
+
+    def test_one_that_is_refused_costs_no_others(self):
+        """Of a burst."""
+        try:
+            self.ns.run("tc", "qdisc", "add", "dev", "p0", "root", "tbf", "rate", "100mbit", "burst", "1000", "limit", "100000",
+                        "mtu", "1000")
+        except (AssertionError, FileNotFoundError) as e:
+            self.skipTest(f"no token bucket filter: {e}")
+        frames = [fe.ethernet(bytes([i]) * (1400 if i == 2 else 50)) for i in range(10)]
+        ring, pair = self.a.pairs[0].tx, self.a.pairs[0]
+        for frame in frames:
+            gpa = pair.tx_free.pop(0)
+            self.a.mem.write(gpa, self.a.frame_header() + frame)
+            ring.add([fe.D(gpa, len(self.a.frame_header()) + len(frame))], gpa, publish=False)
+        ring.publish()
+        for frame in frames[:2] + frames[3:]:
+            self.assertEqual(self.b.receive_frame().hex(), frame.hex())
+        self.assertEqual(self.drops("up0"), {"tx_full": 1})
 
     def test_own_frames_of_the_host_are_left_alone(self):
         self.ns.run("ip", "address", "add", "10.0.0.9/24", "dev", "p0")
@@ -413,11 +454,19 @@ class UdpSegments(unittest.TestCase):
         ring.add([fe.D(gpa, len(data))], gpa)
 
 
+class FramesOfQueues(Frames):
+    """Of a port with several sockets, which share what comes."""
+
+    def port(self, link):
+        return f"packet,ifname={link},queues=2"
+
+
 class TapFrames(Frames):
     """Two taps that a bridge of the kernel joins."""
 
     def make_links(self):
-        self.ns.run("ip", "link", "add", "br0", "type", "bridge")
+        # One that snoops speaks of that itself.
+        self.ns.run("ip", "link", "add", "br0", "type", "bridge", "mcast_snooping", 0)
         self.ns.run("ip", "link", "set", "br0", "up")
 
     def setUp(self):
@@ -452,11 +501,83 @@ class TapFrames(Frames):
         for _ in range(20):
             self.a.send_frame(fe.ethernet(b"nobody there"))
         self.wait_drops("up0", "link_down", 20)
+        self.assertEqual(self.link("up0"), "down")
         self.vnicd.rpc("port.remove", {"name": "up0"})
         self.vnicd.rpc("port.add", {"config": "up0=tap,ifname=p0"})
         self.assertEqual(self.link("up0"), "up")
 
     test_own_frames_of_the_host_are_left_alone = test_counted_exactly = None
+    test_interface_leaves_and_returns = test_interface_leaves_a_bridge = test_one_that_is_refused_costs_no_others = None
+
+
+class Lives(unittest.TestCase):
+    """Interfaces that others have made, named or taken along."""
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest(netns.NEEDS_ROOT)
+        self.ns = netns.Netns()
+        self.addCleanup(self.ns.remove)
+        self.vnicd = vnictest.Vnicd({"a": "vhost-user", "b": "vhost-user"}, "switch", netns=self.ns.name)
+        self.addCleanup(self.vnicd.stop)
+
+    def names(self):
+        return {line.split()[0].partition("@")[0] for line in self.ns.run("ip", "-br", "link").splitlines()}
+
+    def add(self, config):
+        self.vnicd.rpc("port.add", {"config": config})
+
+    def remove(self, name):
+        self.vnicd.rpc("port.remove", {"name": name})
+
+    def test_a_persistent_tap_of_somebody_else_stays(self):
+        """He has made it for a vnicd that may not make one."""
+        self.ns.run("ip", "tuntap", "add", "dev", "his0", "mode", "tap", "vnet_hdr")
+        self.add("t0=tap,ifname=his0")
+        self.remove("t0")
+        self.assertIn("his0", self.names())
+        self.add("t0=tap,ifname=his0,persist=off")
+        self.remove("t0")
+        self.assertNotIn("his0", self.names())
+
+    def link(self, port):
+        return self.vnicd.rpc("port.show", {"name": port})["link"]
+
+    def test_a_tap_that_is_elsewhere_is_up(self):
+        """And down when it is deleted there."""
+        other = netns.Netns()
+        self.addCleanup(other.remove)
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.ns.run("sh", "-c", "ip link set p0 up; ip link set p1 up")
+        for config, name in (("t0=tap", "t0"), ("m0=tap,macvtap=p0,ifname=mv0", "mv0")):
+            with self.subTest(config):
+                self.add(config)
+                self.ns.run("ip", "link", "set", "dev", name, "netns", other.name)
+                other.run("ip", "link", "set", name, "up")
+                time.sleep(0.25)
+                self.assertEqual(self.link(config[:2]), "up")
+                other.run("ip", "link", "del", name)
+                self.assertEqual(self.link(config[:2]), "down")
+                time.sleep(0.25)
+                with fe.RawFrontend(self.vnicd.sock("a")) as guest:
+                    guest.start().send_frame(fe.ethernet(b"nobody there"))
+                    self.vnicd.wait_stats(lambda ports: ports[config[:2]]["drops"].get("link_down", 0) == 1)
+                self.remove(config[:2])
+
+    def test_one_port_has_an_interface(self):
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.add("m0=tap,macvtap=p0,ifname=mv0")
+        for config in ("m1=tap,macvtap=p0", "k0=packet,ifname=p0"):
+            with self.assertRaisesRegex(vnictest.RpcError, "two ports on one interface: port m0 has interface p0"):
+                self.add(config)
+
+    def test_a_macvtap_goes_whatever_its_name(self):
+        """And one that has its name by now stays."""
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.add("m0=tap,macvtap=p0,ifname=mv0")
+        self.ns.run("sh", "-c", "ip link set mv0 down; ip link set mv0 name mv1; ip tuntap add dev mv0 mode tap")
+        self.remove("m0")
+        self.assertEqual(self.names(), {"lo", "p0", "p1", "mv0"})
 
 
 class Refused(unittest.TestCase):
@@ -470,8 +591,11 @@ class Refused(unittest.TestCase):
                 ("packet,ifname=lo,ring=1", "ring: 1 is not in 15..8192", "ring=15"),
                 ("tap,ifname=aninterfacewithalongname", "is no name of an interface", "15 characters"),
                 ("tap,ifname=a/b", "is no name of an interface", "15 characters"),
+                ("tap,ifname=up%d", "is no name of an interface", "without .*'%'"),
+                ("tap,ifname=..", "is no name of an interface", "15 characters"),
                 ("tap,ifname=lo", "it can't be attached to: Invalid argument", "ip tuntap add dev lo mode tap vnet_hdr"),
                 ("tap,macvtap=nosuch0", "there is no interface nosuch0", "interfaces of this network namespace: .*lo"),
+                ("tap,macvtap=lo", "no macvtap: Invalid argument", "has to be an Ethernet interface"),
                 ("tap,macvtap=lo,persist=on", "a macvtap goes with its port", "leave persist=")):
             with self.subTest(line):
                 done = subprocess.run([vnictest.VNICD, "--port", f"up0={line}", "--forward-mode", "switch"],

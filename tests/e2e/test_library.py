@@ -162,6 +162,9 @@ GLOBALS = {
     "port_kinds": {
         "guest_kind": REGISTERED,
         "nic_kind": REGISTERED,
+        "packet_kind": REGISTERED,
+        "tap_kind": REGISTERED,
+        "last_group": DAEMON,
         "names": DAEMON,
         "nic_devices_closed": DAEMON,
         "nic_kernel_buffer": DAEMON,

@@ -367,9 +367,41 @@ test_params(void **state)
 	REFUSED(n_queues, 0, -EINVAL);
 	REFUSED(n_queues, 129, -EINVAL);
 	REFUSED(pool, NULL, -EINVAL);
+	REFUSED(mtu, 67, -EINVAL);
+	REFUSED(mac[0], 1, -EINVAL);
 	host_close(&host);
 	vnic_ctx_free(NULL);
 	vnic_dev_free(NULL);
+}
+
+/* A program that was built with an older library has shorter structs, and may use one over and over. */
+static void
+test_shorter_structs(void **state)
+{
+	enum { SHORT = 16 };
+	static struct host host;
+	union {
+		struct vnic_dev_status status;
+		struct vnic_dev_stats stats;
+		uint8_t bytes[sizeof(struct vnic_dev_status) + sizeof(struct vnic_dev_stats)];
+	} room;
+
+	host_open(&host, dir, "vm0", pool, VNIC_FRAMES_COPY);
+	memset(&room, 0x5c, sizeof(room));
+	room.status.size = SHORT;
+	for (int i = 0; i < 2; i++) {
+		vnic_dev_status(host.dev, &room.status);
+		assert_int_equal(room.status.size, SHORT);
+		for (size_t at = SHORT; at < sizeof(room); at++)
+			assert_int_equal(room.bytes[at], 0x5c);
+	}
+	for (int i = 0; i < 2; i++) {
+		vnic_dev_stats(host.dev, &room.stats);
+		assert_int_equal(room.stats.size, SHORT);
+		for (size_t at = SHORT; at < sizeof(room); at++)
+			assert_int_equal(room.bytes[at], 0x5c);
+	}
+	host_close(&host);
 }
 
 struct slow_event {
@@ -507,6 +539,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_params),
+		cmocka_unit_test(test_shorter_structs),
 		cmocka_unit_test(test_freed_during_its_event),
 		cmocka_unit_test(test_without),
 		cmocka_unit_test(test_events),
