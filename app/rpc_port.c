@@ -17,17 +17,12 @@
 static json_t *
 capabilities_json(const struct port *port)
 {
-	static const char *const names[] = {
-#define OFFLOAD(symbol, name, ...) [OFFLOAD_##symbol] = name,
-#include "offloads.def"
-#undef OFFLOAD
-	};
 	const uint32_t set = port->kind->capabilities ? port->kind->capabilities(port) : OFFLOADS_NONE;
 	json_t *list = json_array();
 
-	for (unsigned int i = 0; i < RTE_DIM(names); i++)
+	for (unsigned int i = 0; i < OFFLOAD_N; i++)
 		if (set >> i & 1)
-			json_array_append_new(list, json_string(names[i]));
+			json_array_append_new(list, json_string(offload_names[i]));
 	return list;
 }
 

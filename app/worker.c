@@ -41,7 +41,7 @@ worker_take(struct fwd_worker *fwd, const struct fwd_plan *plan, const struct fw
 
 	for (unsigned int i = 0; i < poll->n; i++) {
 		struct port_rxq *rxq = own->queues[poll->visits[i]].rxq;
-		uint16_t n = port_rx(rxq, pkts, PORT_BURST);
+		uint16_t n = port_rx(rxq, pkts, rxq->burst);
 
 		if (n) {
 			fwd_forward(fwd, mode, rxq, pkts, n);

@@ -410,8 +410,7 @@ dgram_link(const struct port *port, struct port_link *ret_link)
 
 static struct port_kind dgram_kind = {
 	.name = "dgram",
-	.help = "frames as datagrams of UDP, to a peer or a multicast group, or of a unix socket; as QEMU's "
-		"-netdev dgram",
+	.help = "frames as datagrams: UDP, to a peer or a multicast group, or a unix socket",
 	.example = "dgram,remote=230.0.0.1:7000",
 	.keys = dgram_keys,
 	.args_size = sizeof(struct dgram_args),

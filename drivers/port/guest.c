@@ -38,6 +38,7 @@ struct guest_args {
 	char *uplink;
 	uint64_t memory;  /* bytes */
 	uint64_t without; /* feature bits */
+	uint16_t txburst;
 };
 
 static const char *const guest_mode_words[] = {[TRANSPORT_SERVER] = "server", [TRANSPORT_CLIENT] = "client"};
@@ -68,6 +69,9 @@ static const struct key guest_keys[] = {
 	{"memory", KEY_SIZE, KEY_FIELD(struct guest_args, memory), .bare = GUEST_GIB, .min = GUEST_GIB,
 	 .max = GUEST_MEMORY_GIB_MAX * GUEST_GIB, .initial = "1024",
 	 .help = "guest memory that the front-end may have mapped, GiB, or 1536m (default 1024)"},
+	{"txburst", KEY_NUMBER, KEY_FIELD(struct guest_args, txburst), .min = 1, .max = PORT_BURST,
+	 .initial = "32",
+	 .help = "frames that a queue of the guest may send before others get their turn (default 32)"},
 	{"without", KEY_WORDS, KEY_FIELD(struct guest_args, without), .words = guest_feature_words,
 	 .n_words = RTE_DIM(guest_feature_words), .form = "FEATURE+...",
 	 .help = "not offered to the guest, nor what needs it: ring_packed+host_tso4"},
@@ -297,7 +301,7 @@ guest_show(const struct port *port, const struct show *show)
 /* --- life --- */
 
 static int
-guest_open_queues(struct port *port, struct guest *guest, uint16_t n_queues)
+guest_open_queues(struct port *port, struct guest *guest, uint16_t n_queues, uint16_t txburst)
 {
 	if (port_queues_alloc(port, n_queues) < 0)
 		return -ENOMEM;
@@ -309,6 +313,7 @@ guest_open_queues(struct port *port, struct guest *guest, uint16_t n_queues)
 		rxq->service = vnet_rx_service;
 		rxq->release = vnet_rx_release;
 		rxq->keeps_digests = true;
+		rxq->burst = txburst;
 		rxq->dev = &guest->vnet.queues[i];
 		txq->tx = vnet_tx;
 		txq->service = vnet_tx_service;
@@ -387,7 +392,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		return diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 	}
 	port->dev = guest;
-	if (guest_open_queues(port, guest, config->n_queues) < 0) {
+	if (guest_open_queues(port, guest, config->n_queues, args->txburst) < 0) {
 		ret = diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 		goto err;
 	}

@@ -20,6 +20,7 @@
 
 #include "borrow.h"
 #include "ctx.h"
+#include "gro.h"
 #include "nearest.h"
 #include "nic_borrow.h"
 #include "nic_hash.h"
@@ -46,6 +47,8 @@ struct nic_args {
 	char *dev;
 	char *vdev; /* DRIVER[;key=value]... */
 	struct key_args vdev_args;
+	uint64_t without; /* offloads */
+	bool gro;
 };
 
 static const struct key nic_keys[] = {
@@ -55,6 +58,11 @@ static const struct key nic_keys[] = {
 	 .help = "make this virtual device first, such as net_af_packet0"},
 	{"vdev", KEY_ARGS, KEY_FIELD(struct nic_args, vdev_args),
 	 .help = "its arguments: vdev.iface=eth1 (vdev=DRIVER;iface=eth1 says the same, in quotes)"},
+	{"gro", KEY_SWITCH, KEY_FIELD(struct nic_args, gro), .initial = "off",
+	 .help = "join TCP segments that come together, for guests that take long frames (default off)"},
+	{"without", KEY_WORDS, KEY_FIELD(struct nic_args, without), .words = offload_names,
+	 .n_words = OFFLOAD_N, .form = "OFFLOAD+...",
+	 .help = "not left to the device, nor what needs it: tso4+tso6"},
 	{0},
 };
 
@@ -66,6 +74,7 @@ struct nic {
 	/* A received frame is neither a runt nor truncated if it has at most so many bytes beyond
 	 * RTE_ETHER_HDR_LEN. */
 	uint32_t rx_span;
+	bool gro; /* segments of TCP are joined */
 	struct rte_mempool *pool;
 	struct rte_mempool *big_pool; /* for frames to linearise that `pool` can't hold; NULL: not needed */
 	struct nic_borrow borrow;
@@ -110,7 +119,8 @@ nic_rx_slow(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	for (uint16_t i = 0; i < n; i++) {
 		if (rte_pktmbuf_data_len(pkts[i]) < RTE_ETHER_HDR_LEN)
 			port_rx_drop(rxq, DROP_RUNT, &pkts[i], 1);
-		else if (nic_limit_is_cut(&nic->limit, pkts[i]))
+		else if (!(pkts[i]->ol_flags & FRAME_REQUESTS_SEGMENTS) &&
+			 nic_limit_is_cut(&nic->limit, pkts[i]))
 			port_rx_drop(rxq, DROP_TRUNCATED, &pkts[i], 1);
 		else if (nic->offload.gives_partial && nic_offload_is_partial(pkts[i]->ol_flags) &&
 			 !nic_offload_receive(pkts[i]))
@@ -132,6 +142,8 @@ nic_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	quiesce_leave(&nic->ctx->quiesce, rxq->worker, &rxq->place);
 	n = rte_eth_rx_burst(nic->eth_id, rxq->idx, pkts, n);
 	quiesce_return(&nic->ctx->quiesce, rxq->worker);
+	if (nic->gro && n > 1)
+		n = gro_burst(pkts, n);
 	for (uint16_t i = 0; i < n; i++) {
 		bytes += rte_pktmbuf_pkt_len(pkts[i]);
 		any_odd |= (uint32_t)rte_pktmbuf_data_len(pkts[i]) - RTE_ETHER_HDR_LEN > span;
@@ -532,6 +544,7 @@ static int
 nic_configure(struct nic *nic, const struct port_config *config, struct diag *diag)
 {
 	const struct rte_eth_dev_info *info = &nic->info;
+	const struct nic_args *args = config->args;
 	struct rte_eth_conf conf = {0};
 	uint16_t mtu;
 	int ret;
@@ -541,7 +554,8 @@ nic_configure(struct nic *nic, const struct port_config *config, struct diag *di
 		conf.rxmode.mtu = mtu;
 	conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
 	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
-	nic_offload_configure(&nic->offload, info, &conf);
+	nic_offload_configure(&nic->offload, info, (uint32_t)args->without, &conf);
+	nic->gro = args->gro;
 	nic->rx_offloads = conf.rxmode.offloads;
 	nic->tx_offloads = conf.txmode.offloads;
 	nic_hash_configure(&nic->hash, info, config->n_queues, &conf);

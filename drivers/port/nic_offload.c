@@ -31,7 +31,7 @@ nic_is_virtio(const struct rte_eth_dev_info *info)
 }
 
 void
-nic_offload_configure(struct nic_offload *offload, const struct rte_eth_dev_info *info,
+nic_offload_configure(struct nic_offload *offload, const struct rte_eth_dev_info *info, uint32_t without,
 		      struct rte_eth_conf *conf)
 {
 	uint64_t rx =
@@ -46,6 +46,7 @@ nic_offload_configure(struct nic_offload *offload, const struct rte_eth_dev_info
 		offload->capabilities |= row->offloads;
 		conf->txmode.offloads |= row->needs;
 	}
+	offload->capabilities = offloads_without(offload->capabilities, without);
 	if (offload->capabilities & OFFLOAD_BIT(TSO4) &&
 	    info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_IPV4_CKSUM) {
 		offload->ip_checksum = RTE_MBUF_F_TX_IP_CKSUM;

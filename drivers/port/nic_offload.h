@@ -24,8 +24,8 @@ struct nic_offload {
 	bool gives_partial;
 };
 
-/* Asks for all of it that `info` says, in `conf`. */
-void nic_offload_configure(struct nic_offload *offload, const struct rte_eth_dev_info *info,
+/* Asks for all of it that `info` says, but what is `without` (a set) and what needs that, in `conf`. */
+void nic_offload_configure(struct nic_offload *offload, const struct rte_eth_dev_info *info, uint32_t without,
 			   struct rte_eth_conf *conf);
 
 /* --- worker --- */

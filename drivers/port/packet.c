@@ -53,6 +53,7 @@ static_assert(PACKET_PLACE - KERNEL_FRAME_MAX >= 512, "the kernel's header and a
 struct packet_args {
 	char *ifname;
 	uint16_t n_places;
+	uint64_t without; /* offloads */
 };
 
 static const struct key packet_keys[] = {
@@ -61,6 +62,9 @@ static const struct key packet_keys[] = {
 	{"ring", KEY_NUMBER, KEY_FIELD(struct packet_args, n_places), .min = PACKET_RING_MIN,
 	 .max = PACKET_RING_MAX, .initial = "510",
 	 .help = "frames of each queue that may wait, at 68 KiB of memory each (default 510)"},
+	{"without", KEY_WORDS, KEY_FIELD(struct packet_args, without), .words = offload_names,
+	 .n_words = OFFLOAD_N, .form = "OFFLOAD+...",
+	 .help = "not left to the kernel, nor what needs it: tso4+uso4"},
 	{0},
 };
 
@@ -488,7 +492,7 @@ packet_open(struct port *port, const struct port_config *config, struct diag *di
 		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
 	packet->ctx = port->ctx;
 	packet->n_queues = config->n_queues;
-	packet->capabilities = kernel_frame_capabilities();
+	packet->capabilities = offloads_without(kernel_frame_capabilities(), (uint32_t)args->without);
 	packet->n_places = args->n_places / PACKET_BLOCK_PLACES * PACKET_BLOCK_PLACES;
 	packet->ring_size = (size_t)packet->n_places / PACKET_BLOCK_PLACES * PACKET_BLOCK;
 	packet->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);

@@ -38,7 +38,6 @@
 #endif
 
 enum {
-	TAP_OFFLOADS = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_TSO_ECN,
 	TAP_IDLE_US = 5,
 	TAP_HDR_LEN = sizeof(struct virtio_net_hdr_mrg_rxbuf), /* as guests have it */
 	TAP_QUEUES_MAX = 128,
@@ -50,6 +49,7 @@ struct tap_args {
 	bool persist;
 	uint64_t owner; /* counts when it was given */
 	uint64_t group;
+	uint64_t without; /* offloads */
 };
 
 static const struct key tap_keys[] = {
@@ -63,6 +63,9 @@ static const struct key tap_keys[] = {
 	 .help = "who may open a persistent one"},
 	{"group", KEY_NUMBER, KEY_FIELD(struct tap_args, group), .max = UINT32_MAX - 1, .form = "GID",
 	 .help = "whose members may"},
+	{"without", KEY_WORDS, KEY_FIELD(struct tap_args, without), .words = offload_names,
+	 .n_words = OFFLOAD_N, .form = "OFFLOAD+...",
+	 .help = "not left to the kernel nor taken from it, nor what needs it: tso4+uso4"},
 	{0},
 };
 
@@ -288,6 +291,21 @@ tap_ioctl(const struct tap *tap, unsigned long request, struct ifreq *ifr)
 	return ret;
 }
 
+/* A set of offloads, as the kernel has it. */
+static unsigned long
+tap_flags(uint32_t offloads)
+{
+	static const unsigned int flags[OFFLOAD_N] = {
+		[OFFLOAD_CHECKSUM] = TUN_F_CSUM, [OFFLOAD_TSO4] = TUN_F_TSO4, [OFFLOAD_TSO6] = TUN_F_TSO6,
+		[OFFLOAD_USO4] = TUN_F_USO4,     [OFFLOAD_USO6] = TUN_F_USO6, [OFFLOAD_ECN] = TUN_F_TSO_ECN,
+	};
+	unsigned long all = 0;
+
+	for (unsigned int i = 0; i < OFFLOAD_N; i++)
+		all |= offloads >> i & 1 ? flags[i] : 0;
+	return all;
+}
+
 static int
 tap_open_queue(struct tap *tap, struct tap_queue *queue, struct diag *diag, const char *name)
 {
@@ -306,11 +324,11 @@ tap_open_queue(struct tap *tap, struct tap_queue *queue, struct diag *diag, cons
 		return tap_refuse(tap, name, "it can't be attached to", diag);
 	if (ioctl(queue->fd, TUNSETVNETHDRSZ, &hdr_len) < 0)
 		return tap_refuse(tap, name, "the kernel has no virtio-net header", diag);
-	/* Linux 6.2. */
-	if (ioctl(queue->fd, TUNSETOFFLOAD, (unsigned long)(TAP_OFFLOADS | TUN_F_USO4 | TUN_F_USO6)) == 0)
+	if (ioctl(queue->fd, TUNSETOFFLOAD, tap_flags(tap->capabilities)) == 0)
 		return 0;
-	tap->capabilities = OFFLOADS_ALL & ~(OFFLOAD_BIT(USO4) | OFFLOAD_BIT(USO6));
-	if (ioctl(queue->fd, TUNSETOFFLOAD, (unsigned long)TAP_OFFLOADS) < 0)
+	/* Segmentation of UDP came with Linux 6.2. */
+	tap->capabilities = offloads_without(tap->capabilities, OFFLOAD_BIT(USO4) | OFFLOAD_BIT(USO6));
+	if (ioctl(queue->fd, TUNSETOFFLOAD, tap_flags(tap->capabilities)) < 0)
 		return tap_refuse(tap, name, "the kernel leaves no offloads to us", diag);
 	return 0;
 }
@@ -426,7 +444,7 @@ tap_open(struct port *port, const struct port_config *config, struct diag *diag)
 		tap->ctx = port->ctx;
 		tap->n_queues = config->n_queues;
 		tap->idle_cycles = rte_get_tsc_hz() / US_PER_S * TAP_IDLE_US;
-		tap->capabilities = OFFLOADS_ALL;
+		tap->capabilities = offloads_without(OFFLOADS_ALL, (uint32_t)args->without);
 		tap->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
 	}
 	if (!tap || !tap->queues) {

@@ -37,6 +37,13 @@ enum {
 	OFFLOADS_ALL = (1u << OFFLOAD_N) - 1,
 };
 
+/* Their names, for people. */
+static const char *const offload_names[OFFLOAD_N] __attribute__((unused)) = {
+#define OFFLOAD(symbol, name, ...) [OFFLOAD_##symbol] = name,
+#include "offloads.def"
+#undef OFFLOAD
+};
+
 /* ol_flags of any request: one AND over a burst's flags finds the bursts without. */
 #define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip) | (request)
 enum {
@@ -70,6 +77,18 @@ offloads_unmet(uint32_t set)
 #include "offloads.def"
 #undef OFFLOAD
 	return unmet;
+}
+
+/* A set, less some, and less what needs one of those. */
+static inline uint32_t
+offloads_without(uint32_t set, uint32_t without)
+{
+	uint32_t unmet;
+
+	set &= ~without;
+	while ((unmet = offloads_unmet(set)))
+		set &= ~unmet;
+	return set;
 }
 
 /* ol_flags of frames that may request what is not in the set. */

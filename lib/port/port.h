@@ -128,6 +128,7 @@ struct port_rxq {
 	struct port *port;
 	uint16_t idx;    /* of this pair in its port */
 	uint16_t worker; /* index of the owner; set before the queue is polled, fixed while it is */
+	uint16_t burst;  /* 1 .. PORT_BURST: frames that it may give at a time, before others have their turn */
 	/* Borrowed frames are to be materialised and released before they are forwarded, for the device is
 	 * about to change (vdev_change_begin()). Written under the control lock. */
 	_Atomic bool materialises;

@@ -29,6 +29,7 @@ port_queues_alloc(struct port *port, uint16_t n_queues)
 
 		rxq->port = txq->port = port;
 		rxq->idx = txq->idx = i;
+		rxq->burst = PORT_BURST;
 		rxq->place = txq->place = (struct port_place){.port = port, .queue_idx = i};
 		/* The first plan with the port in it chooses the owners. */
 		rxq->worker = txq->worker = UINT16_MAX;

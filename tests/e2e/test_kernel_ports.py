@@ -14,6 +14,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib"), str(HERE.parent / "guests"), str(HERE.parent / "hostile")]
 import guests  # noqa: E402
@@ -97,6 +99,7 @@ class Packet(KernelPort):
         self.pair("packet,ifname=p0")
         self.exchange()
 
+    @pytest.mark.long
     def test_mtu_9000(self):
         self.veth(9000)
         self.pair("packet,ifname=p0", mtu=9000)
@@ -122,12 +125,14 @@ class Tap(KernelPort):
         self.to_host()
         self.exchange()
 
+    @pytest.mark.long
     def test_mtu_9000(self):
         self.pair("tap,mtu=9000", mtu=9000)
         self.to_host()
         self.exchange(mtu=9000)
         self.assertEqual(self.host.ping(GUEST, 5, 8900), 5)
 
+    @pytest.mark.long
     def test_guest_without_offloads(self):
         self.pair("tap", guest=",without=csum+guest_csum+mrg_rxbuf")
         self.to_host()
@@ -154,6 +159,24 @@ class Tap(KernelPort):
         self.assertEqual(self.host.ping(GUEST, 3), 3)
 
 
+class Withheld(KernelPort):
+    """without= at the port: software does it, in front of the kernel."""
+
+    @pytest.mark.long
+    def test_tap(self):
+        self.pair("tap,without=tso4+tso6+uso4+uso6")
+        self.mid.run("ip", "link", "set", "up0", "netns", self.host.name)
+        self.host.up("up0")
+        self.assertEqual(self.vnicd.rpc("port.show", {"name": "up0"})["capabilities"], ["checksum"])
+        self.exchange(long_in=False, long_out=False)
+
+    def test_packet(self):
+        self.veth()
+        self.pair("packet,ifname=p0,without=checksum")
+        self.assertEqual(self.vnicd.rpc("port.show", {"name": "up0"})["capabilities"], [])
+        self.exchange(long_out=False)
+
+
 class Macvtap(KernelPort):
     """All traffic of an end of a veth pair."""
 
@@ -162,6 +185,7 @@ class Macvtap(KernelPort):
         self.pair("tap,macvtap=p0")
         self.exchange()
 
+    @pytest.mark.long
     def test_mtu_9000(self):
         self.veth(9000)
         self.pair("tap,macvtap=p0", mtu=9000)

@@ -161,8 +161,10 @@ GLOBALS = {
     },
     "port_kinds": {
         "guest_kind": REGISTERED,
+        "dgram_kind": REGISTERED,
         "nic_kind": REGISTERED,
         "packet_kind": REGISTERED,
+        "stream_kind": REGISTERED,
         "tap_kind": REGISTERED,
         "last_group": DAEMON,
         "names": DAEMON,

@@ -25,7 +25,7 @@ OFFERED = fe.bits(
     fe.F_CTRL_VLAN, fe.F_CTRL_RX_EXTRA, fe.F_GUEST_ANNOUNCE, fe.F_CTRL_MAC_ADDR, fe.F_LOG_ALL, fe.F_ANY_LAYOUT,
     fe.F_INDIRECT, fe.F_EVENT_IDX, fe.F_PROTOCOL, fe.F_VERSION_1, fe.F_PACKED, fe.F_IN_ORDER, fe.F_ORDER_PLATFORM,
     fe.F_DEVICE_STATS, fe.F_VQ_NOTF_COAL, fe.F_NOTF_COAL, fe.F_HASH_REPORT, fe.F_RSS, fe.F_GUEST_USO4, fe.F_GUEST_USO6,
-    fe.F_HOST_USO)
+    fe.F_HOST_USO, fe.F_GUEST_HDRLEN)
 
 # VIRTIO, "Feature bit requirements": {bit: one of these has to be there too}.
 DEPENDENCIES = {

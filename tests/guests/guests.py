@@ -71,14 +71,18 @@ def _cpio(entries):
     return bytes(out)
 
 
+def libraries_of(path):
+    """The libraries and the loader that a program or library names: (name in an initramfs, file) each."""
+    listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
+    return [(file.lstrip("/"), file) for file in re.findall(r"(?:=> |^\s*)(/\S+) \(0x", listed, re.M)]
+
+
 def _program(name):
-    """A program of this machine for the initramfs, with the libraries and the loader that it names."""
+    """A program of this machine, by name or path, for the initramfs, with what it needs."""
     path = shutil.which(name, path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
     if not path:
         raise Missing(f"{name} is not installed (usertools/install-deps test)")
-    listed = subprocess.run(["ldd", path], capture_output=True, text=True, check=True).stdout
-    files = re.findall(r"(?:=> |^\s*)(/\S+) \(0x", listed, re.M)
-    return [(f"usr/sbin/{name}", path)] + [(file.lstrip("/"), file) for file in files]
+    return [(f"usr/sbin/{os.path.basename(name)}", path), *libraries_of(path)]
 
 
 def _directories(names):
@@ -89,9 +93,10 @@ def _directories(names):
     return sorted(found - {"."})
 
 
-def build_initramfs(path, modules, programs=()):
+def build_initramfs(path, modules, programs=(), files=(), links=()):
     """Write an initramfs to path. modules: files of kernel modules in the order in which they are to be loaded.
-    programs: names of this machine's programs that the guest gets beside busybox, in /usr/sbin."""
+    programs: names or paths of this machine's programs that the guest gets beside busybox, in /usr/sbin.
+    files: more of them: (name there, file); links: (name there, where it leads)."""
     busybox = shutil.which("busybox")
     if not busybox:
         raise Missing("busybox is not installed (Debian package busybox-static)")
@@ -99,9 +104,10 @@ def build_initramfs(path, modules, programs=()):
     if b"/lib64/ld-linux" in program[:4096]:
         raise Missing(f"{busybox} is not statically linked; install the Debian package busybox-static")
 
-    files = {name: file for program in programs for name, file in _program(program)}
+    files = dict(files) | {name: file for program in programs for name, file in _program(program)}
     entries = [(name, stat.S_IFDIR | 0o755, b"", (0, 0))
-               for name in _directories(list(files) + ["bin/x", "dev/x", "lib/modules/x"])]
+               for name in _directories(list(files) + [name for name, _ in links] + ["bin/x", "dev/x", "lib/modules/x"])]
+    entries += [(name, stat.S_IFLNK | 0o777, target.encode(), (0, 0)) for name, target in links]
     entries += [(name, stat.S_IFREG | 0o755, pathlib.Path(file).read_bytes(), (0, 0)) for name, file in files.items()]
     entries += [
         # The kernel opens /dev/console for us before there is a devtmpfs.
@@ -209,6 +215,8 @@ class Guest:
     def __exit__(self, *_):
         self.kill9()
 
+    NEEDS_NETWORK = True
+
     def wait_ready(self, timeout=None):
         """The drivers are loaded and the network interface is up. Returns self."""
         timeout = timeout or self.BOOT_TIMEOUT
@@ -221,7 +229,7 @@ class Guest:
                     raise GuestError(f"{self.name} did not boot in {timeout} s (console: {self._logfile}): {e}") from None
                 print(f"{self.name}: its first process could not fork; once more", file=sys.stderr)
                 self._start(self.args, self._start_env)
-        if m[1] != "ready":
+        if m[1] != "ready" and self.NEEDS_NETWORK:
             raise GuestError(f"{self.name} found no network device (console: {self._logfile})")
         self.kernel = m[2]
         self.boot_seconds = time.monotonic() - self._started

@@ -65,7 +65,7 @@ fake_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct fake *fake = rxq->dev;
 
-	assert_int_equal(n, PORT_BURST);
+	assert_int_equal(n, rxq->burst);
 	if (script)
 		script(turn_now(), rxq->idx);
 	if (turn_now() == turn_last)
@@ -156,6 +156,7 @@ plan_make(const struct fwd_mode *plan_mode, unsigned int n)
 		fakes[i].rxq.dev = &fakes[i];
 		fakes[i].rxq.port = i < n ? &port : &leaving;
 		fakes[i].rxq.idx = (uint16_t)i;
+		fakes[i].rxq.burst = (uint16_t)(1 + i % PORT_BURST);
 		fakes[i].txq.tx = fake_tx;
 		fakes[i].txq.service = fake_tx_service;
 		fakes[i].txq.dev = &fakes[i];

@@ -59,7 +59,8 @@ vnet_features(const struct vdev *vdev)
 		    FEATURE_MASK(NET_CTRL_GUEST_OFFLOADS) | FEATURE_MASK(NET_GUEST_ANNOUNCE) |
 		    FEATURE_MASK(NET_RSS) | FEATURE_MASK(NET_HASH_REPORT) | FEATURE_MASK(NET_NOTF_COAL) |
 		    FEATURE_MASK(NET_VQ_NOTF_COAL) | FEATURE_MASK(NET_DEVICE_STATS);
-	features |= VNET_HOST_OFFLOADS | VNET_GUEST_OFFLOADS;
+	/* GUEST_HDRLEN: hdr_len is exact then; as it is never believed, that is of no account. */
+	features |= VNET_HOST_OFFLOADS | VNET_GUEST_OFFLOADS | FEATURE_MASK(NET_GUEST_HDRLEN);
 	if (dev->n_pairs > 1)
 		features |= FEATURE_MASK(NET_MQ);
 	if (dev->offered_mtu)
