@@ -73,7 +73,7 @@ class PciGuest(guests.Guest):
 
     def bind(self):
         """Away from the kernel's drivers, to uio_pci_generic."""
-        self.check("mkdir -p /dev/hugepages /run /var/run && mount -t hugetlbfs none /dev/hugepages && mkdir -p /dev/net; "
+        self.check("chmod 755 / /usr /usr/lib /usr/lib/x86_64-linux-gnu /lib /lib/x86_64-linux-gnu /usr/lib/x86_64-linux-gnu/dpdk /usr/lib/x86_64-linux-gnu/dpdk/*; mkdir -p /dev/hugepages /run /var/run && mount -t hugetlbfs none /dev/hugepages && mkdir -p /dev/net; "
                    "[ -e /dev/net/tun ] || mknod /dev/net/tun c 10 200")
         for card in self.CARDS:
             self.check(f"cd /sys/bus/pci/devices/{card} && echo uio_pci_generic > driver_override && "
@@ -142,18 +142,27 @@ class Cards(PciTest):
         guest = self.boot(card, sockets)
         log = guest.start_vnicd({f"up{i}": f"nic,dev={address}" for i, address in enumerate(guest.CARDS)}, "io")
         self.assertEqual(re.findall(r"port up\d: nic \S+ \(driver (\S+)\)", log), [card[1]] * 2)
-        # A link may take its time: the first frame is sent until it comes.
-        for _ in range(100):
-            peers[0].sendto(fe.ethernet(b"hello"), sockets[0] + ".qemu")
-            peers[1].settimeout(0.2)
+        # A link may take its time: the first frame is sent until it comes, in both directions.
+        for source in (0, 1):
+            peers[1 - source].settimeout(0.2)
+            for _ in range(100):
+                peers[source].sendto(fe.ethernet(b"hello"), sockets[source] + ".qemu")
+                try:
+                    peers[1 - source].recv(65536)
+                    break
+                except TimeoutError:
+                    pass
+            else:
+                self.fail(f"nothing passes from card {source}")
+        # More of them may be under way.
+        time.sleep(0.3)
+        for peer in peers:
+            peer.setblocking(False)
             try:
-                peers[1].recv(65536)
-                break
-            except TimeoutError:
-                pass
-        else:
-            self.fail("nothing passes")
-        peers[1].settimeout(10)
+                while peer.recv(65536):
+                    pass
+            except BlockingIOError:
+                peer.settimeout(10)
         n = 0
         for length, source in itertools.product((60, 61, 64, 128, 1000, 1513, 1514), (0, 1)):
             frame = fe.ethernet(os.urandom(length - 14))
@@ -162,9 +171,9 @@ class Cards(PciTest):
         ports = guest.stop_vnicd()
         for name in ("up0", "up1"):
             self.assertGreaterEqual(ports[name]["rx_packets"], n // 2)
-            self.assertEqual({r: k for r, k in ports[name]["drops"].items() if k}, {}, name)
-        self.assertEqual(ports["up0"]["rx_packets"] + ports["up1"]["rx_packets"],
-                         ports["up0"]["tx_packets"] + ports["up1"]["tx_packets"])
+            self.assertLessEqual(set(ports[name]["drops"]), {"link_down"}, "of the first frames only")
+        self.assertEqual(sum(p["rx_packets"] for p in ports.values()),
+                         sum(p["tx_packets"] + sum(p["drops"].values()) for p in ports.values()))
 
     @pytest.mark.long
     def test_e1000(self):
@@ -187,7 +196,7 @@ class Offloads(PciTest):
 
     MIB = 2
 
-    def talk(self, card, *capabilities):
+    def talk(self, card):
         if os.geteuid() != 0:
             self.skipTest(netns.NEEDS_ROOT)
         sockets = [os.path.join(self.dir, name) for name in "ab"]
@@ -208,6 +217,9 @@ class Offloads(PciTest):
         digest = guest.make_file("there", self.MIB)
         got, seconds = host.fetch("10.0.0.1", "there", 120)
         self.assertEqual(got, digest)
+        time.sleep(1.2)  # until the next statistics
+        sent = guest.stats()["up0"]
+        mean = sent["tx_bytes"] / sent["tx_packets"]
         digest = host.make_file("back", self.MIB)
         host.serve()
         guest.check("wget -q -O /srv/back http://10.0.0.2/back", 120)
@@ -215,22 +227,23 @@ class Offloads(PciTest):
         self.assertEqual(host.errors(), {})
         self.assertEqual(netns.errors(guest.check("cat /proc/net/snmp")), {})
         ports = guest.stop_vnicd()
-        self.assertEqual({r: n for r, n in ports["up0"]["drops"].items() if n and r != "tx_full"}, {})
-        print(f"  {card[0]}: {self.MIB} MiB in {seconds:.1f} s; frames to the card: "
-              f"{ports['up0']['tx_bytes'] / ports['up0']['tx_packets']:.0f} bytes", flush=True)
-        return ports["up0"]["tx_bytes"] / ports["up0"]["tx_packets"]
+        self.assertLessEqual({r for r, n in ports["up0"]["drops"].items() if n}, {"tx_full", "link_down"})
+        print(f"  {card[0]}: {self.MIB} MiB in {seconds:.1f} s; frames to the card: {mean:.0f} bytes", flush=True)
+        return mean
 
     def test_e1000e(self):
-        """Checksums and segments are the card's."""
-        self.talk(E1000E)
+        """Checksums are the card's; its PMD does not segment."""
+        self.assertLessEqual(self.talk(E1000E), 1514)
 
     @pytest.mark.long
     def test_vmxnet3(self):
-        self.talk(VMXNET3)
+        """It segments."""
+        self.assertGreater(self.talk(VMXNET3), 1514)
 
     @pytest.mark.long
     def test_virtio(self):
-        self.talk(VIRTIO)
+        """QEMU offers no segmentation, for its datagrams have no header that could ask for it."""
+        self.assertLessEqual(self.talk(VIRTIO), 1514)
 
 
 if __name__ == "__main__":
