@@ -411,7 +411,6 @@ dgram_link(const struct port *port, struct port_link *ret_link)
 static struct port_kind dgram_kind = {
 	.name = "dgram",
 	.help = "frames as datagrams: UDP, to a peer or a multicast group, or a unix socket",
-	.example = "dgram,remote=230.0.0.1:7000",
 	.keys = dgram_keys,
 	.args_size = sizeof(struct dgram_args),
 	.check = dgram_check,

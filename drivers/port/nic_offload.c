@@ -30,6 +30,13 @@ nic_is_virtio(const struct rte_eth_dev_info *info)
 	return info->driver_name && strncmp(info->driver_name, "net_virtio", strlen("net_virtio")) == 0;
 }
 
+/* A virtual device whose PMD does it in software, and worse: with net_tap's segmentation TCP crawls. */
+static bool
+nic_is_software(const struct rte_eth_dev_info *info)
+{
+	return info->driver_name && strcmp(info->driver_name, "net_tap") == 0;
+}
+
 void
 nic_offload_configure(struct nic_offload *offload, const struct rte_eth_dev_info *info, uint32_t without,
 		      struct rte_eth_conf *conf)
@@ -41,7 +48,7 @@ nic_offload_configure(struct nic_offload *offload, const struct rte_eth_dev_info
 	for (size_t i = 0; i < RTE_DIM(nic_offload_rows); i++) {
 		const struct nic_offload_row *row = &nic_offload_rows[i];
 
-		if ((info->tx_offload_capa & row->needs) != row->needs)
+		if ((info->tx_offload_capa & row->needs) != row->needs || nic_is_software(info))
 			continue;
 		offload->capabilities |= row->offloads;
 		conf->txmode.offloads |= row->needs;

@@ -647,7 +647,6 @@ stream_link(const struct port *port, struct port_link *ret_link)
 static struct port_kind stream_kind = {
 	.name = "stream",
 	.help = "frames over TCP or a unix stream, to another vnicd or QEMU's -netdev stream",
-	.example = "stream,listen=:7000",
 	.keys = stream_keys,
 	.args_size = sizeof(struct stream_args),
 	.check = stream_check,

@@ -531,7 +531,6 @@ static struct port_kind tap_kind = {
 	.name = "tap",
 	.help = "an interface of the kernel whose other end is the port; or, by macvtap, all traffic of "
 		"another one",
-	.example = "tap",
 	.keys = tap_keys,
 	.args_size = sizeof(struct tap_args),
 	.check = tap_check,

@@ -31,7 +31,7 @@ fwd_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pk
 	struct port *last = NULL;
 
 	for (uint16_t i = 0; i < plan->n_ports; i++) {
-		if (plan->ports[i] == from->port)
+		if (plan->ports[i] == from->port || fwd_is_isolated(from->port, plan->ports[i]))
 			continue;
 		if (last)
 			flood_send_copies(worker, from, last, pkts, n);

@@ -142,6 +142,13 @@ fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_
 	from->has_digests = false;
 }
 
+/* Two isolated ports have no frames for each other: each has them for, and from, ports that are not. */
+static inline bool
+fwd_is_isolated(const struct port *from, const struct port *to)
+{
+	return from->isolated & to->isolated;
+}
+
 /*
  * Worker: send n (at most PORT_BURST) frames that came from `from` to the port `to`. First the port's filter,
  * which counts FILTERED on `to`; then the queue pair that its steering picks (without one: from->idx mod
@@ -151,9 +158,9 @@ fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_
 void fwd_send(struct fwd_worker *worker, struct port_rxq *from, struct port *to, struct rte_mbuf **pkts,
 	      uint16_t n);
 
-/* Worker: the same to all ports of the plan but `from`'s: copies, and the frames themselves to the last of
- * them. Counts copies and, of those that could not be made, NO_CLONE on `from`; NO_PORT where there is no
- * other port. */
+/* Worker: the same to all ports of the plan but `from`'s and those it is isolated from: copies, and the
+ * frames themselves to the last of them. Counts copies and, of those that could not be made, NO_CLONE on
+ * `from`; NO_PORT where there is no other port. */
 void fwd_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n);
 
 /* Worker: the same to one queue, without steering. */

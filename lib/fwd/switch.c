@@ -61,6 +61,8 @@ switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf 
 			port_rx_drop(from, DROP_NO_PORT, &m, 1);
 		else if (unlikely(to[n_kept] == from->port))
 			port_rx_drop(from, DROP_SAME_PORT, &m, 1);
+		else if (unlikely(to[n_kept] && fwd_is_isolated(from->port, to[n_kept])))
+			port_rx_drop(from, DROP_ISOLATED, &m, 1);
 		else
 			pkts[n_kept++] = m;
 	}
@@ -114,7 +116,7 @@ switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf
 	}
 	/* Groups are never in the table. */
 	to = others ? NULL : switch_port(plan, first_id);
-	if (likely(to && to != from->port))
+	if (likely(to && to != from->port && !fwd_is_isolated(from->port, to)))
 		fwd_send(worker, from, to, pkts, n);
 	else
 		switch_spread(worker, from, pkts, dsts, ids, n);
@@ -139,6 +141,32 @@ static const struct key switch_keys[] = {
 	 .initial = "16384",
 	 .help = "addresses that are known at a time; others are flooded (default 16384)"},
 	{0},
+};
+
+/* Of a port. */
+struct switch_port_args {
+	bool isolated;
+};
+
+static const struct key switch_port_keys[] = {
+	{"isolated", KEY_SWITCH, KEY_FIELD(struct switch_port_args, isolated), .initial = "off",
+	 .help = "no frames for other isolated ports: guests that see the uplink only (default off)"},
+	{0},
+};
+
+static void
+switch_port_apply(struct port *port, const void *args)
+{
+	const struct switch_port_args *own = args;
+
+	port->isolated = own->isolated;
+}
+
+static struct port_mode_keys switch_port_mode = {
+	.mode = "switch",
+	.keys = switch_port_keys,
+	.args_size = sizeof(struct switch_port_args),
+	.apply = switch_port_apply,
 };
 
 static size_t
@@ -198,6 +226,7 @@ static struct fwd_mode switch_mode = {
 	.help = "learning bridge: known addresses to their port, broadcast and unknown ones to every other "
 		"port",
 	.keys = switch_keys,
+	.port_keys = &switch_port_mode,
 	.args_size = sizeof(struct switch_args),
 	.check_args = switch_check_args,
 	.demand = switch_demand,

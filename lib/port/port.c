@@ -101,6 +101,8 @@ port_open(struct port_config *config, struct port **ret_port, struct diag *diag)
 		goto fail;
 	if (atomic_load_explicit(&port->n_active, memory_order_relaxed) == 0)
 		atomic_store_explicit(&port->n_active, 1, memory_order_relaxed);
+	if (config->mode_keys && config->mode_keys->apply)
+		config->mode_keys->apply(port, config->mode_args);
 	*port->config = *config;
 	memset(config, 0, sizeof(*config));
 	port_table[id] = port;

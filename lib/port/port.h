@@ -128,7 +128,8 @@ struct port_rxq {
 	struct port *port;
 	uint16_t idx;    /* of this pair in its port */
 	uint16_t worker; /* index of the owner; set before the queue is polled, fixed while it is */
-	uint16_t burst;  /* 1 .. PORT_BURST: frames that it may give at a time, before others have their turn */
+	uint16_t
+		burst; /* 1 .. PORT_BURST: frames that it may give at a time, before others have their turn */
 	/* Borrowed frames are to be materialised and released before they are forwarded, for the device is
 	 * about to change (vdev_change_begin()). Written under the control lock. */
 	_Atomic bool materialises;
@@ -224,6 +225,7 @@ struct port {
 	 * dropped by its tx). Written by the control thread, read by every worker (relaxed).
 	 */
 	_Atomic uint16_t n_active;
+	bool isolated; /* of a mode that knows it (fwd_is_isolated()); fixed after port_open() */
 	/* NULL: all frames are wanted. Written under the control lock, read by workers. */
 	_Atomic(const struct port_filter *) filter;
 	/* NULL: frames go to pair (sender's pair) mod n_active. As `filter`. */

@@ -19,6 +19,7 @@
 #include "diag.h"
 #include "keys.h"
 
+struct port;
 struct port_kind;
 struct show;
 
@@ -54,6 +55,8 @@ struct port_mode_keys {
 	const char *mode;
 	const struct key *keys;
 	size_t args_size; /* of the struct that they fill */
+	/* The port has been opened with these: no worker sees it yet. NULL: the mode reads them itself. */
+	void (*apply)(struct port *port, const void *args);
 	char refused[96];
 };
 

@@ -33,10 +33,6 @@ class VirtioUser(kernel.KernelPort):
                              programs=("ip",)).wait_ready()
         self.vm.check(f"/usr/sbin/ip address add {kernel.GUEST6}/64 dev eth0 nodad")
 
-    def drops(self):
-        """A guest that shares its CPU with two polling vnicd is late with buffers now and then: TCP's business."""
-        return {key: n for key, n in super().drops().items() if key[1] != "no_buffer"}
-
     def capabilities(self):
         return self.vnicd.rpc("port.show", {"name": "up0"})["capabilities"]
 

@@ -59,6 +59,7 @@ guest_port_fill(struct bench_guest *guest, const char *name, uint16_t port_id, u
 	for (uint16_t i = 0; i < n_pairs; i++) {
 		guest->rxqs[i] = (struct port_rxq){
 			.rx = vnet_rx,
+			.burst = PORT_BURST,
 			.service = vnet_rx_service,
 			.release = vnet_rx_release,
 			.dev = &guest->dev.queues[i],

@@ -267,6 +267,46 @@ test_switch_remove(void **state)
 	switch_free(bridge);
 }
 
+/* Ports 0 and 1 are isolated, 2 and 3 are not. */
+static void
+test_switch_isolated(void **state)
+{
+	void *bridge = switch_state(64);
+	struct fwd_plan *plan = scene_open("switch", bridge, 4, 1, 1);
+	struct rte_mbuf *pkts[3];
+
+	scene.ports[0]->isolated = scene.ports[1]->isolated = true;
+	scene_say(0, BROADCAST, STATION(0), 1);
+	ASSERT_SENT_NONE(1);
+	ASSERT_SENT(2, 1);
+	ASSERT_SENT(3, 1);
+	scene_say(2, BROADCAST, STATION(2), 2);
+	ASSERT_SENT(0, 2);
+	ASSERT_SENT(1, 2);
+	ASSERT_SENT(3, 2);
+	fdb_tick(bridge, 1);
+	/* To an address that is known: from the one, from the others, and among others of a burst. */
+	scene_say(1, STATION(0), STATION(1), 3);
+	ASSERT_SENT_NONE(0);
+	assert_int_equal(scene_drops(1, DROP_ISOLATED), 1);
+	scene_say(2, STATION(0), STATION(2), 4);
+	ASSERT_SENT(0, 4);
+	scene_say(1, STATION(2), STATION(1), 5);
+	ASSERT_SENT(2, 5);
+	pkts[0] = scene_frame(STATION(2), STATION(1), 6);
+	pkts[1] = scene_frame(STATION(0), STATION(1), 7);
+	pkts[2] = scene_frame(BROADCAST, STATION(1), 8);
+	scene_forget_all();
+	scene_arrive(1, 0, pkts, 3);
+	ASSERT_SENT_NONE(0);
+	ASSERT_SENT(2, 6, 8);
+	ASSERT_SENT(3, 8);
+	assert_int_equal(scene_drops(1, DROP_ISOLATED), 2);
+	scene.ports[0]->isolated = scene.ports[1]->isolated = false;
+	scene_close(plan);
+	switch_free(bridge);
+}
+
 static void
 test_switch_no_clone(void **state)
 {
@@ -692,6 +732,7 @@ main(void)
 		cmocka_unit_test(test_switch_age),
 		cmocka_unit_test(test_switch_full),
 		cmocka_unit_test(test_switch_remove),
+		cmocka_unit_test(test_switch_isolated),
 		cmocka_unit_test(test_switch_no_clone),
 		cmocka_unit_test(test_switch_many_ports),
 		cmocka_unit_test(test_switch_many_addresses),
