@@ -67,6 +67,7 @@ class QemuGuests(guests.GuestTest):
         a, b = self.boot(vnicd, ["transitional", "modern"])
         self.exchange(a, b)
 
+    @pytest.mark.long
     def test_split_and_packed_chosen_by_the_device(self):
         """Buffers that are not mergeable, no event index: the other half of what the driver can be told to do. vnicd is
         killed under them."""

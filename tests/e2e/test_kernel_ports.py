@@ -139,6 +139,7 @@ class Tap(KernelPort):
         self.to_host()
         self.exchange(long_out=False)
 
+    @pytest.mark.long
     def test_several_queues(self):
         self.pair("tap,queues=2", guest=",queues=2")
         self.to_host()
@@ -479,6 +480,7 @@ class UdpSegments(unittest.TestCase):
         ring.add([fe.D(gpa, len(data))], gpa)
 
 
+@pytest.mark.long
 class FramesOfQueues(Frames):
     """Of a port with several sockets, which share what comes."""
 

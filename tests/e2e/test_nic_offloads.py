@@ -59,6 +59,7 @@ class VirtioUser(kernel.KernelPort):
         self.exchange()
         self.assertGreater(self.vnicd.stats()["vm0"]["tx_bytes"] / self.vnicd.stats()["vm0"]["tx_packets"], 1514)
 
+    @pytest.mark.long
     def test_guest_without_any(self):
         """What the device leaves open is finished for it."""
         self.chain(guest=",without=csum+guest_csum")

@@ -9,6 +9,8 @@ import subprocess
 import sys
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "guests")]
 import guests  # noqa: E402
@@ -60,6 +62,7 @@ class BetweenGuests(OffloadTest):
         self.check_guest(b)
         return ports
 
+    @pytest.mark.long
     def test_to_a_guest_without(self):
         ports = self.exchange(NO_OFFLOADS)
         self.report(f"vm1 got {ports['vm1'].get('copies', 0)} segments beyond the first")

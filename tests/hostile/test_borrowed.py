@@ -379,6 +379,7 @@ class LentCases:
         self.done(guest)
 
 
+@pytest.mark.long_sanitized
 class ToSplit(LentCases, HostileCase):
     layout = "split"
 
