@@ -17,6 +17,8 @@ import struct
 import subprocess
 import time
 
+import pytest
+
 import invariants
 from invariants import CONTROL_FEATURES, HostileCase, LONG, RawFrontend, bits, seconds
 import rawfe as fe
