@@ -165,6 +165,18 @@ port_set_call(const char *const values[], json_t **ret_result, struct diag *diag
 
 	if (!port)
 		return RPC_FAILED;
+	if (!values[1] == !values[2]) {
+		diag_set(diag, 0, "link=up, link=down, or options=key=value[,key=value]...",
+			 "port.set takes link or options");
+		return RPC_INVALID_PARAMS;
+	}
+	if (values[2]) {
+		if (port_set(port, values[2], diag) < 0)
+			return RPC_FAILED;
+		*ret_result = port_object(port);
+		json_object_set_new(*ret_result, "notice", json_null());
+		return RPC_OK;
+	}
 	if (!port->kind->set_link)
 		return port_cannot(port, "have its link set", diag);
 	for (unsigned int i = 0; i < RTE_DIM(words); i++) {
@@ -182,15 +194,17 @@ port_set_call(const char *const values[], json_t **ret_result, struct diag *diag
 	return RPC_INVALID_PARAMS;
 }
 
-static struct rpc_method port_set = {
+static struct rpc_method port_setting = {
 	.name = "port.set",
 	.help = "take a guest's link down, or up as far as its uplink lets it; returns the port, and in "
 		"`notice` "
-		"what keeps the guest's driver from learning of it",
-	.params = {{"name", "the port's name", .required = true}, {"link", "up|down", .required = true}},
+		"what keeps the guest's driver from learning of it; or change options of any port",
+	.params = {{"name", "the port's name", .required = true},
+		   {"link", "up|down", .required = false},
+		   {"options", "key=value[,key=value]... of the keys police-*", .required = false}},
 	.call = port_set_call,
 };
-RPC_METHOD_REGISTER(port_set)
+RPC_METHOD_REGISTER(port_setting)
 
 static enum rpc_status
 port_announce_call(const char *const values[], json_t **ret_result, struct diag *diag)

@@ -33,6 +33,7 @@
 #include "port_config.h"
 
 struct rte_kvargs;
+struct policer;
 struct show;
 struct vnic_ctx;
 
@@ -239,10 +240,11 @@ struct port {
 	const struct port_kind *kind;
 	struct vnic_ctx *ctx;
 	struct rte_ether_addr mac;
-	void *dev;             /* the kind's own */
-	struct port_rxq *rxqs; /* [n_queues] */
-	struct port_txq *txqs; /* [n_queues] */
-	char describe[192];    /* one line for people: "vhost-user server /run/vnicd/vm0.sock" */
+	struct policer *policer; /* NULL: no rate is limited */
+	void *dev;               /* the kind's own */
+	struct port_rxq *rxqs;   /* [n_queues] */
+	struct port_txq *txqs;   /* [n_queues] */
+	char describe[192];      /* one line for people: "vhost-user server /run/vnicd/vm0.sock" */
 	struct port_config *config;
 };
 
@@ -340,6 +342,10 @@ extern struct port_env port_env;
 int port_open(struct port_config *config, struct port **ret_port, struct diag *diag);
 /* The caller has made sure that no worker sees the port. */
 void port_close(struct port *port);
+
+/* Control lock. Change what can be while the port is open, as port_config_change() reads it. Until it
+ * returns, the old limits and the new ones hold. 0, or -errno with diag filled and nothing changed. */
+int port_set(struct port *port, const char *pairs, struct diag *diag);
 
 /* The table: control thread only (workers see ports through their plan). NULL for an empty slot or unknown
  * name. */

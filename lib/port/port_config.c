@@ -18,12 +18,14 @@
 #include "show.h"
 
 enum {
+	CONFIG_FIXED = 3,      /* rows of config_keys; the rest can be changed while a port is open */
 	CONFIG_KINDS_MAX = 64, /* that a hint chooses from */
 	CONFIG_MODES_MAX = 32, /* that have keys for ports */
 	CONFIG_SETS_MAX = PORT_CONFIG_SETS + CONFIG_MODES_MAX,
 	CONFIG_MTU_MIN = RTE_ETHER_MIN_MTU,
 };
 
+#define CONFIG_RATE_MAX (1000ull * 1000 * 1000 * 1000) /* Tbit/s, and more than memory has */
 #define CONFIG_FORM "NAME=KIND[,key=value]..."
 
 /* Keys that every kind has. */
@@ -34,8 +36,23 @@ static const struct key config_keys[] = {
 	 .help = "Ethernet address (default: made from the name)"},
 	{"mtu", KEY_NUMBER, KEY_FIELD(struct port_config, mtu), .min = CONFIG_MTU_MIN, .max = UINT16_MAX,
 	 .help = "largest packet in bytes, without the Ethernet header"},
+	{"police-in", KEY_RATE, KEY_FIELD(struct port_config, police.in.rate),
+	 .rate_units = KEY_RATE_BIT | KEY_RATE_PPS, .max = CONFIG_RATE_MAX, .form = "RATE",
+	 .help = "drop what the port sends beyond it: 100mbit, 50kpps; 0: no limit"},
+	{"police-in-burst", KEY_SIZE, KEY_FIELD(struct port_config, police.in.burst), .min = 1,
+	 .max = CONFIG_RATE_MAX, .form = "SIZE",
+	 .help = "that passes at once, in bytes, or in frames where the rate is in pps (default 10 ms of the "
+		 "rate, and at least 64 KiB or 64 frames)"},
+	{"police-out", KEY_RATE, KEY_FIELD(struct port_config, police.out.rate),
+	 .rate_units = KEY_RATE_BIT | KEY_RATE_PPS, .max = CONFIG_RATE_MAX, .form = "RATE",
+	 .help = "the same of what is sent to the port"},
+	{"police-out-burst", KEY_SIZE, KEY_FIELD(struct port_config, police.out.burst), .min = 1,
+	 .max = CONFIG_RATE_MAX, .form = "SIZE", .help = "the same"},
 	{0},
 };
+
+static_assert(sizeof(config_keys) / sizeof(config_keys[0]) == CONFIG_FIXED + 4 + 1,
+	      "what can be changed are the four of policers");
 
 static struct port_mode_keys *config_modes;
 
@@ -274,6 +291,15 @@ config_parse_pairs(struct port_config *config, const struct keyval *keyval, stru
 	return ret;
 }
 
+static int
+config_check_police(const struct port_config *config, struct diag *diag)
+{
+	char object[PORT_NAME_SIZE + 8];
+
+	snprintf(object, sizeof(object), "port %s", config->name);
+	return policer_check(&config->police, object, diag);
+}
+
 int
 port_config_parse(struct port_config *config, const char *line, struct diag *diag)
 {
@@ -295,11 +321,64 @@ port_config_parse(struct port_config *config, const char *line, struct diag *dia
 		ret = config_make_room(config, diag);
 	if (ret == 0)
 		ret = config_parse_pairs(config, &keyval, diag);
+	if (ret == 0)
+		ret = config_check_police(config, diag);
 	if (ret == 0 && config->kind->check)
 		ret = config->kind->check(config, diag);
 	keyval_free(&keyval);
 	if (ret < 0)
 		port_config_free(config);
+	return ret;
+}
+
+/* What one line says of one direction, with its rate and its burst in bits `rate` and `rate` + 1 of given. */
+static void
+config_change_limit(struct policer_limit *limit, uint64_t *given, uint64_t said, unsigned int rate)
+{
+	if (!(said >> rate & 1))
+		return;
+	/* A new rate has a new burst. */
+	if (!(said >> (rate + 1) & 1)) {
+		limit->burst = 0;
+		*given &= ~(2ull << rate);
+	}
+	if (limit->rate.per_s == 0)
+		*given &= ~(1ull << rate);
+}
+
+int
+port_config_change(const struct port_config *config, const char *pairs, struct policer_config *ret_police,
+		   uint64_t *ret_given, struct diag *diag)
+{
+	static const char fixed[] = "is fixed while the port is open";
+	char object[PORT_NAME_SIZE + 8], kind[64], line[KEYVAL_LINE_MAX];
+	struct port_config copy = *config;
+	struct key_set sets[1 + PORT_CONFIG_SETS] = {{.rows = config_keys + CONFIG_FIXED, .values = &copy}};
+	struct keyval keyval;
+	uint64_t said;
+	int ret;
+
+	snprintf(object, sizeof(object), "port %s", config->name);
+	snprintf(kind, sizeof(kind), "an open port");
+	if ((size_t)snprintf(line, sizeof(line), "%s,%s", config->kind->name, pairs) >= sizeof(line))
+		return diag_set(diag, -E2BIG, "key=value[,key=value]...", "%s: the line is too long", object);
+	ret = keyval_parse(&keyval, line, KEYVAL_UNNAMED, "port", diag);
+	if (ret < 0)
+		return ret;
+	config_sets(config, sets + 1);
+	for (unsigned int i = 1; i < RTE_DIM(sets); i++)
+		sets[i] = (struct key_set){.rows = sets[i].rows, .refused = fixed};
+	ret = keys_parse(sets, RTE_DIM(sets), &keyval, object, kind, config->name, diag);
+	keyval_free(&keyval);
+	if (ret < 0)
+		return ret;
+	said = sets[0].given << CONFIG_FIXED;
+	*ret_given = config->given[PORT_CONFIG_COMMON] | said;
+	config_change_limit(&copy.police.in, ret_given, said, CONFIG_FIXED);
+	config_change_limit(&copy.police.out, ret_given, said, CONFIG_FIXED + 2);
+	ret = policer_check(&copy.police, object, diag);
+	if (ret == 0)
+		*ret_police = copy.police;
 	return ret;
 }
 

@@ -18,6 +18,7 @@
 
 #include "diag.h"
 #include "keys.h"
+#include "policer_config.h"
 
 struct port;
 struct port_kind;
@@ -35,7 +36,8 @@ struct port_config {
 	uint16_t n_queues;
 	bool has_mac;
 	struct rte_ether_addr mac;
-	uint16_t mtu;    /* 0: not given */
+	uint16_t mtu; /* 0: not given */
+	struct policer_config police;
 	void *args;      /* the kind's own struct, of kind->args_size bytes; NULL: it has none */
 	void *mode_args; /* the mode's for this port; NULL: it has none */
 	/* The port whose link this one follows, in `args`; NULL: none. */
@@ -73,6 +75,12 @@ struct port_demand {
  */
 int port_config_parse(struct port_config *config, const char *line, struct diag *diag);
 void port_config_free(struct port_config *config);
+/*
+ * Of a port that is open: what its policers would be with `pairs`, key=value[,key=value]..., and which of the
+ * common keys its line would have. 0, or -errno with diag filled. Changes nothing.
+ */
+int port_config_change(const struct port_config *config, const char *pairs, struct policer_config *ret_police,
+		       uint64_t *ret_given, struct diag *diag);
 /* Check that the names and resources of a set do not collide, and that the ports it names are in the set. */
 int port_config_check(const struct port_config configs[], unsigned int n, struct diag *diag);
 /* The same for a port that joins those that are open; names and resources are left to port_open(). */

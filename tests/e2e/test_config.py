@@ -267,7 +267,7 @@ class Link(Config):
         self.refused("link: 'dwn' is neither up nor down", "link=down", "port.set", name="a", link="dwn")
         self.refused('no port "c"', 'did you mean "a"? (port.list shows all)', "port.announce", name="c")
         status, output = self.vnicctl("port", "set", "a", "lnk=up")
-        self.assertEqual((status, output), (2, "vnicctl: not a setting: lnk=up\n  link=up or link=down\n"))
+        self.assertEqual((status, output), (2, "vnicctl: not a setting: lnk=up\n  link=up, link=down, or a rate: police-in=100mbit\n"))
         self.vnicd.rpc("port.remove", {"name": "b"})
         self.refused('no guest "c"', 'did you mean "a"? (port.list shows all ports)', "guest.show", name="c")
 

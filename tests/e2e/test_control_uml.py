@@ -352,11 +352,17 @@ class Queues(ControlTest):
         self.assertEqual(set(sent_on), set(range(PAIRS)))
         self.resets(self.FLOWS)
 
+    def icmp(self):
+        """The counters of the guest's kernel."""
+        names, values = self.vm.check("grep ^Icmp: /proc/net/snmp").splitlines()
+        return {name: int(value) for name, value in zip(names.split()[1:], values.split()[1:])}
+
     def test_tables_change_under_load(self):
-        """The table changes while numbered echo requests come in: each is answered once."""
+        """The table changes while numbered echo requests come in: each comes once, and so does each answer.
+        (A kernel that waits for a CPU answers only so many: the buffer of its ICMP socket is small.)"""
         changes = 100 if vnictest.LONG else 40
         self.rss("equal 4")
-        before = self.look()
+        before, icmp0 = self.look(), self.icmp()
         drops0 = {name: dict(port["drops"]) for name, port in before[0].items()}
         done = threading.Event()
 
@@ -379,12 +385,15 @@ class Queues(ControlTest):
         thread.join()
         answers = [packet for _, packet in answers] + self.wire.take(quiet=0.5)
         numbers = [int(p.payload) for p in answers if p.proto == w.ICMP]
-        got = self.outcome(before, n)
+        got, icmp = self.outcome(before, n), self.icmp()
         self.report(f"{n} echo requests while the table changed {changes} times; by queue {got.by_queue}")
         self.assertEqual({name: port["drops"] for name, port in self.vnicd.stats().items()}, drops0)
         self.assertEqual(got.arrived, n)
         self.assertEqual(len(numbers), len(set(numbers)), "an answer came twice")
-        self.assertEqual(sorted(numbers), list(range(n)), "an answer is missing")
+        self.assertLessEqual(set(numbers), set(range(n)))
+        self.assertEqual((icmp["InEchos"] - icmp0["InEchos"], icmp["InErrors"]), (n, icmp0["InErrors"]))
+        self.assertEqual(len(numbers), icmp["OutEchoReps"] - icmp0["OutEchoReps"], "an answer is missing")
+        self.assertGreater(len(numbers), n * 0.9)
         self.assertGreater(min(got.by_queue), 0, "the changes were not seen")
 
 

@@ -85,6 +85,7 @@ class UmlGuests(guests.GuestTest):
         inside = a.counters()
         self.assertEqual(inside["rx_packets"], vnicd.wait_stats(lambda p: True)["vm0"]["tx_packets"])
 
+    @pytest.mark.long
     def test_third_guest_comes_and_goes_while_two_ping(self):
         vnicd, a, b = self.pair("switch")
         a.ping(b.ip)

@@ -176,6 +176,7 @@ GLOBALS = {
     "fwd": {
         "fwd_mode_list": REGISTERED,
         **{f"{name}_mode": REGISTERED for name in ("hub", "icmpecho", "io", "mac", "macswap", "rxonly", "switch", "txonly")},
+        "switch_port_mode": REGISTERED,
         "handoff_field": "where DPDK has put a field into every mbuf of the process",
         "serial": DAEMON,
     },

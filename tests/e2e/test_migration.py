@@ -19,6 +19,8 @@ import threading
 import time
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "guests"), str(HERE.parent / "hostile"), str(HERE)]
 import guests  # noqa: E402
@@ -414,6 +416,10 @@ class Split(Moves):
 
 class Packed(Moves):
     VARIANT = "packed"
+
+    @pytest.mark.long
+    def test_3_migration_cancelled(self):
+        super().test_3_migration_cancelled()
 
 
 del Moves   # not a case of its own

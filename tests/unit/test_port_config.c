@@ -158,13 +158,13 @@ test_bad(void **state)
 		{"vm0=vhostuser,queues=2", "port vm0: there is no kind 'vhostuser'",
 		 "vm0=vhost-user,queues=2 (kinds: vhost-user, plain)"},
 		{"vm0=vhost-user,queus=2", "port vm0: kind vhost-user has no key 'queus'",
-		 "queues=2 (keys: queues, mac, mtu, path, mode)"},
+		 "queues=2 (keys: queues, mac, mtu, police-in, police-in-burst, police-out, police-out-burst, path, mode)"},
 		{"vm0=vhost-user,pth", "port vm0: kind vhost-user has no key 'pth'",
-		 "path=SOCKET (keys: queues, mac, mtu, path, mode)"},
+		 "path=SOCKET (keys: queues, mac, mtu, police-in, police-in-burst, police-out, police-out-burst, path, mode)"},
 		{"vm0=plain,=1", "port vm0: kind plain has no key ''",
-		 "mac=XX:XX:XX:XX:XX:XX (keys: queues, mac, mtu)"},
+		 "mac=XX:XX:XX:XX:XX:XX (keys: queues, mac, mtu, police-in, police-in-burst, police-out, police-out-burst)"},
 		{"vm0=plain,path=/x", "port vm0: kind plain has no key 'path'",
-		 "mac=XX:XX:XX:XX:XX:XX (keys: queues, mac, mtu)"},
+		 "mac=XX:XX:XX:XX:XX:XX (keys: queues, mac, mtu, police-in, police-in-burst, police-out, police-out-burst)"},
 		{"vm0=vhost-user,queues", "port vm0: key 'queues' has no value", "queues=1..128"},
 		{"vm0=vhost-user,path=", "port vm0: key 'path' has no value", "path=SOCKET"},
 		{"vm0=vhost-user,queues=1,queues=1", "port vm0: key 'queues' is given twice",
@@ -354,7 +354,7 @@ test_mode_keys(void **state)
 
 	port_env.mode_keys = &bridge;
 	assert_int_equal(port_config_parse(&config, "a=plain,isolatd=on", &diag), -EINVAL);
-	assert_string_equal(diag.hint, "isolated=on (keys: queues, mac, mtu, isolated, vlan)");
+	assert_string_equal(diag.hint, "isolated=on (keys: queues, mac, mtu, police-in, police-in-burst, police-out, police-out-burst, isolated, vlan)");
 	assert_int_equal(port_config_parse(&config, "a=plain,vlan=4095", &diag), -ERANGE);
 	assert_string_equal(diag.cause, "port a: vlan: 4095 is not in 1..4094");
 	assert_int_equal(port_config_parse(&config, "b=plain", &diag), 0);

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* port: the list of kinds and the table of open ports. */
-#include "port.h"
-
+/* port_table: the list of kinds and the table of open ports; contract in port.h. */
 #include <errno.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include "policer.h"
+#include "port.h"
 
 struct port_env port_env;
 
@@ -99,6 +100,12 @@ port_open(struct port_config *config, struct port **ret_port, struct diag *diag)
 	ret = config->kind->open(port, config, diag);
 	if (ret < 0)
 		goto fail;
+	ret = policer_attach(port, &config->police);
+	if (ret < 0) {
+		diag_set(diag, ret, NULL, "port %s: no memory", config->name);
+		port->kind->close(port);
+		goto fail;
+	}
 	if (atomic_load_explicit(&port->n_active, memory_order_relaxed) == 0)
 		atomic_store_explicit(&port->n_active, 1, memory_order_relaxed);
 	if (config->mode_keys && config->mode_keys->apply)
@@ -117,11 +124,28 @@ fail:
 	return ret;
 }
 
+int
+port_set(struct port *port, const char *pairs, struct diag *diag)
+{
+	struct policer_config police;
+	uint64_t given;
+	int ret = port_config_change(port->config, pairs, &police, &given, diag);
+
+	if (ret < 0)
+		return ret;
+	if (policer_replace(port, &police) < 0)
+		return diag_set(diag, -ENOMEM, NULL, "port %s: no memory", port->name);
+	port->config->police = police;
+	port->config->given[PORT_CONFIG_COMMON] = given;
+	return 0;
+}
+
 void
 port_close(struct port *port)
 {
 	if (!port)
 		return;
+	policer_detach(port);
 	port->kind->close(port);
 	port_table[port->id] = NULL;
 	port_table_count--;
