@@ -38,11 +38,10 @@ static const struct key config_keys[] = {
 	 .help = "largest packet in bytes, without the Ethernet header"},
 	{"police-in", KEY_RATE, KEY_FIELD(struct port_config, police.in.rate),
 	 .rate_units = KEY_RATE_BIT | KEY_RATE_PPS, .max = CONFIG_RATE_MAX, .form = "RATE",
-	 .help = "drop what the port sends beyond it: 100mbit, 50kpps; 0: no limit"},
+	 .help = "drop what it sends beyond 100mbit or 50kpps; 0: no limit"},
 	{"police-in-burst", KEY_SIZE, KEY_FIELD(struct port_config, police.in.burst), .min = 1,
 	 .max = CONFIG_RATE_MAX, .form = "SIZE",
-	 .help = "that passes at once, in bytes, or in frames where the rate is in pps (default 10 ms of the "
-		 "rate, and at least 64 KiB or 64 frames)"},
+	 .help = "what passes at once; in frames for pps (default 10 ms)"},
 	{"police-out", KEY_RATE, KEY_FIELD(struct port_config, police.out.rate),
 	 .rate_units = KEY_RATE_BIT | KEY_RATE_PPS, .max = CONFIG_RATE_MAX, .form = "RATE",
 	 .help = "the same of what is sent to the port"},
