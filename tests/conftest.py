@@ -65,7 +65,7 @@ def pytest_collection_modifyitems(config, items):
             item.add_marker("guest")
         name = name_of(item.nodeid, config)
         wanted = not only or any(pattern in name or fnmatch.fnmatchcase(name, pattern) for pattern in only)
-        if label and item.get_closest_marker("long_sanitized"):
+        if item.get_closest_marker("long_sanitized" if label else "long_plain"):
             item.add_marker("long")
         (kept if wanted and (long or named or not item.get_closest_marker("long")) else left).append(item)
     config.hook.pytest_deselected(items=left)

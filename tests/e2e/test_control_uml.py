@@ -463,6 +463,7 @@ class Offloads(ControlTest):
         self.assertFalse(any(p.header["flags"] & w.NEEDS_CSUM for p in segments))
         self.assertTrue(all(p.checksum_is_whole() for p in segments))
 
+    @pytest.mark.long
     def test_received_segmentation(self):
         """rx-gro-hw: with it the guest gets a large segment in one piece, without it in pieces that fit the wire."""
         self.connect(w.BASE | w.GIVES_OFFLOADS, queues=1, tx_buffer=16384)

@@ -178,6 +178,7 @@ def test_all_is_wrong(project):
     assert (status, last) == (1, "6 passed, 8 failed, 2 skipped"), output
 
 
+@pytest.mark.long
 def test_interrupted(project):
     project.file("e2e/test_a.py", """
         def test_0():

@@ -418,6 +418,10 @@ class Packed(Moves):
     VARIANT = "packed"
 
     @pytest.mark.long
+    def test_1_stop_and_cont(self):
+        super().test_1_stop_and_cont()
+
+    @pytest.mark.long
     def test_3_migration_cancelled(self):
         super().test_3_migration_cancelled()
 

@@ -231,6 +231,7 @@ class Offloads(PciTest):
         print(f"  {card[0]}: {self.MIB} MiB in {seconds:.1f} s; frames to the card: {mean:.0f} bytes", flush=True)
         return mean
 
+    @pytest.mark.long
     def test_e1000e(self):
         """Checksums are the card's; its PMD does not segment."""
         self.assertLessEqual(self.talk(E1000E), 1514)

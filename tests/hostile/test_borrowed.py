@@ -386,6 +386,7 @@ class ToSplit(LentCases, HostileCase):
     layout = "split"
 
 
+@pytest.mark.long_plain
 class ToPacked(LentCases, HostileCase):
     layout = "packed"
 

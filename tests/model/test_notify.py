@@ -11,6 +11,8 @@ import subprocess
 import tempfile
 import unittest
 
+import pytest
+
 MODEL = pathlib.Path(__file__).resolve().parent / "notify.pml"
 
 
@@ -48,6 +50,7 @@ class Notify(unittest.TestCase):
     def test_event_index_more_buffers(self):
         self.holds("-DEVENT_IDX", "-DN=7")
 
+    @pytest.mark.long
     def test_held_back(self):
         for defines in ((), ("-DEVENT_IDX",), ("-DN=7",), ("-DEVENT_IDX", "-DN=7")):
             self.holds("-DCOALESCE", *defines)
