@@ -18,8 +18,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <rte_cycles.h>
-
 #include "ctx.h"
 #include "kernel_frame.h"
 #include "net_address.h"
@@ -29,7 +27,6 @@
 
 enum {
 	DGRAM_MAX = 65507, /* bytes of UDP's payload, over IPv4 */
-	DGRAM_IDLE_US = 5, /* as tap's */
 	DGRAM_BUFFER = 4 << 20,
 };
 
@@ -49,7 +46,6 @@ struct dgram {
 	/* read by workers */
 	struct vnic_ctx *ctx;
 	struct kernel_buffers buffers;
-	uint64_t idle_cycles;
 	int in, out; /* one and the same but for a group */
 	struct net_address remote;
 	struct sockaddr_in own; /* where a group's member sends from; its port 0: no group */
@@ -105,20 +101,8 @@ static uint16_t
 dgram_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct dgram *dgram = rxq->dev;
-	uint16_t n_taken = 0;
 
-	if (rte_rdtsc() < dgram->idle_until)
-		return 0;
-	quiesce_leave(&dgram->ctx->quiesce, rxq->worker, &rxq->place);
-	for (uint16_t i = 0; i < n; i++) {
-		if (dgram_read(rxq, &pkts[n_taken]) == 0) {
-			dgram->idle_until = rte_rdtsc() + dgram->idle_cycles;
-			break;
-		}
-		n_taken += pkts[n_taken] != NULL;
-	}
-	quiesce_return(&dgram->ctx->quiesce, rxq->worker);
-	return n_taken;
+	return kernel_frame_poll(rxq, &dgram->idle_until, dgram_read, pkts, n);
 }
 
 static enum port_drop
@@ -144,8 +128,7 @@ dgram_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16
 {
 	struct dgram *dgram = txq->dev;
 	struct iovec *iov = dgram->iov;
-	uint16_t done = 0, n_sent = 0, n_kept = 0;
-	uint64_t bytes = 0;
+	uint16_t n_kept = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *pkt = pkts[i];
@@ -162,30 +145,7 @@ dgram_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16
 		iov += n_pieces;
 		pkts[n_kept++] = pkt;
 	}
-	while (done < n_kept) {
-		enum port_drop why;
-		bool goes_on;
-		int ret;
-
-		quiesce_leave(&dgram->ctx->quiesce, txq->worker, &txq->place);
-		ret = sendmmsg(dgram->out, dgram->msgs + done, (unsigned int)(n_kept - done), MSG_DONTWAIT);
-		quiesce_return(&dgram->ctx->quiesce, txq->worker);
-		if (likely(ret > 0)) {
-			for (int i = 0; i < ret; i++)
-				bytes += pkts[done + i]->pkt_len;
-			rte_pktmbuf_free_bulk(pkts + done, (unsigned int)ret);
-			n_sent = (uint16_t)(n_sent + ret);
-			done = (uint16_t)(done + ret);
-			continue;
-		}
-		why = dgram_why(errno, &goes_on);
-		ret = goes_on ? 1 : n_kept - done;
-		port_tx_drop(txq, why, pkts + done, (uint16_t)ret);
-		done = (uint16_t)(done + ret);
-	}
-	counter_add(&txq->stats.packets, n_sent);
-	counter_add(&txq->stats.bytes, bytes);
-	return n_sent;
+	return kernel_frame_sendmmsg(txq, dgram->out, dgram->msgs, pkts, n_kept, dgram_why);
 }
 
 static uint16_t
@@ -336,7 +296,6 @@ dgram_open(struct port *port, const struct port_config *config, struct diag *dia
 	memset(dgram, 0, size);
 	dgram->ctx = port->ctx;
 	dgram->in = dgram->out = -1;
-	dgram->idle_cycles = rte_get_tsc_hz() / US_PER_S * DGRAM_IDLE_US;
 	snprintf(object, sizeof(object), "port %s: remote", config->name);
 	ret = net_address_parse(&dgram->remote, args->remote, SOCK_DGRAM, object, diag);
 	if (ret == 0)
@@ -395,13 +354,6 @@ dgram_check(struct port_config *config, struct diag *diag)
 }
 
 static void
-dgram_demand(const struct port_config *config, struct port_demand *ret_demand)
-{
-	ret_demand->n_mbufs = 4 * PORT_BURST;
-	ret_demand->own_bytes = KERNEL_BUFFERS_PAIR_BYTES;
-}
-
-static void
 dgram_link(const struct port *port, struct port_link *ret_link)
 {
 	*ret_link =
@@ -414,7 +366,7 @@ static struct port_kind dgram_kind = {
 	.keys = dgram_keys,
 	.args_size = sizeof(struct dgram_args),
 	.check = dgram_check,
-	.demand = dgram_demand,
+	.demand = kernel_buffers_demand,
 	.open = dgram_open,
 	.close = dgram_close,
 	.link = dgram_link,

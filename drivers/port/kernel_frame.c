@@ -9,6 +9,7 @@
 #include <rte_errno.h>
 #include <rte_lcore.h>
 
+#include "ctx.h"
 #include "offload.h"
 #include "pools.h"
 
@@ -46,6 +47,14 @@ kernel_buffers_close(struct kernel_buffers *buffers, struct vnic_ctx *ctx)
 	/* Frames may still be on their way. */
 	pools_release(ctx, buffers->long_pool);
 	buffers->long_pool = NULL;
+}
+
+void
+kernel_buffers_demand(const struct port_config *config, struct port_demand *ret_demand)
+{
+	/* A burst in from each, and a burst out to each: of frames of two buffers. */
+	ret_demand->n_mbufs = config->n_queues * 4 * PORT_BURST;
+	ret_demand->own_bytes = config->n_queues * (size_t)KERNEL_BUFFERS_PAIR_BYTES;
 }
 
 uint32_t
@@ -126,6 +135,27 @@ kernel_room_free(struct kernel_room *room)
 	room->head = room->rest = NULL;
 }
 
+uint16_t
+kernel_frame_poll(struct port_rxq *rxq, uint64_t *idle_until, kernel_frame_read_fn read,
+		  struct rte_mbuf **pkts, uint16_t n)
+{
+	struct quiesce *quiesce = &rxq->port->ctx->quiesce;
+	uint16_t n_taken = 0;
+
+	if (rte_rdtsc() < *idle_until)
+		return 0;
+	quiesce_leave(quiesce, rxq->worker, &rxq->place);
+	for (uint16_t i = 0; i < n; i++) {
+		if (read(rxq, &pkts[n_taken]) == 0) {
+			*idle_until = kernel_idle_until();
+			break;
+		}
+		n_taken += pkts[n_taken] != NULL;
+	}
+	quiesce_return(quiesce, rxq->worker);
+	return n_taken;
+}
+
 bool
 kernel_frame_request(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr)
 {
@@ -180,4 +210,38 @@ kernel_frame_pieces(const struct rte_mbuf *frame, struct iovec iov[])
 		iov[n++] = (struct iovec){.iov_base = rte_pktmbuf_mtod(frame, void *),
 					  .iov_len = frame->data_len};
 	return n;
+}
+
+uint16_t
+kernel_frame_sendmmsg(struct port_txq *txq, int fd, struct mmsghdr msgs[], struct rte_mbuf **pkts, uint16_t n,
+		      kernel_frame_why_fn why)
+{
+	struct quiesce *quiesce = &txq->port->ctx->quiesce;
+	uint16_t done = 0, n_sent = 0;
+	uint64_t bytes = 0;
+
+	while (done < n) {
+		enum port_drop reason;
+		bool goes_on;
+		int ret;
+
+		quiesce_leave(quiesce, txq->worker, &txq->place);
+		ret = sendmmsg(fd, msgs + done, (unsigned int)(n - done), MSG_DONTWAIT);
+		quiesce_return(quiesce, txq->worker);
+		if (likely(ret > 0)) {
+			for (int i = 0; i < ret; i++)
+				bytes += pkts[done + i]->pkt_len;
+			rte_pktmbuf_free_bulk(pkts + done, (unsigned int)ret);
+			n_sent = (uint16_t)(n_sent + ret);
+			done = (uint16_t)(done + ret);
+			continue;
+		}
+		reason = why(errno, &goes_on);
+		ret = goes_on ? 1 : n - done;
+		port_tx_drop(txq, reason, pkts + done, (uint16_t)ret);
+		done = (uint16_t)(done + ret);
+	}
+	counter_add(&txq->stats.packets, n_sent);
+	counter_add(&txq->stats.bytes, bytes);
+	return n_sent;
 }

@@ -12,9 +12,11 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <linux/virtio_net.h>
+#include <rte_cycles.h>
 #include <rte_mbuf.h>
 
 #include "nic_limit.h"
@@ -30,6 +32,8 @@ enum {
 	KERNEL_BUFFERS_PAIR_BYTES = (KERNEL_BUFFERS_PAIR + 1) * (66 << 10),
 };
 
+enum { KERNEL_IDLE_US = 5 }; /* the kernel had nothing, and is not asked again (decision 0033) */
+
 /* What buffers frames from the kernel go to. */
 struct kernel_buffers {
 	struct rte_mempool *pool; /* the program's */
@@ -41,6 +45,9 @@ int kernel_buffers_open(struct kernel_buffers *buffers, const struct port *port,
 			struct diag *diag);
 /* Accepts one that is all zero. */
 void kernel_buffers_close(struct kernel_buffers *buffers, struct vnic_ctx *ctx);
+
+/* As a kind's demand, of one with such buffers. */
+void kernel_buffers_demand(const struct port_config *config, struct port_demand *ret_demand);
 
 /* What this kernel does of a frame's request, by its version: for where it can't be asked. */
 uint32_t kernel_frame_capabilities(void);
@@ -58,6 +65,19 @@ bool kernel_room_prepare(struct kernel_room *room, const struct kernel_buffers *
 struct rte_mbuf *kernel_room_take(struct kernel_room *room, uint32_t len);
 /* Control thread; nobody owns the queue any more. */
 void kernel_room_free(struct kernel_room *room);
+
+/* By the TSC. */
+static inline uint64_t
+kernel_idle_until(void)
+{
+	return rte_rdtsc() + rte_get_tsc_hz() / US_PER_S * KERNEL_IDLE_US;
+}
+
+/* One frame. 0: there is none now, or no packet buffer; 1: *ret_pkt, which is NULL where it was not kept. */
+typedef uint16_t (*kernel_frame_read_fn)(struct port_rxq *rxq, struct rte_mbuf **ret_pkt);
+/* As a port's rx, with a system call for each frame. *idle_until is the queue's owner's. */
+uint16_t kernel_frame_poll(struct port_rxq *rxq, uint64_t *idle_until, kernel_frame_read_fn read,
+			   struct rte_mbuf **pkts, uint16_t n);
 
 /* A new mbuf with len (1 .. KERNEL_FRAME_MAX) bytes; NULL: no packet buffer. */
 struct rte_mbuf *kernel_frame_copy(const struct kernel_buffers *buffers, const void *data, uint32_t len);
@@ -80,6 +100,12 @@ bool kernel_frame_fits(const struct rte_mbuf *frame, uint32_t frame_max, const s
  */
 uint16_t kernel_frame_send(struct port_txq *txq, const struct kernel_buffers *buffers, uint32_t capabilities,
 			   struct rte_mbuf **pkts, uint16_t n, software_offload_send_fn send);
+
+/* Why the kernel does not take a frame (errno), and whether it takes those after it. */
+typedef enum port_drop (*kernel_frame_why_fn)(int error, bool *ret_goes_on);
+/* As a port's tx, of n frames that msgs[] are made of. */
+uint16_t kernel_frame_sendmmsg(struct port_txq *txq, int fd, struct mmsghdr msgs[], struct rte_mbuf **pkts,
+			       uint16_t n, kernel_frame_why_fn why);
 
 /* The header of a frame to the kernel, which does what the frame requests. */
 struct virtio_net_hdr kernel_frame_header(const struct rte_mbuf *frame);

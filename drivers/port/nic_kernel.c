@@ -33,7 +33,7 @@ static char nic_kernel_buffer[32768] __attribute__((aligned(NLMSG_ALIGNTO)));
 
 /* --- asking without waiting --- */
 
-static int
+int
 nic_kernel_ioctl(unsigned long request, struct ifreq *ifr)
 {
 	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
@@ -54,8 +54,9 @@ nic_kernel_is_here(unsigned int if_index)
 	return if_indextoname(if_index, name);
 }
 
-void
-nic_kernel_names(char *buf, size_t size)
+/* For people: "lo, eth0". */
+static void
+kernel_names(char *buf, size_t size)
 {
 	struct if_nameindex *all = if_nameindex();
 	size_t used = 0;
@@ -66,6 +67,17 @@ nic_kernel_names(char *buf, size_t size)
 			used += (size_t)snprintf(buf + used, size - used, "%s%s", used ? ", " : "",
 						 one->if_name);
 	if_freenameindex(all);
+}
+
+int
+nic_kernel_no_interface(const char *port_name, const char *ifname, struct diag *diag)
+{
+	char names[200];
+
+	kernel_names(names, sizeof(names));
+	diag_set(diag, -ENODEV, NULL, "port %s: there is no interface %s", port_name, ifname);
+	diag_hint(diag, "interfaces of this network namespace: %s", names);
+	return -ENODEV;
 }
 
 bool

@@ -15,6 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct diag;
 struct loop;
 struct loop_watch;
 
@@ -54,8 +55,11 @@ void nic_kernel_close(struct nic_kernel *kernel);
 /* Query MTU and name again. Does not wait. */
 void nic_kernel_look(struct nic_kernel *kernel);
 
-/* The interfaces of this network namespace, for people: "lo, eth0". */
-void nic_kernel_names(char *buf, size_t size);
+/* A request to the kernel for the interface of ifr->ifr_name. 0; or -errno, and errno is that. */
+int nic_kernel_ioctl(unsigned long request, struct ifreq *ifr);
+/* Refuse the port's line: -ENODEV with diag filled, whose hint has the interfaces of this network namespace.
+ */
+int nic_kernel_no_interface(const char *port_name, const char *ifname, struct diag *diag);
 /* Is the interface up, with a carrier? False when there is no such interface, true when its state can't be
  * queried. Does not wait. */
 bool nic_kernel_link_is_up(unsigned int if_index);

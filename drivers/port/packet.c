@@ -154,6 +154,8 @@ packet_take(struct port_rxq *rxq, const struct packet_queue *queue, const struct
 		return NULL;
 	}
 	memcpy(&hdr, data - sizeof(hdr), sizeof(hdr));
+	counter_add(&rxq->stats.packets, 1);
+	counter_add(&rxq->stats.bytes, place->tp_snaplen + (is_tagged ? RTE_VLAN_HLEN : 0));
 	why = DROP_TRUNCATED;
 	if (unlikely(is_tagged)) {
 		/* Both are counted from the front of the frame. */
@@ -163,8 +165,6 @@ packet_take(struct port_rxq *rxq, const struct packet_queue *queue, const struct
 			goto drop;
 	}
 	why = DROP_BAD_OFFLOAD;
-	counter_add(&rxq->stats.packets, 1);
-	counter_add(&rxq->stats.bytes, frame->pkt_len);
 	if (likely(kernel_frame_request(frame, &hdr)))
 		return frame;
 drop:
@@ -248,9 +248,7 @@ packet_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint1
 	struct packet_queue *queue = txq->dev;
 	struct packet *packet = queue->packet;
 	const uint32_t frame_max = atomic_load_explicit(&packet->limit.frame_max, memory_order_relaxed);
-	uint16_t done = 0, n_sent = 0;
 	struct iovec *iov = queue->iov;
-	uint64_t bytes = 0;
 
 	n = packet_fit(txq, frame_max, pkts, n);
 	for (uint16_t i = 0; i < n; i++) {
@@ -260,30 +258,7 @@ packet_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint1
 			.msg_iov = iov, .msg_iovlen = 1 + kernel_frame_pieces(pkts[i], iov + 1)};
 		iov += queue->msgs[i].msg_hdr.msg_iovlen;
 	}
-	while (done < n) {
-		enum port_drop why;
-		bool goes_on;
-		int ret;
-
-		quiesce_leave(&packet->ctx->quiesce, txq->worker, &txq->place);
-		ret = sendmmsg(queue->fd, queue->msgs + done, (unsigned int)(n - done), MSG_DONTWAIT);
-		quiesce_return(&packet->ctx->quiesce, txq->worker);
-		for (int i = 0; i < ret; i++)
-			bytes += pkts[done + i]->pkt_len;
-		if (likely(ret > 0)) {
-			rte_pktmbuf_free_bulk(pkts + done, (unsigned int)ret);
-			n_sent = (uint16_t)(n_sent + ret);
-			done = (uint16_t)(done + ret);
-			continue;
-		}
-		why = packet_why(errno, &goes_on);
-		ret = goes_on ? 1 : n - done;
-		port_tx_drop(txq, why, pkts + done, (uint16_t)ret);
-		done = (uint16_t)(done + ret);
-	}
-	counter_add(&txq->stats.packets, n_sent);
-	counter_add(&txq->stats.bytes, bytes);
-	return n_sent;
+	return kernel_frame_sendmmsg(txq, queue->fd, queue->msgs, pkts, n, packet_why);
 }
 
 static uint16_t
@@ -415,33 +390,15 @@ packet_free(struct packet *packet)
 	free(packet);
 }
 
-static int
-packet_no_interface(const struct port_config *config, struct diag *diag)
-{
-	const struct packet_args *args = config->args;
-	char names[200];
-
-	nic_kernel_names(names, sizeof(names));
-	diag_set(diag, -ENODEV, NULL, "port %s: there is no interface %s", config->name, args->ifname);
-	diag_hint(diag, "interfaces of this network namespace: %s", names);
-	return -ENODEV;
-}
-
 /* Its address and that it is an Ethernet. */
 static int
 packet_read_interface(struct port *port, const struct port_config *config, struct diag *diag)
 {
 	const struct packet_args *args = config->args;
 	struct ifreq ifr = {0};
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int ret = -1;
 
 	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", args->ifname);
-	if (fd >= 0) {
-		ret = ioctl(fd, SIOCGIFHWADDR, &ifr);
-		close(fd);
-	}
-	if (ret < 0)
+	if (nic_kernel_ioctl(SIOCGIFHWADDR, &ifr) < 0)
 		return packet_refuse(diag, config, "its address");
 	if (ifr.ifr_hwaddr.sa_family != ARPHRD_ETHER)
 		return diag_set(diag, -EINVAL, "name an Ethernet interface: ifname=eth1",
@@ -458,7 +415,7 @@ packet_open_all(struct packet *packet, struct port *port, const struct port_conf
 	int ret;
 
 	if (!if_index)
-		return packet_no_interface(config, diag);
+		return nic_kernel_no_interface(config->name, args->ifname, diag);
 	ret = packet_read_interface(port, config, diag);
 	if (ret < 0)
 		return ret;
@@ -545,14 +502,6 @@ packet_check(struct port_config *config, struct diag *diag)
 }
 
 static void
-packet_demand(const struct port_config *config, struct port_demand *ret_demand)
-{
-	/* A burst in from each, and a burst out to each: of frames of two buffers. */
-	ret_demand->n_mbufs = config->n_queues * 4 * PORT_BURST;
-	ret_demand->own_bytes = config->n_queues * (size_t)KERNEL_BUFFERS_PAIR_BYTES;
-}
-
-static void
 packet_link(const struct port *port, struct port_link *ret_link)
 {
 	const struct packet *packet = port->dev;
@@ -597,7 +546,7 @@ static struct port_kind packet_kind = {
 	.keys = packet_keys,
 	.args_size = sizeof(struct packet_args),
 	.check = packet_check,
-	.demand = packet_demand,
+	.demand = kernel_buffers_demand,
 	.open = packet_open,
 	.close = packet_close,
 	.link = packet_link,

@@ -35,7 +35,6 @@ enum {
 	STREAM_BUFFER = 1 << 20, /* bytes of a direction that may wait here */
 	STREAM_LEN_SIZE = 4,
 	STREAM_FRAME_MAX = KERNEL_FRAME_MAX,
-	STREAM_IDLE_US = 5, /* as tap's */
 	STREAM_LOOK_MS = 20,
 	STREAM_RETRY_MS = 1000, /* after the first failure; twice as long after each */
 	STREAM_RETRY_MAX_MS = 30000,
@@ -79,7 +78,6 @@ struct stream {
 	/* read by workers */
 	struct vnic_ctx *ctx;
 	_Atomic uint64_t connection; /* STREAM_NONE: none */
-	uint64_t idle_cycles;
 	struct kernel_buffers buffers;
 	const struct port *port;
 
@@ -154,7 +152,7 @@ stream_read(struct port_rxq *rxq, struct stream *stream, uint64_t connection)
 		in->end += (uint32_t)got;
 		return;
 	}
-	in->idle_until = rte_rdtsc() + stream->idle_cycles;
+	in->idle_until = kernel_idle_until();
 	if (got == 0 || (errno != EAGAIN && errno != EINTR))
 		stream_end(stream, connection, got == 0 ? 0 : errno);
 }
@@ -240,7 +238,7 @@ stream_flush(struct port_txq *txq, struct stream *stream, uint64_t connection)
 			out->start = out->end = 0;
 		return;
 	}
-	out->idle_until = rte_rdtsc() + stream->idle_cycles;
+	out->idle_until = kernel_idle_until();
 	if (errno != EAGAIN && errno != EINTR)
 		stream_end(stream, connection, errno);
 }
@@ -576,7 +574,6 @@ stream_open(struct port *port, const struct port_config *config, struct diag *di
 	stream->port = port;
 	stream->is_server = args->listen;
 	stream->fd = stream->listen_fd = stream->listener.fd = -1;
-	stream->idle_cycles = rte_get_tsc_hz() / US_PER_S * STREAM_IDLE_US;
 	stream->retry_ms = STREAM_RETRY_MS;
 	/* No connection has this, and none is the end of none. */
 	atomic_store(&stream->ended, UINT64_MAX);
@@ -627,14 +624,6 @@ stream_check(struct port_config *config, struct diag *diag)
 }
 
 static void
-stream_demand(const struct port_config *config, struct port_demand *ret_demand)
-{
-	/* A burst in, and a burst out: of frames of two buffers. */
-	ret_demand->n_mbufs = 4 * PORT_BURST;
-	ret_demand->own_bytes = KERNEL_BUFFERS_PAIR_BYTES;
-}
-
-static void
 stream_link(const struct port *port, struct port_link *ret_link)
 {
 	const struct stream *stream = port->dev;
@@ -650,7 +639,7 @@ static struct port_kind stream_kind = {
 	.keys = stream_keys,
 	.args_size = sizeof(struct stream_args),
 	.check = stream_check,
-	.demand = stream_demand,
+	.demand = kernel_buffers_demand,
 	.open = stream_open,
 	.close = stream_close,
 	.link = stream_link,

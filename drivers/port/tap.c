@@ -8,7 +8,7 @@
  * else does are left to him, in both directions. See the kernel's Documentation/networking/tuntap.rst.
  *
  * Reading costs a system call a frame, and one more to learn that there is none. After that one the queue is
- * left alone for TAP_IDLE_US, which is little beside what the kernel takes to get a frame here
+ * left alone for KERNEL_IDLE_US, which is little beside what the kernel takes to get a frame here
  * (docs/decisions/0033-ports-of-the-kernel.md).
  */
 #include <errno.h>
@@ -23,8 +23,6 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-#include <rte_cycles.h>
-
 #include "ctx.h"
 #include "kernel_frame.h"
 #include "macvtap.h"
@@ -38,7 +36,6 @@
 #endif
 
 enum {
-	TAP_IDLE_US = 5,
 	TAP_HDR_LEN = sizeof(struct virtio_net_hdr_mrg_rxbuf), /* as guests have it */
 	TAP_QUEUES_MAX = 128,
 };
@@ -87,7 +84,6 @@ struct tap {
 	struct vnic_ctx *ctx;
 	struct kernel_buffers buffers;
 	struct nic_limit limit;
-	uint64_t idle_cycles;
 	uint32_t capabilities;
 
 	/* control */
@@ -135,21 +131,8 @@ static uint16_t
 tap_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct tap_queue *queue = rxq->dev;
-	struct tap *tap = queue->tap;
-	uint16_t n_taken = 0;
 
-	if (rte_rdtsc() < queue->idle_until)
-		return 0;
-	quiesce_leave(&tap->ctx->quiesce, rxq->worker, &rxq->place);
-	for (uint16_t i = 0; i < n; i++) {
-		if (tap_read(rxq, &pkts[n_taken]) == 0) {
-			queue->idle_until = rte_rdtsc() + tap->idle_cycles;
-			break;
-		}
-		n_taken += pkts[n_taken] != NULL;
-	}
-	quiesce_return(&tap->ctx->quiesce, rxq->worker);
-	return n_taken;
+	return kernel_frame_poll(rxq, &queue->idle_until, tap_read, pkts, n);
 }
 
 /* --- transmit queue: owner --------------------------------------------------------------------------------
@@ -280,15 +263,8 @@ tap_refuse(const struct tap *tap, const char *name, const char *what, struct dia
 static int
 tap_ioctl(const struct tap *tap, unsigned long request, struct ifreq *ifr)
 {
-	int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-	int ret = -1;
-
 	snprintf(ifr->ifr_name, sizeof(ifr->ifr_name), "%s", tap->ifname);
-	if (fd >= 0) {
-		ret = ioctl(fd, request, ifr);
-		close(fd);
-	}
-	return ret;
+	return nic_kernel_ioctl(request, ifr);
 }
 
 /* A set of offloads, as the kernel has it. */
@@ -380,15 +356,8 @@ tap_open_all(struct tap *tap, struct port *port, const struct port_config *confi
 
 	snprintf(tap->ifname, sizeof(tap->ifname), "%.15s", args->ifname ? args->ifname : config->name);
 	tap->is_macvtap = args->macvtap;
-	if (args->macvtap && !if_nametoindex(args->macvtap)) {
-		char names[200];
-
-		nic_kernel_names(names, sizeof(names));
-		diag_set(diag, -ENODEV, NULL, "port %s: there is no interface %s", config->name,
-			 args->macvtap);
-		diag_hint(diag, "interfaces of this network namespace: %s", names);
-		return -ENODEV;
-	}
+	if (args->macvtap && !if_nametoindex(args->macvtap))
+		return nic_kernel_no_interface(config->name, args->macvtap, diag);
 	if (args->macvtap && macvtap_make(&tap->macvtap, args->macvtap, tap->ifname, config->n_queues) < 0)
 		return tap_refuse(tap, config->name, "no macvtap", diag);
 	ret = kernel_buffers_open(&tap->buffers, port, config->n_queues, diag);
@@ -443,7 +412,6 @@ tap_open(struct port *port, const struct port_config *config, struct diag *diag)
 	if (tap) {
 		tap->ctx = port->ctx;
 		tap->n_queues = config->n_queues;
-		tap->idle_cycles = rte_get_tsc_hz() / US_PER_S * TAP_IDLE_US;
 		tap->capabilities = offloads_without(OFFLOADS_ALL, (uint32_t)args->without);
 		tap->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
 	}
@@ -504,14 +472,6 @@ tap_check(struct port_config *config, struct diag *diag)
 }
 
 static void
-tap_demand(const struct port_config *config, struct port_demand *ret_demand)
-{
-	/* A burst in from each, and a burst out to each: of frames of two buffers. */
-	ret_demand->n_mbufs = config->n_queues * 4 * PORT_BURST;
-	ret_demand->own_bytes = config->n_queues * (size_t)KERNEL_BUFFERS_PAIR_BYTES;
-}
-
-static void
 tap_link(const struct port *port, struct port_link *ret_link)
 {
 	const struct tap *tap = port->dev;
@@ -534,7 +494,7 @@ static struct port_kind tap_kind = {
 	.keys = tap_keys,
 	.args_size = sizeof(struct tap_args),
 	.check = tap_check,
-	.demand = tap_demand,
+	.demand = kernel_buffers_demand,
 	.open = tap_open,
 	.close = tap_close,
 	.link = tap_link,
