@@ -21,6 +21,14 @@ switch_port(const struct fwd_plan *plan, unsigned int id_and_1)
 	return unlikely(port == plan->leaving) ? NULL : port;
 }
 
+static inline bool
+switch_is_reserved(const struct rte_mbuf *m)
+{
+	const uint64_t dst = fdb_mac(rte_pktmbuf_mtod(m, const struct rte_ether_addr *));
+
+	return (dst & SWITCH_RESERVED_MASK) == SWITCH_RESERVED;
+}
+
 /* A run of frames, each for a known port: those for the first one's port together, then those of the next. */
 static void
 switch_send_run(struct fwd_worker *worker, struct port_rxq *from, struct port **to, struct rte_mbuf **pkts,
@@ -47,7 +55,7 @@ switch_send_run(struct fwd_worker *worker, struct port_rxq *from, struct port **
 
 /* A burst that does not go to one port as it is. Frames to one port stay in order, flooded ones too. */
 static void
-switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, const uint64_t dsts[],
+switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts,
 	      const unsigned int ids[], uint16_t n)
 {
 	struct port *to[PORT_BURST];
@@ -57,7 +65,7 @@ switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf 
 		struct rte_mbuf *m = pkts[i];
 
 		to[n_kept] = switch_port(worker->plan, ids[i]);
-		if (unlikely((dsts[i] & SWITCH_RESERVED_MASK) == SWITCH_RESERVED))
+		if (unlikely(!to[n_kept] && switch_is_reserved(m)))
 			port_rx_drop(from, DROP_NO_PORT, &m, 1);
 		else if (unlikely(to[n_kept] == from->port))
 			port_rx_drop(from, DROP_SAME_PORT, &m, 1);
@@ -82,8 +90,7 @@ switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf
 {
 	const struct fwd_plan *plan = worker->plan;
 	struct fdb *fdb = plan->mode_state;
-	struct fdb_bucket *dst_homes[PORT_BURST], *src_homes[PORT_BURST];
-	uint64_t dsts[PORT_BURST], srcs[PORT_BURST];
+	struct fdb_place dst_places[PORT_BURST], src_places[PORT_BURST];
 	unsigned int ids[PORT_BURST], first_id = 0, others = 0;
 	struct port *to;
 
@@ -101,16 +108,14 @@ switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf
 		/* The first 12 bytes: destination and two, two and source. */
 		memcpy(&words[0], eth, 8);
 		memcpy(&words[1], eth + 4, 8);
-		dsts[i] = rte_be_to_cpu_64(words[0]) >> 16;
-		srcs[i] = rte_be_to_cpu_64(words[1]) & FDB_MAC_MASK;
-		dst_homes[i] = fdb_home(fdb, dsts[i]);
-		src_homes[i] = fdb_home(fdb, srcs[i]);
-		rte_prefetch0(dst_homes[i]);
-		rte_prefetch0(src_homes[i]);
+		dst_places[i] = fdb_place(fdb, rte_be_to_cpu_64(words[0]) >> 16);
+		src_places[i] = fdb_place(fdb, rte_be_to_cpu_64(words[1]) & FDB_MAC_MASK);
+		rte_prefetch0(dst_places[i].home);
+		rte_prefetch0(src_places[i].home);
 	}
-	fdb_see_sources(fdb, worker->idx, worker->now_s, from->port, srcs, src_homes, n);
+	fdb_see_sources(fdb, worker->idx, worker->now_s, from->port, src_places, n);
 	for (uint16_t i = 0; i < n; i++) {
-		ids[i] = fdb_find_id(fdb, dst_homes[i], dsts[i]);
+		ids[i] = fdb_find_id(fdb, dst_places[i]);
 		first_id = i ? first_id : ids[0];
 		others |= ids[i] ^ first_id;
 	}
@@ -119,7 +124,7 @@ switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf
 	if (likely(to && to != from->port && !fwd_is_isolated(from->port, to)))
 		fwd_send(worker, from, to, pkts, n);
 	else
-		switch_spread(worker, from, pkts, dsts, ids, n);
+		switch_spread(worker, from, pkts, ids, n);
 }
 
 /* --- control thread --- */

@@ -5,87 +5,174 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include <rte_common.h>
 #include <rte_malloc.h>
 #include <rte_random.h>
+#include <rte_ring_elem.h>
 
-static_assert(sizeof(void *) == sizeof(uint64_t), "an event is a port id and an address in one pointer");
+/* The inverse of fdb_spread(). */
+static uint64_t
+fdb_unspread(const struct fdb *fdb, uint64_t spread)
+{
+	uint64_t x = rte_bswap64(spread) * fdb->inverses[1];
+
+	/* What the fold brought down is not moved by it: it is its own inverse. */
+	x ^= x >> FDB_FOLD & ~(RTE_BIT64(FDB_FREE_BITS) - 1);
+	return x * fdb->inverses[0] >> FDB_FREE_BITS;
+}
+
+/* The station whose home this is; `word` may have steps and a port. */
+static uint64_t
+fdb_station_of(const struct fdb *fdb, uint64_t home, uint64_t word)
+{
+	return fdb_unspread(fdb, (word & FDB_REST_MASK) | home);
+}
 
 void
-fdb_request_learning(struct fdb *fdb, struct fdb_worker *own, const struct port *port,
-		     const struct fdb_bucket *home, uint64_t mac)
+fdb_request_learning(struct fdb *fdb, struct fdb_worker *own, const struct port *port, struct fdb_place place)
 {
-	uint64_t *recent = &own->recent[(size_t)(home - fdb->buckets) % FDB_RECENT];
+	const size_t home = (size_t)(place.home - fdb->buckets);
+	const uint64_t station = fdb_station_of(fdb, home, place.word);
+	const struct fdb_event event = {.station = station, .port_id = port->id};
+	uint64_t *recent = &own->recent[home % FDB_RECENT];
 
-	if (mac == 0 || (mac & FDB_GROUP_BIT) || *recent == mac)
+	if ((station & FDB_MAC_MASK) == 0 || (station & FDB_GROUP_BIT) || *recent == station)
 		return;
-	if (atomic_load_explicit(&fdb->full, memory_order_relaxed) && !fdb_find_id(fdb, home, mac))
+	if (atomic_load_explicit(&fdb->full, memory_order_relaxed) && !fdb_find_id(fdb, place))
 		return;
-	if (rte_ring_mp_enqueue(fdb->events, (void *)(uintptr_t)fdb_word(mac, port->id)) == 0)
-		*recent = mac;
+	if (rte_ring_mp_enqueue_elem(fdb->events, (void *)(uintptr_t)&event, sizeof(event)) == 0)
+		*recent = station;
 }
 
 /* --- control thread --- */
 
-/* Put `word` where `old` is; 0: into the free place that is nearest to home. Returns its bucket; NULL: none.
- */
-static struct fdb_bucket *
-fdb_replace(struct fdb *fdb, const struct fdb_bucket *home, uint64_t old, uint64_t word, uint32_t now_s)
+/* A word of the table. */
+struct fdb_slot {
+	struct fdb_bucket *bucket; /* NULL: none */
+	unsigned int k;
+	unsigned int steps; /* from home */
+};
+
+static uint64_t
+fdb_load(const struct fdb_bucket *bucket, unsigned int k)
+{
+	return atomic_load_explicit(&bucket->words[k], memory_order_relaxed);
+}
+
+/* How far from home a word is. */
+static unsigned int
+fdb_steps(uint64_t word)
+{
+	return (unsigned int)((word >> FDB_FREE_SHIFT & (RTE_BIT64(FDB_FREE_BITS) - 1)) << 1 |
+			      (word >> FDB_PORT_BITS & 1));
+}
+
+static bool
+fdb_is_fixed(const struct fdb_bucket *bucket, unsigned int k)
+{
+	return bucket->fixed >> k & 1;
+}
+
+/* The place where the station is; with `free`, the free one that is nearest to home. */
+static struct fdb_slot
+fdb_slot(const struct fdb *fdb, struct fdb_place place, bool free)
 {
 	for (unsigned int i = 0; i < FDB_PROBES; i++) {
-		struct fdb_bucket *bucket = fdb_behind(fdb, home, i);
+		struct fdb_bucket *bucket = fdb_behind(fdb, place.home, i);
+		const uint64_t wanted = place.word | FDB_STEPS(i);
 
 		for (unsigned int k = 0; k < FDB_BUCKET_WORDS; k++) {
-			if (atomic_load_explicit(&bucket->words[k], memory_order_relaxed) != old)
-				continue;
-			atomic_store_explicit(&bucket->last_seen_s[k], now_s, memory_order_relaxed);
-			atomic_store_explicit(&bucket->words[k], word, memory_order_relaxed);
-			fdb->changed = true;
-			return bucket;
+			const uint64_t word = fdb_load(bucket, k);
+
+			if (free ? word == 0 : word && (word & ~FDB_PORT_MASK) == wanted)
+				return (struct fdb_slot){.bucket = bucket, .k = k, .steps = i};
 		}
 	}
-	return NULL;
-}
-
-/* An address was carried from its home to `bucket`; `more` is 1, or -1 when it goes. */
-static void
-fdb_count_passed(struct fdb *fdb, struct fdb_bucket *home, const struct fdb_bucket *bucket, uint32_t more)
-{
-	for (struct fdb_bucket *at = home; at != bucket; at = fdb_behind(fdb, at, 1))
-		atomic_fetch_add_explicit(&at->n_passed, more, memory_order_relaxed);
+	return (struct fdb_slot){0};
 }
 
 static void
-fdb_learn(struct fdb *fdb, uint64_t mac, uint16_t port_id, uint32_t now_s)
+fdb_store(struct fdb *fdb, struct fdb_slot slot, struct fdb_place place, uint16_t port_id, uint32_t now_s)
 {
-	uint64_t word = fdb_word(mac, port_id);
-	struct fdb_bucket *home = fdb_home(fdb, mac), *bucket;
-	unsigned int id = fdb_find_id(fdb, home, mac);
+	atomic_store_explicit(&slot.bucket->last_seen_s[slot.k], now_s, memory_order_relaxed);
+	atomic_store_explicit(&slot.bucket->words[slot.k],
+			      place.word | FDB_STEPS(slot.steps) | (port_id + 1u), memory_order_relaxed);
+	fdb->changed = true;
+}
 
-	if (id) {
-		if (id - 1 != port_id)
-			fdb_replace(fdb, home, fdb_word(mac, (uint16_t)(id - 1)), word, now_s);
-		return;
-	}
-	if (fdb->n_known == fdb->n_entries)
-		return;
-	bucket = fdb_replace(fdb, home, 0, word, now_s);
+/* A station was carried from its home to `bucket`; `more` is 1, or -1 when it goes. */
+static void
+fdb_count_passed(struct fdb *fdb, struct fdb_bucket *bucket, unsigned int steps, uint16_t more)
+{
+	for (unsigned int i = 1; i <= steps; i++)
+		atomic_fetch_add_explicit(
+			&fdb_behind(fdb, bucket, (unsigned int)fdb->bucket_mask + 1 - i)->n_passed, more,
+			memory_order_relaxed);
+}
+
+/* A station that is not in the table. Its slot; its bucket is NULL: there is no room. */
+static struct fdb_slot
+fdb_add(struct fdb *fdb, struct fdb_place place, uint16_t port_id, uint32_t now_s)
+{
+	struct fdb_slot slot = {0};
+
+	/* One station in 10^14 would look like a free word: it is flooded. */
+	if (fdb->n_known == fdb->n_entries || place.word == 0)
+		return slot;
+	slot = fdb_slot(fdb, place, true);
 	/* No place near its home: who has not found the secrets can't bring that about. It is flooded. */
-	if (!bucket)
-		return;
-	fdb_count_passed(fdb, home, bucket, 1);
+	if (!slot.bucket)
+		return slot;
+	fdb_store(fdb, slot, place, port_id, now_s);
+	fdb_count_passed(fdb, slot.bucket, slot.steps, 1);
 	fdb->n_known++;
+	return slot;
 }
 
-/* The address in word k. */
+static void
+fdb_learn(struct fdb *fdb, uint64_t station, uint16_t port_id, uint32_t now_s)
+{
+	const struct fdb_place place = fdb_place(fdb, station);
+	const struct fdb_slot slot = fdb_slot(fdb, place, false);
+
+	if (!slot.bucket)
+		fdb_add(fdb, place, port_id, now_s);
+	else if (!fdb_is_fixed(slot.bucket, slot.k) &&
+		 (fdb_load(slot.bucket, slot.k) & FDB_PORT_MASK) != port_id + 1u)
+		fdb_store(fdb, slot, place, port_id, now_s);
+}
+
 static void
 fdb_forget(struct fdb *fdb, struct fdb_bucket *bucket, unsigned int k)
 {
-	uint64_t mac = atomic_load_explicit(&bucket->words[k], memory_order_relaxed) >> 16;
+	const uint64_t word = fdb_load(bucket, k);
 
 	atomic_store_explicit(&bucket->words[k], 0, memory_order_relaxed);
-	fdb_count_passed(fdb, fdb_home(fdb, mac), bucket, UINT32_MAX);
+	bucket->fixed &= (uint16_t) ~(1u << k);
+	fdb_count_passed(fdb, bucket, fdb_steps(word), UINT16_MAX);
 	fdb->n_known--;
 	fdb->changed = true;
+}
+
+/* Of an odd number, modulo 2^64: each round doubles the bits that are right, and the first three are. */
+static uint64_t
+fdb_inverse(uint64_t odd)
+{
+	uint64_t x = odd;
+
+	for (int bits = 3; bits < 64; bits *= 2)
+		x *= 2 - odd * x;
+	return x;
+}
+
+/* The station in word k, which is not free. */
+static uint64_t
+fdb_station_in(const struct fdb *fdb, const struct fdb_bucket *bucket, unsigned int k)
+{
+	const uint64_t word = fdb_load(bucket, k);
+	const uint64_t home = ((uint64_t)(bucket - fdb->buckets) - fdb_steps(word)) & fdb->bucket_mask;
+
+	return fdb_station_of(fdb, home, word);
 }
 
 /* Workers learn of changes by the generation. */
@@ -108,7 +195,7 @@ fdb_age(struct fdb *fdb, uint32_t now_s)
 			struct fdb_bucket *bucket = &fdb->buckets[i];
 			int32_t age_s;
 
-			if (!atomic_load_explicit(&bucket->words[k], memory_order_relaxed))
+			if (!fdb_load(bucket, k) || fdb_is_fixed(bucket, k))
 				continue;
 			/* Negative when a worker's clock is ahead of ours by its granularity. */
 			age_s = (int32_t)(now_s - atomic_load_explicit(&bucket->last_seen_s[k],
@@ -124,14 +211,11 @@ fdb_tick(struct fdb *fdb, uint32_t now_s)
 {
 	/* Bounded: workers may add as fast as we take. */
 	unsigned int n = rte_ring_count(fdb->events);
-	void *event;
+	struct fdb_event event;
 
-	while (n-- && rte_ring_sc_dequeue(fdb->events, &event) == 0) {
-		uint64_t word = (uintptr_t)event;
-		uint16_t port_id = (uint16_t)((word & FDB_PORT_MASK) - 1);
-
-		if (!fdb->gone[port_id])
-			fdb_learn(fdb, word >> 16, port_id, now_s);
+	while (n-- && rte_ring_sc_dequeue_elem(fdb->events, &event, sizeof(event)) == 0) {
+		if (!fdb->gone[event.port_id])
+			fdb_learn(fdb, event.station, (uint16_t)event.port_id, now_s);
 	}
 	if (fdb->any_gone) {
 		/*
@@ -150,20 +234,101 @@ fdb_tick(struct fdb *fdb, uint32_t now_s)
 	fdb_publish(fdb);
 }
 
+/* All of a port (NULL: of any) and a VLAN (-1: of any), but what is fixed unless `also_fixed`. */
+static uint32_t
+fdb_forget_all(struct fdb *fdb, const struct port *port, int vlan, bool also_fixed)
+{
+	uint32_t n = 0;
+
+	for (uint64_t i = 0; i <= fdb->bucket_mask; i++) {
+		struct fdb_bucket *bucket = &fdb->buckets[i];
+
+		for (unsigned int k = 0; k < FDB_BUCKET_WORDS; k++) {
+			const uint64_t word = fdb_load(bucket, k);
+
+			if (!word || (!also_fixed && fdb_is_fixed(bucket, k)) ||
+			    (port && (word & FDB_PORT_MASK) != port->id + 1u) ||
+			    (vlan >= 0 && fdb_station_in(fdb, bucket, k) >> FDB_MAC_BITS != (uint64_t)vlan))
+				continue;
+			fdb_forget(fdb, bucket, k);
+			n++;
+		}
+	}
+	fdb_publish(fdb);
+	return n;
+}
+
 void
 fdb_port_removed(struct fdb *fdb, const struct port *port)
 {
 	fdb->gone[port->id] = true;
 	fdb->any_gone = true;
-	for (uint64_t i = 0; i <= fdb->bucket_mask; i++) {
-		for (unsigned int k = 0; k < FDB_BUCKET_WORDS; k++) {
-			uint64_t word = atomic_load_explicit(&fdb->buckets[i].words[k], memory_order_relaxed);
+	fdb_forget_all(fdb, port, -1, true);
+}
 
-			if ((word & FDB_PORT_MASK) == port->id + 1u)
-				fdb_forget(fdb, &fdb->buckets[i], k);
+uint32_t
+fdb_flush(struct fdb *fdb, const struct port *port, int vlan)
+{
+	return fdb_forget_all(fdb, port, vlan, false);
+}
+
+int
+fdb_fix(struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac, const struct port *port)
+{
+	const struct fdb_place place = fdb_place(fdb, fdb_station(vlan, fdb_mac(mac)));
+	struct fdb_slot slot = fdb_slot(fdb, place, false);
+
+	if (slot.bucket)
+		fdb_store(fdb, slot, place, port->id, 0);
+	else
+		slot = fdb_add(fdb, place, port->id, 0);
+	if (!slot.bucket)
+		return -ENOSPC;
+	slot.bucket->fixed |= (uint16_t)(1u << slot.k);
+	fdb_publish(fdb);
+	return 0;
+}
+
+bool
+fdb_forget_station(struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac)
+{
+	const struct fdb_slot slot = fdb_slot(fdb, fdb_place(fdb, fdb_station(vlan, fdb_mac(mac))), false);
+
+	if (!slot.bucket)
+		return false;
+	fdb_forget(fdb, slot.bucket, slot.k);
+	fdb_publish(fdb);
+	return true;
+}
+
+void
+fdb_walk(const struct fdb *fdb, uint32_t now_s, bool (*each)(void *arg, const struct fdb_entry *entry),
+	 void *arg)
+{
+	for (uint64_t i = 0; i <= fdb->bucket_mask; i++) {
+		const struct fdb_bucket *bucket = &fdb->buckets[i];
+
+		for (unsigned int k = 0; k < FDB_BUCKET_WORDS; k++) {
+			struct fdb_entry entry = {.fixed = fdb_is_fixed(bucket, k)};
+			const uint64_t word = fdb_load(bucket, k);
+			rte_be64_t mac;
+			uint64_t station;
+			int32_t age_s;
+
+			if (!word)
+				continue;
+			station = fdb_station_in(fdb, bucket, k);
+			mac = rte_cpu_to_be_64(station << (64 - FDB_MAC_BITS));
+			memcpy(&entry.mac, &mac, sizeof(entry.mac));
+			entry.vlan = (uint16_t)(station >> FDB_MAC_BITS);
+			entry.port_id = (uint16_t)((word & FDB_PORT_MASK) - 1);
+			age_s = (int32_t)(now_s - atomic_load_explicit(&bucket->last_seen_s[k],
+								       memory_order_relaxed));
+			entry.age_s = entry.fixed || age_s < 0 ? 0 : (uint32_t)age_s;
+			if (!each(arg, &entry))
+				return;
 		}
 	}
-	fdb_publish(fdb);
 }
 
 void
@@ -179,11 +344,9 @@ fdb_count(const struct fdb *fdb)
 }
 
 int
-fdb_find(const struct fdb *fdb, const struct rte_ether_addr *addr)
+fdb_find(const struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac)
 {
-	uint64_t mac = fdb_mac(addr);
-
-	return (int)fdb_find_id(fdb, fdb_home(fdb, mac), mac) - 1;
+	return (int)fdb_find_id(fdb, fdb_place(fdb, fdb_station(vlan, fdb_mac(mac)))) - 1;
 }
 
 unsigned int
@@ -202,7 +365,7 @@ fdb_close(struct fdb *fdb)
 	free(fdb);
 }
 
-/* Two addresses a bucket, on average. */
+/* Two stations a bucket, on average. */
 static uint32_t
 fdb_n_buckets(uint32_t n_entries)
 {
@@ -212,7 +375,7 @@ fdb_n_buckets(uint32_t n_entries)
 size_t
 fdb_memory(uint32_t n_entries)
 {
-	ssize_t ring = rte_ring_get_memsize(FDB_EVENTS);
+	ssize_t ring = rte_ring_get_memsize_elem(sizeof(struct fdb_event), FDB_EVENTS);
 
 	return fdb_n_buckets(n_entries) * sizeof(struct fdb_bucket) + (ring < 0 ? 0 : (size_t)ring);
 }
@@ -234,12 +397,15 @@ fdb_open(struct fdb **ret_fdb, uint32_t n_entries, uint16_t n_workers, struct di
 	fdb->n_entries = n_entries;
 	fdb->ageing_s = FDB_AGEING_S;
 	atomic_init(&fdb->generation, 1);
-	for (uint16_t i = 0; i < RTE_DIM(fdb->secrets); i++)
-		fdb->secrets[i] = rte_rand() | 1;
+	for (int i = 0; i < 2; i++) {
+		fdb->factors[i] = rte_rand() | 1;
+		fdb->inverses[i] = fdb_inverse(fdb->factors[i]);
+	}
 	fdb->bucket_mask = n_buckets - 1;
 	/* On hugepages: a burst touches up to 64 buckets anywhere. */
 	fdb->buckets = rte_zmalloc("fdb", n_buckets * sizeof(struct fdb_bucket), RTE_CACHE_LINE_SIZE);
-	fdb->events = rte_ring_create(ring_name, FDB_EVENTS, SOCKET_ID_ANY, RING_F_SC_DEQ);
+	fdb->events = rte_ring_create_elem(ring_name, sizeof(struct fdb_event), FDB_EVENTS, SOCKET_ID_ANY,
+					   RING_F_SC_DEQ);
 	if (!fdb->buckets || !fdb->events)
 		goto no_memory;
 	*ret_fdb = fdb;

@@ -2,6 +2,7 @@
 /* test_switch: the learning bridge: what its table learns, keeps and forgets, and where frames go by it. */
 #include "fwd_scene.h"
 
+#include <errno.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -34,7 +35,7 @@ find_mac(const void *bridge, uint64_t mac)
 	struct rte_ether_addr addr;
 
 	packet_put48(addr.addr_bytes, mac);
-	return fdb_find(bridge, &addr);
+	return fdb_find(bridge, 0, &addr);
 }
 
 static int
@@ -476,6 +477,146 @@ test_switch_addresses_in_a_row(void **state)
 	}
 }
 
+/* What fdb_walk() tells, by a number that was made of each station. */
+static struct {
+	unsigned int n, n_wrong, n_fixed;
+	bool seen[4 * FDB_ENTRIES];
+	uint16_t port_of[4 * FDB_ENTRIES];
+} walked;
+
+static uint16_t
+vlan_of_many(uint32_t i)
+{
+	return (uint16_t)(i * 2477 % 8192);
+}
+
+static bool
+walk_one(void *arg, const struct fdb_entry *entry)
+{
+	const uint64_t mac = packet_get48(entry->mac.addr_bytes);
+	/* The inverse of the factor in station_of_many(). */
+	const uint32_t i = (uint32_t)(mac - 0x02cc00000000) * 244002641u;
+
+	walked.n++;
+	walked.n_fixed += entry->fixed;
+	if (i >= RTE_DIM(walked.seen) || walked.seen[i] || mac != station_of_many(i) ||
+	    entry->vlan != vlan_of_many(i) || entry->port_id != walked.port_of[i]) {
+		walked.n_wrong++;
+		return true;
+	}
+	walked.seen[i] = true;
+	return !arg || walked.n < *(const unsigned int *)arg;
+}
+
+static void
+walk(const void *bridge, const unsigned int *limit)
+{
+	walked.n = walked.n_wrong = walked.n_fixed = 0;
+	memset(walked.seen, 0, sizeof(walked.seen));
+	fdb_walk(bridge, 1, walk_one, (void *)(uintptr_t)limit);
+	assert_int_equal(walked.n_wrong, 0);
+}
+
+/* Whatever is put into the table is told by it again, whole, and each VLAN is a table of its own. */
+static void
+test_fdb_stations(void **state)
+{
+	static const unsigned int limit = 5;
+	struct rte_ether_addr addr;
+
+	for (int round = 0; round < 8; round++) {
+		/* The smallest table, so that many live away from home, and larger ones. */
+		const uint32_t n = round % 2 ? FDB_ENTRIES : 4 * FDB_ENTRIES;
+		void *bridge = switch_state(n);
+		struct fwd_plan *plan = scene_open("switch", bridge, 4, 1, 1);
+
+		for (uint32_t i = 0; i < n; i++) {
+			walked.port_of[i] = (uint16_t)(i % 3);
+			packet_put48(addr.addr_bytes, station_of_many(i));
+			assert_int_equal(fdb_find(bridge, vlan_of_many(i), &addr), -1);
+			assert_int_equal(fdb_fix(bridge, vlan_of_many(i), &addr, scene.ports[i % 3]), 0);
+			assert_int_equal(fdb_find(bridge, vlan_of_many(i), &addr), i % 3);
+			assert_int_equal(fdb_find(bridge, vlan_of_many(i) ^ 4096, &addr), -1);
+			assert_int_equal(fdb_find(bridge, vlan_of_many(i) ^ 1, &addr), -1);
+		}
+		assert_int_equal(fdb_count(bridge), n);
+		packet_put48(addr.addr_bytes, STATION(1));
+		assert_int_equal(fdb_fix(bridge, 7, &addr, scene.ports[0]), -ENOSPC);
+		walk(bridge, NULL);
+		assert_int_equal(walked.n, n);
+		assert_int_equal(walked.n_fixed, n);
+		walk(bridge, &limit);
+		assert_int_equal(walked.n, limit);
+		/* Fixed: no flush, no age. */
+		assert_int_equal(fdb_flush(bridge, NULL, -1), 0);
+		fdb_tick(bridge, 100000);
+		assert_int_equal(fdb_count(bridge), n);
+		/* In another order than that in which they came. */
+		for (uint32_t k = 0; k < n; k += 2) {
+			const uint32_t i = k * 13 % n;
+
+			packet_put48(addr.addr_bytes, station_of_many(i));
+			assert_false(fdb_forget_station(bridge, vlan_of_many(i) ^ 4096, &addr));
+			assert_true(fdb_forget_station(bridge, vlan_of_many(i), &addr));
+			assert_false(fdb_forget_station(bridge, vlan_of_many(i), &addr));
+		}
+		walk(bridge, NULL);
+		assert_int_equal(walked.n, n / 2);
+		fdb_port_removed(bridge, scene.ports[0]);
+		walk(bridge, NULL);
+		assert_in_range(walked.n, n / 3 - 1, n / 3 + 1);
+		fdb_port_removed(bridge, scene.ports[1]);
+		fdb_port_removed(bridge, scene.ports[2]);
+		assert_int_equal(fdb_count(bridge), 0);
+		scene_close(plan);
+		switch_free(bridge);
+	}
+}
+
+/* A fixed station does not move; flush forgets what was learnt, by port and by VLAN. */
+static void
+test_fdb_fixed(void **state)
+{
+	void *bridge = switch_state(64);
+	struct fwd_plan *plan = scene_open("switch", bridge, 4, 1, 1);
+	struct rte_ether_addr addr;
+
+	packet_put48(addr.addr_bytes, STATION(1));
+	assert_int_equal(fdb_fix(bridge, 0, &addr, scene.ports[2]), 0);
+	for (int i = 0; i < 3; i++) {
+		scene_say(0, BROADCAST, STATION(1), 0);
+		scene_say(0, BROADCAST, STATION(2), 0);
+		scene_say(1, BROADCAST, STATION(3), 0);
+		fdb_tick(bridge, 1);
+	}
+	scene_forget_all();
+	assert_int_equal(find(bridge, 1), 2);
+	scene_say(1, STATION(1), STATION(3), 7);
+	ASSERT_SENT(2, 7);
+	ASSERT_SENT_NONE(0);
+	assert_int_equal(fdb_flush(bridge, scene.ports[0], 0), 1);
+	assert_int_equal(find(bridge, 2), -1);
+	assert_int_equal(find(bridge, 3), 1);
+	assert_int_equal(fdb_flush(bridge, NULL, 9), 0);
+	assert_int_equal(fdb_flush(bridge, NULL, -1), 1);
+	assert_int_equal(find(bridge, 1), 2);
+	/* What was learnt becomes fixed, and where it is said. */
+	scene_say(0, BROADCAST, STATION(2), 0);
+	fdb_tick(bridge, 1);
+	packet_put48(addr.addr_bytes, STATION(2));
+	assert_int_equal(fdb_fix(bridge, 0, &addr, scene.ports[3]), 0);
+	assert_int_equal(find(bridge, 2), 3);
+	assert_int_equal(fdb_count(bridge), 2);
+	/* Until it is said otherwise. */
+	assert_true(fdb_forget_station(bridge, 0, &addr));
+	scene_say(0, BROADCAST, STATION(2), 0);
+	fdb_tick(bridge, 1);
+	assert_int_equal(find(bridge, 2), 0);
+	scene_forget_all();
+	scene_close(plan);
+	switch_free(bridge);
+}
+
 /* A worker tells of an address once, until the table has changed: not with each frame. */
 static void
 test_switch_told(void **state)
@@ -737,6 +878,8 @@ main(void)
 		cmocka_unit_test(test_switch_many_ports),
 		cmocka_unit_test(test_switch_many_addresses),
 		cmocka_unit_test(test_switch_addresses_in_a_row),
+		cmocka_unit_test(test_fdb_stations),
+		cmocka_unit_test(test_fdb_fixed),
 		cmocka_unit_test(test_switch_told),
 		cmocka_unit_test(test_switch_generations),
 		cmocka_unit_test(test_switch_order),
