@@ -648,6 +648,22 @@ dataplane_port_find(const char *name, struct diag *diag)
 }
 
 int
+dataplane_port_set(struct port *port, const char *pairs, struct diag *diag)
+{
+	int ret = port_set(port, pairs, diag);
+
+	if (ret < 0)
+		return ret;
+	/* What was seen by the old keys comes before what they are now. */
+	if (dp.mode->tick)
+		dp.mode->tick(dp.mode_state);
+	if (dp.mode->port_changed)
+		dp.mode->port_changed(dp.mode_state, port);
+	log_info(&dp.ctx->log, "port %s: set: %s", port->name, pairs);
+	return 0;
+}
+
+int
 dataplane_port_remove(const char *name, struct diag *diag)
 {
 	struct port *port = port_by_name(name);
@@ -713,6 +729,12 @@ const struct fwd_config *
 dataplane_fwd(void)
 {
 	return dp.fwd;
+}
+
+void *
+dataplane_mode_state(void)
+{
+	return dp.mode_state;
 }
 
 struct rte_mempool *

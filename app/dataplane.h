@@ -46,6 +46,9 @@ int dataplane_port_add(struct port_config *config, struct port **ret_port, struc
  */
 int dataplane_port_remove(const char *name, struct diag *diag);
 
+/* Change a port's keys (port_set()), which its mode is told of. 0, or -errno with diag filled. */
+int dataplane_port_set(struct port *port, const char *pairs, struct diag *diag);
+
 /* NULL with diag filled: there is none of that name. */
 struct port *dataplane_port_find(const char *name, struct diag *diag);
 
@@ -54,6 +57,8 @@ unsigned int dataplane_n_ports(void);
 struct port *dataplane_port(unsigned int i);
 
 const struct fwd_config *dataplane_fwd(void);
+/* What the mode opened. */
+void *dataplane_mode_state(void);
 struct rte_mempool *dataplane_pool(void);
 struct vnic_ctx *dataplane_ctx(void);
 unsigned int dataplane_n_workers(void);

@@ -171,7 +171,7 @@ port_set_call(const char *const values[], json_t **ret_result, struct diag *diag
 		return RPC_INVALID_PARAMS;
 	}
 	if (values[2]) {
-		if (port_set(port, values[2], diag) < 0)
+		if (dataplane_port_set(port, values[2], diag) < 0)
 			return RPC_FAILED;
 		*ret_result = port_object(port);
 		json_object_set_new(*ret_result, "notice", json_null());
@@ -201,7 +201,7 @@ static struct rpc_method port_setting = {
 		"what keeps the guest's driver from learning of it; or change options of any port",
 	.params = {{"name", "the port's name", .required = true},
 		   {"link", "up|down", .required = false},
-		   {"options", "key=value[,key=value]... of the keys police-*", .required = false}},
+		   {"options", "key=value[,key=value]... of police-*, and of what the switch gives to ports", .required = false}},
 	.call = port_set_call,
 };
 RPC_METHOD_REGISTER(port_setting)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* flood: frames to every port but the one they came from. */
+/* flood: frames to several ports, or to every port but the one they came from. */
 #include "fwd.h"
 
 /* Copies of n frames to `to`. A copy that can't be made counts as made and dropped, so that the sums hold. */
@@ -25,20 +25,28 @@ flood_send_copies(struct fwd_worker *worker, struct port_rxq *from, struct port 
 }
 
 void
+fwd_send_all(struct fwd_worker *worker, struct port_rxq *from, struct port *const to[], uint16_t n_to,
+	     struct rte_mbuf **pkts, uint16_t n)
+{
+	if (unlikely(n_to == 0)) {
+		port_rx_drop(from, DROP_NO_PORT, pkts, n);
+		return;
+	}
+	for (uint16_t i = 0; i < n_to - 1; i++)
+		flood_send_copies(worker, from, to[i], pkts, n);
+	fwd_send(worker, from, to[n_to - 1], pkts, n);
+}
+
+void
 fwd_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct fwd_plan *plan = worker->plan;
-	struct port *last = NULL;
+	struct port *to[PORT_MAX];
+	uint16_t n_to = 0;
 
 	for (uint16_t i = 0; i < plan->n_ports; i++) {
-		if (plan->ports[i] == from->port || fwd_is_isolated(from->port, plan->ports[i]))
-			continue;
-		if (last)
-			flood_send_copies(worker, from, last, pkts, n);
-		last = plan->ports[i];
+		to[n_to] = plan->ports[i];
+		n_to += plan->ports[i] != from->port;
 	}
-	if (last)
-		fwd_send(worker, from, last, pkts, n);
-	else
-		port_rx_drop(from, DROP_NO_PORT, pkts, n);
+	fwd_send_all(worker, from, to, n_to, pkts, n);
 }

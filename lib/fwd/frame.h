@@ -17,21 +17,23 @@
 
 /* Nobody else reads the data of the first segment. */
 static inline bool
-frame_is_own(const struct rte_mbuf *m)
+frame_head_is_own(const struct rte_mbuf *m)
 {
 	return RTE_MBUF_DIRECT(m) && rte_mbuf_refcnt_read(m) == 1;
 }
 
 /*
  * The frame with its first `len` bytes (or all of them, when it is shorter) in one piece that may be written
- * to: itself, or a copy in its place. NULL when no buffer was free: the frame is still the caller's.
+ * to, and `room` bytes of headroom (at most RTE_PKTMBUF_HEADROOM): itself, or a copy in its place. NULL when
+ * no buffer was free: the frame is still the caller's.
  */
 static inline struct rte_mbuf *
-frame_own(struct fwd_worker *worker, struct rte_mbuf *m, uint32_t len)
+frame_own(struct fwd_worker *worker, struct rte_mbuf *m, uint32_t len, uint16_t room)
 {
 	struct rte_mbuf *copy;
 
-	if (likely(frame_is_own(m) && rte_pktmbuf_data_len(m) >= RTE_MIN(len, rte_pktmbuf_pkt_len(m))))
+	if (likely(frame_head_is_own(m) && rte_pktmbuf_data_len(m) >= RTE_MIN(len, rte_pktmbuf_pkt_len(m)) &&
+		   rte_pktmbuf_headroom(m) >= room))
 		return m;
 	copy = rte_pktmbuf_copy(m, worker->clone_pool, 0, UINT32_MAX);
 	if (copy)

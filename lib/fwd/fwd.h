@@ -101,6 +101,9 @@ struct fwd_mode {
 	void (*tick)(void *state);
 	/* A port is about to leave: forget it. Control thread, before the plan without it is published. */
 	void (*port_removed)(void *state, const struct port *port);
+	/* A port's keys of this mode have changed, and no worker goes by the old ones. Control thread. NULL:
+	 * not needed. */
+	void (*port_changed)(void *state, const struct port *port);
 	/* Worker: n (1 .. PORT_BURST) frames came from `from`; takes ownership of all. */
 	void (*forward)(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n);
 	/* `forward` reads only the head of a frame, and neither keeps nor shares it, so that frames may be
@@ -142,13 +145,6 @@ fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_
 	from->has_digests = false;
 }
 
-/* Two isolated ports have no frames for each other: each has them for, and from, ports that are not. */
-static inline bool
-fwd_is_isolated(const struct port *from, const struct port *to)
-{
-	return from->isolated & to->isolated;
-}
-
 /*
  * Worker: send n (at most PORT_BURST) frames that came from `from` to the port `to`. First the port's filter,
  * which counts FILTERED on `to`; then the queue pair that its steering picks (without one: from->idx mod
@@ -158,9 +154,14 @@ fwd_is_isolated(const struct port *from, const struct port *to)
 void fwd_send(struct fwd_worker *worker, struct port_rxq *from, struct port *to, struct rte_mbuf **pkts,
 	      uint16_t n);
 
-/* Worker: the same to all ports of the plan but `from`'s and those it is isolated from: copies, and the
- * frames themselves to the last of them. Counts copies and, of those that could not be made, NO_CLONE on
- * `from`; NO_PORT where there is no other port. */
+/*
+ * Worker: the same to each of n_to ports: copies, and the frames themselves to the last of them. Counts
+ * copies and, of those that could not be made, NO_CLONE on `from`; NO_PORT where there is no port.
+ */
+void fwd_send_all(struct fwd_worker *worker, struct port_rxq *from, struct port *const to[], uint16_t n_to,
+		  struct rte_mbuf **pkts, uint16_t n);
+
+/* Worker: the same to all ports of the plan but `from`'s. */
 void fwd_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n);
 
 /* Worker: the same to one queue, without steering. */

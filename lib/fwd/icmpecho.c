@@ -127,7 +127,7 @@ icmpecho_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mb
 	uint16_t n_answers = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
-		struct rte_mbuf *m = frame_own(worker, pkts[i], ICMPECHO_LEN);
+		struct rte_mbuf *m = frame_own(worker, pkts[i], ICMPECHO_LEN, 0);
 
 		if (unlikely(!m))
 			port_rx_drop(from, DROP_NO_CLONE, &pkts[i], 1);

@@ -24,7 +24,7 @@ rewrite_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbu
 	addresses.src_addr = peer->mac;
 	frame_station(&addresses.dst_addr, peer);
 	for (uint16_t i = 0; i < n; i++) {
-		struct rte_mbuf *m = frame_own(worker, pkts[i], sizeof(struct rte_ether_hdr));
+		struct rte_mbuf *m = frame_own(worker, pkts[i], sizeof(struct rte_ether_hdr), 0);
 
 		if (unlikely(!m)) {
 			port_rx_drop(from, DROP_NO_CLONE, &pkts[i], 1);

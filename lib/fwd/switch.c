@@ -8,6 +8,8 @@
 #include "fdb.h"
 #include "fwd.h"
 #include "loop.h"
+#include "switch_port.h"
+#include "switch_tags.h"
 
 #define SWITCH_RESERVED UINT64_C(0x0180c2000000) /* ..0f: not for bridges to forward (IEEE 802.1Q) */
 #define SWITCH_RESERVED_MASK UINT64_C(0xfffffffffff0)
@@ -53,65 +55,175 @@ switch_send_run(struct fwd_worker *worker, struct port_rxq *from, struct port **
 	}
 }
 
-/* A burst that does not go to one port as it is. Frames to one port stay in order, flooded ones too. */
-static void
-switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts,
-	      const unsigned int ids[], uint16_t n)
+/* Copies of n frames that others don't share, so that their tags can be changed. Returns how many there are.
+ */
+static uint16_t
+switch_copy(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts,
+	    const struct switch_frames *frames, struct rte_mbuf *ret_copies[], struct switch_frame ret_each[],
+	    uint16_t n)
 {
+	uint16_t n_copies = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		borrow_materialise(pkts[i]);
+		ret_copies[n_copies] = rte_pktmbuf_copy(pkts[i], worker->clone_pool, 0, UINT32_MAX);
+		ret_each[n_copies] = switch_frame(frames, i);
+		n_copies += ret_copies[n_copies] != NULL;
+	}
+	counter_add(&from->stats.copies, n);
+	counter_add(&from->stats.drops[DROP_NO_CLONE], n - n_copies);
+	return n_copies;
+}
+
+/* n frames of one VLAN to all of its ports that may have frames of `from`'s. */
+static void
+switch_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts,
+	     const struct switch_frames *frames, uint16_t n)
+{
+	const struct fwd_plan *plan = worker->plan;
+	const bool isolated = switch_port_is_isolated(switch_port_of(from->port));
+	const uint16_t vlan = switch_frame(frames, 0).vlan;
+	/* From the beginning those that are sent untagged frames, from the end those that are sent tagged
+	 * ones. */
+	struct port *to[PORT_MAX], **tagged = to + PORT_MAX;
+	uint16_t n_untagged = 0, n_tagged = 0;
+
+	for (uint16_t i = 0; i < plan->n_ports; i++) {
+		struct port *port = plan->ports[i];
+		const struct switch_port *its = switch_port_of(port);
+
+		if (port == from->port || !switch_port_has(its, vlan) ||
+		    (isolated && switch_port_is_isolated(its)))
+			continue;
+		if (vlan != VLAN_PLAIN && switch_port_tags(its, vlan))
+			tagged[-++n_tagged] = port;
+		else
+			to[n_untagged++] = port;
+	}
+	tagged -= n_tagged;
+	if (n_tagged && n_untagged) {
+		struct rte_mbuf *copies[PORT_BURST];
+		struct switch_frame each[PORT_BURST];
+		const struct switch_frames copied = {.each = each};
+		uint16_t n_copies = switch_copy(worker, from, pkts, frames, copies, each, n);
+
+		n_copies = switch_retag_burst(worker, from, copies, &copied, n_copies, true);
+		if (n_copies)
+			fwd_send_all(worker, from, tagged, n_tagged, copies, n_copies);
+	}
+	if (vlan != VLAN_PLAIN)
+		n = switch_retag_burst(worker, from, pkts, frames, n, !n_untagged && n_tagged);
+	if (likely(n))
+		fwd_send_all(worker, from, n_untagged ? to : tagged, n_untagged ? n_untagged : n_tagged, pkts,
+			     n);
+}
+
+/* May the frame go to this port, to which its destination belongs? Then it gets the tag that it has there. */
+static __rte_always_inline bool
+switch_admit(struct fwd_worker *worker, struct port_rxq *from, bool isolated, struct port **to,
+	     struct rte_mbuf **pkt, struct switch_frame frame)
+{
+	const struct switch_port *its = *to ? switch_port_of(*to) : NULL;
+	enum port_drop reason = DROP_N;
+
+	if (*to == from->port)
+		reason = DROP_SAME_PORT;
+	else if (!*to && switch_is_reserved(*pkt))
+		reason = DROP_NO_PORT;
+	else if (isolated && switch_port_is_isolated(its))
+		reason = DROP_ISOLATED;
+	/* It has just been taken out of the VLAN. */
+	else if (*to && unlikely(!switch_port_has(its, frame.vlan)))
+		*to = NULL;
+	else if (*to && frame.vlan != VLAN_PLAIN) {
+		struct rte_mbuf *m = switch_retag(worker, *pkt, frame, switch_port_tags(its, frame.vlan));
+
+		if (likely(m))
+			*pkt = m;
+		else
+			reason = DROP_NO_CLONE;
+	}
+	if (likely(reason == DROP_N))
+		return true;
+	port_rx_drop(from, reason, pkt, 1);
+	return false;
+}
+
+/* A burst that does not go to one port as it is. Frames to one port stay in order, flooded ones too. */
+static __rte_always_inline void
+switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts,
+	      const unsigned int ids[], const struct switch_frames *frames, uint16_t n)
+{
+	const bool isolated = switch_port_is_isolated(switch_port_of(from->port));
 	struct port *to[PORT_BURST];
 	uint16_t n_kept = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
-		struct rte_mbuf *m = pkts[i];
+		const struct switch_frame frame = switch_frame(frames, i);
 
+		pkts[n_kept] = pkts[i];
 		to[n_kept] = switch_port(worker->plan, ids[i]);
-		if (unlikely(!to[n_kept] && switch_is_reserved(m)))
-			port_rx_drop(from, DROP_NO_PORT, &m, 1);
-		else if (unlikely(to[n_kept] == from->port))
-			port_rx_drop(from, DROP_SAME_PORT, &m, 1);
-		else if (unlikely(to[n_kept] && fwd_is_isolated(from->port, to[n_kept])))
-			port_rx_drop(from, DROP_ISOLATED, &m, 1);
-		else
-			pkts[n_kept++] = m;
+		if (frames->each)
+			frames->each[n_kept] = frame;
+		n_kept += switch_admit(worker, from, isolated, &to[n_kept], &pkts[n_kept], frame);
 	}
-	/* Runs of frames to flood and of other frames, alternately. */
+	/* Runs of frames to flood, of one VLAN each, and of other frames. */
 	for (uint16_t first = 0, end; first < n_kept; first = end) {
-		for (end = first + 1; end < n_kept && !to[end] == !to[first];)
-			end++;
-		if (to[first])
+		for (end = first + 1; end < n_kept && !to[end] == !to[first]; end++)
+			if (frames->each && !to[first] && frames->each[end].vlan != frames->each[first].vlan)
+				break;
+		if (to[first]) {
 			switch_send_run(worker, from, &to[first], &pkts[first], end - first);
-		else
-			fwd_flood(worker, from, &pkts[first], end - first);
+		} else {
+			const struct switch_frames rest = switch_frames_from(frames, first);
+
+			switch_flood(worker, from, &pkts[first], &rest, end - first);
+		}
 	}
 }
 
-static void
-switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
+static __rte_noinline void
+switch_spread_plain(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts,
+		    const unsigned int ids[], uint16_t n)
+{
+	static const struct switch_frames plain = {.all = {.vlan = VLAN_PLAIN}};
+
+	switch_spread(worker, from, pkts, ids, &plain, n);
+}
+
+static __rte_noinline void
+switch_spread_vlans(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts,
+		    const unsigned int ids[], const struct switch_frames *frames, uint16_t n)
+{
+	switch_spread(worker, from, pkts, ids, frames, n);
+}
+
+/* `frames` is NULL, a constant, for those of the plain network. `simple`: `from` is not isolated. */
+static __rte_always_inline void
+switch_forward_in(struct fwd_worker *worker, struct port_rxq *from, bool simple, struct rte_mbuf **pkts,
+		  const struct switch_frames *frames, uint16_t n)
 {
 	const struct fwd_plan *plan = worker->plan;
 	struct fdb *fdb = plan->mode_state;
 	struct fdb_place dst_places[PORT_BURST], src_places[PORT_BURST];
 	unsigned int ids[PORT_BURST], first_id = 0, others = 0;
+	const struct switch_port *its;
 	struct port *to;
 
-	if (unlikely(plan->n_ports < 2)) {
-		port_rx_drop(from, DROP_NO_PORT, pkts, n);
-		return;
-	}
-	/* All lines of the burst are under way before the first of them is needed. */
-	for (uint16_t i = 0; i < n; i++)
-		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
 	for (uint16_t i = 0; i < n; i++) {
 		const uint8_t *eth = rte_pktmbuf_mtod(pkts[i], const uint8_t *);
+		const uint16_t vlan = frames ? switch_frame(frames, i).vlan : VLAN_PLAIN;
 		uint64_t words[2];
 
 		/* The first 12 bytes: destination and two, two and source. */
 		memcpy(&words[0], eth, 8);
 		memcpy(&words[1], eth + 4, 8);
-		dst_places[i] = fdb_place(fdb, rte_be_to_cpu_64(words[0]) >> 16);
-		src_places[i] = fdb_place(fdb, rte_be_to_cpu_64(words[1]) & FDB_MAC_MASK);
+		dst_places[i] = fdb_place(fdb, fdb_station(vlan, rte_be_to_cpu_64(words[0]) >> 16));
+		src_places[i] = fdb_place(fdb, fdb_station(vlan, rte_be_to_cpu_64(words[1]) & FDB_MAC_MASK));
 		rte_prefetch0(dst_places[i].home);
 		rte_prefetch0(src_places[i].home);
+		if (frames && frames->each)
+			others |= vlan ^ frames->each[0].vlan;
 	}
 	fdb_see_sources(fdb, worker->idx, worker->now_s, from->port, src_places, n);
 	for (uint16_t i = 0; i < n; i++) {
@@ -121,10 +233,62 @@ switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf
 	}
 	/* Groups are never in the table. */
 	to = others ? NULL : switch_port(plan, first_id);
-	if (likely(to && to != from->port && !fwd_is_isolated(from->port, to)))
-		fwd_send(worker, from, to, pkts, n);
+	if (likely(to && to != from->port && simple)) {
+		its = switch_port_of(to);
+		if (!frames && likely(!its)) {
+			fwd_send(worker, from, to, pkts, n);
+			return;
+		}
+		if (frames && likely(switch_port_has(its, switch_frame(frames, 0).vlan))) {
+			n = switch_retag_burst(worker, from, pkts, frames, n,
+					       switch_port_tags(its, switch_frame(frames, 0).vlan));
+			if (likely(n))
+				fwd_send(worker, from, to, pkts, n);
+			return;
+		}
+	}
+	if (frames)
+		switch_spread_vlans(worker, from, pkts, ids, frames, n);
 	else
-		switch_spread(worker, from, pkts, ids, n);
+		switch_spread_plain(worker, from, pkts, ids, n);
+}
+
+static __rte_noinline void
+switch_forward_vlans(struct fwd_worker *worker, struct port_rxq *from, const struct switch_port *own,
+		     struct rte_mbuf **pkts, uint16_t n)
+{
+	struct switch_frame each[PORT_BURST];
+	struct switch_frames frames;
+	const bool simple = !own->isolated;
+
+	n = switch_classify_burst(own, from, pkts, each, &frames, n);
+	if (unlikely(n == 0))
+		return;
+	if (likely(!frames.each)) {
+		const struct switch_frames alike = {.all = frames.all};
+
+		switch_forward_in(worker, from, simple, pkts, &alike, n);
+	} else {
+		switch_forward_in(worker, from, simple, pkts, &frames, n);
+	}
+}
+
+static void
+switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
+{
+	const struct switch_port *own = switch_port_of(from->port);
+
+	if (unlikely(worker->plan->n_ports < 2)) {
+		port_rx_drop(from, DROP_NO_PORT, pkts, n);
+		return;
+	}
+	/* All lines of the burst are under way before the first of them is needed. */
+	for (uint16_t i = 0; i < n; i++)
+		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
+	if (unlikely(!switch_port_is_plain(own)))
+		switch_forward_vlans(worker, from, own, pkts, n);
+	else
+		switch_forward_in(worker, from, !own, pkts, NULL, n);
 }
 
 /* --- control thread --- */
@@ -146,32 +310,6 @@ static const struct key switch_keys[] = {
 	 .initial = "16384",
 	 .help = "addresses that are known at a time; others are flooded (default 16384)"},
 	{0},
-};
-
-/* Of a port. */
-struct switch_port_args {
-	bool isolated;
-};
-
-static const struct key switch_port_keys[] = {
-	{"isolated", KEY_SWITCH, KEY_FIELD(struct switch_port_args, isolated), .initial = "off",
-	 .help = "no frames for other isolated ports: guests that see the uplink only (default off)"},
-	{0},
-};
-
-static void
-switch_port_apply(struct port *port, const void *args)
-{
-	const struct switch_port_args *own = args;
-
-	port->isolated = own->isolated;
-}
-
-static struct port_mode_keys switch_port_mode = {
-	.mode = "switch",
-	.keys = switch_port_keys,
-	.args_size = sizeof(struct switch_port_args),
-	.apply = switch_port_apply,
 };
 
 static size_t
@@ -226,12 +364,25 @@ switch_port_removed(void *state, const struct port *port)
 	fdb_port_removed(state, port);
 }
 
+static bool
+switch_keeps(const void *own, uint16_t vlan)
+{
+	return switch_port_has(own, vlan);
+}
+
+/* What was learnt may be of VLANs that the port has no longer. */
+static void
+switch_port_changed(void *state, const struct port *port)
+{
+	fdb_retain(state, port, switch_keeps, switch_port_of(port));
+}
+
 static struct fwd_mode switch_mode = {
 	.name = "switch",
 	.help = "learning bridge: known addresses to their port, broadcast and unknown ones to every other "
 		"port",
 	.keys = switch_keys,
-	.port_keys = &switch_port_mode,
+	.port_keys = &switch_port_keys,
 	.args_size = sizeof(struct switch_args),
 	.check_args = switch_check_args,
 	.demand = switch_demand,
@@ -239,6 +390,7 @@ static struct fwd_mode switch_mode = {
 	.close = switch_close,
 	.tick = switch_tick,
 	.port_removed = switch_port_removed,
+	.port_changed = switch_port_changed,
 	.forward = switch_forward,
 	.accepts_borrowed = true,
 };

@@ -226,7 +226,6 @@ struct port {
 	 * dropped by its tx). Written by the control thread, read by every worker (relaxed).
 	 */
 	_Atomic uint16_t n_active;
-	bool isolated; /* of a mode that knows it (fwd_is_isolated()); fixed after port_open() */
 	/* NULL: all frames are wanted. Written under the control lock, read by workers. */
 	_Atomic(const struct port_filter *) filter;
 	/* NULL: frames go to pair (sender's pair) mod n_active. As `filter`. */
@@ -237,6 +236,9 @@ struct port {
 	 * RTE_MBUF_F_RX_RSS_HASH and hash.rss set. NULL: no usable hash. As `filter`.
 	 */
 	_Atomic(const struct hash_params *) rx_hash;
+	/* What the forwarding mode makes of its keys (struct port_mode_keys), read by its workers; NULL:
+	 * nothing. As `filter`. */
+	_Atomic(const void *) of_mode;
 	const struct port_kind *kind;
 	struct vnic_ctx *ctx;
 	struct rte_ether_addr mac;

@@ -290,13 +290,20 @@ config_parse_pairs(struct port_config *config, const struct keyval *keyval, stru
 	return ret;
 }
 
+/* What more than one row has to do with. */
 static int
-config_check_police(const struct port_config *config, struct diag *diag)
+config_check_rows(const struct port_config *config, const struct policer_config *police,
+		  const void *mode_args, struct diag *diag)
 {
+	const struct port_mode_keys *mode_keys = config->mode_keys;
 	char object[PORT_NAME_SIZE + 8];
+	int ret;
 
 	snprintf(object, sizeof(object), "port %s", config->name);
-	return policer_check(&config->police, object, diag);
+	ret = policer_check(police, object, diag);
+	if (ret == 0 && mode_keys && mode_keys->check)
+		ret = mode_keys->check(mode_args, object, diag);
+	return ret;
 }
 
 int
@@ -321,7 +328,7 @@ port_config_parse(struct port_config *config, const char *line, struct diag *dia
 	if (ret == 0)
 		ret = config_parse_pairs(config, &keyval, diag);
 	if (ret == 0)
-		ret = config_check_police(config, diag);
+		ret = config_check_rows(config, &config->police, config->mode_args, diag);
 	if (ret == 0 && config->kind->check)
 		ret = config->kind->check(config, diag);
 	keyval_free(&keyval);
@@ -345,40 +352,121 @@ config_change_limit(struct policer_limit *limit, uint64_t *given, uint64_t said,
 		*given &= ~(1ull << rate);
 }
 
-int
-port_config_change(const struct port_config *config, const char *pairs, struct policer_config *ret_police,
-		   uint64_t *ret_given, struct diag *diag)
+/* A copy of the mode's struct, with the values that the line has and the other rows' defaults. */
+static int
+config_copy_mode_args(const struct port_config *config, void **ret_args, struct diag *diag)
 {
+	const struct key *row = config->mode_keys->keys;
+	struct key_set set = {.rows = row, .values = calloc(1, config->mode_keys->args_size)};
+	char text[KEYVAL_LINE_MAX];
+
+	if (!set.values || keys_init(&set) < 0) {
+		free(set.values);
+		return diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
+	}
+	for (unsigned int i = 0; row[i].type != KEY_END; i++) {
+		int ret;
+
+		if (!(config->given[PORT_CONFIG_MODE] >> i & 1))
+			continue;
+		key_print(&row[i], config->mode_args, 0, text, sizeof(text));
+		ret = key_parse(&row[i], set.values, config->name, text, diag);
+		if (ret < 0) {
+			keys_free(&set);
+			free(set.values);
+			return ret;
+		}
+	}
+	*ret_args = set.values;
+	return 0;
+}
+
+void
+port_config_change_free(const struct port_config *config, struct port_config_change *change)
+{
+	struct key_set set = {.values = change->mode_args};
+
+	if (!change->mode_args)
+		return;
+	set.rows = config->mode_keys->keys;
+	keys_free(&set);
+	free(change->mode_args);
+	change->mode_args = NULL;
+}
+
+/* Two sets can be changed: the rest of the common keys, and the mode's where it says so. */
+static int
+config_change_parse(const struct port_config *config, const char *pairs, struct port_config *copy,
+		    struct port_config_change *change, struct diag *diag)
+{
+	enum { COMMON, MODE, FIXED };
 	static const char fixed[] = "is fixed while the port is open";
-	char object[PORT_NAME_SIZE + 8], kind[64], line[KEYVAL_LINE_MAX];
-	struct port_config copy = *config;
-	struct key_set sets[1 + PORT_CONFIG_SETS] = {{.rows = config_keys + CONFIG_FIXED, .values = &copy}};
+	const struct port_mode_keys *mode_keys = change->mode_args ? config->mode_keys : NULL;
+	char object[PORT_NAME_SIZE + 8], line[KEYVAL_LINE_MAX];
+	struct key_set sets[FIXED + PORT_CONFIG_SETS] = {
+		[COMMON] = {.rows = config_keys + CONFIG_FIXED, .values = copy},
+		[MODE] = {.rows = mode_keys ? mode_keys->keys : NULL, .values = change->mode_args},
+	};
 	struct keyval keyval;
 	uint64_t said;
 	int ret;
 
 	snprintf(object, sizeof(object), "port %s", config->name);
-	snprintf(kind, sizeof(kind), "an open port");
 	if ((size_t)snprintf(line, sizeof(line), "%s,%s", config->kind->name, pairs) >= sizeof(line))
 		return diag_set(diag, -E2BIG, "key=value[,key=value]...", "%s: the line is too long", object);
 	ret = keyval_parse(&keyval, line, KEYVAL_UNNAMED, "port", diag);
 	if (ret < 0)
 		return ret;
-	config_sets(config, sets + 1);
-	for (unsigned int i = 1; i < RTE_DIM(sets); i++)
+	config_sets(config, sets + FIXED);
+	for (unsigned int i = FIXED; i < RTE_DIM(sets); i++)
 		sets[i] = (struct key_set){.rows = sets[i].rows, .refused = fixed};
-	ret = keys_parse(sets, RTE_DIM(sets), &keyval, object, kind, config->name, diag);
+	ret = keys_parse(sets, RTE_DIM(sets), &keyval, object, "an open port", config->name, diag);
 	keyval_free(&keyval);
 	if (ret < 0)
 		return ret;
-	said = sets[0].given << CONFIG_FIXED;
-	*ret_given = config->given[PORT_CONFIG_COMMON] | said;
-	config_change_limit(&copy.police.in, ret_given, said, CONFIG_FIXED);
-	config_change_limit(&copy.police.out, ret_given, said, CONFIG_FIXED + 2);
-	ret = policer_check(&copy.police, object, diag);
+	said = sets[COMMON].given << CONFIG_FIXED;
+	change->given[PORT_CONFIG_COMMON] |= said;
+	config_change_limit(&copy->police.in, &change->given[PORT_CONFIG_COMMON], said, CONFIG_FIXED);
+	config_change_limit(&copy->police.out, &change->given[PORT_CONFIG_COMMON], said, CONFIG_FIXED + 2);
+	if (mode_keys) {
+		change->given[PORT_CONFIG_MODE] |= sets[MODE].given;
+		mode_keys->change(change->mode_args, sets[MODE].given, &change->given[PORT_CONFIG_MODE]);
+	}
+	return config_check_rows(config, &copy->police, change->mode_args, diag);
+}
+
+int
+port_config_change(const struct port_config *config, const char *pairs, struct port_config_change *ret_change,
+		   struct diag *diag)
+{
+	struct port_config_change change = {0};
+	/* Rows are of a port_config: of this one, what can't be changed is not looked at. */
+	struct port_config copy = *config;
+	int ret = 0;
+
+	memcpy(change.given, config->given, sizeof(change.given));
+	if (config->mode_args && config->mode_keys->change)
+		ret = config_copy_mode_args(config, &change.mode_args, diag);
 	if (ret == 0)
-		*ret_police = copy.police;
-	return ret;
+		ret = config_change_parse(config, pairs, &copy, &change, diag);
+	if (ret < 0) {
+		port_config_change_free(config, &change);
+		return ret;
+	}
+	change.police = copy.police;
+	*ret_change = change;
+	return 0;
+}
+
+void
+port_config_take(struct port_config *config, struct port_config_change *change)
+{
+	config->police = change->police;
+	memcpy(config->given, change->given, sizeof(config->given));
+	if (!change->mode_args)
+		return;
+	RTE_SWAP(config->mode_args, change->mode_args);
+	port_config_change_free(config, change);
 }
 
 void

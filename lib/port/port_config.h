@@ -57,8 +57,18 @@ struct port_mode_keys {
 	const char *mode;
 	const struct key *keys;
 	size_t args_size; /* of the struct that they fill */
-	/* The port has been opened with these: no worker sees it yet. NULL: the mode reads them itself. */
-	void (*apply)(struct port *port, const void *args);
+	/* Check what the rows can't. `object` begins the cause ("port vm0"). 0, or -errno with diag filled.
+	 * NULL: nothing. */
+	int (*check)(const void *args, const char *object, struct diag *diag);
+	/* What the port's workers read, port->of_mode: one piece for free(), or NULL, which is nothing. 0 or
+	 * -ENOMEM. NULL: the mode reads its keys from the port's configuration. */
+	int (*make)(const void *args, void **ret_of_mode);
+	/*
+	 * The keys may be changed while the port is open: `args` has what the line had, and over it what was
+	 * said now, `said` (bit by row). Drops what no longer holds, by zeroing it and its bit in *given.
+	 * NULL: they are fixed.
+	 */
+	void (*change)(void *args, uint64_t said, uint64_t *given);
 	char refused[96];
 };
 
@@ -75,12 +85,22 @@ struct port_demand {
  */
 int port_config_parse(struct port_config *config, const char *line, struct diag *diag);
 void port_config_free(struct port_config *config);
+/* What changes of a port that is open, all of it. */
+struct port_config_change {
+	struct policer_config police;
+	void *mode_args;                  /* NULL: the mode has none */
+	uint64_t given[PORT_CONFIG_SETS]; /* as port_config's */
+};
+
 /*
- * Of a port that is open: what its policers would be with `pairs`, key=value[,key=value]..., and which of the
- * common keys its line would have. 0, or -errno with diag filled. Changes nothing.
+ * Of a port that is open: what would be with `pairs`, key=value[,key=value].... 0, or -errno with diag filled
+ * and nothing to free. Changes nothing.
  */
-int port_config_change(const struct port_config *config, const char *pairs, struct policer_config *ret_police,
-		       uint64_t *ret_given, struct diag *diag);
+int port_config_change(const struct port_config *config, const char *pairs,
+		       struct port_config_change *ret_change, struct diag *diag);
+/* Takes over what `change` has. */
+void port_config_take(struct port_config *config, struct port_config_change *change);
+void port_config_change_free(const struct port_config *config, struct port_config_change *change);
 /* Check that the names and resources of a set do not collide, and that the ports it names are in the set. */
 int port_config_check(const struct port_config configs[], unsigned int n, struct diag *diag);
 /* The same for a port that joins those that are open; names and resources are left to port_open(). */

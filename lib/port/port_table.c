@@ -5,7 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "ctx.h"
 #include "policer.h"
+#include "quiesce.h"
 #include "port.h"
 
 struct port_env port_env;
@@ -75,9 +77,19 @@ port_find_slot(const struct port_config *config, unsigned int *ret_id, struct di
 	return 0;
 }
 
+static int
+port_make_of_mode(const struct port_config *config, const void *mode_args, void **ret_of_mode)
+{
+	*ret_of_mode = NULL;
+	if (!config->mode_keys || !config->mode_keys->make)
+		return 0;
+	return config->mode_keys->make(mode_args, ret_of_mode);
+}
+
 int
 port_open(struct port_config *config, struct port **ret_port, struct diag *diag)
 {
+	void *of_mode = NULL;
 	struct port *port;
 	unsigned int id;
 	int ret;
@@ -100,16 +112,18 @@ port_open(struct port_config *config, struct port **ret_port, struct diag *diag)
 	ret = config->kind->open(port, config, diag);
 	if (ret < 0)
 		goto fail;
-	ret = policer_attach(port, &config->police);
+	ret = port_make_of_mode(config, config->mode_args, &of_mode);
+	if (ret == 0)
+		ret = policer_attach(port, &config->police);
 	if (ret < 0) {
 		diag_set(diag, ret, NULL, "port %s: no memory", config->name);
+		free(of_mode);
 		port->kind->close(port);
 		goto fail;
 	}
+	atomic_init(&port->of_mode, of_mode);
 	if (atomic_load_explicit(&port->n_active, memory_order_relaxed) == 0)
 		atomic_store_explicit(&port->n_active, 1, memory_order_relaxed);
-	if (config->mode_keys && config->mode_keys->apply)
-		config->mode_keys->apply(port, config->mode_args);
 	*port->config = *config;
 	memset(config, 0, sizeof(*config));
 	port_table[id] = port;
@@ -127,16 +141,29 @@ fail:
 int
 port_set(struct port *port, const char *pairs, struct diag *diag)
 {
-	struct policer_config police;
-	uint64_t given;
-	int ret = port_config_change(port->config, pairs, &police, &given, diag);
+	const void *was = atomic_load_explicit(&port->of_mode, memory_order_relaxed);
+	struct port_config_change change;
+	void *of_mode = NULL;
+	int ret = port_config_change(port->config, pairs, &change, diag);
 
 	if (ret < 0)
 		return ret;
-	if (policer_replace(port, &police) < 0)
-		return diag_set(diag, -ENOMEM, NULL, "port %s: no memory", port->name);
-	port->config->police = police;
-	port->config->given[PORT_CONFIG_COMMON] = given;
+	if (change.mode_args)
+		ret = port_make_of_mode(port->config, change.mode_args, &of_mode);
+	if (ret == 0)
+		ret = policer_replace(port, &change.police);
+	if (ret < 0) {
+		free(of_mode);
+		port_config_change_free(port->config, &change);
+		return diag_set(diag, ret, NULL, "port %s: no memory", port->name);
+	}
+	if (change.mode_args) {
+		/* Release: pairs with the acquire of the mode's workers. */
+		atomic_store_explicit(&port->of_mode, of_mode, memory_order_release);
+		quiesce_wait(&port->ctx->quiesce);
+		free((void *)(uintptr_t)was);
+	}
+	port_config_take(port->config, &change);
 	return 0;
 }
 
@@ -147,6 +174,7 @@ port_close(struct port *port)
 		return;
 	policer_detach(port);
 	port->kind->close(port);
+	free((void *)(uintptr_t)atomic_load_explicit(&port->of_mode, memory_order_relaxed));
 	port_table[port->id] = NULL;
 	port_table_count--;
 	port_config_free(port->config);

@@ -234,23 +234,41 @@ fdb_tick(struct fdb *fdb, uint32_t now_s)
 	fdb_publish(fdb);
 }
 
-/* All of a port (NULL: of any) and a VLAN (-1: of any), but what is fixed unless `also_fixed`. */
+/* Which stations are forgotten: the port's (NULL: any), the VLAN's (-1: any), and those of VLANs not kept. */
+struct fdb_choice {
+	const struct port *port;
+	int vlan;
+	bool also_fixed;
+	bool (*keeps)(const void *arg, uint16_t vlan); /* NULL: none is kept */
+	const void *arg;
+};
+
+static bool
+fdb_is_chosen(const struct fdb *fdb, const struct fdb_choice *choice, const struct fdb_bucket *bucket,
+	      unsigned int k)
+{
+	const uint64_t word = fdb_load(bucket, k);
+	uint16_t vlan;
+
+	if (!word || (fdb_is_fixed(bucket, k) && !choice->also_fixed) ||
+	    (choice->port && (word & FDB_PORT_MASK) != choice->port->id + 1u))
+		return false;
+	vlan = (uint16_t)(fdb_station_in(fdb, bucket, k) >> FDB_MAC_BITS);
+	if (choice->vlan >= 0 && choice->vlan != vlan)
+		return false;
+	return !choice->keeps || !choice->keeps(choice->arg, vlan);
+}
+
 static uint32_t
-fdb_forget_all(struct fdb *fdb, const struct port *port, int vlan, bool also_fixed)
+fdb_forget_all(struct fdb *fdb, const struct fdb_choice *choice)
 {
 	uint32_t n = 0;
 
 	for (uint64_t i = 0; i <= fdb->bucket_mask; i++) {
-		struct fdb_bucket *bucket = &fdb->buckets[i];
-
 		for (unsigned int k = 0; k < FDB_BUCKET_WORDS; k++) {
-			const uint64_t word = fdb_load(bucket, k);
-
-			if (!word || (!also_fixed && fdb_is_fixed(bucket, k)) ||
-			    (port && (word & FDB_PORT_MASK) != port->id + 1u) ||
-			    (vlan >= 0 && fdb_station_in(fdb, bucket, k) >> FDB_MAC_BITS != (uint64_t)vlan))
+			if (!fdb_is_chosen(fdb, choice, &fdb->buckets[i], k))
 				continue;
-			fdb_forget(fdb, bucket, k);
+			fdb_forget(fdb, &fdb->buckets[i], k);
 			n++;
 		}
 	}
@@ -263,13 +281,25 @@ fdb_port_removed(struct fdb *fdb, const struct port *port)
 {
 	fdb->gone[port->id] = true;
 	fdb->any_gone = true;
-	fdb_forget_all(fdb, port, -1, true);
+	fdb_forget_all(fdb, &(struct fdb_choice){.port = port, .vlan = -1, .also_fixed = true});
+}
+
+void
+fdb_retain(struct fdb *fdb, const struct port *port, bool (*keeps)(const void *arg, uint16_t vlan),
+	   const void *arg)
+{
+	fdb_forget_all(fdb,
+		       &(struct fdb_choice){
+			       .port = port, .vlan = -1, .also_fixed = true, .keeps = keeps, .arg = arg});
+	/* Workers tell again what they told of the VLANs that it had. */
+	fdb->changed = true;
+	fdb_publish(fdb);
 }
 
 uint32_t
 fdb_flush(struct fdb *fdb, const struct port *port, int vlan)
 {
-	return fdb_forget_all(fdb, port, vlan, false);
+	return fdb_forget_all(fdb, &(struct fdb_choice){.port = port, .vlan = vlan});
 }
 
 int

@@ -165,6 +165,9 @@ void fdb_walk(const struct fdb *fdb, uint32_t now_s, bool (*each)(void *arg, con
 int fdb_fix(struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac, const struct port *port);
 /* False: it is not known. */
 bool fdb_forget_station(struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac);
+/* Forgets of a port all that is in VLANs which it does not keep, learnt or fixed. */
+void fdb_retain(struct fdb *fdb, const struct port *port, bool (*keeps)(const void *arg, uint16_t vlan),
+		const void *arg);
 /* Forgets what was learnt, not what is fixed: of a port (NULL: all) and a VLAN (-1: all). Returns how many.
  */
 uint32_t fdb_flush(struct fdb *fdb, const struct port *port, int vlan);

@@ -35,6 +35,8 @@
 #include "frame.h"
 #include "fwd.h"
 #include "fwd_config.h"
+#include "switch_port.h"
+#include "tag.h"
 #include "hash.h"
 #include "isa.h"
 #include "loop.h"
@@ -624,8 +626,24 @@ switch_forward(struct bench *bench, unsigned int from)
 	bench->mode->forward(&workers[0], &bench->guests[from]->port.rxqs[0], bench->pkts, bench->n_pkts);
 }
 
+/* VLAN 10, by an access port and by a trunk. */
+enum { SWITCH_VID = 10 };
+static const struct switch_port switch_access = {
+	.tagging = SWITCH_ACCESS, .untagged = SWITCH_VID, .members = {1 << SWITCH_VID}};
+static const struct switch_port switch_trunk = {
+	.tagging = SWITCH_TRUNK, .untagged = VLAN_NONE, .members = {1 << SWITCH_VID}};
+
+/* Frames from port 0 have the tag that they have there. */
 static void
-open_switch(struct bench *bench)
+switch_tag(struct bench *bench, const struct switch_port *from)
+{
+	for (uint16_t i = 0; i < bench->n_pkts && from == &switch_trunk; i++)
+		tag_push(bench->pkts[i], RTE_ETHER_TYPE_VLAN, SWITCH_VID);
+}
+
+/* The ports are plain, or what they are in VLAN 10. */
+static void
+open_switch_as(struct bench *bench, const struct switch_port *const ports[], unsigned int n_ports)
 {
 	open_guests(bench);
 	/* Its hash has secrets: always the same ones. */
@@ -633,8 +651,12 @@ open_switch(struct bench *bench)
 	open_plan(bench, "switch", 1);
 	workers[0].now_s = (uint32_t)(loop_now_ms() / 1000);
 	for (uint32_t port = 0; port < bench->row->n_guests; port++) {
+		const struct switch_port *own = port < n_ports ? ports[port] : NULL;
+
+		atomic_store(&bench->guests[port]->port.of_mode, own);
 		pkts_make(bench);
 		switch_addresses(bench, port, port, 1);
+		switch_tag(bench, own);
 		/* To nobody, so that they are learnt and go nowhere. */
 		for (uint16_t i = 0; i < bench->n_pkts; i++)
 			memcpy(rte_pktmbuf_mtod(bench->pkts[i], void *), "\x01\x80\xc2\x00\x00\x01", 6);
@@ -644,11 +666,36 @@ open_switch(struct bench *bench)
 }
 
 static void
+open_switch(struct bench *bench)
+{
+	open_switch_as(bench, NULL, 0);
+}
+
+static void
+open_switch_access(struct bench *bench)
+{
+	open_switch_as(bench, (const struct switch_port *const[]){&switch_access, &switch_access}, 2);
+}
+
+static void
+open_switch_push(struct bench *bench)
+{
+	open_switch_as(bench, (const struct switch_port *const[]){&switch_access, &switch_trunk}, 2);
+}
+
+static void
+open_switch_pop(struct bench *bench)
+{
+	open_switch_as(bench, (const struct switch_port *const[]){&switch_trunk, &switch_access}, 2);
+}
+
+static void
 switch_prepare(struct bench *bench)
 {
 	guest_post(bench, bench->guests[1], 0, bench->n_frames);
 	pkts_make(bench);
 	switch_addresses(bench, 0, 1, 1);
+	switch_tag(bench, atomic_load(&bench->guests[0]->port.of_mode));
 }
 
 static void
@@ -908,6 +955,12 @@ static const struct loop_row rows[] = {
 
 	/* The bridge, with what it sends. */
 	{"switch/one-port", .open = open_switch, .prepare = switch_prepare, .run = switch_run,
+	 .finish = switch_finish, .n_guests = 4},
+	{"switch/access", .open = open_switch_access, .prepare = switch_prepare, .run = switch_run,
+	 .finish = switch_finish, .n_guests = 4},
+	{"switch/push", .open = open_switch_push, .prepare = switch_prepare, .run = switch_run,
+	 .finish = switch_finish, .n_guests = 4},
+	{"switch/pop", .open = open_switch_pop, .prepare = switch_prepare, .run = switch_run,
 	 .finish = switch_finish, .n_guests = 4},
 	{"switch/mixed", .open = open_switch, .prepare = switch_prepare_mixed, .run = switch_run,
 	 .finish = switch_finish_mixed, .n_guests = 4, .n_frames = 16},

@@ -12,6 +12,7 @@
 #include "fdb.h"
 #include "packet.h"
 #include "rng.h"
+#include "switch_port.h"
 
 static void *
 switch_state(uint32_t n_entries)
@@ -272,11 +273,13 @@ test_switch_remove(void **state)
 static void
 test_switch_isolated(void **state)
 {
+	static const struct switch_port isolated = {.isolated = true};
 	void *bridge = switch_state(64);
 	struct fwd_plan *plan = scene_open("switch", bridge, 4, 1, 1);
 	struct rte_mbuf *pkts[3];
 
-	scene.ports[0]->isolated = scene.ports[1]->isolated = true;
+	atomic_store(&scene.ports[0]->of_mode, &isolated);
+	atomic_store(&scene.ports[1]->of_mode, &isolated);
 	scene_say(0, BROADCAST, STATION(0), 1);
 	ASSERT_SENT_NONE(1);
 	ASSERT_SENT(2, 1);
@@ -303,7 +306,6 @@ test_switch_isolated(void **state)
 	ASSERT_SENT(2, 6, 8);
 	ASSERT_SENT(3, 8);
 	assert_int_equal(scene_drops(1, DROP_ISOLATED), 2);
-	scene.ports[0]->isolated = scene.ports[1]->isolated = false;
 	scene_close(plan);
 	switch_free(bridge);
 }
