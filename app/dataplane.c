@@ -24,6 +24,7 @@
 #include "fwd.h"
 #include "fwd_config.h"
 #include "loop.h"
+#include "mirror.h"
 #include "nearest.h"
 #include "pools.h"
 #include "port.h"
@@ -58,6 +59,7 @@ static struct {
 	 */
 	struct fwd_mode plan_mode;
 	void *mode_state;
+	struct mirrors *mirrors;
 	bool mode_is_open;
 	struct rte_mempool *pool;
 	struct loop_timer *tick;
@@ -404,6 +406,9 @@ dataplane_open(const struct fwd_config *fwd, struct rte_mempool *pool, struct vn
 		dp.workers[i].counters = &dp.counters[i];
 	}
 
+	ret = mirrors_open(&dp.mirrors, dp.fwd_workers, dp.n_workers, diag);
+	if (ret < 0)
+		return ret;
 	if (mode->open) {
 		ret = mode->open(&dp.mode_state, fwd->args, diag);
 		if (ret < 0)
@@ -556,6 +561,8 @@ dataplane_close(void)
 	/* Who may hold a frame goes before what it is made of: what is under way, the ports, their pools. */
 	if (dp.workers_are_open)
 		fwd_workers_close(dp.fwd_workers, dp.n_workers);
+	mirrors_close(dp.mirrors);
+	dp.mirrors = NULL;
 	while (dp.n_ports)
 		port_close(dp.ports[--dp.n_ports]);
 	if (dp.ctx)
@@ -614,6 +621,8 @@ dataplane_port_add(struct port_config *config, struct port **ret_port, struct di
 			return ret;
 		}
 	}
+	if (mirrors_port_added(dp.mirrors, port) < 0)
+		log_warn(&dp.ctx->log, "port %s: no memory to mirror it", port->name);
 	log_info(&dp.ctx->log, "port %s: %s, %u queue pair%s", port->name, port->describe, port->n_queues,
 		 port->n_queues == 1 ? "" : "s");
 	if (ret_port)
@@ -675,6 +684,7 @@ dataplane_port_remove(const char *name, struct diag *diag)
 	ret = dataplane_check_plans(diag);
 	if (ret < 0)
 		return ret;
+	mirrors_port_removed(dp.mirrors, port);
 	while (dp.ports[at] != port)
 		at++;
 	dp.n_ports--;
@@ -710,6 +720,7 @@ back:
 	memmove(&dp.ports[at + 1], &dp.ports[at], (dp.n_ports - at) * sizeof(dp.ports[0]));
 	dp.ports[at] = port;
 	dp.n_ports++;
+	mirrors_port_added(dp.mirrors, port);
 	return ret;
 }
 
@@ -729,6 +740,12 @@ const struct fwd_config *
 dataplane_fwd(void)
 {
 	return dp.fwd;
+}
+
+struct mirrors *
+dataplane_mirrors(void)
+{
+	return dp.mirrors;
 }
 
 void *

@@ -11,6 +11,7 @@
 #include "diag.h"
 
 struct fwd_config;
+struct mirrors;
 struct port;
 struct port_config;
 struct port_place;
@@ -57,6 +58,8 @@ unsigned int dataplane_n_ports(void);
 struct port *dataplane_port(unsigned int i);
 
 const struct fwd_config *dataplane_fwd(void);
+/* Of its ports; none to begin with. */
+struct mirrors *dataplane_mirrors(void);
 /* What the mode opened. */
 void *dataplane_mode_state(void);
 struct rte_mempool *dataplane_pool(void);

@@ -24,6 +24,7 @@
 #include "gmem_sigbus.h"
 #include "lcores.h"
 #include "loop.h"
+#include "mirror.h"
 #include "options.h"
 #include "output.h"
 #include "pool.h"
@@ -201,6 +202,13 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 	port_env.n_workers = dataplane_n_workers();
 	for (unsigned int i = 0; i < options->n_ports; i++) {
 		ret = dataplane_port_add(&options->ports[i], NULL, diag);
+		if (ret < 0)
+			return ret;
+	}
+	for (unsigned int i = 0; i < options->n_mirrors; i++) {
+		struct mirror *mirror;
+
+		ret = mirrors_add(dataplane_mirrors(), options->mirrors[i], &mirror, diag);
 		if (ret < 0)
 			return ret;
 	}

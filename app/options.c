@@ -10,6 +10,7 @@
 
 #include "fwd.h"
 #include "list.h"
+#include "mirror.h"
 #include "nearest.h"
 
 enum { OPTIONS_SECONDS_MAX = 1000 * 1000 * 1000 };
@@ -61,6 +62,19 @@ parse_seconds(const char *option, const char *value, uint64_t *ret_ms, struct di
 		return -ERANGE;
 	}
 	*ret_ms = (uint64_t)(seconds * 1000 + 0.5);
+	return 0;
+}
+
+/* Read where the ports are open: they are named. */
+static int
+set_mirror(struct options *options, const char *value, struct diag *diag)
+{
+	const char **mirrors = realloc(options->mirrors, (options->n_mirrors + 1) * sizeof(*mirrors));
+
+	if (!mirrors)
+		return diag_set(diag, -ENOMEM, NULL, "out of memory");
+	options->mirrors = mirrors;
+	mirrors[options->n_mirrors++] = value;
 	return 0;
 }
 
@@ -142,6 +156,8 @@ set_version(struct options *options, const char *value, struct diag *diag)
 static const struct option option_table[] = {
 	{"--port", "NAME=KIND[,key=value...]", "a port; once for each port", set_port},
 	{"--forward-mode", "MODE[,key=value...]", "what to do with frames (modes are below)", set_mode},
+	{"--mirror", "NAME,from=PORT,to=PORT[,key=value...]", "copies of frames for another port; any number",
+	 set_mirror},
 	{"--stats-period", "SECONDS", "print counters each period, and once at the end", set_stats_period},
 	{"--json", NULL, "print counters as one JSON object a line", set_json},
 	{"--duration", "SECONDS", "stop by itself after so long", set_duration},
@@ -204,7 +220,7 @@ option_set(struct options *options, const struct option *option, const char *val
 	}
 	if (!option->value && value)
 		return diag_set(diag, -EINVAL, option->name, "%s takes no value", option->name);
-	if (seen[option - option_table] && option->set != set_port) {
+	if (seen[option - option_table] && option->set != set_port && option->set != set_mirror) {
 		diag_set(diag, -EINVAL, NULL, "%s is given twice", option->name);
 		diag_hint(diag, "give %s once", option->name);
 		return -EINVAL;
@@ -479,6 +495,7 @@ options_free(struct options *options)
 	fwd_config_free(&options->fwd);
 	free(options->ports);
 	free(options->port_lines);
+	free(options->mirrors);
 	free(options->port_line_numbers);
 	free(options->eal_args);
 	config_file_free(&options->file);
@@ -530,6 +547,8 @@ options_print_help(void)
 		if (mode->port_keys)
 			print_keys(mode->port_keys->keys);
 	}
+	printf("\nmirrors:\n");
+	print_keys(mirror_keys());
 	printf("\n"
 	       "Sockets go to the run-time directory: $RUNTIME_DIRECTORY, else /run/vnicd as root, else\n"
 	       "$XDG_RUNTIME_DIR/vnicd. Without EAL options vnicd picks CPUs and memory and says which.\n"

@@ -29,7 +29,9 @@ struct options {
 	unsigned int *port_line_numbers; /* in `file`; 0: on the command line */
 	struct port_config *ports;
 	unsigned int n_port_lines;
-	unsigned int n_ports;       /* parsed ones */
+	unsigned int n_ports; /* parsed ones */
+	const char **mirrors; /* lines, into argv and `file` */
+	unsigned int n_mirrors;
 	struct fwd_config fwd;      /* .mode NULL: not given */
 	uint64_t stats_period_ms;   /* 0: none */
 	uint64_t duration_ms;       /* 0: no limit */

@@ -201,7 +201,8 @@ static struct rpc_method port_setting = {
 		"what keeps the guest's driver from learning of it; or change options of any port",
 	.params = {{"name", "the port's name", .required = true},
 		   {"link", "up|down", .required = false},
-		   {"options", "key=value[,key=value]... of police-*, and of what the switch gives to ports", .required = false}},
+		   {"options", "key=value[,key=value]... of police-*, and of what the switch gives to ports",
+		    .required = false}},
 	.call = port_set_call,
 };
 RPC_METHOD_REGISTER(port_setting)

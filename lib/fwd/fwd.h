@@ -168,6 +168,13 @@ void fwd_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf
 void fwd_send_to(struct fwd_worker *worker, struct port_rxq *from, struct port_txq *txq,
 		 struct rte_mbuf **pkts, uint16_t n);
 
+/*
+ * Worker: send n (1 .. PORT_BURST) frames to one queue, without steering, that nobody waits for: of the ring
+ * to its owner they take no more than half. Takes ownership of all; those for which there was no room are
+ * freed and not counted. Returns how many were sent, or dropped under a reason of the queue's.
+ */
+uint16_t fwd_offer(struct fwd_worker *worker, struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);
+
 /* Worker, in `generate`: send frames that the mode has made for this queue. The port's filter applies, too.
  */
 void fwd_send_made(struct fwd_worker *worker, struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n);

@@ -163,6 +163,30 @@ fwd_send_made(struct fwd_worker *worker, struct port_txq *txq, struct rte_mbuf *
 		port_tx(txq, pkts, n);
 }
 
+uint16_t
+fwd_offer(struct fwd_worker *worker, struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+	const uint16_t n_left = handoff_filter(worker, txq, pkts, n);
+	struct rte_ring *ring;
+	unsigned int n_free, n_taken;
+
+	if (n_left == 0)
+		return n;
+	if (txq->worker == worker->idx) {
+		port_tx(txq, pkts, n_left);
+		return n;
+	}
+	ring = worker->handoff_out[txq->worker];
+	n_free = rte_ring_free_count(ring);
+	n_taken = n_free > FWD_HANDOFF_SIZE / 2 ? RTE_MIN(n_free - FWD_HANDOFF_SIZE / 2, (unsigned int)n_left)
+						: 0;
+	for (unsigned int i = 0; i < n_taken; i++)
+		*handoff_dest(pkts[i]) = handoff_dest_pack(txq);
+	n_taken = rte_ring_sp_enqueue_burst(ring, (void **)pkts, n_taken, NULL);
+	rte_pktmbuf_free_bulk(pkts + n_taken, n_left - n_taken);
+	return (uint16_t)(n - n_left + n_taken);
+}
+
 /* Send frames with the same destination, which this worker owns. */
 static void
 handoff_deliver(struct fwd_worker *worker, struct rte_mbuf **pkts, uint16_t n)
