@@ -609,6 +609,8 @@ dataplane_port_add(struct port_config *config, struct port **ret_port, struct di
 	ret = port_open(config, &port, diag);
 	if (ret < 0)
 		return ret;
+	if (dp.mode->port_changed)
+		dp.mode->port_changed(dp.mode_state, port);
 	dp.ports[dp.n_ports++] = port;
 	if (dp.running) {
 		/* Again: opening a device takes as long as it takes. */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* rpc_fdb: fdb.list, fdb.add, fdb.delete, fdb.flush: the forwarding database of the mode switch. */
+/* rpc_fdb: fdb.list, fdb.ports, fdb.add, fdb.delete, fdb.flush: the forwarding database of the mode switch.
+ */
 #include <string.h>
 
 #include "dataplane.h"
@@ -112,6 +113,40 @@ static struct rpc_method fdb_list = {
 	.call = fdb_list_call,
 };
 RPC_METHOD_REGISTER(fdb_list)
+
+/* --- fdb.ports --- */
+
+static enum rpc_status
+fdb_ports_call(const char *const values[], json_t **ret_result, struct diag *diag)
+{
+	const struct fdb *fdb = fdb_of_mode(diag);
+
+	if (!fdb)
+		return RPC_FAILED;
+	*ret_result = json_array();
+	for (unsigned int i = 0; i < dataplane_n_ports(); i++) {
+		const struct port *port = dataplane_port(i);
+		const struct fdb_port *own = fdb_port(fdb, port);
+		const bool held = fdb_port_state(fdb, port) & FDB_PORT_HELD;
+
+		json_array_append_new(*ret_result,
+				      json_pack("{s:s, s:i, s:o, s:I, s:b, s:I}", "port", port->name,
+						"learnt", (int)own->n_learnt, "limit",
+						own->limit ? json_integer(own->limit) : json_null(), "moves",
+						(json_int_t)own->n_moves, "held", (int)held, "times_held",
+						(json_int_t)own->n_held));
+	}
+	return RPC_OK;
+}
+
+static struct rpc_method fdb_ports = {
+	.name = "fdb.ports",
+	.help = "of each port, how many stations were learnt behind it, how many it may have (null: any "
+		"number), how "
+		"many moved there from another port, and whether it is held for a loop",
+	.call = fdb_ports_call,
+};
+RPC_METHOD_REGISTER(fdb_ports)
 
 /* --- fdb.add --- */
 

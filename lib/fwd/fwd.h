@@ -101,8 +101,8 @@ struct fwd_mode {
 	void (*tick)(void *state);
 	/* A port is about to leave: forget it. Control thread, before the plan without it is published. */
 	void (*port_removed)(void *state, const struct port *port);
-	/* A port's keys of this mode have changed, and no worker goes by the old ones. Control thread. NULL:
-	 * not needed. */
+	/* A port is new, in no plan yet; or its keys of this mode have changed, and no worker goes by the old
+	 * ones. Control thread. NULL: not needed. */
 	void (*port_changed)(void *state, const struct port *port);
 	/* Worker: n (1 .. PORT_BURST) frames came from `from`; takes ownership of all. */
 	void (*forward)(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n);

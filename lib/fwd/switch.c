@@ -5,8 +5,12 @@
 #include <assert.h>
 #include <errno.h>
 
+#include <rte_cycles.h>
+
+#include "ctx.h"
 #include "fdb.h"
 #include "fwd.h"
+#include "log.h"
 #include "loop.h"
 #include "switch_port.h"
 #include "switch_tags.h"
@@ -75,25 +79,58 @@ switch_copy(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **
 	return n_copies;
 }
 
+/* Those of n frames that are to be flooded which the port's limits let pass; returns how many. */
+static __rte_noinline uint16_t
+switch_storm(const struct switch_port *own, struct port_rxq *from, struct rte_mbuf **pkts,
+	     const struct switch_frames *frames, uint16_t n)
+{
+	const uint64_t now = rte_rdtsc();
+	uint16_t n_kept = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		const struct rte_ether_addr *dst = rte_pktmbuf_mtod(pkts[i], const struct rte_ether_addr *);
+		const enum switch_storm storm = rte_is_broadcast_ether_addr(dst)   ? SWITCH_STORM_BROADCAST
+						: rte_is_multicast_ether_addr(dst) ? SWITCH_STORM_MULTICAST
+										   : SWITCH_STORM_UNKNOWN;
+
+		if (own->storms >> storm & 1 &&
+		    !policer_pass(switch_port_storm(own, storm), &pkts[i], 1, now)) {
+			port_rx_drop(from, DROP_STORM, &pkts[i], 1);
+			continue;
+		}
+		if (frames->each)
+			frames->each[n_kept] = frames->each[i];
+		pkts[n_kept++] = pkts[i];
+	}
+	return n_kept;
+}
+
 /* n frames of one VLAN to all of its ports that may have frames of `from`'s. */
 static void
 switch_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts,
 	     const struct switch_frames *frames, uint16_t n)
 {
 	const struct fwd_plan *plan = worker->plan;
-	const bool isolated = switch_port_is_isolated(switch_port_of(from->port));
+	const struct fdb *fdb = plan->mode_state;
+	const struct switch_port *own = switch_port_of(from->port);
+	const bool isolated = switch_port_is_isolated(own);
 	const uint16_t vlan = switch_frame(frames, 0).vlan;
 	/* From the beginning those that are sent untagged frames, from the end those that are sent tagged
 	 * ones. */
 	struct port *to[PORT_MAX], **tagged = to + PORT_MAX;
 	uint16_t n_untagged = 0, n_tagged = 0;
 
+	if (own && own->storms) {
+		n = switch_storm(own, from, pkts, frames, n);
+		if (n == 0)
+			return;
+	}
 	for (uint16_t i = 0; i < plan->n_ports; i++) {
 		struct port *port = plan->ports[i];
 		const struct switch_port *its = switch_port_of(port);
 
 		if (port == from->port || !switch_port_has(its, vlan) ||
-		    (isolated && switch_port_is_isolated(its)))
+		    fdb_port_state(fdb, port) & FDB_PORT_HELD || (isolated && switch_port_is_isolated(its)))
 			continue;
 		if (vlan != VLAN_PLAIN && switch_port_tags(its, vlan))
 			tagged[-++n_tagged] = port;
@@ -120,15 +157,15 @@ switch_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf *
 
 /* May the frame go to this port, to which its destination belongs? Then it gets the tag that it has there. */
 static __rte_always_inline bool
-switch_admit(struct fwd_worker *worker, struct port_rxq *from, bool isolated, struct port **to,
-	     struct rte_mbuf **pkt, struct switch_frame frame)
+switch_admit(struct fwd_worker *worker, struct port_rxq *from, bool isolated, bool forwards_bpdu,
+	     struct port **to, struct rte_mbuf **pkt, struct switch_frame frame)
 {
 	const struct switch_port *its = *to ? switch_port_of(*to) : NULL;
 	enum port_drop reason = DROP_N;
 
 	if (*to == from->port)
 		reason = DROP_SAME_PORT;
-	else if (!*to && switch_is_reserved(*pkt))
+	else if (!*to && !forwards_bpdu && switch_is_reserved(*pkt))
 		reason = DROP_NO_PORT;
 	else if (isolated && switch_port_is_isolated(its))
 		reason = DROP_ISOLATED;
@@ -154,7 +191,8 @@ static __rte_always_inline void
 switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts,
 	      const unsigned int ids[], const struct switch_frames *frames, uint16_t n)
 {
-	const bool isolated = switch_port_is_isolated(switch_port_of(from->port));
+	const struct switch_port *own = switch_port_of(from->port);
+	const bool isolated = switch_port_is_isolated(own), forwards_bpdu = own && own->forwards_bpdu;
 	struct port *to[PORT_BURST];
 	uint16_t n_kept = 0;
 
@@ -165,7 +203,8 @@ switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf 
 		to[n_kept] = switch_port(worker->plan, ids[i]);
 		if (frames->each)
 			frames->each[n_kept] = frame;
-		n_kept += switch_admit(worker, from, isolated, &to[n_kept], &pkts[n_kept], frame);
+		n_kept += switch_admit(worker, from, isolated, forwards_bpdu, &to[n_kept], &pkts[n_kept],
+				       frame);
 	}
 	/* Runs of frames to flood, of one VLAN each, and of other frames. */
 	for (uint16_t first = 0, end; first < n_kept; first = end) {
@@ -235,7 +274,7 @@ switch_forward_in(struct fwd_worker *worker, struct port_rxq *from, bool simple,
 	to = others ? NULL : switch_port(plan, first_id);
 	if (likely(to && to != from->port && simple)) {
 		its = switch_port_of(to);
-		if (!frames && likely(!its)) {
+		if (!frames && likely(!its || its->tagging == SWITCH_PLAIN)) {
 			fwd_send(worker, from, to, pkts, n);
 			return;
 		}
@@ -273,10 +312,36 @@ switch_forward_vlans(struct fwd_worker *worker, struct port_rxq *from, const str
 	}
 }
 
+/* Drops those of n frames whose sources are not known behind the port, which is full; returns how many are
+ * left. */
+static uint16_t
+switch_drop_strangers(const struct fdb *fdb, const struct switch_port *own, struct port_rxq *from,
+		      struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t n_kept = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		const struct rte_ether_hdr *eth = rte_pktmbuf_mtod(pkts[i], const struct rte_ether_hdr *);
+		struct switch_frame frame = {.vlan = VLAN_PLAIN};
+
+		/* What has no VLAN here is dropped under that reason. */
+		if (!switch_port_is_plain(own) && switch_classify(own, pkts[i], &frame) != DROP_N)
+			pkts[n_kept++] = pkts[i];
+		else if (fdb_find_seen(fdb, fdb_place(fdb, fdb_station(frame.vlan, fdb_mac(&eth->src_addr))),
+				       from->port->id))
+			pkts[n_kept++] = pkts[i];
+		else
+			port_rx_drop(from, DROP_STRANGER, &pkts[i], 1);
+	}
+	return n_kept;
+}
+
 static void
 switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct switch_port *own = switch_port_of(from->port);
+	const struct fdb *fdb = worker->plan->mode_state;
+	const unsigned int state = fdb_port_state(fdb, from->port);
 
 	if (unlikely(worker->plan->n_ports < 2)) {
 		port_rx_drop(from, DROP_NO_PORT, pkts, n);
@@ -285,10 +350,20 @@ switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf
 	/* All lines of the burst are under way before the first of them is needed. */
 	for (uint16_t i = 0; i < n; i++)
 		rte_prefetch0(rte_pktmbuf_mtod(pkts[i], void *));
+	if (unlikely(state)) {
+		if (state & FDB_PORT_HELD) {
+			port_rx_drop(from, DROP_HELD, pkts, n);
+			return;
+		}
+		if (own && own->drops_strangers)
+			n = switch_drop_strangers(fdb, own, from, pkts, n);
+		if (n == 0)
+			return;
+	}
 	if (unlikely(!switch_port_is_plain(own)))
 		switch_forward_vlans(worker, from, own, pkts, n);
 	else
-		switch_forward_in(worker, from, !own, pkts, NULL, n);
+		switch_forward_in(worker, from, !own || !own->isolated, pkts, NULL, n);
 }
 
 /* --- control thread --- */
@@ -296,8 +371,8 @@ switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf
 #define SWITCH_SECOND 1000000ull /* in the unit of a key's duration */
 
 struct switch_args {
-	uint64_t ageing_us;
-	uint32_t n_entries;
+	uint64_t ageing_us, loop_hold_us;
+	uint32_t n_entries, loop_moves;
 };
 
 static_assert(FDB_AGEING_S == 300 && FDB_ENTRIES == 16384, "the defaults of the keys");
@@ -309,6 +384,11 @@ static const struct key switch_keys[] = {
 	{"entries", KEY_NUMBER, KEY_FIELD(struct switch_args, n_entries), .min = 1, .max = FDB_ENTRIES_MAX,
 	 .initial = "16384",
 	 .help = "addresses that are known at a time; others are flooded (default 16384)"},
+	{"loop-moves", KEY_NUMBER, KEY_FIELD(struct switch_args, loop_moves), .initial = "5",
+	 .help = "a port to which a station moves so often within a second is held; 0: none (default 5)"},
+	{"loop-hold", KEY_DURATION, KEY_FIELD(struct switch_args, loop_hold_us), .bare = SWITCH_SECOND,
+	 .min = SWITCH_SECOND, .max = 1000000 * SWITCH_SECOND, .initial = "60s", .form = "SECONDS",
+	 .help = "for so long nothing is taken from it (default 60s)"},
 	{0},
 };
 
@@ -325,11 +405,37 @@ switch_check_args(const void *args, struct diag *diag)
 {
 	const struct switch_args *own = args;
 
-	if (own->ageing_us % SWITCH_SECOND == 0)
+	const bool ageing = own->ageing_us % SWITCH_SECOND;
+	const uint64_t us = ageing ? own->ageing_us : own->loop_hold_us;
+
+	if (us % SWITCH_SECOND == 0)
 		return 0;
-	diag_set(diag, -EINVAL, NULL, "--forward-mode switch: ageing: the table counts whole seconds");
-	diag_hint(diag, "ageing=%llus", (unsigned long long)(own->ageing_us / SWITCH_SECOND + 1));
+	diag_set(diag, -EINVAL, NULL, "--forward-mode switch: %s: the table counts whole seconds",
+		 ageing ? "ageing" : "loop-hold");
+	diag_hint(diag, "%s=%llus", ageing ? "ageing" : "loop-hold",
+		  (unsigned long long)(us / SWITCH_SECOND + 1));
 	return -EINVAL;
+}
+
+/* What the administrator is told of a port that is held. */
+static void
+switch_held(void *arg, uint16_t port_id, const struct rte_ether_addr *mac, uint16_t vlan)
+{
+	const struct port *port = port_by_id(port_id);
+	char text[RTE_ETHER_ADDR_FMT_SIZE], vlan_text[SWITCH_VLAN_TEXT];
+
+	if (!port)
+		return;
+	if (!mac) {
+		log_info(&port->ctx->log, "port %s: no longer held", port->name);
+		return;
+	}
+	rte_ether_format_addr(text, sizeof(text), mac);
+	log_warn(&port->ctx->log,
+		 "port %s: held: station %s in VLAN %s moves to it and back, as in a loop. Look for two ways "
+		 "to one "
+		 "network, or another station with this address; loop=ignore at the port lets it be",
+		 port->name, text, switch_vlan_print(vlan, vlan_text));
 }
 
 static int
@@ -342,6 +448,7 @@ switch_open(void **ret_state, const void *args, struct diag *diag)
 	if (ret < 0)
 		return ret;
 	fdb_set_ageing_s(fdb, (uint32_t)(own->ageing_us / SWITCH_SECOND));
+	fdb_set_loops(fdb, own->loop_moves, (uint32_t)(own->loop_hold_us / SWITCH_SECOND), switch_held, fdb);
 	*ret_state = fdb;
 	return 0;
 }
@@ -370,11 +477,15 @@ switch_keeps(const void *own, uint16_t vlan)
 	return switch_port_has(own, vlan);
 }
 
-/* What was learnt may be of VLANs that the port has no longer. */
+/* Of one that was there, what was learnt may be of VLANs that it has no longer. */
 static void
 switch_port_changed(void *state, const struct port *port)
 {
-	fdb_retain(state, port, switch_keeps, switch_port_of(port));
+	const struct switch_port *own = switch_port_of(port);
+
+	fdb_set_port(state, port, own ? own->learn_limit : 0,
+		     !port->kind->is_uplink && !(own && own->may_loop));
+	fdb_retain(state, port, switch_keeps, own);
 }
 
 static struct fwd_mode switch_mode = {

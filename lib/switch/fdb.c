@@ -38,6 +38,8 @@ fdb_request_learning(struct fdb *fdb, struct fdb_worker *own, const struct port 
 
 	if ((station & FDB_MAC_MASK) == 0 || (station & FDB_GROUP_BIT) || *recent == station)
 		return;
+	if (fdb_port_state(fdb, port) & FDB_PORT_FULL)
+		return;
 	if (atomic_load_explicit(&fdb->full, memory_order_relaxed) && !fdb_find_id(fdb, place))
 		return;
 	if (rte_ring_mp_enqueue_elem(fdb->events, (void *)(uintptr_t)&event, sizeof(event)) == 0)
@@ -92,11 +94,49 @@ fdb_slot(const struct fdb *fdb, struct fdb_place place, bool free)
 }
 
 static void
-fdb_store(struct fdb *fdb, struct fdb_slot slot, struct fdb_place place, uint16_t port_id, uint32_t now_s)
+fdb_port_tell(struct fdb *fdb, uint16_t port_id, enum fdb_port_state bit, bool set)
 {
-	atomic_store_explicit(&slot.bucket->last_seen_s[slot.k], now_s, memory_order_relaxed);
-	atomic_store_explicit(&slot.bucket->words[slot.k],
-			      place.word | FDB_STEPS(slot.steps) | (port_id + 1u), memory_order_relaxed);
+	const uint8_t was = atomic_load_explicit(&fdb->port_states[port_id], memory_order_relaxed);
+	const uint8_t is = (uint8_t)(set ? was | bit : was & ~(unsigned int)bit);
+
+	if (is == was)
+		return;
+	atomic_store_explicit(&fdb->port_states[port_id], is, memory_order_relaxed);
+	/* Workers tell again of stations of which they would not have. */
+	fdb->changed = true;
+}
+
+/* A station more behind the port, or one less. */
+static void
+fdb_port_count(struct fdb *fdb, uint16_t port_id, int by)
+{
+	struct fdb_port *port = &fdb->ports[port_id];
+
+	port->n_learnt += (uint32_t)by;
+	fdb_port_tell(fdb, port_id, FDB_PORT_FULL, port->limit && port->n_learnt >= port->limit);
+}
+
+static uint16_t
+fdb_port_in(const struct fdb_bucket *bucket, unsigned int k)
+{
+	return (uint16_t)((fdb_load(bucket, k) & FDB_PORT_MASK) - 1);
+}
+
+/* In a place that is free, or where it was behind another port. */
+static void
+fdb_store(struct fdb *fdb, struct fdb_slot slot, struct fdb_place place, uint16_t port_id, bool fixed,
+	  uint32_t now_s)
+{
+	struct fdb_bucket *bucket = slot.bucket;
+
+	if (fdb_load(bucket, slot.k) && !fdb_is_fixed(bucket, slot.k))
+		fdb_port_count(fdb, fdb_port_in(bucket, slot.k), -1);
+	atomic_store_explicit(&bucket->last_seen_s[slot.k], now_s, memory_order_relaxed);
+	atomic_store_explicit(&bucket->words[slot.k], place.word | FDB_STEPS(slot.steps) | (port_id + 1u),
+			      memory_order_relaxed);
+	bucket->fixed = (uint16_t)((bucket->fixed & ~(1u << slot.k)) | (unsigned int)fixed << slot.k);
+	if (!fixed)
+		fdb_port_count(fdb, port_id, 1);
 	fdb->changed = true;
 }
 
@@ -112,7 +152,7 @@ fdb_count_passed(struct fdb *fdb, struct fdb_bucket *bucket, unsigned int steps,
 
 /* A station that is not in the table. Its slot; its bucket is NULL: there is no room. */
 static struct fdb_slot
-fdb_add(struct fdb *fdb, struct fdb_place place, uint16_t port_id, uint32_t now_s)
+fdb_add(struct fdb *fdb, struct fdb_place place, uint16_t port_id, bool fixed, uint32_t now_s)
 {
 	struct fdb_slot slot = {0};
 
@@ -123,23 +163,36 @@ fdb_add(struct fdb *fdb, struct fdb_place place, uint16_t port_id, uint32_t now_
 	/* No place near its home: who has not found the secrets can't bring that about. It is flooded. */
 	if (!slot.bucket)
 		return slot;
-	fdb_store(fdb, slot, place, port_id, now_s);
+	fdb_store(fdb, slot, place, port_id, fixed, now_s);
 	fdb_count_passed(fdb, slot.bucket, slot.steps, 1);
 	fdb->n_known++;
 	return slot;
 }
+
+/* Defined below. */
+static void fdb_hold(struct fdb *fdb, uint16_t port_id, uint64_t station, uint32_t now_s);
 
 static void
 fdb_learn(struct fdb *fdb, uint64_t station, uint16_t port_id, uint32_t now_s)
 {
 	const struct fdb_place place = fdb_place(fdb, station);
 	const struct fdb_slot slot = fdb_slot(fdb, place, false);
+	uint16_t was_id;
 
-	if (!slot.bucket)
-		fdb_add(fdb, place, port_id, now_s);
-	else if (!fdb_is_fixed(slot.bucket, slot.k) &&
-		 (fdb_load(slot.bucket, slot.k) & FDB_PORT_MASK) != port_id + 1u)
-		fdb_store(fdb, slot, place, port_id, now_s);
+	/* Said before it was full, or held. */
+	if (fdb->port_states[port_id])
+		return;
+	if (!slot.bucket) {
+		fdb_add(fdb, place, port_id, false, now_s);
+		return;
+	}
+	was_id = fdb_port_in(slot.bucket, slot.k);
+	if (fdb_is_fixed(slot.bucket, slot.k) || was_id == port_id)
+		return;
+	fdb_store(fdb, slot, place, port_id, false, now_s);
+	fdb->ports[port_id].n_moves++;
+	if (fdb->loop_moves && fdb_loops_moved(fdb, station, was_id, port_id, now_s))
+		fdb_hold(fdb, port_id, station, now_s);
 }
 
 static void
@@ -147,6 +200,8 @@ fdb_forget(struct fdb *fdb, struct fdb_bucket *bucket, unsigned int k)
 {
 	const uint64_t word = fdb_load(bucket, k);
 
+	if (!fdb_is_fixed(bucket, k))
+		fdb_port_count(fdb, fdb_port_in(bucket, k), -1);
 	atomic_store_explicit(&bucket->words[k], 0, memory_order_relaxed);
 	bucket->fixed &= (uint16_t) ~(1u << k);
 	fdb_count_passed(fdb, bucket, fdb_steps(word), UINT16_MAX);
@@ -206,6 +261,20 @@ fdb_age(struct fdb *fdb, uint32_t now_s)
 	}
 }
 
+/* Ports have been held for long enough. */
+static void
+fdb_let_go(struct fdb *fdb, uint32_t now_s)
+{
+	for (uint16_t id = 0; id < PORT_MAX; id++) {
+		if (!(fdb->port_states[id] & FDB_PORT_HELD) ||
+		    (int32_t)(now_s - fdb->ports[id].held_until_s) < 0)
+			continue;
+		fdb_port_tell(fdb, id, FDB_PORT_HELD, false);
+		if (fdb->held)
+			fdb->held(fdb->held_arg, id, NULL, 0);
+	}
+}
+
 void
 fdb_tick(struct fdb *fdb, uint32_t now_s)
 {
@@ -229,14 +298,15 @@ fdb_tick(struct fdb *fdb, uint32_t now_s)
 	}
 	if (now_s != fdb->aged_at_s) {
 		fdb_age(fdb, now_s);
+		fdb_let_go(fdb, now_s);
 		fdb->aged_at_s = now_s;
 	}
 	fdb_publish(fdb);
 }
 
-/* Which stations are forgotten: the port's (NULL: any), the VLAN's (-1: any), and those of VLANs not kept. */
+/* Which stations are forgotten: the port's (0: any), the VLAN's (-1: any), and those of VLANs not kept. */
 struct fdb_choice {
-	const struct port *port;
+	unsigned int port_id_and_1;
 	int vlan;
 	bool also_fixed;
 	bool (*keeps)(const void *arg, uint16_t vlan); /* NULL: none is kept */
@@ -251,7 +321,7 @@ fdb_is_chosen(const struct fdb *fdb, const struct fdb_choice *choice, const stru
 	uint16_t vlan;
 
 	if (!word || (fdb_is_fixed(bucket, k) && !choice->also_fixed) ||
-	    (choice->port && (word & FDB_PORT_MASK) != choice->port->id + 1u))
+	    (choice->port_id_and_1 && (word & FDB_PORT_MASK) != choice->port_id_and_1))
 		return false;
 	vlan = (uint16_t)(fdb_station_in(fdb, bucket, k) >> FDB_MAC_BITS);
 	if (choice->vlan >= 0 && choice->vlan != vlan)
@@ -276,21 +346,72 @@ fdb_forget_all(struct fdb *fdb, const struct fdb_choice *choice)
 	return n;
 }
 
+static void
+fdb_hold(struct fdb *fdb, uint16_t port_id, uint64_t station, uint32_t now_s)
+{
+	const rte_be64_t mac = rte_cpu_to_be_64(station << (64 - FDB_MAC_BITS));
+	struct fdb_port *port = &fdb->ports[port_id];
+	struct rte_ether_addr addr;
+
+	if (!port->may_hold)
+		return;
+	port->n_held++;
+	port->held_until_s = now_s + fdb->loop_hold_s;
+	fdb_port_tell(fdb, port_id, FDB_PORT_HELD, true);
+	/* Its stations are looked for elsewhere. */
+	fdb_forget_all(fdb, &(struct fdb_choice){.port_id_and_1 = port_id + 1u, .vlan = -1});
+	memcpy(&addr, &mac, sizeof(addr));
+	if (fdb->held)
+		fdb->held(fdb->held_arg, port_id, &addr, (uint16_t)(station >> FDB_MAC_BITS));
+}
+
+void
+fdb_set_loops(struct fdb *fdb, uint32_t moves, uint32_t hold_s, fdb_held_fn held, void *arg)
+{
+	fdb->loop_moves = moves;
+	fdb->loop_hold_s = hold_s;
+	fdb->held = held;
+	fdb->held_arg = arg;
+}
+
+void
+fdb_set_port(struct fdb *fdb, const struct port *port, uint32_t limit, bool may_hold)
+{
+	fdb->ports[port->id].limit = limit;
+	fdb->ports[port->id].may_hold = may_hold;
+	fdb_port_count(fdb, port->id, 0);
+	fdb_publish(fdb);
+}
+
+const struct fdb_port *
+fdb_port(const struct fdb *fdb, const struct port *port)
+{
+	return &fdb->ports[port->id];
+}
+
 void
 fdb_port_removed(struct fdb *fdb, const struct port *port)
 {
 	fdb->gone[port->id] = true;
 	fdb->any_gone = true;
-	fdb_forget_all(fdb, &(struct fdb_choice){.port = port, .vlan = -1, .also_fixed = true});
+	fdb->ports[port->id].limit = 0;
+	fdb_forget_all(fdb, &(struct fdb_choice){.port_id_and_1 = port ? port->id + 1u : 0,
+						 .vlan = -1,
+						 .also_fixed = true});
+	fdb->ports[port->id] = (struct fdb_port){0};
+	fdb_port_tell(fdb, port->id, FDB_PORT_HELD, false);
+	fdb_publish(fdb);
 }
 
 void
 fdb_retain(struct fdb *fdb, const struct port *port, bool (*keeps)(const void *arg, uint16_t vlan),
 	   const void *arg)
 {
-	fdb_forget_all(fdb,
-		       &(struct fdb_choice){
-			       .port = port, .vlan = -1, .also_fixed = true, .keeps = keeps, .arg = arg});
+	fdb_forget_all(fdb, &(struct fdb_choice){.port_id_and_1 = port ? port->id + 1u : 0,
+						 .vlan = -1,
+						 .also_fixed = true,
+						 .keeps = keeps,
+						 .arg = arg});
 	/* Workers tell again what they told of the VLANs that it had. */
 	fdb->changed = true;
 	fdb_publish(fdb);
@@ -299,7 +420,8 @@ fdb_retain(struct fdb *fdb, const struct port *port, bool (*keeps)(const void *a
 uint32_t
 fdb_flush(struct fdb *fdb, const struct port *port, int vlan)
 {
-	return fdb_forget_all(fdb, &(struct fdb_choice){.port = port, .vlan = vlan});
+	return fdb_forget_all(fdb,
+			      &(struct fdb_choice){.port_id_and_1 = port ? port->id + 1u : 0, .vlan = vlan});
 }
 
 int
@@ -309,12 +431,11 @@ fdb_fix(struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac, const 
 	struct fdb_slot slot = fdb_slot(fdb, place, false);
 
 	if (slot.bucket)
-		fdb_store(fdb, slot, place, port->id, 0);
+		fdb_store(fdb, slot, place, port->id, true, 0);
 	else
-		slot = fdb_add(fdb, place, port->id, 0);
+		slot = fdb_add(fdb, place, port->id, true, 0);
 	if (!slot.bucket)
 		return -ENOSPC;
-	slot.bucket->fixed |= (uint16_t)(1u << slot.k);
 	fdb_publish(fdb);
 	return 0;
 }

@@ -27,6 +27,10 @@
  * A worker remembers which stations it has recently reported, so as not to report them with each frame,
  * until the table's generation changes: after every change of the table.
  *
+ * Of each port it knows how many stations were learnt there, up to a limit, and how many came there from
+ * another one. A station that moves to and fro is what a loop looks like: the port to which it moves, and
+ * which is not where it was first, is held for a while (fdb_loops.c): nothing is taken from it.
+ *
  * A station is a number here: the address, first byte on the wire highest, and above it the VLAN's 13 bits,
  * whose meaning is vlan.h's.
  */
@@ -55,6 +59,7 @@ enum {
 	/* With two stations a bucket, on average, all of a full table find a place within so many buckets
 	 * but for one time in 10^9. */
 	FDB_PROBES = 16,
+	FDB_MOVERS = 64, /* stations that move, of which it is remembered at a time where they were first */
 
 	FDB_MAC_BITS = 48,
 	FDB_STATION_BITS = FDB_MAC_BITS + 13,
@@ -104,6 +109,33 @@ struct fdb_worker {
 	uint64_t generation;         /* of the table when they were reported */
 } __rte_cache_aligned;
 
+/* What workers are told of a port. */
+enum fdb_port_state {
+	FDB_PORT_HELD = 1 << 0, /* a loop: nothing is taken from it */
+	FDB_PORT_FULL = 1 << 1, /* it has as many stations as it may have */
+};
+
+/* Control only. */
+struct fdb_port {
+	uint32_t n_learnt; /* stations, less the fixed ones */
+	uint32_t limit;    /* 0: none */
+	uint64_t n_moves;  /* stations that were behind another port before */
+	uint64_t n_held;   /* times */
+	uint32_t held_until_s;
+	bool may_hold;
+};
+
+/* A station that has moved. Control only. */
+struct fdb_mover {
+	uint64_t station;
+	uint32_t since_s;
+	uint16_t first_id; /* the port where it was before it began to move */
+	uint16_t n_moves;  /* since then, to others than that one; 0: the place is free */
+};
+
+/* Something for the administrator: the port is held, or no longer (`mac` is NULL then). Control thread. */
+typedef void (*fdb_held_fn)(void *arg, uint16_t port_id, const struct rte_ether_addr *mac, uint16_t vlan);
+
 struct fdb {
 	/* read by workers */
 	struct fdb_bucket *buckets; /* [bucket_mask + 1] */
@@ -113,6 +145,7 @@ struct fdb {
 	_Atomic uint64_t
 		generation; /* written by control (release, after the change), read by workers (acquire) */
 	_Atomic bool full;  /* written by control: there is no use in reporting new stations */
+	_Atomic uint8_t port_states[PORT_MAX]; /* by id: enum fdb_port_state, written by control */
 
 	/* control only */
 	uint32_t n_entries __rte_cache_aligned; /* stations that may be known */
@@ -122,6 +155,11 @@ struct fdb {
 	bool changed;
 	bool any_gone;
 	bool gone[PORT_MAX]; /* by id: removed since the last tick; what the ring says of it is stale */
+	struct fdb_port ports[PORT_MAX]; /* by id */
+	struct fdb_mover movers[FDB_MOVERS];
+	uint32_t loop_moves, loop_hold_s;
+	fdb_held_fn held;
+	void *held_arg;
 
 	struct fdb_worker workers[]; /* each written by that worker alone */
 };
@@ -146,6 +184,16 @@ uint32_t fdb_count(const struct fdb *fdb);
 unsigned int fdb_waiting(const struct fdb *fdb);
 /* The id of the port that a station is behind; -1: not known. */
 int fdb_find(const struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac);
+
+/* A port that is there, or has changed: how many stations it may learn (0: any number), and may it be held?
+ */
+void fdb_set_port(struct fdb *fdb, const struct port *port, uint32_t limit, bool may_hold);
+const struct fdb_port *fdb_port(const struct fdb *fdb, const struct port *port);
+/* A port to which one station moves so many times in a second is held for so long; 0 moves: never. `held` is
+ * told; NULL: nobody is. */
+void fdb_set_loops(struct fdb *fdb, uint32_t moves, uint32_t hold_s, fdb_held_fn held, void *arg);
+/* The station has moved; is the port it is behind now to be held? Of fdb_loops.c, for fdb.c. */
+bool fdb_loops_moved(struct fdb *fdb, uint64_t station, uint16_t was_id, uint16_t is_id, uint32_t now_s);
 
 /* What is known of a station. */
 struct fdb_entry {
@@ -280,6 +328,12 @@ fdb_find_seen(const struct fdb *fdb, struct fdb_place place, uint16_t port_id)
 }
 
 /* --- workers --- */
+
+static inline unsigned int
+fdb_port_state(const struct fdb *fdb, const struct port *port)
+{
+	return atomic_load_explicit(&fdb->port_states[port->id], memory_order_relaxed);
+}
 
 /* A source that is not in the table with this port: ask the control thread to learn it. */
 void fdb_request_learning(struct fdb *fdb, struct fdb_worker *own, const struct port *port,

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <rte_cycles.h>
+
 #include "diag.h"
 #include "keys.h"
 
@@ -14,9 +16,36 @@ struct switch_args {
 	bool isolated;
 	uint16_t vlan, native, qinq; /* 0: not given */
 	struct key_numbers trunk;
+	struct key_rate storm[SWITCH_STORMS];
+	uint32_t learn_limit;
+	uint8_t learn_full, bpdu, loop; /* index of the word; 0 is the default */
 };
 
-enum { ROW_ISOLATED, ROW_VLAN, ROW_TRUNK, ROW_NATIVE, ROW_QINQ, ROW_N };
+enum {
+	ROW_ISOLATED,
+	ROW_VLAN,
+	ROW_TRUNK,
+	ROW_NATIVE,
+	ROW_QINQ,
+	ROW_STORM,
+	ROW_LEARN_LIMIT = ROW_STORM + SWITCH_STORMS,
+	ROW_LEARN_FULL,
+	ROW_BPDU,
+	ROW_LOOP,
+	ROW_N,
+};
+
+static const char *const learn_full_words[] = {"flood", "drop"};
+static const char *const bpdu_words[] = {"drop", "forward"};
+static const char *const loop_words[] = {"hold", "ignore"};
+
+#define STORM_ROW(key, index, what)                                                                        \
+	{                                                                                                  \
+		key, KEY_RATE, KEY_FIELD(struct switch_args, storm[index]),                                \
+			.rate_units = KEY_RATE_BIT | KEY_RATE_PPS, .max = SWITCH_RATE_MAX, .form = "RATE", \
+			.help = what                                                                       \
+	}
+#define SWITCH_RATE_MAX (1000ull * 1000 * 1000 * 1000)
 
 static const struct key switch_rows[] = {
 	[ROW_ISOLATED] = {"isolated", KEY_SWITCH, KEY_FIELD(struct switch_args, isolated), .initial = "off",
@@ -30,6 +59,26 @@ static const struct key switch_rows[] = {
 			.help = "of a trunk: the VLAN of untagged frames; 0: they are dropped"},
 	[ROW_QINQ] = {"qinq", KEY_NUMBER, KEY_FIELD(struct switch_args, qinq), .max = VLAN_VID_MAX,
 		      .help = "all frames, tagged or not, are in this service VLAN (802.1ad); 0: in none"},
+	[ROW_STORM + SWITCH_STORM_BROADCAST] =
+		STORM_ROW("storm-broadcast", SWITCH_STORM_BROADCAST,
+			  "drop broadcast that it sends beyond 1kpps, or 10mbit; 0: no limit"),
+	[ROW_STORM + SWITCH_STORM_MULTICAST] =
+		STORM_ROW("storm-multicast", SWITCH_STORM_MULTICAST, "the same of multicast"),
+	[ROW_STORM + SWITCH_STORM_UNKNOWN] =
+		STORM_ROW("storm-unknown", SWITCH_STORM_UNKNOWN, "the same of frames to unknown stations"),
+	[ROW_LEARN_LIMIT] = {"learn-limit", KEY_NUMBER, KEY_FIELD(struct switch_args, learn_limit),
+			     .help = "stations that are learnt behind it, at most; 0: no limit"},
+	[ROW_LEARN_FULL] =
+		{"learn-full", KEY_WORD, KEY_FIELD(struct switch_args, learn_full), .words = learn_full_words,
+		 .n_words = RTE_DIM(learn_full_words),
+		 .help = "frames of further stations: forwarded, and not learnt (default), or dropped"},
+	[ROW_BPDU] =
+		{"bpdu", KEY_WORD, KEY_FIELD(struct switch_args, bpdu), .words = bpdu_words,
+		 .n_words = RTE_DIM(bpdu_words),
+		 .help = "frames that it sends to 01:80:c2:00:00:00..0f (STP, LACP, LLDP); default drop"},
+	[ROW_LOOP] = {"loop", KEY_WORD, KEY_FIELD(struct switch_args, loop), .words = loop_words,
+		      .n_words = RTE_DIM(loop_words),
+		      .help = "may the port be held for a loop? (default; never one to other networks)"},
 	[ROW_N] = {0},
 };
 
@@ -60,6 +109,12 @@ switch_check(const void *values, const char *object, struct diag *diag)
 	if (args->qinq && args->trunk.n) {
 		switch_two(object, "qinq", "trunk", diag);
 		diag_hint(diag, "qinq=%u, or trunk=%s", args->qinq, list);
+		return -EINVAL;
+	}
+	if (args->learn_full && !args->learn_limit) {
+		diag_set(diag, -EINVAL, NULL, "%s: learn-full= is of learn-limit=, which is not given",
+			 object);
+		diag_hint(diag, "learn-limit=16,learn-full=drop");
 		return -EINVAL;
 	}
 	if (args->native && !args->trunk.n) {
@@ -103,13 +158,31 @@ switch_make(const void *values, void **ret_of_mode)
 	const struct switch_args *args = values;
 	struct switch_port *own;
 
+	bool storms = false;
+
 	*ret_of_mode = NULL;
-	if (!args->isolated && !args->vlan && !args->qinq && !args->trunk.n)
+	for (int i = 0; i < SWITCH_STORMS; i++)
+		storms |= args->storm[i].per_s > 0;
+	if (!args->isolated && !args->vlan && !args->qinq && !args->trunk.n && !storms &&
+	    !args->learn_limit && !args->bpdu && !args->loop)
 		return 0;
-	own = calloc(1, sizeof(*own));
+	own = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*own));
 	if (!own)
 		return -ENOMEM;
+	memset(own, 0, sizeof(*own));
 	own->isolated = args->isolated;
+	own->forwards_bpdu = args->bpdu;
+	own->learn_limit = args->learn_limit;
+	own->drops_strangers = args->learn_full;
+	own->may_loop = args->loop;
+	for (int i = 0; i < SWITCH_STORMS; i++) {
+		const struct policer_limit limit = {.rate = args->storm[i]};
+
+		if (!policer_limit_is_given(&limit))
+			continue;
+		own->storms |= (uint8_t)(1u << i);
+		policer_bucket_init(&own->storm[i], &limit, rte_get_tsc_hz(), rte_rdtsc());
+	}
 	own->untagged = VLAN_NONE;
 	if (args->vlan) {
 		own->tagging = SWITCH_ACCESS;

@@ -28,6 +28,7 @@
 
 #include <rte_common.h>
 
+#include "policer.h"
 #include "port.h"
 
 enum {
@@ -45,12 +46,26 @@ enum switch_tagging {
 	SWITCH_TUNNEL,
 };
 
-/* port->of_mode of the switch; NULL: plain, and not isolated. */
+/* Frames that are flooded, which are limited each by themselves. */
+enum switch_storm {
+	SWITCH_STORM_BROADCAST,
+	SWITCH_STORM_MULTICAST,
+	SWITCH_STORM_UNKNOWN, /* to a station that is not known */
+	SWITCH_STORMS,
+};
+
+/* port->of_mode of the switch; NULL: plain, and nothing else. */
 struct switch_port {
 	enum switch_tagging tagging;
 	bool isolated;                 /* no frames for and from other isolated ports */
+	bool forwards_bpdu;            /* also what is for bridges alone, 01:80:c2:00:00:00 .. 0f */
+	bool drops_strangers;          /* while it has learnt as many stations as it may */
+	bool may_loop;                 /* it is never held */
+	uint8_t storms;                /* bit by enum switch_storm: a limit is given */
+	uint32_t learn_limit;          /* stations; 0: any number */
 	uint16_t untagged;             /* the VLAN whose frames have no tag here; VLAN_NONE: there is none */
 	uint64_t members[VLAN_N / 64]; /* bit by VLAN: its frames go out here; all but plain ones */
+	struct policer_bucket storm[SWITCH_STORMS];
 };
 
 /* The keys of a port; `make` makes a struct switch_port. */
@@ -68,6 +83,13 @@ switch_port_of(const struct port *port)
 {
 	/* Acquire: pairs with the release of port_set(). */
 	return atomic_load_explicit(&port->of_mode, memory_order_acquire);
+}
+
+/* The bucket of a limit that is given: all workers draw from it. */
+static inline struct policer_bucket *
+switch_port_storm(const struct switch_port *own, enum switch_storm storm)
+{
+	return (struct policer_bucket *)(uintptr_t)&own->storm[storm];
 }
 
 static inline bool

@@ -187,6 +187,34 @@ class Vlans(unittest.TestCase):
             for i in range(200):
                 self.vnicd.rpc("fdb.add", {"port": "plain", "mac": f"52:54:00:00:01:{i:02x}"})
 
+    def test_limits(self):
+        """A limit of stations, and a loop: told by fdb ports, the counters and the log."""
+        def port(name):
+            return next(p for p in self.vnicd.rpc("fdb.ports") if p["port"] == name)
+        self.vnicd.rpc("port.set", {"name": "a", "options": "vlan=10,learn-limit=3,learn-full=drop"})
+        self.vnicd.rpc("port.set", {"name": "b", "options": "vlan=10"})
+        with fe.RawFrontend(self.vnicd.sock("a")).start() as a, fe.RawFrontend(self.vnicd.sock("b")).start() as b:
+            for i in range(20):
+                a.send_frame(fe.ethernet(bytes(50), dst=BROADCAST, src=bytes([2, 9, 0, 0, 0, i])))
+                time.sleep(0.02)
+            self.assertEqual((port("a")["learnt"], port("a")["limit"]), (3, 3))
+            drops = self.vnicd.stats()["a"]["drops"]["stranger"]
+            self.assertGreater(drops, 10)
+            # What b says is a's station, over and over.
+            for _ in range(40):
+                a.send_frame(fe.ethernet(bytes(50), dst=BROADCAST, src=bytes([2, 9, 0, 0, 0, 0])))
+                time.sleep(0.015)
+                b.send_frame(fe.ethernet(bytes(50), dst=BROADCAST, src=bytes([2, 9, 0, 0, 0, 0])))
+                time.sleep(0.015)
+            self.assertTrue(port("b")["held"])
+            self.assertFalse(port("a")["held"])
+            self.assertGreaterEqual(port("b")["moves"], 5)
+            self.assertGreater(self.vnicd.stats()["b"]["drops"]["held"], 5)
+            self.assertIn("port b: held: station 02:09:00:00:00:00 in VLAN 10 moves to it and back", self.vnicd.output)
+            status, output = self.ctl("fdb", "ports")
+            self.assertEqual(status, 0, output)
+            self.assertIn(["b", "0", "-", str(port("b")["moves"]), "yes", "1"], [row.split() for row in output.splitlines()])
+
     def test_of_the_switch_only(self):
         run = vnictest.Vnicd({"x": "vhost-user", "y": "vhost-user"}, "io")
         self.addCleanup(run.stop)

@@ -13,6 +13,8 @@
 #include "packet.h"
 #include "unit_eal.h"
 
+static const struct port_kind scene_kind = {.name = "made-up"};
+
 struct scene scene;
 
 int
@@ -115,6 +117,7 @@ scene_port_open(uint16_t n_queues)
 	assert_non_null(fake);
 	snprintf(fake->port.name, sizeof(fake->port.name), "p%u", scene.n_ports);
 	fake->port.id = (uint16_t)scene.n_ports;
+	fake->port.kind = &scene_kind;
 	atomic_init(&fake->port.n_active, n_queues);
 	packet_put48(fake->port.mac.addr_bytes, 0x520000000000 + scene.n_ports);
 	assert_int_equal(port_queues_alloc(&fake->port, n_queues), 0);

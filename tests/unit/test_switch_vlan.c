@@ -52,7 +52,7 @@ parse(const char *pairs, void *args, struct diag *diag)
 static void
 port_is(unsigned int i, const char *pairs)
 {
-	uint8_t args[128] __rte_aligned(8);
+	uint8_t args[256] __rte_aligned(8);
 	struct key_set set = {.rows = switch_port_keys.keys, .values = args};
 	struct diag diag;
 	void *of_mode;
@@ -87,7 +87,7 @@ close_ports(void)
 static void
 refuse(const char *pairs, const char *cause, const char *hint)
 {
-	uint8_t args[128] __rte_aligned(8);
+	uint8_t args[256] __rte_aligned(8);
 	struct key_set set = {.rows = switch_port_keys.keys, .values = args};
 	struct diag diag = {0};
 
@@ -108,6 +108,8 @@ test_keys(void **state)
 	refuse("native=10", "port a: native= is for a trunk, and there is no trunk=",
 	       "vlan=10, or trunk=1-4094,native=10");
 	refuse("vlan=4095", "port a: vlan: 4095 is not in 0..4094", "vlan=4094");
+	refuse("learn-full=drop", "port a: learn-full= is of learn-limit=, which is not given",
+	       "learn-limit=16,learn-full=drop");
 	refuse("trunk=0", "port a: trunk: 0 is not in 1..4094", "trunk=1");
 }
 
@@ -569,6 +571,222 @@ test_cut_tags(void **state)
 	close_ports();
 }
 
+/* --- limits --- */
+
+static void
+changed(unsigned int i)
+{
+	fwd_mode_by_name("switch")->port_changed(vlans.fdb, scene.ports[i]);
+}
+
+/* n frames at once. */
+static void
+burst(unsigned int i, uint64_t dst, uint16_t n)
+{
+	struct rte_mbuf *pkts[PORT_BURST];
+
+	for (uint16_t k = 0; k < n; k++)
+		pkts[k] = frame(dst, STATION(i), (const uint32_t[2]){0, 0}, k);
+	scene_arrive(i, 0, pkts, n);
+}
+
+/* Each kind of flood has a limit of its own; what is known is not limited. The least burst is 64 frames. */
+static void
+test_storm(void **state)
+{
+	enum { BURST = 64, GROUP = 30, ROUNDS = 4 };
+	static const uint64_t multicast = 0x01005e000001;
+	static const char *const pairs[] = {"storm-broadcast=1pps,storm-unknown=1pps", "",
+					    "vlan=5,storm-multicast=1pps", "vlan=5"};
+
+	open_ports(pairs, RTE_DIM(pairs));
+	say(1, BROADCAST, STATION(1), NO_TAGS, 0);
+	scene_forget_all();
+	fdb_tick(vlans.fdb, 1);
+	for (int k = 0; k < ROUNDS; k++) {
+		burst(0, BROADCAST, GROUP);
+		burst(0, STATION(77), GROUP);
+		burst(0, multicast, GROUP);
+		burst(0, STATION(1), GROUP);
+		burst(2, multicast, GROUP);
+		burst(2, BROADCAST, GROUP);
+	}
+	/* A second may have passed, and more; not ten. */
+	assert_in_range(scene_drops(0, DROP_STORM), 2 * (ROUNDS * GROUP - BURST) - 20,
+			2 * (ROUNDS * GROUP - BURST));
+	assert_in_range(scene_drops(2, DROP_STORM), ROUNDS * GROUP - BURST - 10, ROUNDS * GROUP - BURST);
+	assert_int_equal(scene.fakes[1]->n_sent, 4 * ROUNDS * GROUP - scene_drops(0, DROP_STORM));
+	assert_int_equal(scene.fakes[3]->n_sent, 2 * ROUNDS * GROUP - scene_drops(2, DROP_STORM));
+	close_ports();
+}
+
+static void
+test_bpdu(void **state)
+{
+	static const char *const pairs[] = {"bpdu=forward", "", "vlan=5", "vlan=5,bpdu=forward"};
+
+	open_ports(pairs, RTE_DIM(pairs));
+	say(0, 0x0180c2000000, STATION(0), NO_TAGS, 1);
+	say(1, 0x0180c2000000, STATION(1), NO_TAGS, 2);
+	say(2, 0x0180c200000e, STATION(2), NO_TAGS, 3);
+	say(3, 0x0180c200000e, STATION(3), NO_TAGS, 4);
+	EXPECT("", "1", "4", "");
+	assert_int_equal(scene_drops(1, DROP_NO_PORT), 1);
+	assert_int_equal(scene_drops(2, DROP_NO_PORT), 1);
+	close_ports();
+}
+
+/* A port learns as many stations as it may; the rest is flooded, or dropped; room is made by age. */
+static void
+test_learn_limit(void **state)
+{
+	static const char *const pairs[] = {"learn-limit=2", "", "vlan=5,learn-limit=2,learn-full=drop",
+					    "vlan=5"};
+	struct rte_ether_addr addr;
+
+	open_ports(pairs, RTE_DIM(pairs));
+	for (unsigned int i = 0; i < 4; i++)
+		changed(i);
+	scene.workers[0].now_s = 1;
+	for (unsigned int k = 0; k < 6; k++) {
+		say(0, BROADCAST, STATION(k), NO_TAGS, k);
+		say(2, BROADCAST, STATION(k), NO_TAGS, k);
+		fdb_tick(vlans.fdb, 1);
+	}
+	assert_int_equal(fdb_count(vlans.fdb), 4);
+	assert_int_equal(fdb_port(vlans.fdb, scene.ports[0])->n_learnt, 2);
+	EXPECT("", "0 1 2 3 4 5", "", "0 1");
+	assert_int_equal(scene_drops(0, DROP_STRANGER), 0);
+	assert_int_equal(scene_drops(2, DROP_STRANGER), 4);
+	/* A tag that it may not have is that, and no stranger. */
+	say(2, BROADCAST, STATION(9), C(5), 0, 9);
+	assert_int_equal(scene_drops(2, DROP_VLAN_TAGGED), 1);
+	/* Nor does a station move to a port that is full. */
+	say(1, BROADCAST, STATION(50), NO_TAGS, 0);
+	fdb_tick(vlans.fdb, 1);
+	say(0, BROADCAST, STATION(50), NO_TAGS, 0);
+	fdb_tick(vlans.fdb, 1);
+	packet_put48(addr.addr_bytes, STATION(50));
+	assert_int_equal(fdb_find(vlans.fdb, VLAN_PLAIN, &addr), 1);
+	/* Fixed ones are not counted. */
+	packet_put48(addr.addr_bytes, STATION(3));
+	assert_int_equal(fdb_fix(vlans.fdb, 5, &addr, scene.ports[2]), 0);
+	scene_forget_all();
+	say(2, BROADCAST, STATION(3), NO_TAGS, 3);
+	EXPECT("", "", "", "3");
+	packet_put48(addr.addr_bytes, STATION(0));
+	assert_int_equal(fdb_fix(vlans.fdb, 5, &addr, scene.ports[2]), 0);
+	assert_int_equal(fdb_port(vlans.fdb, scene.ports[2])->n_learnt, 1);
+	say(2, BROADCAST, STATION(4), NO_TAGS, 4);
+	fdb_tick(vlans.fdb, 1);
+	assert_int_equal(fdb_port(vlans.fdb, scene.ports[2])->n_learnt, 2);
+	say(2, BROADCAST, STATION(5), NO_TAGS, 5);
+	EXPECT("", "", "", "4");
+	/* Age, and another limit. */
+	fdb_tick(vlans.fdb, 1000);
+	assert_int_equal(fdb_port(vlans.fdb, scene.ports[2])->n_learnt, 0);
+	scene.workers[0].now_s = 1000;
+	say(2, BROADCAST, STATION(5), NO_TAGS, 6);
+	EXPECT("", "", "", "6");
+	port_is(2, "vlan=5,learn-limit=1,learn-full=drop");
+	changed(2);
+	fdb_tick(vlans.fdb, 1000);
+	say(2, BROADCAST, STATION(5), NO_TAGS, 7);
+	say(2, BROADCAST, STATION(4), NO_TAGS, 7);
+	EXPECT("", "", "", "7");
+	port_is(2, "vlan=5");
+	changed(2);
+	say(2, BROADCAST, STATION(4), NO_TAGS, 8);
+	EXPECT("", "", "", "8");
+	close_ports();
+}
+
+static struct {
+	unsigned int n_held, n_let_go;
+	uint16_t port_id;
+} told;
+
+static void
+tell_held(void *arg, uint16_t port_id, const struct rte_ether_addr *mac, uint16_t vlan)
+{
+	told.port_id = port_id;
+	*(mac ? &told.n_held : &told.n_let_go) += 1;
+}
+
+/* The station is at port 0, and appears at `at` in between, so many times. */
+static void
+move(unsigned int at, unsigned int times, uint32_t now_s)
+{
+	for (unsigned int k = 0; k < times; k++) {
+		say(0, BROADCAST, STATION(1), NO_TAGS, 0);
+		fdb_tick(vlans.fdb, now_s);
+		say(at, BROADCAST, STATION(1), NO_TAGS, 0);
+		fdb_tick(vlans.fdb, now_s);
+	}
+	say(0, BROADCAST, STATION(1), NO_TAGS, 0);
+	fdb_tick(vlans.fdb, now_s);
+	scene_forget_all();
+}
+
+/* Held is the port to which a station moves, never the one where it was. */
+static void
+test_loops(void **state)
+{
+	static const char *const pairs[] = {"", "", "", "loop=ignore"};
+	struct rte_ether_addr addr;
+
+	open_ports(pairs, RTE_DIM(pairs));
+	for (unsigned int i = 0; i < 4; i++)
+		changed(i);
+	memset(&told, 0, sizeof(told));
+	fdb_set_loops(vlans.fdb, 5, 60, tell_held, NULL);
+	say(1, BROADCAST, STATION(11), NO_TAGS, 0);
+	fdb_tick(vlans.fdb, 10);
+	/* Not often enough, or not soon enough. */
+	move(1, 4, 10);
+	move(1, 4, 20);
+	assert_int_equal(told.n_held, 0);
+	assert_int_equal(fdb_port(vlans.fdb, scene.ports[1])->n_moves, 8);
+	move(1, 1, 20);
+	assert_int_equal(told.n_held, 1);
+	assert_int_equal(told.port_id, 1);
+	/* Its stations are forgotten, nothing is taken from it, and floods pass it over. */
+	packet_put48(addr.addr_bytes, STATION(11));
+	assert_int_equal(fdb_find(vlans.fdb, VLAN_PLAIN, &addr), -1);
+	say(1, BROADCAST, STATION(11), NO_TAGS, 1);
+	say(0, BROADCAST, STATION(1), NO_TAGS, 2);
+	EXPECT("", "", "2", "2");
+	assert_int_equal(scene_drops(1, DROP_HELD), 1);
+	fdb_tick(vlans.fdb, 79);
+	assert_int_equal(told.n_let_go, 0);
+	fdb_tick(vlans.fdb, 80);
+	assert_int_equal(told.n_let_go, 1);
+	say(1, BROADCAST, STATION(11), NO_TAGS, 3);
+	EXPECT("3", "", "3", "3");
+	/* A port that may not be held, a station that is fixed. */
+	move(3, 20, 100);
+	assert_int_equal(told.n_held, 1);
+	packet_put48(addr.addr_bytes, STATION(1));
+	assert_int_equal(fdb_fix(vlans.fdb, VLAN_PLAIN, &addr, scene.ports[0]), 0);
+	move(1, 20, 110);
+	assert_int_equal(told.n_held, 1);
+	assert_true(fdb_forget_station(vlans.fdb, VLAN_PLAIN, &addr));
+	/* Removed while it is held, it is another one when it comes again. */
+	move(2, 6, 120);
+	assert_int_equal(told.n_held, 2);
+	assert_int_equal(told.port_id, 2);
+	fwd_mode_by_name("switch")->port_removed(vlans.fdb, scene.ports[2]);
+	fdb_tick(vlans.fdb, 120);
+	changed(2);
+	say(2, BROADCAST, STATION(12), NO_TAGS, 4);
+	EXPECT("4", "4", "", "4");
+	/* Switched off. */
+	fdb_set_loops(vlans.fdb, 0, 60, tell_held, NULL);
+	move(1, 20, 130);
+	assert_int_equal(told.n_held, 2);
+	close_ports();
+}
+
 /* Without buffers for copies, who needs none has the frame all the same, and every frame is accounted. */
 static void
 test_no_buffers(void **state)
@@ -602,7 +820,9 @@ main(void)
 		cmocka_unit_test(test_mixed_burst), cmocka_unit_test(test_isolated),
 		cmocka_unit_test(test_changes),     cmocka_unit_test(test_not_ours),
 		cmocka_unit_test(test_requests),    cmocka_unit_test(test_cut_tags),
-		cmocka_unit_test(test_no_buffers),
+		cmocka_unit_test(test_no_buffers),  cmocka_unit_test(test_storm),
+		cmocka_unit_test(test_bpdu),        cmocka_unit_test(test_learn_limit),
+		cmocka_unit_test(test_loops),
 	};
 
 	return UNIT_RUN_WITH(tests, scene_env_open, scene_env_close);
