@@ -336,6 +336,26 @@ switch_drop_strangers(const struct fdb *fdb, const struct switch_port *own, stru
 	return n_kept;
 }
 
+/* Drops those of n frames that say what the port may not; returns how many are left. */
+static __rte_noinline uint16_t
+switch_guard(const struct guard *guard, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t n_kept = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		const uint32_t len = RTE_MIN(rte_pktmbuf_pkt_len(pkts[i]), (uint32_t)GUARD_REACH);
+		uint8_t copy[GUARD_REACH];
+		const enum port_drop reason =
+			guard_check(guard, rte_pktmbuf_read(pkts[i], 0, len, copy), len);
+
+		if (unlikely(reason != DROP_N))
+			port_rx_drop(from, reason, &pkts[i], 1);
+		else
+			pkts[n_kept++] = pkts[i];
+	}
+	return n_kept;
+}
+
 static void
 switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
@@ -357,9 +377,11 @@ switch_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf
 		}
 		if (own && own->drops_strangers)
 			n = switch_drop_strangers(fdb, own, from, pkts, n);
-		if (n == 0)
-			return;
 	}
+	if (unlikely(own && own->guard.on))
+		n = switch_guard(&own->guard, from, pkts, n);
+	if (unlikely(n == 0))
+		return;
 	if (unlikely(!switch_port_is_plain(own)))
 		switch_forward_vlans(worker, from, own, pkts, n);
 	else

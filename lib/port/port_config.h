@@ -60,9 +60,9 @@ struct port_mode_keys {
 	/* Check what the rows can't. `object` begins the cause ("port vm0"). 0, or -errno with diag filled.
 	 * NULL: nothing. */
 	int (*check)(const void *args, const char *object, struct diag *diag);
-	/* What the port's workers read, port->of_mode: one piece for free(), or NULL, which is nothing. 0 or
-	 * -ENOMEM. NULL: the mode reads its keys from the port's configuration. */
-	int (*make)(const void *args, void **ret_of_mode);
+	/* What the port's workers read, port->of_mode: one piece for free(), or NULL, which is nothing. The
+	 * port is open. 0 or -ENOMEM. NULL: the mode reads its keys from the port's configuration. */
+	int (*make)(const struct port *port, const void *args, void **ret_of_mode);
 	/*
 	 * The keys may be changed while the port is open: `args` has what the line had, and over it what was
 	 * said now, `said` (bit by row). Drops what no longer holds, by zeroing it and its bit in *given.

@@ -78,12 +78,13 @@ port_find_slot(const struct port_config *config, unsigned int *ret_id, struct di
 }
 
 static int
-port_make_of_mode(const struct port_config *config, const void *mode_args, void **ret_of_mode)
+port_make_of_mode(const struct port *port, const struct port_config *config, const void *mode_args,
+		  void **ret_of_mode)
 {
 	*ret_of_mode = NULL;
 	if (!config->mode_keys || !config->mode_keys->make)
 		return 0;
-	return config->mode_keys->make(mode_args, ret_of_mode);
+	return config->mode_keys->make(port, mode_args, ret_of_mode);
 }
 
 int
@@ -112,7 +113,7 @@ port_open(struct port_config *config, struct port **ret_port, struct diag *diag)
 	ret = config->kind->open(port, config, diag);
 	if (ret < 0)
 		goto fail;
-	ret = port_make_of_mode(config, config->mode_args, &of_mode);
+	ret = port_make_of_mode(port, config, config->mode_args, &of_mode);
 	if (ret == 0)
 		ret = policer_attach(port, &config->police);
 	if (ret < 0) {
@@ -149,7 +150,7 @@ port_set(struct port *port, const char *pairs, struct diag *diag)
 	if (ret < 0)
 		return ret;
 	if (change.mode_args)
-		ret = port_make_of_mode(port->config, change.mode_args, &of_mode);
+		ret = port_make_of_mode(port, port->config, change.mode_args, &of_mode);
 	if (ret == 0)
 		ret = policer_replace(port, &change.police);
 	if (ret < 0) {

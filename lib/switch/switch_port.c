@@ -18,6 +18,8 @@ struct switch_args {
 	struct key_numbers trunk;
 	struct key_rate storm[SWITCH_STORMS];
 	uint32_t learn_limit;
+	uint64_t guard, allow;          /* bit by word */
+	char *allow_mac, *allow_ip;     /* NULL: not given */
 	uint8_t learn_full, bpdu, loop; /* index of the word; 0 is the default */
 };
 
@@ -32,11 +34,19 @@ enum {
 	ROW_LEARN_FULL,
 	ROW_BPDU,
 	ROW_LOOP,
+	ROW_GUARD,
+	ROW_ALLOW_MAC,
+	ROW_ALLOW_IP,
+	ROW_ALLOW,
 	ROW_N,
 };
 
 static const char *const learn_full_words[] = {"flood", "drop"};
 static const char *const bpdu_words[] = {"drop", "forward"};
+enum { GUARD_OFF, GUARD_MAC, GUARD_IP };
+static const char *const guard_words[] = {[GUARD_OFF] = "off", [GUARD_MAC] = "mac", [GUARD_IP] = "ip"};
+enum { ALLOW_DHCP_SERVER, ALLOW_ROUTER };
+static const char *const allow_words[] = {[ALLOW_DHCP_SERVER] = "dhcp-server", [ALLOW_ROUTER] = "router"};
 static const char *const loop_words[] = {"hold", "ignore"};
 
 #define STORM_ROW(key, index, what)                                                                        \
@@ -79,6 +89,17 @@ static const struct key switch_rows[] = {
 	[ROW_LOOP] = {"loop", KEY_WORD, KEY_FIELD(struct switch_args, loop), .words = loop_words,
 		      .n_words = RTE_DIM(loop_words),
 		      .help = "may the port be held for a loop? (default; never one to other networks)"},
+	[ROW_GUARD] = {"guard", KEY_WORDS, KEY_FIELD(struct switch_args, guard), .words = guard_words,
+		       .n_words = RTE_DIM(guard_words), .form = "off|mac|mac+ip",
+		       .help = "drop what it sends with addresses that it may not have"},
+	[ROW_ALLOW_MAC] = {"allow-mac", KEY_STRING, KEY_FIELD(struct switch_args, allow_mac),
+			   .form = "MAC[+MAC]...",
+			   .help = "those that it may have (default: the port's own)"},
+	[ROW_ALLOW_IP] = {"allow-ip", KEY_STRING, KEY_FIELD(struct switch_args, allow_ip),
+			  .form = "IP[/BITS][+IP]...", .help = "the same of guard=mac+ip, IPv4 and IPv6"},
+	[ROW_ALLOW] = {"allow", KEY_WORDS, KEY_FIELD(struct switch_args, allow), .words = allow_words,
+		       .n_words = RTE_DIM(allow_words), .form = "dhcp-server|router",
+		       .help = "what a guarded guest may be, besides a host"},
 	[ROW_N] = {0},
 };
 
@@ -87,6 +108,61 @@ static int
 switch_two(const char *object, const char *a, const char *b, struct diag *diag)
 {
 	return diag_set(diag, -EINVAL, NULL, "%s: %s= and %s= contradict each other", object, a, b);
+}
+
+static bool
+switch_is_guarded(const struct switch_args *args, unsigned int what)
+{
+	return args->guard >> what & 1;
+}
+
+static int
+switch_guard(const struct switch_args *args, const struct rte_ether_addr *own, struct guard *ret_guard,
+	     const char *object, struct diag *diag)
+{
+	struct guard guard = {
+		.on = switch_is_guarded(args, GUARD_MAC) || switch_is_guarded(args, GUARD_IP),
+		.ip = switch_is_guarded(args, GUARD_IP),
+		.is_dhcp_server = args->allow >> ALLOW_DHCP_SERVER & 1,
+		.is_router = args->allow >> ALLOW_ROUTER & 1,
+	};
+	int ret = 0;
+
+	if (args->allow_mac)
+		ret = guard_parse_macs(&guard, args->allow_mac, object, diag);
+	else if (own)
+		guard.macs[guard.n_macs++] = *own;
+	if (ret == 0 && args->allow_ip)
+		ret = guard_parse_ips(&guard, args->allow_ip, object, diag);
+	*ret_guard = guard;
+	return ret;
+}
+
+static int
+switch_check_guard(const struct switch_args *args, const char *object, struct diag *diag)
+{
+	struct guard guard;
+	int ret = switch_guard(args, NULL, &guard, object, diag);
+
+	if (ret < 0)
+		return ret;
+	if (switch_is_guarded(args, GUARD_OFF) && guard.on)
+		return diag_set(diag, -EINVAL, "guard=mac, or guard=off", "%s: guard=off is all that it says",
+				object);
+	if (!guard.on && (args->allow_mac || args->allow_ip || args->allow)) {
+		diag_set(diag, -EINVAL, NULL, "%s: %s= is of guard=, which is not given", object,
+			 args->allow_mac  ? "allow-mac"
+			 : args->allow_ip ? "allow-ip"
+					  : "allow");
+		diag_hint(diag, "guard=%s", args->allow_ip ? "mac+ip" : "mac");
+		return -EINVAL;
+	}
+	if (args->allow_ip && !guard.ip)
+		return diag_set(diag, -EINVAL, "guard=mac+ip", "%s: allow-ip= needs guard=mac+ip", object);
+	if (guard.ip && guard.n_ips == 0)
+		return diag_set(diag, -EINVAL, "guard=mac+ip,allow-ip=10.0.0.1+2001:db8::1",
+				"%s: guard=mac+ip needs allow-ip=", object);
+	return 0;
 }
 
 static int
@@ -111,6 +187,8 @@ switch_check(const void *values, const char *object, struct diag *diag)
 		diag_hint(diag, "qinq=%u, or trunk=%s", args->qinq, list);
 		return -EINVAL;
 	}
+	if (switch_check_guard(args, object, diag) < 0)
+		return -EINVAL;
 	if (args->learn_full && !args->learn_limit) {
 		diag_set(diag, -EINVAL, NULL, "%s: learn-full= is of learn-limit=, which is not given",
 			 object);
@@ -131,14 +209,28 @@ switch_change(void *values, uint64_t said, uint64_t *given)
 	const uint64_t anew = RTE_BIT64(ROW_VLAN) | RTE_BIT64(ROW_TRUNK) | RTE_BIT64(ROW_QINQ);
 	struct switch_args *args = values;
 	/* Who says anew what the port is says all of it; native alone goes with the trunk that it is of. */
-	const uint64_t dropped = said & anew ? (anew | RTE_BIT64(ROW_NATIVE)) & ~said : 0;
+	uint64_t dropped = said & anew ? (anew | RTE_BIT64(ROW_NATIVE)) & ~said : 0;
 
+	/* And who says what is guarded says by which lists. */
+	if (said & RTE_BIT64(ROW_GUARD))
+		dropped |=
+			(RTE_BIT64(ROW_ALLOW_MAC) | RTE_BIT64(ROW_ALLOW_IP) | RTE_BIT64(ROW_ALLOW)) & ~said;
 	if (dropped & RTE_BIT64(ROW_VLAN))
 		args->vlan = 0;
 	if (dropped & RTE_BIT64(ROW_QINQ))
 		args->qinq = 0;
 	if (dropped & RTE_BIT64(ROW_NATIVE))
 		args->native = 0;
+	if (dropped & RTE_BIT64(ROW_ALLOW))
+		args->allow = 0;
+	if (dropped & RTE_BIT64(ROW_ALLOW_MAC)) {
+		free(args->allow_mac);
+		args->allow_mac = NULL;
+	}
+	if (dropped & RTE_BIT64(ROW_ALLOW_IP)) {
+		free(args->allow_ip);
+		args->allow_ip = NULL;
+	}
 	if (dropped & RTE_BIT64(ROW_TRUNK)) {
 		free(args->trunk.ranges);
 		args->trunk = (struct key_numbers){0};
@@ -153,18 +245,18 @@ switch_port_add(struct switch_port *own, uint16_t vlan)
 }
 
 static int
-switch_make(const void *values, void **ret_of_mode)
+switch_make(const struct port *port, const void *values, void **ret_of_mode)
 {
 	const struct switch_args *args = values;
 	struct switch_port *own;
-
+	struct diag diag;
 	bool storms = false;
 
 	*ret_of_mode = NULL;
 	for (int i = 0; i < SWITCH_STORMS; i++)
 		storms |= args->storm[i].per_s > 0;
 	if (!args->isolated && !args->vlan && !args->qinq && !args->trunk.n && !storms &&
-	    !args->learn_limit && !args->bpdu && !args->loop)
+	    !args->learn_limit && !args->bpdu && !args->loop && args->guard <= 1u << GUARD_OFF)
 		return 0;
 	own = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*own));
 	if (!own)
@@ -175,6 +267,8 @@ switch_make(const void *values, void **ret_of_mode)
 	own->learn_limit = args->learn_limit;
 	own->drops_strangers = args->learn_full;
 	own->may_loop = args->loop;
+	/* Checked before. */
+	switch_guard(args, &port->mac, &own->guard, port->name, &diag);
 	for (int i = 0; i < SWITCH_STORMS; i++) {
 		const struct policer_limit limit = {.rate = args->storm[i]};
 

@@ -28,6 +28,7 @@
 
 #include <rte_common.h>
 
+#include "guard.h"
 #include "policer.h"
 #include "port.h"
 
@@ -66,6 +67,7 @@ struct switch_port {
 	uint16_t untagged;             /* the VLAN whose frames have no tag here; VLAN_NONE: there is none */
 	uint64_t members[VLAN_N / 64]; /* bit by VLAN: its frames go out here; all but plain ones */
 	struct policer_bucket storm[SWITCH_STORMS];
+	struct guard guard;
 };
 
 /* The keys of a port; `make` makes a struct switch_port. */

@@ -25,7 +25,7 @@ test_mode_lines(void **state)
 		{"swich,ageing=5s", "--forward-mode: no mode \"swich\"",
 		 "did you mean --forward-mode switch? modes: io|mac|macswap|rxonly|txonly|icmpecho|switch|hub"},
 		{"switch,agein=5s", "--forward-mode switch: mode switch has no key 'agein'",
-		 "ageing=5s (keys: ageing, entries)"},
+		 "ageing=5s (keys: ageing, entries, loop-moves, loop-hold)"},
 		{"switch,ageing=0", "--forward-mode switch: ageing: 0 is not in 1..1000000", "ageing=1"},
 		{"switch,ageing=soon", "--forward-mode switch: ageing: 'soon' is not a number",
 		 "ageing=1..1000000"},

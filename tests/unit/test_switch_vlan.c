@@ -59,7 +59,7 @@ port_is(unsigned int i, const char *pairs)
 
 	assert_true(switch_port_keys.args_size <= sizeof(args));
 	assert_int_equal(parse(pairs, args, &diag), 0);
-	assert_int_equal(switch_port_keys.make(args, &of_mode), 0);
+	assert_int_equal(switch_port_keys.make(scene.ports[i], args, &of_mode), 0);
 	keys_free(&set);
 	free((void *)(uintptr_t)atomic_exchange(&scene.ports[i]->of_mode, of_mode));
 }
