@@ -787,6 +787,47 @@ test_loops(void **state)
 	close_ports();
 }
 
+/* As many stations as the table has by default, in all VLANs, between two trunks: each is known in its VLAN
+ * alone. */
+static void
+test_all_vlans(void **state)
+{
+	static const char *const pairs[] = {"trunk=1-4094", "trunk=1-4094", "trunk=1-4094"};
+	struct rte_mbuf *pkts[PORT_BURST];
+	struct rte_ether_addr addr;
+	struct diag diag;
+
+	assert_int_equal(fdb_open(&vlans.fdb, FDB_ENTRIES, FWD_WORKERS_MAX, &diag), 0);
+	vlans.plan = scene_open("switch", vlans.fdb, RTE_DIM(pairs), 1, 1);
+	for (unsigned int i = 0; i < RTE_DIM(pairs); i++)
+		port_is(i, pairs[i]);
+	for (uint32_t i = 0; i < FDB_ENTRIES; i += PORT_BURST) {
+		for (uint32_t k = 0; k < PORT_BURST; k++)
+			pkts[k] = frame(BROADCAST, STATION((i + k) / VLAN_VID_MAX),
+					(const uint32_t[2]){C(1 + (i + k) % VLAN_VID_MAX), 0}, i + k);
+		scene_arrive((i / PORT_BURST) % 2, 0, pkts, PORT_BURST);
+		fdb_tick(vlans.fdb, 1);
+		scene_forget_all();
+	}
+	assert_int_equal(fdb_count(vlans.fdb), FDB_ENTRIES);
+	for (uint32_t i = 0; i < FDB_ENTRIES; i += PORT_BURST) {
+		const unsigned int at = (i / PORT_BURST) % 2;
+
+		for (uint32_t k = 0; k < PORT_BURST; k++)
+			pkts[k] = frame(STATION((i + k) / VLAN_VID_MAX), STATION(99999),
+					(const uint32_t[2]){C(1 + (i + k) % VLAN_VID_MAX), 0}, i + k);
+		/* A table that is full: the source is not learnt. */
+		scene_arrive(2, 0, pkts, PORT_BURST);
+		assert_int_equal(scene.fakes[at]->n_sent, PORT_BURST);
+		assert_int_equal(scene.fakes[!at]->n_sent, 0);
+		scene_forget_all();
+	}
+	packet_put48(addr.addr_bytes, STATION(0));
+	assert_int_equal(fdb_find(vlans.fdb, VLAN_PLAIN, &addr), -1);
+	assert_int_equal(fdb_find(vlans.fdb, VLAN_SERVICE + 1, &addr), -1);
+	close_ports();
+}
+
 /* Without buffers for copies, who needs none has the frame all the same, and every frame is accounted. */
 static void
 test_no_buffers(void **state)
@@ -820,9 +861,9 @@ main(void)
 		cmocka_unit_test(test_mixed_burst), cmocka_unit_test(test_isolated),
 		cmocka_unit_test(test_changes),     cmocka_unit_test(test_not_ours),
 		cmocka_unit_test(test_requests),    cmocka_unit_test(test_cut_tags),
-		cmocka_unit_test(test_no_buffers),  cmocka_unit_test(test_storm),
-		cmocka_unit_test(test_bpdu),        cmocka_unit_test(test_learn_limit),
-		cmocka_unit_test(test_loops),
+		cmocka_unit_test(test_no_buffers),  cmocka_unit_test(test_all_vlans),
+		cmocka_unit_test(test_storm),       cmocka_unit_test(test_bpdu),
+		cmocka_unit_test(test_learn_limit), cmocka_unit_test(test_loops),
 	};
 
 	return UNIT_RUN_WITH(tests, scene_env_open, scene_env_close);
