@@ -429,6 +429,7 @@ options_parse_ports(struct options *options, struct diag *diag)
 	int ret;
 
 	port_env.mode_keys = mode->port_keys;
+	port_env.retry = mode->retry;
 	options->ports = calloc(options->n_port_lines, sizeof(*options->ports));
 	if (!options->ports)
 		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");

@@ -39,6 +39,8 @@ struct guest_args {
 	uint64_t memory;  /* bytes */
 	uint64_t without; /* feature bits */
 	uint16_t txburst;
+	uint16_t retry;
+	uint64_t retry_us;
 };
 
 static const char *const guest_mode_words[] = {[TRANSPORT_SERVER] = "server", [TRANSPORT_CLIENT] = "client"};
@@ -72,6 +74,12 @@ static const struct key guest_keys[] = {
 	{"txburst", KEY_NUMBER, KEY_FIELD(struct guest_args, txburst), .min = 1, .max = PORT_BURST,
 	 .initial = "32",
 	 .help = "frames that a queue of the guest may send before others get their turn (default 32)"},
+	{"retry", KEY_NUMBER, KEY_FIELD(struct guest_args, retry), .max = AWAIT_LOOKS_MAX,
+	 .help = "looks for buffers before frames are dropped for want of them (default: 8 in the switch, "
+		 "else 0)"},
+	{"retry-time", KEY_DURATION, KEY_FIELD(struct guest_args, retry_us), .min = 1,
+	 .max = AWAIT_TIME_MAX_US, .initial = "20us",
+	 .help = "over which they are spread, for each burst (default 20us)"},
 	{"without", KEY_WORDS, KEY_FIELD(struct guest_args, without), .words = guest_feature_words,
 	 .n_words = RTE_DIM(guest_feature_words), .form = "FEATURE+...",
 	 .help = "not offered to the guest, nor what needs it: ring_packed+host_tso4"},
@@ -301,7 +309,8 @@ guest_show(const struct port *port, const struct show *show)
 /* --- life --- */
 
 static int
-guest_open_queues(struct port *port, struct guest *guest, uint16_t n_queues, uint16_t txburst)
+guest_open_queues(struct port *port, struct guest *guest, uint16_t n_queues, uint16_t retry,
+		  const struct guest_args *args)
 {
 	if (port_queues_alloc(port, n_queues) < 0)
 		return -ENOMEM;
@@ -313,12 +322,13 @@ guest_open_queues(struct port *port, struct guest *guest, uint16_t n_queues, uin
 		rxq->service = vnet_rx_service;
 		rxq->release = vnet_rx_release;
 		rxq->keeps_digests = true;
-		rxq->burst = txburst;
+		rxq->burst = args->txburst;
 		rxq->dev = &guest->vnet.queues[i];
 		txq->tx = vnet_tx;
 		txq->service = vnet_tx_service;
 		txq->accepts_borrowed = true;
 		txq->dev = &guest->vnet.queues[i];
+		vnet_await_init(&guest->vnet.queues[i].await, retry, (uint32_t)args->retry_us);
 	}
 	return 0;
 }
@@ -345,6 +355,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 	struct guest *guest =
 		aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(sizeof(*guest), RTE_CACHE_LINE_SIZE));
 	const struct guest_args *args = config->args;
+	const uint16_t retry = port_config_has(config, "retry") ? args->retry : port_env.retry;
 	const bool has_speed = port_config_has(config, "speed"),
 		   has_duplex = port_config_has(config, "duplex");
 	struct transport_config transport = {.n_pairs = config->n_queues,
@@ -392,7 +403,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		return diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 	}
 	port->dev = guest;
-	if (guest_open_queues(port, guest, config->n_queues, args->txburst) < 0) {
+	if (guest_open_queues(port, guest, config->n_queues, retry, args) < 0) {
 		ret = diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 		goto err;
 	}

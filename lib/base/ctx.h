@@ -21,9 +21,16 @@ struct pools_entry;
 struct usocket;
 struct vdev_watch;
 
+/* How long a worker may yet wait for guests (lib/vnet/await.h). Written by that worker alone. */
+struct ctx_wait {
+	uint64_t at; /* TSC when left_tsc was counted; 0: never */
+	uint64_t left_tsc;
+} __attribute__((aligned(64)));
+
 /* Zero-initialised: a context without a loop and without workers, which logs errors only. */
 struct vnic_ctx {
 	struct quiesce quiesce;
+	struct ctx_wait waits[QUIESCE_WORKERS_MAX]; /* by worker */
 	struct control control;
 	struct log log;
 	struct loop *loop;        /* NULL: nobody watches descriptors, and there are no timers */

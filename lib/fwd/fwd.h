@@ -87,6 +87,8 @@ struct fwd_mode {
 	 * (fwd_config.h). NULL and 0: none; args is NULL. */
 	const struct key *keys;
 	size_t args_size;
+	/* Looks for buffers of a guest that has none, where its port does not say how many (vnet_await()). */
+	uint16_t retry;
 	/* Keys that ports have in this mode; NULL: none. */
 	struct port_mode_keys *port_keys;
 	/* Check what the keys' rows can't. 0 or -errno with diag filled; opens nothing. NULL: not needed. */

@@ -526,5 +526,6 @@ static struct fwd_mode switch_mode = {
 	.port_changed = switch_port_changed,
 	.forward = switch_forward,
 	.accepts_borrowed = true,
+	.retry = 8,
 };
 FWD_MODE_REGISTER(switch_mode)

@@ -52,6 +52,7 @@ const char *const counter_unit_name[COUNTER_UNITS] = {
 	[COUNTER_BYTES] = "bytes",
 	[COUNTER_COMMANDS] = "commands",
 	[COUNTER_ITERATIONS] = "iterations",
+	[COUNTER_BURSTS] = "bursts",
 };
 
 const char *const counter_direction_name[COUNTER_DIRECTIONS] = {

@@ -13,7 +13,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum counter_unit { COUNTER_PACKETS, COUNTER_BYTES, COUNTER_COMMANDS, COUNTER_ITERATIONS, COUNTER_UNITS };
+enum counter_unit {
+	COUNTER_PACKETS,
+	COUNTER_BYTES,
+	COUNTER_COMMANDS,
+	COUNTER_ITERATIONS,
+	COUNTER_BURSTS,
+	COUNTER_UNITS
+};
 
 /* Where a frame is when it is counted. */
 enum counter_direction {

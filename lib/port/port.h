@@ -66,7 +66,8 @@ struct port_stats {
 /* The same of one queue, which is of one direction. */
 struct port_queue_stats {
 	uint64_t packets, bytes;
-	uint64_t copies; /* rx: made to flood; tx: segments beyond the first */
+	uint64_t copies;              /* rx: made to flood; tx: segments beyond the first */
+	uint64_t waits, waits_helped; /* tx, of guests */
 	uint64_t drops[DROP_N];
 };
 
@@ -332,6 +333,7 @@ struct port_env {
 	struct rte_mempool *pool; /* for frames from guests, and for copies */
 	unsigned int n_workers;   /* 1 or more */
 	const char *run_dir;      /* where sockets go by default */
+	uint16_t retry;           /* of guests, where the port does not say it: the mode's */
 	/* Of the forwarding mode; NULL: it gives ports no keys. Set before the first port_config_parse(). */
 	const struct port_mode_keys *mode_keys;
 };

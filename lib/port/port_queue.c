@@ -103,6 +103,8 @@ port_pair_stats_read(const struct port *port, uint16_t idx, struct port_stats *r
 		.tx_packets = tx.packets,
 		.tx_bytes = tx.bytes,
 		.copies = rx.copies + tx.copies,
+		.waits = tx.waits,
+		.waits_helped = tx.waits_helped,
 	};
 	for (unsigned int i = 0; i < DROP_N; i++)
 		ret_stats->drops[i] = rx.drops[i] + tx.drops[i];

@@ -16,6 +16,24 @@ virtq_look_available(const struct virtq *vq, const struct virtq_conf *conf)
 				   __atomic_load_n(&vq->avail.wrap, __ATOMIC_RELAXED));
 }
 
+bool
+virtq_look_enough(const struct virtq *vq, const struct virtq_conf *conf, uint16_t n)
+{
+	uint32_t at = vq->avail.idx;
+	bool wrap = vq->avail.wrap;
+
+	if (!(conf->traits & TRAIT_PACKED))
+		return (uint16_t)(__atomic_load_n(&conf->avail->idx, __ATOMIC_RELAXED) - at) >= n;
+	if (n > conf->size)
+		return false;
+	at += n - 1u;
+	if (at >= conf->size) {
+		at -= conf->size;
+		wrap = !wrap;
+	}
+	return packed_is_available(packed_load_word(&conf->ring[at]).flags, wrap);
+}
+
 /* Zeros from one end of [p, p + len) to the other; 8-byte aligned. */
 static bool
 look_is_zero(const void *p, uint64_t len)

@@ -243,6 +243,12 @@ virtq_notify_service(struct virtq *vq)
 		virtq_notify_confirm(vq, conf);
 }
 
+/* --- the owner (look.c) --- */
+
+/* There are n (1 or more) available buffers, of one descriptor each in a packed ring; exact, at this moment.
+ */
+bool virtq_look_enough(const struct virtq *vq, const struct virtq_conf *conf, uint16_t n);
+
 /* --- anyone under the control lock, while `conf` is published (look.c) --- */
 
 /*

@@ -79,8 +79,8 @@ vnet_offload_requested(const struct virtio_net_hdr *hdr)
 /*
  * Put what the header (a private copy) requests in the frame, which was just taken from the guest: it is not
  * shared and has no request. `offloads`: the set that was negotiated. A checksum other than that of TCP or
- * UDP at the usual place, and that of a datagram for a DHCP client, is computed here. False: the header contradicts itself, the frame or the features,
- * and the frame has to be dropped (DROP_BAD_OFFLOAD).
+ * UDP at the usual place, and that of a datagram for a DHCP client, is computed here. False: the header
+ * contradicts itself, the frame or the features, and the frame has to be dropped (DROP_BAD_OFFLOAD).
  */
 bool vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint32_t offloads);
 

@@ -127,8 +127,11 @@ static uint16_t
 vnet_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct vnet_conf *conf = ctx;
+	struct vnet_queue *queue = txq->dev;
 	uint16_t n_sent;
 
+	if (queue->await.looks)
+		vnet_await(&queue->await, &queue->to_guest, &conf->virtq, txq, n);
 	n_sent = conf->to_guest(txq->dev, conf, txq, pkts, n);
 	vnet_free(pkts, n);
 	return n_sent;

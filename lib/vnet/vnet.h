@@ -24,6 +24,7 @@
 #include <rte_mempool.h>
 
 #include "offload.h"
+#include "await.h"
 #include "port.h"
 #include "vdev.h"
 #include "virtq.h"
@@ -85,6 +86,8 @@ struct vnet_queue {
 	/* Counter (counter.h) for the driver's statistics (controlq_stats.c): bytes of frames that were
 	 * discarded because the queue was not enabled. */
 	uint64_t discarded_bytes;
+
+	struct vnet_await await; /* of the receiveq; read-only */
 
 	/* Written by the txq's owner. */
 	struct virtq to_guest; /* receiveq */
