@@ -28,6 +28,7 @@
 #include "kernel_frame.h"
 #include "nic_limit.h"
 #include "port.h"
+#include "socket_buffer.h"
 #include "software_offload.h"
 #include "uplink.h"
 
@@ -350,7 +351,7 @@ packet_open_queue(struct packet *packet, uint16_t idx, const struct port_config 
 				      .sll_protocol = htons(ETH_P_ALL),
 				      .sll_ifindex = (int)packet->limit.kernel.if_index};
 	const struct packet_mreq promisc = {.mr_ifindex = address.sll_ifindex, .mr_type = PACKET_MR_PROMISC};
-	const int on = 1, version = TPACKET_V2, sndbuf = PACKET_SNDBUF;
+	const int on = 1, version = TPACKET_V2;
 
 	queue->packet = packet;
 	/* Of no protocol yet: nothing comes before it is bound. */
@@ -363,9 +364,7 @@ packet_open_queue(struct packet *packet, uint16_t idx, const struct port_config 
 		return packet_refuse(diag, config, "this kernel lacks what is needed");
 	if (packet_open_ring(packet, queue) < 0)
 		return packet_refuse(diag, config, "no memory for its ring");
-	/* As much as we may: either is enough. */
-	if (setsockopt(queue->fd, SOL_SOCKET, SO_SNDBUFFORCE, &sndbuf, sizeof(sndbuf)) < 0)
-		setsockopt(queue->fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf));
+	socket_buffer_set(queue->fd, SOCKET_BUFFER_OUT, PACKET_SNDBUF);
 	if (bind(queue->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
 		return packet_refuse(diag, config, "it can't be bound to");
 	if (packet_option(queue->fd, PACKET_ADD_MEMBERSHIP, &promisc, sizeof(promisc)) < 0)
@@ -425,7 +424,7 @@ packet_open_all(struct packet *packet, struct port *port, const struct port_conf
 	if (nic_limit_open_kernel(&packet->limit, port, if_index, NIC_LIMIT_PACKET_SOCKET, -1, config->mtu) <
 		    0 ||
 	    port_queues_alloc(port, config->n_queues) < 0)
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	for (uint16_t i = 0; i < packet->n_queues; i++) {
 		ret = packet_open_queue(packet, i, config, diag);
 		if (ret < 0)
@@ -446,7 +445,7 @@ packet_open(struct port *port, const struct port_config *config, struct diag *di
 	int ret;
 
 	if (!packet)
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	packet->ctx = port->ctx;
 	packet->n_queues = config->n_queues;
 	packet->capabilities = offloads_without(kernel_frame_capabilities(), (uint32_t)args->without);
@@ -459,7 +458,7 @@ packet_open(struct port *port, const struct port_config *config, struct diag *di
 			packet->queues[i].fd = -1;
 		ret = packet_open_all(packet, port, config, diag);
 	} else {
-		ret = diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		ret = port_no_memory(config->name, diag);
 	}
 	if (ret < 0) {
 		port_queues_free(port);

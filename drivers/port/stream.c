@@ -583,7 +583,7 @@ stream_open(struct port *port, const struct port_config *config, struct diag *di
 	int ret;
 
 	if (!stream)
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	memset(stream, 0, size);
 	stream->ctx = port->ctx;
 	stream->port = port;
@@ -595,16 +595,13 @@ stream_open(struct port *port, const struct port_config *config, struct diag *di
 	ret = stream_open_all(stream, port, config, diag);
 	if (ret < 0) {
 		if (ret == -ENOMEM)
-			diag_set(diag, ret, "free some memory", "port %s: no memory", config->name);
+			port_no_memory(config->name, diag);
 		port_queues_free(port);
 		stream_free(stream);
 		return ret;
 	}
 	port->dev = stream;
-	if (config->has_mac)
-		port->mac = config->mac;
-	else
-		port_mac_from_name(&port->mac, port->name);
+	port_mac_from_config(port, config);
 	atomic_store_explicit(&port->n_active, 1, memory_order_relaxed);
 	snprintf(port->describe, sizeof(port->describe), "stream, %s %.150s",
 		 stream->is_server ? "listens at" : "connects to",

@@ -364,7 +364,7 @@ tap_open_all(struct tap *tap, struct port *port, const struct port_config *confi
 	if (ret < 0)
 		return ret;
 	if (port_queues_alloc(port, config->n_queues) < 0)
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	for (uint16_t i = 0; i < tap->n_queues; i++) {
 		ret = tap_open_queue(tap, &tap->queues[i], diag, config->name);
 		if (ret < 0)
@@ -379,7 +379,7 @@ tap_open_all(struct tap *tap, struct port *port, const struct port_config *confi
 	if (nic_limit_open_kernel(&tap->limit, port, if_nametoindex(tap->ifname),
 				  tap->is_macvtap ? NIC_LIMIT_MACVTAP : NIC_LIMIT_TAP, tap->queues[0].fd,
 				  config->mtu) < 0)
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	return 0;
 }
 
@@ -417,7 +417,7 @@ tap_open(struct port *port, const struct port_config *config, struct diag *diag)
 	}
 	if (!tap || !tap->queues) {
 		free(tap);
-		return diag_set(diag, ret, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	}
 	memset(tap->queues, 0, size);
 	for (uint16_t i = 0; i < tap->n_queues; i++)
