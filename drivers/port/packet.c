@@ -97,6 +97,7 @@ struct packet {
 	uint32_t capabilities;
 
 	/* control */
+	char ifname[IF_NAMESIZE];
 	uint16_t n_queues;
 	struct packet_queue *queues; /* [n_queues] */
 	size_t ring_size;
@@ -279,12 +280,12 @@ packet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
  */
 
 static int
-packet_refuse(struct diag *diag, const struct port_config *config, const char *what)
+packet_refuse(const struct packet *packet, const struct port_config *config, const char *what,
+	      struct diag *diag)
 {
-	const struct packet_args *args = config->args;
 	const int err = errno;
 
-	diag_set(diag, -err, NULL, "port %s: interface %s: %s: %s", config->name, args->ifname, what,
+	diag_set(diag, -err, NULL, "port %s: interface %s: %s: %s", config->name, packet->ifname, what,
 		 strerror(err));
 	if (err == EPERM || err == EACCES)
 		diag_hint(diag, "AF_PACKET needs CAP_NET_RAW: run as root, or give it to vnicd");
@@ -357,20 +358,20 @@ packet_open_queue(struct packet *packet, uint16_t idx, const struct port_config 
 	/* Of no protocol yet: nothing comes before it is bound. */
 	queue->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (queue->fd < 0)
-		return packet_refuse(diag, config, "no socket");
+		return packet_refuse(packet, config, "no socket", diag);
 	if (packet_option(queue->fd, PACKET_VERSION, &version, sizeof(version)) < 0 ||
 	    packet_option(queue->fd, PACKET_VNET_HDR, &on, sizeof(on)) < 0 ||
 	    packet_option(queue->fd, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) < 0)
-		return packet_refuse(diag, config, "this kernel lacks what is needed");
+		return packet_refuse(packet, config, "this kernel lacks what is needed", diag);
 	if (packet_open_ring(packet, queue) < 0)
-		return packet_refuse(diag, config, "no memory for its ring");
+		return packet_refuse(packet, config, "no memory for its ring", diag);
 	socket_buffer_set(queue->fd, SOCKET_BUFFER_OUT, PACKET_SNDBUF);
 	if (bind(queue->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return packet_refuse(diag, config, "it can't be bound to");
+		return packet_refuse(packet, config, "it can't be bound to", diag);
 	if (packet_option(queue->fd, PACKET_ADD_MEMBERSHIP, &promisc, sizeof(promisc)) < 0)
-		return packet_refuse(diag, config, "promiscuous mode");
+		return packet_refuse(packet, config, "promiscuous mode", diag);
 	if (packet->n_queues > 1 && packet_join(packet, idx) < 0)
-		return packet_refuse(diag, config, "several queues");
+		return packet_refuse(packet, config, "several queues", diag);
 	return 0;
 }
 
@@ -391,17 +392,17 @@ packet_free(struct packet *packet)
 
 /* Its address and that it is an Ethernet. */
 static int
-packet_read_interface(struct port *port, const struct port_config *config, struct diag *diag)
+packet_read_interface(const struct packet *packet, struct port *port, const struct port_config *config,
+		      struct diag *diag)
 {
-	const struct packet_args *args = config->args;
 	struct ifreq ifr = {0};
 
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", args->ifname);
+	memcpy(ifr.ifr_name, packet->ifname, sizeof(ifr.ifr_name));
 	if (nic_kernel_ioctl(SIOCGIFHWADDR, &ifr) < 0)
-		return packet_refuse(diag, config, "its address");
+		return packet_refuse(packet, config, "its address", diag);
 	if (ifr.ifr_hwaddr.sa_family != ARPHRD_ETHER)
 		return diag_set(diag, -EINVAL, "name an Ethernet interface: ifname=eth1",
-				"port %s: interface %s is no Ethernet", config->name, args->ifname);
+				"port %s: interface %s is no Ethernet", config->name, packet->ifname);
 	memcpy(&port->mac, ifr.ifr_hwaddr.sa_data, RTE_ETHER_ADDR_LEN);
 	return 0;
 }
@@ -410,12 +411,12 @@ static int
 packet_open_all(struct packet *packet, struct port *port, const struct port_config *config, struct diag *diag)
 {
 	const struct packet_args *args = config->args;
-	const unsigned int if_index = if_nametoindex(args->ifname);
+	const unsigned int if_index = nic_kernel_find(args->ifname, packet->ifname);
 	int ret;
 
 	if (!if_index)
 		return nic_kernel_no_interface(config->name, args->ifname, diag);
-	ret = packet_read_interface(port, config, diag);
+	ret = packet_read_interface(packet, port, config, diag);
 	if (ret < 0)
 		return ret;
 	ret = kernel_buffers_open(&packet->buffers, port, config->n_queues, diag);
@@ -467,7 +468,7 @@ packet_open(struct port *port, const struct port_config *config, struct diag *di
 	}
 	port->dev = packet;
 	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
-	snprintf(port->describe, sizeof(port->describe), "interface %s", args->ifname);
+	snprintf(port->describe, sizeof(port->describe), "interface %s", packet->ifname);
 	uplink_port_opened(port);
 	return 0;
 }
@@ -484,19 +485,23 @@ static int
 packet_check(struct port_config *config, struct diag *diag)
 {
 	const struct packet_args *args = config->args;
+	char ifname[IF_NAMESIZE];
 
 	if (!args->ifname)
 		return diag_set(diag, -EINVAL, "ifname=INTERFACE, for example ifname=eth1",
 				"port %s: kind packet needs an interface", config->name);
-	if (strlen(args->ifname) >= IF_NAMESIZE)
-		return diag_set(diag, -EINVAL, "a name of at most 15 characters",
-				"port %s: ifname: '%.64s' is too long for an interface", config->name,
+	if (strlen(args->ifname) > NIC_KERNEL_NAME_MAX)
+		return diag_set(diag, -EINVAL,
+				"a name of at most 15 characters, or an alternative name of 127",
+				"port %s: ifname: '%.64s...' is too long for an interface", config->name,
 				args->ifname);
 	if (config->has_mac)
 		return diag_set(diag, -EINVAL, "leave mac= out: the interface has an address",
 				"port %s: mac: the address of a kernel's interface is the kernel's",
 				config->name);
-	snprintf(config->resource, sizeof(config->resource), "interface %s", args->ifname);
+	/* One interface is one whatever it is called; one that is not there has the name that was given. */
+	snprintf(config->resource, sizeof(config->resource), "interface %s",
+		 nic_kernel_find(args->ifname, ifname) ? ifname : args->ifname);
 	return 0;
 }
 

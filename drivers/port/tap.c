@@ -88,6 +88,7 @@ struct tap {
 
 	/* control */
 	char ifname[IF_NAMESIZE];
+	const char *altname; /* of the line, for one that is there under another name; NULL: not so */
 	struct macvtap macvtap;
 	bool is_macvtap;
 	uint16_t n_queues;
@@ -220,7 +221,8 @@ tap_refuse(const struct tap *tap, const char *name, const char *what, struct dia
 {
 	const int err = errno;
 
-	diag_set(diag, -err, NULL, "port %s: interface %s: %s: %s", name, tap->ifname, what, strerror(err));
+	diag_set(diag, -err, NULL, "port %s: interface %s%s%s: %s: %s", name, tap->ifname,
+		 tap->altname ? ", also named " : "", tap->altname ? tap->altname : "", what, strerror(err));
 	if (tap->is_macvtap) {
 		diag_hint(diag, "%s",
 			  err == EPERM || err == EACCES ? "it takes CAP_NET_ADMIN"
@@ -348,18 +350,37 @@ tap_set_up(struct tap *tap, struct port *port, const struct port_config *config,
 	return 0;
 }
 
+/* The name of the line, which may be an alternative one of a tap that is there. */
+static const char *
+tap_name(const struct port_config *config)
+{
+	const struct tap_args *args = config->args;
+
+	return args->ifname ? args->ifname : config->name;
+}
+
 static int
 tap_open_all(struct tap *tap, struct port *port, const struct port_config *config, struct diag *diag)
 {
 	const struct tap_args *args = config->args;
+	const char *ifname = tap_name(config);
+	unsigned int lower;
+	char lower_name[IF_NAMESIZE];
 	int ret;
 
-	snprintf(tap->ifname, sizeof(tap->ifname), "%.15s", args->ifname ? args->ifname : config->name);
 	tap->is_macvtap = args->macvtap;
-	if (args->macvtap && !if_nametoindex(args->macvtap))
-		return nic_kernel_no_interface(config->name, args->macvtap, diag);
-	if (args->macvtap && macvtap_make(&tap->macvtap, args->macvtap, tap->ifname, config->n_queues) < 0)
-		return tap_refuse(tap, config->name, "no macvtap", diag);
+	/* One that is there has its first name from here on. */
+	if (tap->is_macvtap || !nic_kernel_find(ifname, tap->ifname))
+		snprintf(tap->ifname, sizeof(tap->ifname), "%.15s", ifname);
+	else if (strcmp(ifname, tap->ifname) != 0)
+		tap->altname = ifname;
+	if (tap->is_macvtap) {
+		lower = nic_kernel_find(args->macvtap, lower_name);
+		if (!lower)
+			return nic_kernel_no_interface(config->name, args->macvtap, diag);
+		if (macvtap_make(&tap->macvtap, lower, tap->ifname, config->n_queues) < 0)
+			return tap_refuse(tap, config->name, "no macvtap", diag);
+	}
 	ret = kernel_buffers_open(&tap->buffers, port, config->n_queues, diag);
 	if (ret < 0)
 		return ret;
@@ -428,6 +449,7 @@ tap_open(struct port *port, const struct port_config *config, struct diag *diag)
 		tap_free(tap);
 		return ret;
 	}
+	tap->altname = NULL;
 	port->dev = tap;
 	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
 	snprintf(port->describe, sizeof(port->describe), "%s %s%s%s", tap->is_macvtap ? "macvtap" : "tap",
@@ -448,26 +470,29 @@ static int
 tap_check(struct port_config *config, struct diag *diag)
 {
 	const struct tap_args *args = config->args;
-	const char *ifname = args->ifname ? args->ifname : config->name;
+	const char *ifname = tap_name(config), *claimed = args->macvtap ? args->macvtap : ifname;
+	char found[IF_NAMESIZE];
+	const bool is_found = nic_kernel_find(claimed, found);
 
-	/* What the kernel refuses, and "%d", for which it would choose a number. */
+	/* Of one to be made: what the kernel refuses, and "%d", for which it would choose a number. */
+	if (is_found && !args->macvtap)
+		ifname = found;
 	if (strlen(ifname) >= IF_NAMESIZE || strpbrk(ifname, "/: %") || strcmp(ifname, ".") == 0 ||
 	    strcmp(ifname, "..") == 0)
 		return diag_set(
 			diag, -EINVAL,
 			"ifname=INTERFACE, of at most 15 characters, without '/', ':', '%' and blanks",
 			"port %s: '%.64s' is no name of an interface", config->name, ifname);
-	if (args->macvtap && strlen(args->macvtap) >= IF_NAMESIZE)
-		return diag_set(diag, -EINVAL, "a name of at most 15 characters",
-				"port %s: macvtap: '%.64s' is no name of an interface", config->name,
-				args->macvtap);
+	if (args->macvtap && strlen(args->macvtap) > NIC_KERNEL_NAME_MAX)
+		return diag_set(
+			diag, -EINVAL, "a name of at most 15 characters, or an alternative name of 127",
+			"port %s: macvtap: '%.64s' is no name of an interface", config->name, args->macvtap);
 	if (args->macvtap &&
 	    (args->persist || port_config_has(config, "owner") || port_config_has(config, "group")))
 		return diag_set(diag, -EINVAL, "leave persist=, owner= and group= out",
 				"port %s: a macvtap goes with its port", config->name);
 	/* Of a macvtap's own name the kernel sees to it that there is one. */
-	snprintf(config->resource, sizeof(config->resource), "interface %s",
-		 args->macvtap ? args->macvtap : ifname);
+	snprintf(config->resource, sizeof(config->resource), "interface %s", is_found ? found : claimed);
 	return 0;
 }
 

@@ -607,13 +607,57 @@ class Lives(unittest.TestCase):
         self.assertEqual(self.names(), {"lo", "p0", "p1", "mv0"})
 
 
+    LONG_NAME = "an-alternative-name-of-an-interface-" + "x" * (127 - 36)
+
+    def rename(self, interface, *names):
+        try:
+            self.ns.run("ip", "link", "property", "add", "dev", interface, *(w for name in names for w in ("altname", name)))
+        except AssertionError as e:
+            self.skipTest(f"no alternative names: {e}")
+
+    def test_alternative_names(self):
+        """An interface is found by any of its names, and it is one interface by all of them."""
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.ns.run("sh", "-c", "ip link set p0 up; ip link set p1 up")
+        self.rename("p0", "wan", self.LONG_NAME)
+        for name in ("wan", self.LONG_NAME):
+            for port in (f"k0=packet,ifname={name}", f"k0=tap,macvtap={name},ifname=mv0"):
+                with self.subTest(port):
+                    self.add(port)
+                    for other in (f"k1=packet,ifname={name}", "k1=packet,ifname=p0", "k1=tap,macvtap=wan",
+                                  f"k1=tap,macvtap={self.LONG_NAME}"):
+                        with self.assertRaisesRegex(vnictest.RpcError, "two ports on one interface: port k0 has interface p0"):
+                            self.add(other)
+                    with self.ns.packet_socket("p1") as sender:
+                        sender.send(fe.ethernet(bytes(46)))
+                    self.vnicd.wait_stats(lambda ports: ports["k0"]["rx_packets"] >= 1)
+                    self.remove("k0")
+
+    def test_alternative_names_of_taps(self):
+        self.ns.run("ip", "tuntap", "add", "dev", "his0", "mode", "tap", "vnet_hdr")
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.rename("his0", "desk", self.LONG_NAME)
+        self.rename("p0", "wan", self.LONG_NAME[:-1])
+        for name in ("desk", self.LONG_NAME):
+            with self.subTest(name):
+                self.add(f"t0=tap,ifname={name}")
+                self.assertEqual(self.names(), {"lo", "his0", "p0", "p1"})
+                self.assertEqual(self.link("t0"), "up")
+                self.remove("t0")
+        for name in ("wan", self.LONG_NAME[:-1]):
+            with self.assertRaisesRegex(vnictest.RpcError, f"interface p0, also named {name}: it can't be attached to"):
+                self.add(f"t0=tap,ifname={name}")
+
+
 class Refused(unittest.TestCase):
     def test_each(self):
         for line, cause, hint in (
                 ("packet", "kind packet needs an interface", "ifname=eth1"),
                 ("packet,ifname=nosuch0", "there is no interface nosuch0", "interfaces of this network namespace: .*lo"),
                 ("packet,ifname=lo", "interface lo is no Ethernet", "ifname="),
-                ("packet,ifname=aninterfacewithalongname", "too long for an interface", "15 characters"),
+                ("packet,ifname=aninterfacewithalongname", "there is no interface aninterfacewithalongname", "interfaces of this "),
+                (f"packet,ifname={'x' * 128}", "too long for an interface", "15 characters, or an alternative name of 127"),
+                (f"tap,macvtap={'x' * 128}", "is no name of an interface", "15 characters, or an alternative name of 127"),
                 ("packet,ifname=lo,mac=02:00:00:00:00:01", "the address of a kernel's interface is the kernel's", "leave mac="),
                 ("packet,ifname=lo,ring=1", "ring: 1 is not in 15..8192", "ring=15"),
                 ("tap,ifname=aninterfacewithalongname", "is no name of an interface", "15 characters"),
