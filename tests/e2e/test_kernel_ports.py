@@ -607,6 +607,63 @@ class Lives(unittest.TestCase):
         self.assertEqual(self.names(), {"lo", "p0", "p1", "mv0"})
 
 
+    def timed(self, what, *args):
+        began = time.monotonic()
+        what(*args)
+        return time.monotonic() - began
+
+    def test_rings_are_nobody_s_wait(self):
+        """The kernel takes its time for each ring, and the control thread answers meanwhile; they come one by one."""
+        queues, shares = 16, []
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.ns.run("sh", "-c", "ip link set p0 up; ip link set p1 up")
+        for _ in range(4):
+            began, turns = time.monotonic(), []
+            added = self.timed(self.add, f"k0=packet,ifname=p0,queues={queues}")
+            self.assertEqual(self.link("k0"), "up", "by the first, from the start")
+            while self.n_rings() < queues:
+                turns.append(self.timed(self.vnicd.rpc, "system.info"))
+                self.assertLess(time.monotonic(), began + 60)
+            made = time.monotonic() - began
+            began = time.monotonic()
+            removed = self.timed(self.remove, "k0")
+            while self.n_rings():  # they are closed by the same thread
+                self.assertLess(time.monotonic(), began + 60)
+            closed = time.monotonic() - began
+            shares.append(((added + removed) / (made + closed), sorted(turns)[len(turns) // 2] / made, len(turns)))
+        # Who did all of it before answering had a share of 1, and no turn in between.
+        self.assertLess(min(share for share, _, _ in shares), 0.5, shares)
+        self.assertLess(min(turn for _, turn, _ in shares), 0.1, shares)
+
+    def n_rings(self):
+        with open(f"/proc/{self.vnicd.pid}/maps") as maps:
+            return maps.read().count("socket:[")
+
+    def test_goes_while_its_rings_are_made(self):
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.ns.run("sh", "-c", "ip link set p0 up; ip link set p1 up")
+        fds = len(os.listdir(f"/proc/{self.vnicd.pid}/fd"))
+        for i in range(20):
+            self.add(f"k0=packet,ifname=p0,queues=4,ring={(15, 510, 525)[i % 3]}")
+            self.remove("k0")
+        deadline = time.monotonic() + 20
+        while self.n_rings() or len(os.listdir(f"/proc/{self.vnicd.pid}/fd")) > fds:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
+    def test_a_long_ring(self):
+        """Until it is there the port's link is down; what is sent goes out."""
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.ns.run("sh", "-c", "ip link set p0 up; ip link set p1 up")
+        self.add("k0=packet,ifname=p0,ring=1020")
+        deadline = time.monotonic() + 20
+        while self.link("k0") == "down":
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        with self.ns.packet_socket("p1") as sender:
+            sender.send(fe.ethernet(bytes(46)))
+        self.vnicd.wait_stats(lambda ports: ports["k0"]["rx_packets"] == 1)
+
     LONG_NAME = "an-alternative-name-of-an-interface-" + "x" * (127 - 36)
 
     def rename(self, interface, *names):
