@@ -218,6 +218,7 @@ kernel_frame_sendmmsg(struct port_txq *txq, int fd, struct mmsghdr msgs[], struc
 {
 	struct quiesce *quiesce = &txq->port->ctx->quiesce;
 	uint16_t done = 0, n_sent = 0;
+	bool is_retried = false;
 	uint64_t bytes = 0;
 
 	while (done < n) {
@@ -234,6 +235,11 @@ kernel_frame_sendmmsg(struct port_txq *txq, int fd, struct mmsghdr msgs[], struc
 			rte_pktmbuf_free_bulk(pkts + done, (unsigned int)ret);
 			n_sent = (uint16_t)(n_sent + ret);
 			done = (uint16_t)(done + ret);
+			continue;
+		}
+		/* What has happened to the interface since the last call is told once, and may be over. */
+		if (errno == ENETDOWN && !is_retried) {
+			is_retried = true;
 			continue;
 		}
 		reason = why(errno, &goes_on);

@@ -2,6 +2,7 @@
 #include "nic_kernel.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/ethtool.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -110,6 +111,32 @@ nic_kernel_look(struct nic_kernel *kernel)
 	memcpy(kernel->name, ifr.ifr_name, sizeof(kernel->name));
 	if (nic_kernel_ioctl(SIOCGIFMTU, &ifr) == 0 && ifr.ifr_mtu > 0)
 		kernel->mtu = (uint32_t)ifr.ifr_mtu;
+}
+
+/* By /proc: what rtnetlink says of it waits for the lock on interfaces. */
+bool
+nic_kernel_tx_lost(const char *name, uint64_t *ret_frames)
+{
+	FILE *stream = fopen("/proc/thread-self/net/dev", "re");
+	const size_t name_len = strlen(name);
+	uint64_t errors, dropped;
+	bool is_known = false;
+	char line[512];
+
+	while (stream && !is_known && fgets(line, sizeof(line), stream)) {
+		const char *at = line + strspn(line, " ");
+
+		/* rx: bytes packets errs drop fifo frame compressed multicast, tx: bytes packets errs drop */
+		is_known = strncmp(at, name, name_len) == 0 && at[name_len] == ':' &&
+			   sscanf(at + name_len + 1,
+				  "%*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64, &errors,
+				  &dropped) == 2;
+	}
+	if (stream)
+		fclose(stream);
+	if (is_known)
+		*ret_frames = errors + dropped;
+	return is_known;
 }
 
 static bool

@@ -311,12 +311,24 @@ nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned
 		[NIC_LIMIT_TAP] = {.moves = true},
 		[NIC_LIMIT_MACVTAP] = {.packet_socket = true, .moves = true},
 	};
+	char name[IF_NAMESIZE];
 
 	limit->driver = &drivers[kind];
 	limit->tap_fd = tap_fd;
 	limit->eth_id = RTE_MAX_ETHPORTS; /* there is none */
 	limit->mtu = mtu;
+	if (if_indextoname(if_index, name) && nic_kernel_tx_lost(name, &limit->tx_lost_before))
+		limit->tx_lost = limit->tx_lost_before;
 	return nic_limit_start(limit, port, if_index);
+}
+
+uint64_t
+nic_limit_tx_lost(struct nic_limit *limit)
+{
+	/* Of one that has left it stays what it was. */
+	if (!limit->kernel.has_left)
+		nic_kernel_tx_lost(limit->kernel.name, &limit->tx_lost);
+	return limit->tx_lost - limit->tx_lost_before;
 }
 
 void

@@ -504,6 +504,20 @@ tap_link(const struct port *port, struct port_link *ret_link)
 	nic_limit_link(&tap->limit, ret_link);
 }
 
+/* Of a tap the kernel takes what is written, and what it does with it is its own. */
+static bool
+tap_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
+{
+	struct tap *tap = port->dev;
+	struct port_device_stats device = {0};
+
+	if (class != COUNTERS_DEVICE || !tap->is_macvtap)
+		return false;
+	device.oerrors = nic_limit_tx_lost(&tap->limit);
+	memcpy(ret_values, &device, sizeof(device));
+	return true;
+}
+
 static uint32_t
 tap_capabilities(const struct port *port)
 {
@@ -523,6 +537,7 @@ static struct port_kind tap_kind = {
 	.open = tap_open,
 	.close = tap_close,
 	.link = tap_link,
+	.counters = tap_counters,
 	.capabilities = tap_capabilities,
 	.is_uplink = true,
 };

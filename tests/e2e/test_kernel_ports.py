@@ -292,6 +292,56 @@ class Frames(unittest.TestCase):
         self.until(lambda: self.link("up0") == "up")
         self.pass_frames([fe.ethernet(b"again")])
 
+    def test_first_frame_after_the_interface_was_down(self):
+        """The kernel tells the socket of that once, and it is over."""
+        for _ in range(3):
+            self.ns.run("ip", "link", "set", "p0", "down")
+            self.until(lambda: self.link("up0") == "down")
+            self.ns.run("ip", "link", "set", "p0", "up")
+            self.until(lambda: self.link("up0") == "up")
+            self.until(lambda: self.link("up1") == "up")
+            self.pass_frames([fe.ethernet(b"the first")])
+        self.assertEqual(self.drops("up0"), {})
+
+    def test_carrier_goes_and_comes_under_load(self):
+        """Each frame is sent or dropped, and each that was sent goes out, or the kernel has counted what it lost."""
+        for flapping in ("p1", "p0"):
+            with self.subTest(flapping):
+                self.flap(flapping)
+
+    def flap(self, flapping, times=4):
+        before, (wire, below), n_sent, n_received = self.vnicd.stats(), self.on_the_wire(), 0, 0
+        for _ in range(times):
+            with subprocess.Popen(self.ns.command("sh", "-c", f"sleep 0.02; ip link set {flapping} down; sleep 0.1; "
+                                                              f"ip link set {flapping} up; sleep 0.1")) as process:
+                while process.poll() is None:
+                    for _ in range(8):
+                        self.a.send_frame(fe.ethernet(bytes(50)), wait=False)
+                    n_sent += 8
+                    n_received += self.b.drain()
+                    time.sleep(0.001)
+        for port in ("up0", "up1"):
+            self.until(lambda: self.link(port) == "up")
+        self.a.reclaim_tx(all_of_them=True)
+        n_received += self.b.drain(0.2)
+        after, (wire, below) = self.vnicd.stats(), (now - then for now, then in zip(self.on_the_wire(), (wire, below)))
+        sent = after["up0"]["tx_packets"] - before["up0"]["tx_packets"]
+        drops = {r: n - before["up0"]["drops"].get(r, 0) for r, n in after["up0"]["drops"].items()}
+        self.assertEqual(sent + sum(drops.values()), n_sent)
+        self.assertEqual({r for r, n in drops.items() if n} - {"link_down", "tx_full"}, set())
+        self.assertGreater(drops.get("link_down", 0), 0)
+        self.assertEqual(after["b"]["tx_packets"] - before["b"]["tx_packets"], n_received)
+        lost = after["up0"]["device"]["oerrors"] - before["up0"]["device"]["oerrors"]
+        # Of those that it refuses the kernel counts some, and some not.
+        self.assertLessEqual(lost - drops.get("tx_full", 0), sent - wire, (drops, lost))
+        self.assertLessEqual(sent - wire, lost + self.LOST_BELOW * below, (drops, lost, below))
+
+    LOST_BELOW = 0  # the port's interface is p0
+
+    def on_the_wire(self):
+        """What has left p0, and what it has lost."""
+        return [int(self.ns.run("cat", f"/sys/class/net/p0/statistics/tx_{what}")) for what in ("packets", "dropped")]
+
     def link(self, port):
         return self.vnicd.rpc("port.show", {"name": port})["link"]
 
@@ -488,6 +538,24 @@ class FramesOfQueues(Frames):
         return f"packet,ifname={link},queues=2"
 
 
+class MacvtapFrames(Frames):
+    """Each port with all of an end's traffic, by a macvtap over it."""
+
+    def port(self, link):
+        return f"tap,macvtap={link},ifname=m{link}"
+
+    LOST_BELOW = 1  # a veth drops some, and says that it has sent them
+
+    def test_carrier_goes_and_comes_under_load(self):
+        for flapping in ("p1", "mp0"):
+            with self.subTest(flapping):
+                self.flap(flapping)
+
+    # Of macvtaps these are other stories (Lives), or none.
+    test_interface_is_deleted = test_interface_leaves_and_returns = test_interface_leaves_a_bridge = None
+    test_own_frames_of_the_host_are_left_alone = test_counted_exactly = test_one_that_is_refused_costs_no_others = None
+
+
 class TapFrames(Frames):
     """Two taps that a bridge of the kernel joins."""
 
@@ -534,6 +602,8 @@ class TapFrames(Frames):
         self.assertEqual(self.link("up0"), "up")
 
     test_own_frames_of_the_host_are_left_alone = test_counted_exactly = None
+    # Its carrier is the port, and what the kernel does with a frame from a tap is its own.
+    test_first_frame_after_the_interface_was_down = test_carrier_goes_and_comes_under_load = None
     test_interface_leaves_and_returns = test_interface_leaves_a_bridge = test_one_that_is_refused_costs_no_others = None
 
 
