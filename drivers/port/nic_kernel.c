@@ -115,11 +115,11 @@ nic_kernel_look(struct nic_kernel *kernel)
 
 /* By /proc: what rtnetlink says of it waits for the lock on interfaces. */
 bool
-nic_kernel_tx_lost(const char *name, uint64_t *ret_frames)
+nic_kernel_lost(const char *name, struct nic_kernel_lost *ret_lost)
 {
 	FILE *stream = fopen("/proc/thread-self/net/dev", "re");
 	const size_t name_len = strlen(name);
-	uint64_t errors, dropped;
+	struct nic_kernel_lost lost;
 	bool is_known = false;
 	char line[512];
 
@@ -129,13 +129,13 @@ nic_kernel_tx_lost(const char *name, uint64_t *ret_frames)
 		/* rx: bytes packets errs drop fifo frame compressed multicast, tx: bytes packets errs drop */
 		is_known = strncmp(at, name, name_len) == 0 && at[name_len] == ':' &&
 			   sscanf(at + name_len + 1,
-				  "%*u %*u %*u %*u %*u %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64, &errors,
-				  &dropped) == 2;
+				  "%*u %*u %*u %" SCNu64 " %*u %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64,
+				  &lost.rx_dropped, &lost.tx_errors, &lost.tx_dropped) == 3;
 	}
 	if (stream)
 		fclose(stream);
 	if (is_known)
-		*ret_frames = errors + dropped;
+		*ret_lost = lost;
 	return is_known;
 }
 

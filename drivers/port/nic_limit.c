@@ -317,18 +317,25 @@ nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned
 	limit->tap_fd = tap_fd;
 	limit->eth_id = RTE_MAX_ETHPORTS; /* there is none */
 	limit->mtu = mtu;
-	if (if_indextoname(if_index, name) && nic_kernel_tx_lost(name, &limit->tx_lost_before))
-		limit->tx_lost = limit->tx_lost_before;
+	if (if_indextoname(if_index, name) && nic_kernel_lost(name, &limit->lost_before))
+		limit->lost = limit->lost_before;
 	return nic_limit_start(limit, port, if_index);
 }
 
-uint64_t
-nic_limit_tx_lost(struct nic_limit *limit)
+void
+nic_limit_lost(struct nic_limit *limit, struct port_device_stats *stats)
 {
+	const struct nic_kernel_lost *before = &limit->lost_before, *now = &limit->lost;
+
 	/* Of one that has left it stays what it was. */
 	if (!limit->kernel.has_left)
-		nic_kernel_tx_lost(limit->kernel.name, &limit->tx_lost);
-	return limit->tx_lost - limit->tx_lost_before;
+		nic_kernel_lost(limit->kernel.name, &limit->lost);
+	if (limit->driver->packet_socket)
+		stats->oerrors += now->tx_errors - before->tx_errors + now->tx_dropped - before->tx_dropped;
+	/* What a tap sends is what the port takes. */
+	if (limit->tap_fd >= 0)
+		stats->imissed += limit->driver->packet_socket ? now->rx_dropped - before->rx_dropped
+							       : now->tx_dropped - before->tx_dropped;
 }
 
 void

@@ -451,7 +451,7 @@ packet_counters(const struct port *port, enum counter_class class, uint64_t ret_
 			packet->queues[i].n_missed += stats.tp_drops;
 		device.imissed += packet->queues[i].n_missed;
 	}
-	device.oerrors = nic_limit_tx_lost(&packet->limit);
+	nic_limit_lost(&packet->limit, &device);
 	memcpy(ret_values, &device, sizeof(device));
 	return true;
 }

@@ -504,16 +504,15 @@ tap_link(const struct port *port, struct port_link *ret_link)
 	nic_limit_link(&tap->limit, ret_link);
 }
 
-/* Of a tap the kernel takes what is written, and what it does with it is its own. */
 static bool
 tap_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
 {
 	struct tap *tap = port->dev;
 	struct port_device_stats device = {0};
 
-	if (class != COUNTERS_DEVICE || !tap->is_macvtap)
+	if (class != COUNTERS_DEVICE)
 		return false;
-	device.oerrors = nic_limit_tx_lost(&tap->limit);
+	nic_limit_lost(&tap->limit, &device);
 	memcpy(ret_values, &device, sizeof(device));
 	return true;
 }
