@@ -10,6 +10,7 @@
 #include <rte_lcore.h>
 
 #include "ctx.h"
+#include "layout.h"
 #include "offload.h"
 #include "pools.h"
 
@@ -166,6 +167,23 @@ kernel_frame_request(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr)
 		return true;
 	}
 	return vnet_offload_from_guest(frame, hdr, OFFLOADS_ALL);
+}
+
+enum port_drop
+kernel_frame_refused(const struct rte_mbuf *frame, const struct virtio_net_hdr *hdr)
+{
+	const uint8_t kind = hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN;
+	struct layout_front front;
+	struct layout layout;
+
+	layout_front(&front, frame);
+	layout = layout_parse(&front);
+	/* The checksum is that of TCP further in than where these headers end: UDP (VXLAN), GRE, IP. */
+	if ((kind == VIRTIO_NET_HDR_GSO_TCPV4 || kind == VIRTIO_NET_HDR_GSO_TCPV6) && layout.ip &&
+	    layout.proto != IPPROTO_TCP && hdr->csum_start > layout.l2_len + layout.l3_len &&
+	    hdr->csum_start + sizeof(struct rte_tcp_hdr) <= frame->pkt_len)
+		return DROP_TUNNEL_SEGMENTS;
+	return DROP_BAD_OFFLOAD;
 }
 
 bool

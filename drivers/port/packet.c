@@ -153,9 +153,9 @@ packet_take(struct port_rxq *rxq, const struct packet_queue *queue, const struct
 		if (!packet_tag(frame, place))
 			goto drop;
 	}
-	why = DROP_BAD_OFFLOAD;
 	if (likely(kernel_frame_request(frame, &hdr)))
 		return frame;
+	why = kernel_frame_refused(frame, &hdr);
 drop:
 	port_rx_drop(rxq, why, &frame, 1);
 	return NULL;

@@ -123,7 +123,7 @@ tap_read(struct port_rxq *rxq, struct rte_mbuf **ret_pkt)
 	*ret_pkt = kernel_room_take(&queue->room, (uint32_t)got);
 	if (likely(kernel_frame_request(*ret_pkt, &hdr.hdr)))
 		return 1;
-	port_rx_drop(rxq, DROP_BAD_OFFLOAD, ret_pkt, 1);
+	port_rx_drop(rxq, kernel_frame_refused(*ret_pkt, &hdr.hdr), ret_pkt, 1);
 	*ret_pkt = NULL;
 	return 1;
 }

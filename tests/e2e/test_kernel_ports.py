@@ -20,6 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib"), str(HERE.parent / "guests"), str(HERE.parent / "hostile")]
 import guests  # noqa: E402
 import netns  # noqa: E402
+import oracle  # noqa: E402
 import rawfe as fe  # noqa: E402
 import vnictest  # noqa: E402
 import wire as w  # noqa: E402
@@ -528,6 +529,58 @@ class UdpSegments(unittest.TestCase):
         gpa = guest.mem.alloc(len(data))
         guest.mem.write(gpa, data)
         ring.add([fe.D(gpa, len(data))], gpa)
+
+
+class Tunnels(unittest.TestCase):
+    """TCP within VXLAN, from a veth's other end."""
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest(netns.NEEDS_ROOT)
+        self.near, self.far = netns.Netns(), netns.Netns()
+        self.addCleanup(self.near.remove)
+        self.addCleanup(self.far.remove)
+        self.near.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1", "netns", self.far.name)
+        self.near.run("ip", "link", "set", "p0", "up")
+        try:
+            self.far.run("sh", "-ec", "ip link set p1 up; ip address add 10.0.0.2/24 dev p1; "
+                                      "ip link add vx0 type vxlan id 7 remote 10.0.0.1 dstport 4789 dev p1; ip link set vx0 up; "
+                                      "ip neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev p1; ethtool -k p1")
+        except AssertionError as e:
+            self.skipTest(f"no VXLAN, or no ethtool: {e}")
+        self.vnicd = vnictest.Vnicd({"g": "vhost-user", "up0": "packet,ifname=p0"}, "io", netns=self.near.name)
+        self.addCleanup(lambda: self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output))
+        self.guest = fe.RawFrontend(self.vnicd.sock("g"), features=w.BASE | fe.bits(fe.F_GUEST_CSUM, fe.F_GUEST_TSO4), size=256)
+        self.addCleanup(self.guest.close)
+        self.guest.start()
+        self.inside = self.far.packet_socket("vx0")
+        self.addCleanup(self.inside.close)
+        self.inside.setsockopt(263, 15, 1)  # SOL_PACKET, PACKET_VNET_HDR
+
+    def send(self, payload, **fields):
+        frame = w.ethernet(w.tcp(payload, src="10.9.0.2", dst="10.9.0.1", sport=1, dport=2, partial=True), dst=w.MAC, kind=w.ETH_IP)
+        h = dict(dict(flags=w.NEEDS_CSUM, gso_type=0, hdr_len=54, gso_size=0, csum_start=34, csum_offset=16), **fields)
+        self.inside.send(struct.pack("<BBHHHH", *h.values()) + frame)
+
+    def receive(self, n):
+        """Frames of VXLAN whose inner checksum is right, without the outer headers."""
+        inner = []
+        while len(inner) < n:
+            frame = self.guest.receive_frame()
+            if len(frame) > 104 and frame[12:14] == b"\x08\0" and frame[23] == w.UDP:
+                inner.append(frame[50:])
+                self.assertEqual(self.guest.last_header[:2], b"\0\0")
+                self.assertEqual(oracle.faults(bytes(10), inner[-1], knows_right=True), [])
+        return inner
+
+    def test_what_is_cut_and_what_is_not(self):
+        self.send(bytes(800))
+        self.receive(1)
+        self.send(bytes(5000), gso_type=1, gso_size=1000)
+        self.vnicd.wait_stats(lambda ports: ports["up0"]["drops"].get("tunnel_segments") == 1)
+        self.far.run("ethtool", "-K", "p1", "tx-udp_tnl-segmentation", "off", "tx-udp_tnl-csum-segmentation", "off")
+        self.send(bytes(5000), gso_type=1, gso_size=1000)
+        self.assertEqual([len(frame) for frame in self.receive(5)], [1054] * 5)
 
 
 @pytest.mark.long
