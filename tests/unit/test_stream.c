@@ -131,14 +131,14 @@ test_without_packet_buffers(void **state)
 {
 	enum { N_RECORDS = 2 * WAITS_MAX / RECORD_LEN };
 	static uint8_t records[N_RECORDS][RECORD_LEN];
-	struct rte_mbuf *taken[N_MBUFS], *pkts[PORT_BURST];
+	struct rte_mbuf *taken[N_MBUFS + 1], *pkts[PORT_BURST];
 	unsigned int n_taken = 0;
 	uint32_t n_got = 0;
 	size_t sent = 0;
 
 	for (uint32_t i = 0; i < N_RECORDS; i++)
 		fill_record(records[i], i);
-	while ((taken[n_taken] = rte_pktmbuf_alloc(pool)))
+	while (n_taken < RTE_DIM(taken) && (taken[n_taken] = rte_pktmbuf_alloc(pool)))
 		n_taken++;
 	for (unsigned int i = 0; i < 200; i++) {
 		sent += peer_send((uint8_t *)records + sent, sizeof(records) - sent);
