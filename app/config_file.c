@@ -36,7 +36,7 @@ text_read(const char *path, char **ret_text, struct diag *diag)
 		len = fread(text, 1, (size_t)st.st_size, stream);
 	fclose(stream);
 	if (!text)
-		return diag_set(diag, -ENOMEM, "free some memory", "--config %.200s: no memory", path);
+		return diag_no_memory(diag, "--config %.200s: no memory", path);
 	text[len] = '\0';
 	if (strlen(text) != len) {
 		free(text);
@@ -82,7 +82,7 @@ config_file_read(struct config_file *file, const char *path, struct diag *diag)
 	file->lines = calloc(n_max, sizeof(*file->lines));
 	if (!file->lines) {
 		config_file_free(file);
-		return diag_set(diag, -ENOMEM, "free some memory", "--config %.200s: no memory", path);
+		return diag_no_memory(diag, "--config %.200s: no memory", path);
 	}
 	next = file->text;
 	for (char *line; (line = strsep(&next, "\n"));) {

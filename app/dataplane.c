@@ -394,7 +394,7 @@ dataplane_open(const struct fwd_config *fwd, struct rte_mempool *pool, struct vn
 	syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0);
 	dp.watch = loop_timer_add(ctx->loop, WATCH_PERIOD_MS, WATCH_PERIOD_MS, workers_look, NULL);
 	if (!dp.watch)
-		return diag_set(diag, -ENOMEM, "free some memory", "no memory for a timer");
+		return diag_no_memory(diag, "no memory for a timer");
 
 	ret = fwd_workers_open(dp.fwd_workers, dp.n_workers, pool, diag);
 	if (ret < 0)
@@ -417,11 +417,11 @@ dataplane_open(const struct fwd_config *fwd, struct rte_mempool *pool, struct vn
 	dp.mode_is_open = true;
 	dp.reap = loop_timer_add(ctx->loop, POOLS_REAP_MS, POOLS_REAP_MS, dataplane_reap, NULL);
 	if (!dp.reap)
-		return diag_set(diag, -ENOMEM, "free some memory", "no memory for a timer");
+		return diag_no_memory(diag, "no memory for a timer");
 	if (mode->tick) {
 		dp.tick = loop_timer_add(ctx->loop, MODE_TICK_MS, MODE_TICK_MS, dataplane_tick, NULL);
 		if (!dp.tick)
-			return diag_set(diag, -ENOMEM, "free some memory", "no memory for a timer");
+			return diag_no_memory(diag, "no memory for a timer");
 	}
 	return 0;
 }

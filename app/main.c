@@ -223,7 +223,7 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 		program.duration =
 			loop_timer_add(program.ctx.loop, options->duration_ms, 0, on_duration, NULL);
 		if (!program.duration)
-			return diag_set(diag, -ENOMEM, NULL, "out of memory");
+			return diag_no_memory(diag, "out of memory");
 	}
 	return dataplane_start(diag);
 }

@@ -389,7 +389,7 @@ options_parse(struct options *options, int argc, char **argv, struct diag *diag)
 	options->eal_args = calloc(OPTIONS_EAL_ARGS_MAX, sizeof(*options->eal_args));
 	options->port_line_numbers = calloc(PORT_MAX, sizeof(*options->port_line_numbers));
 	if (!options->port_lines || !options->eal_args || !options->port_line_numbers)
-		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
+		return diag_no_memory(diag, "out of memory");
 	for (int i = 1; i < argc && ours == 1; i++)
 		if (strcmp(argv[i], "--") == 0)
 			ours = i + 1;
@@ -432,7 +432,7 @@ options_parse_ports(struct options *options, struct diag *diag)
 	port_env.retry = mode->retry;
 	options->ports = calloc(options->n_port_lines, sizeof(*options->ports));
 	if (!options->ports)
-		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
+		return diag_no_memory(diag, "out of memory");
 	for (unsigned int i = 0; i < options->n_port_lines; i++) {
 		ret = port_config_parse(&options->ports[i], options->port_lines[i], diag);
 		if (ret < 0 && options->port_line_numbers[i])

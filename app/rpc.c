@@ -639,7 +639,7 @@ rpc_open(struct vnic_ctx *ctx, const char *path, const char *run_dir, struct dia
 	if (server.watch && server.sweep)
 		return 0;
 	rpc_close();
-	return diag_set(diag, -ENOMEM, "free some memory", "control socket: out of memory");
+	return diag_no_memory(diag, "control socket: out of memory");
 }
 
 void

@@ -93,7 +93,7 @@ service_open(struct diag *diag)
 	rte_service_runstate_set(service.id, 1);
 	if (controlq_set_mode(dataplane_ctx(), service.n_lcores ? CONTROLQ_POLLED : CONTROLQ_BY_KICK,
 			      service_wake) < 0)
-		return diag_set(diag, -ENOMEM, "free some memory", "no memory for the control queues");
+		return diag_no_memory(diag, "no memory for the control queues");
 	return service_map(diag);
 }
 

@@ -344,14 +344,14 @@ stats_output_open(struct loop *loop, enum stats_format format, unsigned long per
 	if (format == STATS_TABLE) {
 		out.last = calloc(PORT_MAX, sizeof(*out.last));
 		if (!out.last)
-			return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
+			return diag_no_memory(diag, "out of memory");
 	}
 	if (period_ms == 0)
 		return 0;
 	out.timer = loop_timer_add(loop, period_ms, period_ms, stats_period, NULL);
 	if (!out.timer) {
 		stats_output_close();
-		return diag_set(diag, -ENOMEM, "free some memory", "out of memory");
+		return diag_no_memory(diag, "out of memory");
 	}
 	return 0;
 }

@@ -22,6 +22,7 @@
 #include "kernel_frame.h"
 #include "net_address.h"
 #include "port.h"
+#include "socket_buffer.h"
 #include "software_offload.h"
 #include "uplink.h"
 
@@ -162,14 +163,12 @@ dgram_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 static int
 dgram_socket(const struct net_address *address)
 {
-	const int size = DGRAM_BUFFER;
 	int fd = socket(address->any.sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
 
-	/* As much as we may. */
-	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size)) < 0)
-		setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &size, sizeof(size));
-	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
-		setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+	if (fd < 0)
+		return -1;
+	socket_buffer_set(fd, SOCKET_BUFFER_IN, DGRAM_BUFFER);
+	socket_buffer_set(fd, SOCKET_BUFFER_OUT, DGRAM_BUFFER);
 	return fd;
 }
 
@@ -292,7 +291,7 @@ dgram_open(struct port *port, const struct port_config *config, struct diag *dia
 	int ret;
 
 	if (!dgram)
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	memset(dgram, 0, size);
 	dgram->ctx = port->ctx;
 	dgram->in = dgram->out = -1;
@@ -303,7 +302,7 @@ dgram_open(struct port *port, const struct port_config *config, struct diag *dia
 	if (ret == 0)
 		ret = kernel_buffers_open(&dgram->buffers, port, 1, diag);
 	if (ret == 0 && port_queues_alloc(port, 1) < 0)
-		ret = diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		ret = port_no_memory(config->name, diag);
 	if (ret < 0) {
 		dgram_free(dgram);
 		return ret;
@@ -312,10 +311,7 @@ dgram_open(struct port *port, const struct port_config *config, struct diag *dia
 	port->rxqs[0].rx = dgram_rx;
 	port->txqs[0].tx = dgram_tx;
 	port->rxqs[0].dev = port->txqs[0].dev = dgram;
-	if (config->has_mac)
-		port->mac = config->mac;
-	else
-		port_mac_from_name(&port->mac, port->name);
+	port_mac_from_config(port, config);
 	atomic_store_explicit(&port->n_active, 1, memory_order_relaxed);
 	snprintf(port->describe, sizeof(port->describe), "dgram, %s%.80s%sto %.80s",
 		 args->local ? "from " : "", args->local ? args->local : "", args->local ? " " : "",

@@ -214,7 +214,7 @@ guest_announce(struct port *port, struct diag *diag)
 	case 0:
 		return 0;
 	case -ENOMEM:
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: out of memory", port->name);
+		return diag_no_memory(diag, "port %s: out of memory", port->name);
 	default:
 		if (!guest->vnet.input.link.up) {
 			diag_set(diag, -ENOTCONN, NULL, "port %s: its link is down", port->name);
@@ -388,10 +388,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 	vnet.duplex = guest->link.duplex;
 	vnet.hash_changed = guest_hash_changed;
 	vnet.hash_changed_arg = guest;
-	if (config->has_mac)
-		port->mac = config->mac;
-	else
-		port_mac_from_name(&port->mac, port->name);
+	port_mac_from_config(port, config);
 	atomic_store(&port->n_active, 1);
 	vnet.mac = port->mac;
 	/* VIRTIO, "Device configuration layout": it should not be less, for that is what IPv6 needs. */

@@ -10,6 +10,7 @@
 #include <rte_lcore.h>
 
 #include "ctx.h"
+#include "layout.h"
 #include "offload.h"
 #include "pools.h"
 
@@ -168,6 +169,23 @@ kernel_frame_request(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr)
 	return vnet_offload_from_guest(frame, hdr, OFFLOADS_ALL);
 }
 
+enum port_drop
+kernel_frame_refused(const struct rte_mbuf *frame, const struct virtio_net_hdr *hdr)
+{
+	const uint8_t kind = hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN;
+	struct layout_front front;
+	struct layout layout;
+
+	layout_front(&front, frame);
+	layout = layout_parse(&front);
+	/* The checksum is that of TCP further in than where these headers end: UDP (VXLAN), GRE, IP. */
+	if ((kind == VIRTIO_NET_HDR_GSO_TCPV4 || kind == VIRTIO_NET_HDR_GSO_TCPV6) && layout.ip &&
+	    layout.proto != IPPROTO_TCP && hdr->csum_start > layout.l2_len + layout.l3_len &&
+	    hdr->csum_start + sizeof(struct rte_tcp_hdr) <= frame->pkt_len)
+		return DROP_TUNNEL_SEGMENTS;
+	return DROP_BAD_OFFLOAD;
+}
+
 bool
 kernel_frame_fits(const struct rte_mbuf *frame, uint32_t frame_max, const struct nic_limit *limit)
 {
@@ -218,6 +236,7 @@ kernel_frame_sendmmsg(struct port_txq *txq, int fd, struct mmsghdr msgs[], struc
 {
 	struct quiesce *quiesce = &txq->port->ctx->quiesce;
 	uint16_t done = 0, n_sent = 0;
+	bool is_retried = false;
 	uint64_t bytes = 0;
 
 	while (done < n) {
@@ -234,6 +253,11 @@ kernel_frame_sendmmsg(struct port_txq *txq, int fd, struct mmsghdr msgs[], struc
 			rte_pktmbuf_free_bulk(pkts + done, (unsigned int)ret);
 			n_sent = (uint16_t)(n_sent + ret);
 			done = (uint16_t)(done + ret);
+			continue;
+		}
+		/* What has happened to the interface since the last call is told once, and may be over. */
+		if (errno == ENETDOWN && !is_retried) {
+			is_retried = true;
 			continue;
 		}
 		reason = why(errno, &goes_on);

@@ -84,9 +84,13 @@ struct rte_mbuf *kernel_frame_copy(const struct kernel_buffers *buffers, const v
 
 /*
  * A frame that is fresh from the kernel gets the request of its header. False: the kernel asks for what there
- * is not (DROP_BAD_OFFLOAD).
+ * is not (kernel_frame_refused()).
  */
 bool kernel_frame_request(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr);
+
+/* Why not: DROP_BAD_OFFLOAD, or it is one of a tunnel that is to be cut within, which the header has no words
+ * for. */
+enum port_drop kernel_frame_refused(const struct rte_mbuf *frame, const struct virtio_net_hdr *hdr);
 
 /*
  * A frame of this length can go out. frame_max is that of the limit, read once for a burst. What is to become

@@ -112,12 +112,11 @@ node_find(struct macvtap *macvtap, const char *ifname)
 }
 
 int
-macvtap_make(struct macvtap *macvtap, const char *lower, const char *ifname, uint16_t n_queues)
+macvtap_make(struct macvtap *macvtap, unsigned int lower, const char *ifname, uint16_t n_queues)
 {
-	unsigned int lower_index = if_nametoindex(lower);
 	int err;
 
-	if (!lower_index || link_make(ifname, lower_index, n_queues) < 0)
+	if (link_make(ifname, lower, n_queues) < 0)
 		return -1;
 	macvtap->if_index = if_nametoindex(ifname);
 	if (macvtap->if_index && node_find(macvtap, ifname) == 0)

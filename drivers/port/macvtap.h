@@ -14,8 +14,9 @@ struct macvtap {
 	char node[64];         /* a device node of our own; "": there is one in /dev */
 };
 
-/* Make it over `lower`, and set it up. 0, or -1 with errno set and nothing left behind. */
-int macvtap_make(struct macvtap *macvtap, const char *lower, const char *ifname, uint16_t n_queues);
+/* Make it over the interface of the number `lower`, and set it up. 0, or -1 with errno set and nothing left
+ * behind. */
+int macvtap_make(struct macvtap *macvtap, unsigned int lower, const char *ifname, uint16_t n_queues);
 /* A queue of it: a descriptor that does not block, or -1 with errno set. */
 int macvtap_open(struct macvtap *macvtap);
 /* Accepts one that is all zero. */

@@ -709,7 +709,7 @@ static int
 nic_make_queues(struct nic *nic, struct port *port, const struct port_config *config, struct diag *diag)
 {
 	if (port_queues_alloc(port, config->n_queues) < 0)
-		return diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	for (uint16_t q = 0; q < config->n_queues; q++) {
 		port->rxqs[q].rx = nic_rx;
 		port->rxqs[q].dev = nic;
@@ -743,7 +743,7 @@ nic_watch(struct nic *nic, const struct port *port, const struct port_config *co
 	int ret = nic_limit_open(&nic->limit, port, nic->eth_id, &nic->info, config->mtu);
 
 	nic->rx_span = nic->limit.whole_max - RTE_ETHER_HDR_LEN;
-	return ret < 0 ? diag_set(diag, ret, NULL, "port %s: no memory", config->name) : 0;
+	return ret < 0 ? port_no_memory(config->name, diag) : 0;
 }
 
 /* Undo everything; fine at any stage of opening. */
@@ -774,7 +774,7 @@ nic_open(struct port *port, const struct port_config *config, struct diag *diag)
 	int ret;
 
 	if (!nic)
-		return diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	nic->ctx = port->ctx;
 	ret = nic_find(nic, config, diag);
 	if (ret == 0)

@@ -2,6 +2,7 @@
 #include "nic_kernel.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <linux/ethtool.h>
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
@@ -15,6 +16,10 @@
 
 #include "loop.h"
 #include "port.h"
+
+#ifndef IFLA_ALT_IFNAME /* Linux 5.5 */
+#define IFLA_ALT_IFNAME 53
+#endif
 
 enum { NIC_KERNEL_SAME_NS = -1 };
 
@@ -108,6 +113,32 @@ nic_kernel_look(struct nic_kernel *kernel)
 		kernel->mtu = (uint32_t)ifr.ifr_mtu;
 }
 
+/* By /proc: what rtnetlink says of it waits for the lock on interfaces. */
+bool
+nic_kernel_lost(const char *name, struct nic_kernel_lost *ret_lost)
+{
+	FILE *stream = fopen("/proc/thread-self/net/dev", "re");
+	const size_t name_len = strlen(name);
+	struct nic_kernel_lost lost;
+	bool is_known = false;
+	char line[512];
+
+	while (stream && !is_known && fgets(line, sizeof(line), stream)) {
+		const char *at = line + strspn(line, " ");
+
+		/* rx: bytes packets errs drop fifo frame compressed multicast, tx: bytes packets errs drop */
+		is_known = strncmp(at, name, name_len) == 0 && at[name_len] == ':' &&
+			   sscanf(at + name_len + 1,
+				  "%*u %*u %*u %" SCNu64 " %*u %*u %*u %*u %*u %*u %" SCNu64 " %" SCNu64,
+				  &lost.rx_dropped, &lost.tx_errors, &lost.tx_dropped) == 3;
+	}
+	if (stream)
+		fclose(stream);
+	if (is_known)
+		*ret_lost = lost;
+	return is_known;
+}
+
 static bool
 nic_kernel_ethtool(const char *name, uint32_t command)
 {
@@ -192,22 +223,22 @@ nic_kernel_parse(struct nlmsghdr *message, struct nic_kernel_link *ret_link)
 	return true;
 }
 
-/* Query one interface, in this namespace or in that of the id `nsid`. The kernel answers within send(). */
+/* Query one interface, by its number, or (number 0) by the attribute. The kernel answers within send(). */
 static bool
-nic_kernel_ask(unsigned int if_index, int nsid, struct nic_kernel_link *ret_link)
+nic_kernel_query(unsigned int if_index, unsigned short attribute, const void *value, size_t size,
+		 struct nic_kernel_link *ret_link)
 {
 	struct {
 		struct nlmsghdr head;
 		struct ifinfomsg info;
 		struct rtattr attr;
-		int32_t nsid;
+		uint8_t value[RTA_ALIGN(NIC_KERNEL_NAME_MAX + 1)];
 	} request = {
 		.head = {.nlmsg_type = RTM_GETLINK,
 			 .nlmsg_flags = NLM_F_REQUEST,
 			 .nlmsg_len = NLMSG_LENGTH(sizeof(request.info))},
 		.info = {.ifi_family = AF_UNSPEC, .ifi_index = (int)if_index},
-		.attr = {.rta_type = IFLA_TARGET_NETNSID, .rta_len = RTA_LENGTH(sizeof(request.nsid))},
-		.nsid = nsid,
+		.attr = {.rta_type = attribute, .rta_len = (unsigned short)RTA_LENGTH(size)},
 	};
 	int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_ROUTE);
 	struct nlmsghdr *message = (void *)nic_kernel_buffer;
@@ -216,14 +247,44 @@ nic_kernel_ask(unsigned int if_index, int nsid, struct nic_kernel_link *ret_link
 
 	if (fd < 0)
 		return false;
-	if (nsid != NIC_KERNEL_SAME_NS)
-		request.head.nlmsg_len = sizeof(request);
+	if (size) {
+		memcpy(request.value, value, size);
+		request.head.nlmsg_len += (uint32_t)RTA_SPACE(size);
+	}
 	if (send(fd, &request, request.head.nlmsg_len, 0) >= 0) {
 		len = recv(fd, nic_kernel_buffer, sizeof(nic_kernel_buffer), 0);
 		is_known = nic_kernel_is_whole(message, len) && nic_kernel_parse(message, ret_link);
 	}
 	close(fd);
 	return is_known;
+}
+
+/* In this namespace, or in that of the id `nsid`. */
+static bool
+nic_kernel_ask(unsigned int if_index, int nsid, struct nic_kernel_link *ret_link)
+{
+	const int32_t id = nsid;
+
+	return nic_kernel_query(if_index, IFLA_TARGET_NETNSID, &id,
+				nsid == NIC_KERNEL_SAME_NS ? 0 : sizeof(id), ret_link);
+}
+
+unsigned int
+nic_kernel_find(const char *name, char ret_name[IF_NAMESIZE])
+{
+	const size_t size = strlen(name) + 1;
+	struct nic_kernel_link link;
+	unsigned int if_index;
+
+	/* The short ones, of both kinds, the kernel finds without its lock on interfaces. */
+	if (size <= IF_NAMESIZE) {
+		if_index = if_nametoindex(name);
+		return if_index && if_indextoname(if_index, ret_name) ? if_index : 0;
+	}
+	if (size > NIC_KERNEL_NAME_MAX + 1 || !nic_kernel_query(0, IFLA_ALT_IFNAME, name, size, &link))
+		return 0;
+	memcpy(ret_name, link.name, IF_NAMESIZE);
+	return link.if_index;
 }
 
 static void

@@ -55,6 +55,18 @@ void nic_kernel_close(struct nic_kernel *kernel);
 /* Query MTU and name again. Does not wait. */
 void nic_kernel_look(struct nic_kernel *kernel);
 
+enum { NIC_KERNEL_NAME_MAX = 127 }; /* characters of an alternative name (ip-link(8): property add altname) */
+
+/* The interface in this network namespace that has this name or alternative name, and its first name. 0:
+ * there is none. */
+unsigned int nic_kernel_find(const char *name, char ret_name[IF_NAMESIZE]);
+struct nic_kernel_lost {
+	uint64_t rx_dropped, tx_errors, tx_dropped; /* frames */
+};
+
+/* What an interface of this namespace has lost, by the kernel's count. False: there is none of that name, or
+ * no /proc. Does not wait. */
+bool nic_kernel_lost(const char *name, struct nic_kernel_lost *ret_lost);
 /* A request to the kernel for the interface of ifr->ifr_name. 0; or -errno, and errno is that. */
 int nic_kernel_ioctl(unsigned long request, struct ifreq *ifr);
 /* Refuse the port's line: -ENODEV with diag filled, whose hint has the interfaces of this network namespace.

@@ -311,12 +311,31 @@ nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned
 		[NIC_LIMIT_TAP] = {.moves = true},
 		[NIC_LIMIT_MACVTAP] = {.packet_socket = true, .moves = true},
 	};
+	char name[IF_NAMESIZE];
 
 	limit->driver = &drivers[kind];
 	limit->tap_fd = tap_fd;
 	limit->eth_id = RTE_MAX_ETHPORTS; /* there is none */
 	limit->mtu = mtu;
+	if (if_indextoname(if_index, name) && nic_kernel_lost(name, &limit->lost_before))
+		limit->lost = limit->lost_before;
 	return nic_limit_start(limit, port, if_index);
+}
+
+void
+nic_limit_lost(struct nic_limit *limit, struct port_device_stats *stats)
+{
+	const struct nic_kernel_lost *before = &limit->lost_before, *now = &limit->lost;
+
+	/* Of one that has left it stays what it was. */
+	if (!limit->kernel.has_left)
+		nic_kernel_lost(limit->kernel.name, &limit->lost);
+	if (limit->driver->packet_socket)
+		stats->oerrors += now->tx_errors - before->tx_errors + now->tx_dropped - before->tx_dropped;
+	/* What a tap sends is what the port takes. */
+	if (limit->tap_fd >= 0)
+		stats->imissed += limit->driver->packet_socket ? now->rx_dropped - before->rx_dropped
+							       : now->tx_dropped - before->tx_dropped;
 }
 
 void

@@ -23,6 +23,7 @@
 struct loop_timer;
 struct nic_limit_driver;
 struct port;
+struct port_device_stats;
 struct port_link;
 
 struct nic_limit {
@@ -42,7 +43,8 @@ struct nic_limit {
 	bool is_up;
 	uint32_t longest; /* as last logged */
 	struct nic_kernel kernel;
-	int tap_fd; /* -1: it is no tap */
+	int tap_fd;                               /* -1: it is no tap */
+	struct nic_kernel_lost lost, lost_before; /* as last read, and when it was opened */
 	struct loop_timer *timer;
 	struct log_limit log;
 };
@@ -72,6 +74,14 @@ void nic_limit_close(struct nic_limit *limit);
 
 /* The link as it is now. Control thread; does not wait. */
 void nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link);
+
+/*
+ * What the interface of a port that is no ethdev has lost since that was opened, by the kernel's count: what
+ * it had no room for where the port takes frames from (imissed; a packet socket counts that itself), and what
+ * it was to send, after the port has counted it as sent, or because it was refused (oerrors; what becomes of
+ * frames from a tap is the kernel's own). Control thread; does not wait.
+ */
+void nic_limit_lost(struct nic_limit *limit, struct port_device_stats *stats);
 
 /* Worker, for a frame longer than frame_max, while the link is up: does the device accept it all the same? */
 bool nic_limit_accepts(const struct nic_limit *limit, const struct rte_mbuf *pkt);

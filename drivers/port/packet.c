@@ -12,40 +12,28 @@
  * Documentation/networking/packet_mmap.rst for the ring.
  */
 #include <errno.h>
-#include <linux/if_ether.h>
 #include <linux/if_packet.h>
 #include <net/if.h>
 #include <net/if_arp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
 #include "ctx.h"
 #include "kernel_frame.h"
+#include "loop.h"
 #include "nic_limit.h"
+#include "packet_sockets.h"
 #include "port.h"
 #include "software_offload.h"
 #include "uplink.h"
 
-#ifndef PACKET_IGNORE_OUTGOING
-#define PACKET_IGNORE_OUTGOING 23
-#endif
-#ifndef PACKET_FANOUT_FLAG_IGNORE_OUTGOING
-#define PACKET_FANOUT_FLAG_IGNORE_OUTGOING 0x4000
-#endif
-
 enum {
-	PACKET_BLOCK = 1 << 20,  /* bytes of memory that the kernel takes at a time */
-	PACKET_PLACE = 68 << 10, /* of the longest frame, with what the kernel writes before it */
-	PACKET_BLOCK_PLACES = PACKET_BLOCK / PACKET_PLACE,
 	PACKET_RING_MIN = PACKET_BLOCK_PLACES,
 	PACKET_RING_MAX = 8192,
-	PACKET_SNDBUF = 8 << 20, /* of what the interface has not sent yet */
-	PACKET_FANOUT_TRIES = 16,
 };
 
 static_assert(PACKET_PLACE - KERNEL_FRAME_MAX >= 512, "the kernel's header and alignment fit, too");
@@ -71,8 +59,7 @@ static const struct key packet_keys[] = {
 /* One socket, of one queue pair. The worker that has the receive queue writes the one half, and so on. */
 struct packet_queue {
 	/* read by workers */
-	int fd;
-	uint8_t *ring;
+	struct packet_socket *socket;
 	struct packet *packet;
 
 	/* receive queue's owner */
@@ -96,19 +83,21 @@ struct packet {
 	uint32_t capabilities;
 
 	/* control */
+	char ifname[IF_NAMESIZE];
 	uint16_t n_queues;
 	struct packet_queue *queues; /* [n_queues] */
-	size_t ring_size;
+	struct packet_sockets *sockets;
+	struct loop_watch *watch; /* of the rings that are being made; NULL: none is */
+	const char *name;         /* the port's */
 };
 
 /* --- receive queue: owner ---------------------------------------------------------------------------------
  */
 
 static struct tpacket2_hdr *
-packet_place(const struct packet_queue *queue)
+packet_place(const struct packet_queue *queue, uint8_t *ring)
 {
-	return (struct tpacket2_hdr *)(queue->ring +
-				       (size_t)(queue->at / PACKET_BLOCK_PLACES) * PACKET_BLOCK +
+	return (struct tpacket2_hdr *)(ring + (size_t)(queue->at / PACKET_BLOCK_PLACES) * PACKET_BLOCK +
 				       (size_t)(queue->at % PACKET_BLOCK_PLACES) * PACKET_PLACE);
 }
 
@@ -164,9 +153,9 @@ packet_take(struct port_rxq *rxq, const struct packet_queue *queue, const struct
 		if (!packet_tag(frame, place))
 			goto drop;
 	}
-	why = DROP_BAD_OFFLOAD;
 	if (likely(kernel_frame_request(frame, &hdr)))
 		return frame;
+	why = kernel_frame_refused(frame, &hdr);
 drop:
 	port_rx_drop(rxq, why, &frame, 1);
 	return NULL;
@@ -177,12 +166,16 @@ packet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	struct packet_queue *queue = rxq->dev;
 	const uint32_t n_places = queue->packet->n_places;
+	/* Acquire: pairs with the release of who has made it. */
+	uint8_t *ring = atomic_load_explicit(&queue->socket->ring, memory_order_acquire);
 	uint16_t n_taken = 0;
 	bool stops = false;
 
+	if (unlikely(!ring))
+		return 0;
 	/* Those that are dropped here, too: the kernel may be as fast as we are. */
 	for (uint16_t i = 0; i < n; i++) {
-		struct tpacket2_hdr *place = packet_place(queue);
+		struct tpacket2_hdr *place = packet_place(queue, ring);
 
 		/* Acquire: pairs with the kernel's barrier before it hands the place over. */
 		if (!(__atomic_load_n(&place->tp_status, __ATOMIC_ACQUIRE) & TP_STATUS_USER))
@@ -258,7 +251,7 @@ packet_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint1
 			.msg_iov = iov, .msg_iovlen = 1 + kernel_frame_pieces(pkts[i], iov + 1)};
 		iov += queue->msgs[i].msg_hdr.msg_iovlen;
 	}
-	return kernel_frame_sendmmsg(txq, queue->fd, queue->msgs, pkts, n, packet_why);
+	return kernel_frame_sendmmsg(txq, queue->socket->fd, queue->msgs, pkts, n, packet_why);
 }
 
 static uint16_t
@@ -277,101 +270,39 @@ packet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 /* --- control thread ---------------------------------------------------------------------------------------
  */
 
-static int
-packet_refuse(struct diag *diag, const struct port_config *config, const char *what)
+/* All rings are there, or not. */
+static void
+packet_rings_done(void *arg, uint32_t events)
 {
-	const struct packet_args *args = config->args;
-	const int err = errno;
+	struct packet *packet = arg;
 
-	diag_set(diag, -err, NULL, "port %s: interface %s: %s: %s", config->name, args->ifname, what,
-		 strerror(err));
-	if (err == EPERM || err == EACCES)
-		diag_hint(diag, "AF_PACKET needs CAP_NET_RAW: run as root, or give it to vnicd");
-	else if (err == ENOMEM || err == ENOBUFS)
-		diag_hint(diag, "fewer places: ring=%d", PACKET_RING_MIN);
-	else
-		diag_hint(diag, "%s", "");
-	return -err;
+	packet_sockets_done(packet->sockets, packet->name, &packet->ctx->log);
+	loop_watch_remove(packet->watch);
+	packet->watch = NULL;
 }
 
 static int
-packet_option(int fd, int option, const void *value, size_t size)
+packet_open_sockets(struct packet *packet, struct port *port, struct diag *diag)
 {
-	return setsockopt(fd, SOL_PACKET, option, value, (socklen_t)size);
-}
+	struct loop *loop = port->ctx->loop;
+	int ret = packet_sockets_open(&packet->sockets, port->name, packet->limit.kernel.if_index,
+				      packet->ifname, packet->n_queues, packet->n_places, loop, diag);
 
-static int
-packet_open_ring(struct packet *packet, struct packet_queue *queue)
-{
-	const struct tpacket_req request = {
-		.tp_block_size = PACKET_BLOCK,
-		.tp_block_nr = packet->n_places / PACKET_BLOCK_PLACES,
-		.tp_frame_size = PACKET_PLACE,
-		.tp_frame_nr = packet->n_places,
-	};
-	void *ring;
-
-	if (packet_option(queue->fd, PACKET_RX_RING, &request, sizeof(request)) < 0)
-		return -1;
-	ring = mmap(NULL, packet->ring_size, PROT_READ | PROT_WRITE, MAP_SHARED, queue->fd, 0);
-	if (ring == MAP_FAILED)
-		return -1;
-	queue->ring = ring;
-	return 0;
-}
-
-/* Frames of one flow come out of one socket. The number of a group is this network namespace's. */
-static int
-packet_join(struct packet *packet, uint16_t idx)
-{
-	static uint16_t last_group;
-	int ret = -1;
-
-	for (int i = 0; i < PACKET_FANOUT_TRIES && ret < 0; i++) {
-		uint32_t group;
-
-		if (idx == 0)
-			last_group = (uint16_t)(last_group + 1 + (unsigned int)getpid() * 37);
-		/* What the sockets ignore by themselves, a group does not. */
-		group = last_group | (uint32_t)(PACKET_FANOUT_HASH | PACKET_FANOUT_FLAG_IGNORE_OUTGOING)
-					     << 16;
-		ret = packet_option(packet->queues[idx].fd, PACKET_FANOUT, &group, sizeof(group));
-		if (idx)
-			break;
+	if (ret < 0)
+		return ret;
+	if (packet->sockets->done_fd >= 0) {
+		packet->watch =
+			loop_watch_add(loop, packet->sockets->done_fd, EPOLLIN, packet_rings_done, packet);
+		if (!packet->watch)
+			return port_no_memory(port->name, diag);
 	}
-	return ret;
-}
-
-static int
-packet_open_queue(struct packet *packet, uint16_t idx, const struct port_config *config, struct diag *diag)
-{
-	struct packet_queue *queue = &packet->queues[idx];
-	struct sockaddr_ll address = {.sll_family = AF_PACKET,
-				      .sll_protocol = htons(ETH_P_ALL),
-				      .sll_ifindex = (int)packet->limit.kernel.if_index};
-	const struct packet_mreq promisc = {.mr_ifindex = address.sll_ifindex, .mr_type = PACKET_MR_PROMISC};
-	const int on = 1, version = TPACKET_V2, sndbuf = PACKET_SNDBUF;
-
-	queue->packet = packet;
-	/* Of no protocol yet: nothing comes before it is bound. */
-	queue->fd = socket(AF_PACKET, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	if (queue->fd < 0)
-		return packet_refuse(diag, config, "no socket");
-	if (packet_option(queue->fd, PACKET_VERSION, &version, sizeof(version)) < 0 ||
-	    packet_option(queue->fd, PACKET_VNET_HDR, &on, sizeof(on)) < 0 ||
-	    packet_option(queue->fd, PACKET_IGNORE_OUTGOING, &on, sizeof(on)) < 0)
-		return packet_refuse(diag, config, "this kernel lacks what is needed");
-	if (packet_open_ring(packet, queue) < 0)
-		return packet_refuse(diag, config, "no memory for its ring");
-	/* As much as we may: either is enough. */
-	if (setsockopt(queue->fd, SOL_SOCKET, SO_SNDBUFFORCE, &sndbuf, sizeof(sndbuf)) < 0)
-		setsockopt(queue->fd, SOL_SOCKET, SO_SNDBUF, &sndbuf, sizeof(sndbuf));
-	if (bind(queue->fd, (struct sockaddr *)&address, sizeof(address)) < 0)
-		return packet_refuse(diag, config, "it can't be bound to");
-	if (packet_option(queue->fd, PACKET_ADD_MEMBERSHIP, &promisc, sizeof(promisc)) < 0)
-		return packet_refuse(diag, config, "promiscuous mode");
-	if (packet->n_queues > 1 && packet_join(packet, idx) < 0)
-		return packet_refuse(diag, config, "several queues");
+	for (uint16_t i = 0; i < packet->n_queues; i++) {
+		packet->queues[i].packet = packet;
+		packet->queues[i].socket = &packet->sockets->each[i];
+		port->rxqs[i].rx = packet_rx;
+		port->txqs[i].tx = packet_tx;
+		port->rxqs[i].dev = port->txqs[i].dev = &packet->queues[i];
+	}
 	return 0;
 }
 
@@ -379,12 +310,8 @@ static void
 packet_free(struct packet *packet)
 {
 	nic_limit_close(&packet->limit);
-	for (uint16_t i = 0; packet->queues && i < packet->n_queues; i++) {
-		if (packet->queues[i].ring)
-			munmap(packet->queues[i].ring, packet->ring_size);
-		if (packet->queues[i].fd >= 0)
-			close(packet->queues[i].fd);
-	}
+	loop_watch_remove(packet->watch);
+	packet_sockets_close(packet->sockets);
 	kernel_buffers_close(&packet->buffers, packet->ctx);
 	free(packet->queues);
 	free(packet);
@@ -392,17 +319,18 @@ packet_free(struct packet *packet)
 
 /* Its address and that it is an Ethernet. */
 static int
-packet_read_interface(struct port *port, const struct port_config *config, struct diag *diag)
+packet_read_interface(const struct packet *packet, struct port *port, const struct port_config *config,
+		      struct diag *diag)
 {
-	const struct packet_args *args = config->args;
 	struct ifreq ifr = {0};
 
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", args->ifname);
+	memcpy(ifr.ifr_name, packet->ifname, sizeof(ifr.ifr_name));
 	if (nic_kernel_ioctl(SIOCGIFHWADDR, &ifr) < 0)
-		return packet_refuse(diag, config, "its address");
+		return diag_set(diag, -errno, "", "port %s: interface %s: its address: %s", config->name,
+				packet->ifname, strerror(errno));
 	if (ifr.ifr_hwaddr.sa_family != ARPHRD_ETHER)
 		return diag_set(diag, -EINVAL, "name an Ethernet interface: ifname=eth1",
-				"port %s: interface %s is no Ethernet", config->name, args->ifname);
+				"port %s: interface %s is no Ethernet", config->name, packet->ifname);
 	memcpy(&port->mac, ifr.ifr_hwaddr.sa_data, RTE_ETHER_ADDR_LEN);
 	return 0;
 }
@@ -411,12 +339,12 @@ static int
 packet_open_all(struct packet *packet, struct port *port, const struct port_config *config, struct diag *diag)
 {
 	const struct packet_args *args = config->args;
-	const unsigned int if_index = if_nametoindex(args->ifname);
+	const unsigned int if_index = nic_kernel_find(args->ifname, packet->ifname);
 	int ret;
 
 	if (!if_index)
 		return nic_kernel_no_interface(config->name, args->ifname, diag);
-	ret = packet_read_interface(port, config, diag);
+	ret = packet_read_interface(packet, port, config, diag);
 	if (ret < 0)
 		return ret;
 	ret = kernel_buffers_open(&packet->buffers, port, config->n_queues, diag);
@@ -425,16 +353,8 @@ packet_open_all(struct packet *packet, struct port *port, const struct port_conf
 	if (nic_limit_open_kernel(&packet->limit, port, if_index, NIC_LIMIT_PACKET_SOCKET, -1, config->mtu) <
 		    0 ||
 	    port_queues_alloc(port, config->n_queues) < 0)
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
-	for (uint16_t i = 0; i < packet->n_queues; i++) {
-		ret = packet_open_queue(packet, i, config, diag);
-		if (ret < 0)
-			return ret;
-		port->rxqs[i].rx = packet_rx;
-		port->txqs[i].tx = packet_tx;
-		port->rxqs[i].dev = port->txqs[i].dev = &packet->queues[i];
-	}
-	return 0;
+		return port_no_memory(config->name, diag);
+	return packet_open_sockets(packet, port, diag);
 }
 
 static int
@@ -446,20 +366,18 @@ packet_open(struct port *port, const struct port_config *config, struct diag *di
 	int ret;
 
 	if (!packet)
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	packet->ctx = port->ctx;
 	packet->n_queues = config->n_queues;
 	packet->capabilities = offloads_without(kernel_frame_capabilities(), (uint32_t)args->without);
+	packet->name = port->name;
 	packet->n_places = args->n_places / PACKET_BLOCK_PLACES * PACKET_BLOCK_PLACES;
-	packet->ring_size = (size_t)packet->n_places / PACKET_BLOCK_PLACES * PACKET_BLOCK;
 	packet->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
 	if (packet->queues) {
 		memset(packet->queues, 0, size);
-		for (uint16_t i = 0; i < packet->n_queues; i++)
-			packet->queues[i].fd = -1;
 		ret = packet_open_all(packet, port, config, diag);
 	} else {
-		ret = diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		ret = port_no_memory(config->name, diag);
 	}
 	if (ret < 0) {
 		port_queues_free(port);
@@ -468,7 +386,7 @@ packet_open(struct port *port, const struct port_config *config, struct diag *di
 	}
 	port->dev = packet;
 	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
-	snprintf(port->describe, sizeof(port->describe), "interface %s", args->ifname);
+	snprintf(port->describe, sizeof(port->describe), "interface %s", packet->ifname);
 	uplink_port_opened(port);
 	return 0;
 }
@@ -485,19 +403,23 @@ static int
 packet_check(struct port_config *config, struct diag *diag)
 {
 	const struct packet_args *args = config->args;
+	char ifname[IF_NAMESIZE];
 
 	if (!args->ifname)
 		return diag_set(diag, -EINVAL, "ifname=INTERFACE, for example ifname=eth1",
 				"port %s: kind packet needs an interface", config->name);
-	if (strlen(args->ifname) >= IF_NAMESIZE)
-		return diag_set(diag, -EINVAL, "a name of at most 15 characters",
-				"port %s: ifname: '%.64s' is too long for an interface", config->name,
+	if (strlen(args->ifname) > NIC_KERNEL_NAME_MAX)
+		return diag_set(diag, -EINVAL,
+				"a name of at most 15 characters, or an alternative name of 127",
+				"port %s: ifname: '%.64s...' is too long for an interface", config->name,
 				args->ifname);
 	if (config->has_mac)
 		return diag_set(diag, -EINVAL, "leave mac= out: the interface has an address",
 				"port %s: mac: the address of a kernel's interface is the kernel's",
 				config->name);
-	snprintf(config->resource, sizeof(config->resource), "interface %s", args->ifname);
+	/* One interface is one whatever it is called; one that is not there has the name that was given. */
+	snprintf(config->resource, sizeof(config->resource), "interface %s",
+		 nic_kernel_find(args->ifname, ifname) ? ifname : args->ifname);
 	return 0;
 }
 
@@ -507,6 +429,8 @@ packet_link(const struct port *port, struct port_link *ret_link)
 	const struct packet *packet = port->dev;
 
 	nic_limit_link(&packet->limit, ret_link);
+	/* A long ring is still being made. */
+	ret_link->up = ret_link->up && packet_sockets_receive(packet->sockets);
 }
 
 /* Asking for them sets them back. */
@@ -522,10 +446,12 @@ packet_counters(const struct port *port, enum counter_class class, uint64_t ret_
 		struct tpacket_stats stats;
 		socklen_t size = sizeof(stats);
 
-		if (getsockopt(packet->queues[i].fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size) == 0)
+		if (getsockopt(packet->sockets->each[i].fd, SOL_PACKET, PACKET_STATISTICS, &stats, &size) ==
+		    0)
 			packet->queues[i].n_missed += stats.tp_drops;
 		device.imissed += packet->queues[i].n_missed;
 	}
+	nic_limit_lost(&packet->limit, &device);
 	memcpy(ret_values, &device, sizeof(device));
 	return true;
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * stream: the port kind "stream": frames over a TCP connection, or one by a unix socket, to another vnicd, a
- * QEMU
- * (-netdev stream, -netdev socket) or whoever else speaks so: before each frame its length, four bytes in
- * network order. No virtio-net header, so no frame that is not finished goes out.
+ * QEMU (-netdev stream, -netdev socket) or whoever else speaks so: before each frame its length, four bytes
+ * in network order. No virtio-net header, so no frame that is not finished goes out.
  *
  *   control thread   listens, or connects and connects again, and publishes the connection
  *   worker           reads into a buffer and takes whole frames out of it; puts frames into another one and
@@ -33,6 +32,7 @@
 
 enum {
 	STREAM_BUFFER = 1 << 20, /* bytes of a direction that may wait here */
+	STREAM_READ = 256 << 10, /* bytes that a poll takes of the kernel: others wait */
 	STREAM_LEN_SIZE = 4,
 	STREAM_FRAME_MAX = KERNEL_FRAME_MAX,
 	STREAM_LOOK_MS = 20,
@@ -40,6 +40,8 @@ enum {
 	STREAM_RETRY_MAX_MS = 30000,
 	STREAM_BACKLOG = 8,
 };
+
+static_assert(STREAM_BUFFER - STREAM_LEN_SIZE - STREAM_FRAME_MAX > 0, "whoever reads has room to read to");
 
 struct stream_args {
 	char *listen;
@@ -72,6 +74,13 @@ struct stream_buffer {
 	uint64_t idle_until; /* by the TSC: until then the kernel is not asked */
 	uint32_t start, end;
 	uint8_t *bytes; /* [STREAM_BUFFER] */
+};
+
+enum stream_record {
+	STREAM_FRAME,
+	STREAM_RUNT,       /* counted and gone */
+	STREAM_INCOMPLETE, /* more has to be read */
+	STREAM_STOP,       /* there is no packet buffer now, or the connection has ended */
 };
 
 struct stream {
@@ -146,7 +155,8 @@ stream_read(struct port_rxq *rxq, struct stream *stream, uint64_t connection)
 		in->start = 0;
 	}
 	quiesce_leave(&stream->ctx->quiesce, rxq->worker, &rxq->place);
-	got = recv(STREAM_FD(connection), in->bytes + in->end, STREAM_BUFFER - in->end, MSG_DONTWAIT);
+	got = recv(STREAM_FD(connection), in->bytes + in->end,
+		   RTE_MIN(STREAM_BUFFER - in->end, (uint32_t)STREAM_READ), MSG_DONTWAIT);
 	quiesce_return(&stream->ctx->quiesce, rxq->worker);
 	if (got > 0) {
 		in->end += (uint32_t)got;
@@ -157,41 +167,39 @@ stream_read(struct port_rxq *rxq, struct stream *stream, uint64_t connection)
 		stream_end(stream, connection, got == 0 ? 0 : errno);
 }
 
-/* The next whole frame of the buffer; NULL: there is none, or no packet buffer, or it was dropped
- * (*ret_dropped). */
-static struct rte_mbuf *
-stream_take(struct port_rxq *rxq, struct stream *stream, uint64_t connection, bool *ret_dropped)
+/* The next whole record of the buffer; *ret_frame is set for a frame. */
+static enum stream_record
+stream_take(struct port_rxq *rxq, struct stream *stream, uint64_t connection, struct rte_mbuf **ret_frame)
 {
 	struct stream_buffer *in = &stream->in;
-	struct rte_mbuf *frame;
+	enum stream_record record = STREAM_FRAME;
 	uint32_t len;
 
-	*ret_dropped = false;
 	if (in->end - in->start < STREAM_LEN_SIZE)
-		return NULL;
+		return STREAM_INCOMPLETE;
 	memcpy(&len, in->bytes + in->start, sizeof(len));
 	len = rte_be_to_cpu_32(len);
 	if (unlikely(len > STREAM_FRAME_MAX)) {
 		/* Where the next frame begins can't be known any more. */
 		stream_end(stream, connection, EMSGSIZE);
 		in->start = in->end = 0;
-		return NULL;
+		return STREAM_STOP;
 	}
 	if (in->end - in->start - STREAM_LEN_SIZE < len)
-		return NULL;
+		return STREAM_INCOMPLETE;
 	if (unlikely(len < RTE_ETHER_HDR_LEN)) {
 		counter_add(&rxq->stats.drops[DROP_RUNT], 1);
-		*ret_dropped = true;
-		frame = NULL;
+		record = STREAM_RUNT;
 	} else {
-		frame = kernel_frame_copy(&stream->buffers, in->bytes + in->start + STREAM_LEN_SIZE, len);
-		if (unlikely(!frame))
-			return NULL;
+		*ret_frame =
+			kernel_frame_copy(&stream->buffers, in->bytes + in->start + STREAM_LEN_SIZE, len);
+		if (unlikely(!*ret_frame))
+			return STREAM_STOP;
 	}
 	in->start += STREAM_LEN_SIZE + len;
 	counter_add(&rxq->stats.packets, 1);
 	counter_add(&rxq->stats.bytes, len);
-	return frame;
+	return record;
 }
 
 static uint16_t
@@ -204,17 +212,24 @@ stream_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 
 	if (connection == STREAM_NONE)
 		return 0;
-	while (n_taken < n) {
-		bool dropped;
-		struct rte_mbuf *frame = stream_take(rxq, stream, connection, &dropped);
-
-		if (frame) {
-			pkts[n_taken++] = frame;
-		} else if (!dropped) {
+	/* Runts count, too: the peer could fill the buffer with them. */
+	for (uint16_t n_records = 0; n_records < n;) {
+		switch (stream_take(rxq, stream, connection, &pkts[n_taken])) {
+		case STREAM_FRAME:
+			n_taken++;
+			n_records++;
+			break;
+		case STREAM_RUNT:
+			n_records++;
+			break;
+		case STREAM_INCOMPLETE:
 			if (has_read)
-				break;
+				return n_taken;
 			has_read = true;
 			stream_read(rxq, stream, connection);
+			break;
+		case STREAM_STOP:
+			return n_taken;
 		}
 	}
 	return n_taken;
@@ -568,7 +583,7 @@ stream_open(struct port *port, const struct port_config *config, struct diag *di
 	int ret;
 
 	if (!stream)
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	memset(stream, 0, size);
 	stream->ctx = port->ctx;
 	stream->port = port;
@@ -580,16 +595,13 @@ stream_open(struct port *port, const struct port_config *config, struct diag *di
 	ret = stream_open_all(stream, port, config, diag);
 	if (ret < 0) {
 		if (ret == -ENOMEM)
-			diag_set(diag, ret, "free some memory", "port %s: no memory", config->name);
+			port_no_memory(config->name, diag);
 		port_queues_free(port);
 		stream_free(stream);
 		return ret;
 	}
 	port->dev = stream;
-	if (config->has_mac)
-		port->mac = config->mac;
-	else
-		port_mac_from_name(&port->mac, port->name);
+	port_mac_from_config(port, config);
 	atomic_store_explicit(&port->n_active, 1, memory_order_relaxed);
 	snprintf(port->describe, sizeof(port->describe), "stream, %s %.150s",
 		 stream->is_server ? "listens at" : "connects to",

@@ -88,6 +88,7 @@ struct tap {
 
 	/* control */
 	char ifname[IF_NAMESIZE];
+	const char *altname; /* of the line, for one that is there under another name; NULL: not so */
 	struct macvtap macvtap;
 	bool is_macvtap;
 	uint16_t n_queues;
@@ -122,7 +123,7 @@ tap_read(struct port_rxq *rxq, struct rte_mbuf **ret_pkt)
 	*ret_pkt = kernel_room_take(&queue->room, (uint32_t)got);
 	if (likely(kernel_frame_request(*ret_pkt, &hdr.hdr)))
 		return 1;
-	port_rx_drop(rxq, DROP_BAD_OFFLOAD, ret_pkt, 1);
+	port_rx_drop(rxq, kernel_frame_refused(*ret_pkt, &hdr.hdr), ret_pkt, 1);
 	*ret_pkt = NULL;
 	return 1;
 }
@@ -220,7 +221,8 @@ tap_refuse(const struct tap *tap, const char *name, const char *what, struct dia
 {
 	const int err = errno;
 
-	diag_set(diag, -err, NULL, "port %s: interface %s: %s: %s", name, tap->ifname, what, strerror(err));
+	diag_set(diag, -err, NULL, "port %s: interface %s%s%s: %s: %s", name, tap->ifname,
+		 tap->altname ? ", also named " : "", tap->altname ? tap->altname : "", what, strerror(err));
 	if (tap->is_macvtap) {
 		diag_hint(diag, "%s",
 			  err == EPERM || err == EACCES ? "it takes CAP_NET_ADMIN"
@@ -348,23 +350,42 @@ tap_set_up(struct tap *tap, struct port *port, const struct port_config *config,
 	return 0;
 }
 
+/* The name of the line, which may be an alternative one of a tap that is there. */
+static const char *
+tap_name(const struct port_config *config)
+{
+	const struct tap_args *args = config->args;
+
+	return args->ifname ? args->ifname : config->name;
+}
+
 static int
 tap_open_all(struct tap *tap, struct port *port, const struct port_config *config, struct diag *diag)
 {
 	const struct tap_args *args = config->args;
+	const char *ifname = tap_name(config);
+	unsigned int lower;
+	char lower_name[IF_NAMESIZE];
 	int ret;
 
-	snprintf(tap->ifname, sizeof(tap->ifname), "%.15s", args->ifname ? args->ifname : config->name);
 	tap->is_macvtap = args->macvtap;
-	if (args->macvtap && !if_nametoindex(args->macvtap))
-		return nic_kernel_no_interface(config->name, args->macvtap, diag);
-	if (args->macvtap && macvtap_make(&tap->macvtap, args->macvtap, tap->ifname, config->n_queues) < 0)
-		return tap_refuse(tap, config->name, "no macvtap", diag);
+	/* One that is there has its first name from here on. */
+	if (tap->is_macvtap || !nic_kernel_find(ifname, tap->ifname))
+		snprintf(tap->ifname, sizeof(tap->ifname), "%.15s", ifname);
+	else if (strcmp(ifname, tap->ifname) != 0)
+		tap->altname = ifname;
+	if (tap->is_macvtap) {
+		lower = nic_kernel_find(args->macvtap, lower_name);
+		if (!lower)
+			return nic_kernel_no_interface(config->name, args->macvtap, diag);
+		if (macvtap_make(&tap->macvtap, lower, tap->ifname, config->n_queues) < 0)
+			return tap_refuse(tap, config->name, "no macvtap", diag);
+	}
 	ret = kernel_buffers_open(&tap->buffers, port, config->n_queues, diag);
 	if (ret < 0)
 		return ret;
 	if (port_queues_alloc(port, config->n_queues) < 0)
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	for (uint16_t i = 0; i < tap->n_queues; i++) {
 		ret = tap_open_queue(tap, &tap->queues[i], diag, config->name);
 		if (ret < 0)
@@ -379,7 +400,7 @@ tap_open_all(struct tap *tap, struct port *port, const struct port_config *confi
 	if (nic_limit_open_kernel(&tap->limit, port, if_nametoindex(tap->ifname),
 				  tap->is_macvtap ? NIC_LIMIT_MACVTAP : NIC_LIMIT_TAP, tap->queues[0].fd,
 				  config->mtu) < 0)
-		return diag_set(diag, -ENOMEM, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	return 0;
 }
 
@@ -417,7 +438,7 @@ tap_open(struct port *port, const struct port_config *config, struct diag *diag)
 	}
 	if (!tap || !tap->queues) {
 		free(tap);
-		return diag_set(diag, ret, "free some memory", "port %s: no memory", config->name);
+		return port_no_memory(config->name, diag);
 	}
 	memset(tap->queues, 0, size);
 	for (uint16_t i = 0; i < tap->n_queues; i++)
@@ -428,6 +449,7 @@ tap_open(struct port *port, const struct port_config *config, struct diag *diag)
 		tap_free(tap);
 		return ret;
 	}
+	tap->altname = NULL;
 	port->dev = tap;
 	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
 	snprintf(port->describe, sizeof(port->describe), "%s %s%s%s", tap->is_macvtap ? "macvtap" : "tap",
@@ -448,26 +470,29 @@ static int
 tap_check(struct port_config *config, struct diag *diag)
 {
 	const struct tap_args *args = config->args;
-	const char *ifname = args->ifname ? args->ifname : config->name;
+	const char *ifname = tap_name(config), *claimed = args->macvtap ? args->macvtap : ifname;
+	char found[IF_NAMESIZE];
+	const bool is_found = nic_kernel_find(claimed, found);
 
-	/* What the kernel refuses, and "%d", for which it would choose a number. */
+	/* Of one to be made: what the kernel refuses, and "%d", for which it would choose a number. */
+	if (is_found && !args->macvtap)
+		ifname = found;
 	if (strlen(ifname) >= IF_NAMESIZE || strpbrk(ifname, "/: %") || strcmp(ifname, ".") == 0 ||
 	    strcmp(ifname, "..") == 0)
 		return diag_set(
 			diag, -EINVAL,
 			"ifname=INTERFACE, of at most 15 characters, without '/', ':', '%' and blanks",
 			"port %s: '%.64s' is no name of an interface", config->name, ifname);
-	if (args->macvtap && strlen(args->macvtap) >= IF_NAMESIZE)
-		return diag_set(diag, -EINVAL, "a name of at most 15 characters",
-				"port %s: macvtap: '%.64s' is no name of an interface", config->name,
-				args->macvtap);
+	if (args->macvtap && strlen(args->macvtap) > NIC_KERNEL_NAME_MAX)
+		return diag_set(
+			diag, -EINVAL, "a name of at most 15 characters, or an alternative name of 127",
+			"port %s: macvtap: '%.64s' is no name of an interface", config->name, args->macvtap);
 	if (args->macvtap &&
 	    (args->persist || port_config_has(config, "owner") || port_config_has(config, "group")))
 		return diag_set(diag, -EINVAL, "leave persist=, owner= and group= out",
 				"port %s: a macvtap goes with its port", config->name);
 	/* Of a macvtap's own name the kernel sees to it that there is one. */
-	snprintf(config->resource, sizeof(config->resource), "interface %s",
-		 args->macvtap ? args->macvtap : ifname);
+	snprintf(config->resource, sizeof(config->resource), "interface %s", is_found ? found : claimed);
 	return 0;
 }
 
@@ -477,6 +502,19 @@ tap_link(const struct port *port, struct port_link *ret_link)
 	const struct tap *tap = port->dev;
 
 	nic_limit_link(&tap->limit, ret_link);
+}
+
+static bool
+tap_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
+{
+	struct tap *tap = port->dev;
+	struct port_device_stats device = {0};
+
+	if (class != COUNTERS_DEVICE)
+		return false;
+	nic_limit_lost(&tap->limit, &device);
+	memcpy(ret_values, &device, sizeof(device));
+	return true;
 }
 
 static uint32_t
@@ -498,6 +536,7 @@ static struct port_kind tap_kind = {
 	.open = tap_open,
 	.close = tap_close,
 	.link = tap_link,
+	.counters = tap_counters,
 	.capabilities = tap_capabilities,
 	.is_uplink = true,
 };

@@ -19,6 +19,9 @@ struct diag {
 int diag_set(struct diag *diag, int err, const char *hint, const char *cause_fmt, ...)
 	__attribute__((format(printf, 4, 5)));
 
+/* The same for want of memory, whose hint is always the same. Returns -ENOMEM. */
+int diag_no_memory(struct diag *diag, const char *cause_fmt, ...) __attribute__((format(printf, 2, 3)));
+
 /* Replace the hint by a formatted one. Returns nothing so that it cannot be taken for the error. */
 void diag_hint(struct diag *diag, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 

@@ -456,7 +456,7 @@ key_list_twice(const struct key_place *place, const char *element, struct diag *
 static int
 key_no_memory(const struct key_place *place, struct diag *diag)
 {
-	return diag_set(diag, -ENOMEM, NULL, "%s: no memory", place->object);
+	return diag_no_memory(diag, "%s: no memory", place->object);
 }
 
 /* Calls `each` with every element, until one fails. */

@@ -77,7 +77,7 @@ keyval_parse(struct keyval *keyval, const char *line, enum keyval_form form, con
 		return ret;
 	keyval->storage = word = strdup(line);
 	if (!word)
-		return diag_set(diag, -ENOMEM, "free some memory", "%s '%.64s': no memory", what, line);
+		return diag_no_memory(diag, "%s '%.64s': no memory", what, line);
 	next = keyval_cut(word);
 	keyval_split_head(keyval, word, form);
 	while ((word = next)) {

@@ -57,7 +57,7 @@ fwd_config_parse(struct fwd_config *config, const char *line, struct diag *diag)
 	snprintf(object, sizeof(object), "--forward-mode %s", config->mode->name);
 	snprintf(kind, sizeof(kind), "mode %s", config->mode->name);
 	if (config->mode->args_size && !(config->args = calloc(1, config->mode->args_size))) {
-		ret = diag_set(diag, -ENOMEM, NULL, "%s: no memory", object);
+		ret = diag_no_memory(diag, "%s: no memory", object);
 		goto out;
 	}
 	set = config_set(config);

@@ -114,7 +114,7 @@ fwd_plan_build(const struct fwd_mode *mode, void *mode_state, struct port *const
 	}
 	plan = calloc(1, sizeof(*plan) + n_workers * sizeof(plan->workers[0]));
 	if (!plan) {
-		diag_set(diag, -ENOMEM, NULL, "plan: no memory");
+		diag_no_memory(diag, "plan: no memory");
 		return NULL;
 	}
 	plan->serial = ++serial;

@@ -56,7 +56,7 @@ txonly_open(void **ret_state, const void *args, struct diag *diag)
 	struct txonly_frame *frame;
 
 	if (!state)
-		return diag_set(diag, -ENOMEM, NULL, "forward mode txonly: no memory");
+		return diag_no_memory(diag, "forward mode txonly: no memory");
 	state->len = own->len;
 	frame = &state->frame;
 	frame->eth.ether_type = rte_cpu_to_be_16(RTE_ETHER_TYPE_IPV4);

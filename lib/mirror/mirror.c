@@ -350,7 +350,7 @@ mirror_parse(struct mirror *mirror, const struct keyval *keyval, const char *obj
 	int ret = keys_init(&set);
 
 	if (ret < 0)
-		return diag_set(diag, ret, NULL, "%s: no memory", object);
+		return diag_no_memory(diag, "%s: no memory", object);
 	ret = keys_parse(&set, 1, keyval, object, "a mirror", mirror->name, diag);
 	mirror->given = set.given;
 	if (ret == 0)
@@ -379,7 +379,7 @@ mirrors_add(struct mirrors *mirrors, const char *line, struct mirror **ret_mirro
 	int ret;
 
 	if (!mirror)
-		return diag_set(diag, -ENOMEM, NULL, "mirror: no memory");
+		return diag_no_memory(diag, "mirror: no memory");
 	memset(mirror, 0, size);
 	mirror->mirrors = mirrors;
 	ret = keyval_parse(&keyval, line, KEYVAL_UNNAMED, "mirror", diag);
@@ -398,7 +398,7 @@ mirrors_add(struct mirrors *mirrors, const char *line, struct mirror **ret_mirro
 	if (ret == 0) {
 		mirror->taps = calloc(mirror->args.from.n, sizeof(mirror->taps[0]));
 		if (!mirror->taps || mirror_start(mirror, port_by_name(mirror->args.to)) < 0)
-			ret = diag_set(diag, -ENOMEM, NULL, "%s: no memory", object);
+			ret = diag_no_memory(diag, "%s: no memory", object);
 	}
 	if (ret < 0) {
 		mirror_free(mirror);
@@ -464,7 +464,7 @@ mirrors_open(struct mirrors **ret_mirrors, struct fwd_worker *workers, unsigned 
 	struct mirrors *mirrors = calloc(1, sizeof(*mirrors));
 
 	if (!mirrors)
-		return diag_set(diag, -ENOMEM, NULL, "mirrors: no memory");
+		return diag_no_memory(diag, "mirrors: no memory");
 	mirrors->workers = workers;
 	mirrors->n_workers = n_workers;
 	*ret_mirrors = mirrors;

@@ -59,7 +59,7 @@ filter_compile(struct bpf_program *program, const char *expression, const char *
 	int ret = 0;
 
 	if (!pcap)
-		return diag_set(diag, -ENOMEM, NULL, "%s: no memory", object);
+		return diag_no_memory(diag, "%s: no memory", object);
 	if (pcap_compile(pcap, program, expression, 1, PCAP_NETMASK_UNKNOWN) < 0)
 		ret = diag_set(diag, -EINVAL, "an expression of pcap-filter(7): filter=tcp port 80",
 			       "%s: filter: %s", object, pcap_geterr(pcap));
@@ -78,7 +78,7 @@ mirror_filter_open(struct mirror_filter **ret_filter, const char *expression, co
 	int ret;
 
 	if (!filter)
-		return diag_set(diag, -ENOMEM, NULL, "%s: no memory", object);
+		return diag_no_memory(diag, "%s: no memory", object);
 	ret = filter_compile(&program, expression, object, diag);
 	if (ret < 0) {
 		free(filter);

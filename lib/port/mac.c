@@ -23,3 +23,12 @@ port_mac_from_name(struct rte_ether_addr *mac, const char *name)
 	mac->addr_bytes[0] &= (uint8_t)~RTE_ETHER_GROUP_ADDR;
 	mac->addr_bytes[0] |= RTE_ETHER_LOCAL_ADMIN_ADDR;
 }
+
+void
+port_mac_from_config(struct port *port, const struct port_config *config)
+{
+	if (config->has_mac)
+		port->mac = config->mac;
+	else
+		port_mac_from_name(&port->mac, port->name);
+}

@@ -370,8 +370,13 @@ void port_txq_stats_read(const struct port_txq *txq, struct port_queue_stats *re
 int port_queues_alloc(struct port *port, uint16_t n_queues);
 void port_queues_free(struct port *port); /* accepts a port without any */
 
+/* There is none for the port of this name. Returns -ENOMEM with diag filled. */
+int port_no_memory(const char *name, struct diag *diag);
+
 /* A locally administered address that is always the same for a name. */
 void port_mac_from_name(struct rte_ether_addr *mac, const char *name);
+/* For a kind's open, of a port that has no address by itself: mac= of its line, or that of its name. */
+void port_mac_from_config(struct port *port, const struct port_config *config);
 
 /* Owner of the queue: as port_rx_fn and port_tx_fn, which are called through these only. */
 static inline uint16_t

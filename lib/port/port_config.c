@@ -234,7 +234,7 @@ config_make_room(struct port_config *config, struct diag *diag)
 	config_sets(config, sets);
 	for (unsigned int i = 0; i < PORT_CONFIG_SETS && ok; i++)
 		ok = keys_init(&sets[i]) == 0;
-	return ok ? 0 : diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
+	return ok ? 0 : port_no_memory(config->name, diag);
 }
 
 /* The hint to a bad address is the one that the port would have had, or the one that was nearly given. */
@@ -362,7 +362,7 @@ config_copy_mode_args(const struct port_config *config, void **ret_args, struct 
 
 	if (!set.values || keys_init(&set) < 0) {
 		free(set.values);
-		return diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
+		return diag_no_memory(diag, "port %s: no memory", config->name);
 	}
 	for (unsigned int i = 0; row[i].type != KEY_END; i++) {
 		int ret;

@@ -39,6 +39,12 @@ port_kinds(void)
 	return port_kind_list;
 }
 
+int
+port_no_memory(const char *name, struct diag *diag)
+{
+	return diag_no_memory(diag, "port %s: no memory", name);
+}
+
 static int
 port_find_slot(const struct port_config *config, unsigned int *ret_id, struct diag *diag)
 {
@@ -102,7 +108,7 @@ port_open(struct port_config *config, struct port **ret_port, struct diag *diag)
 	if (port)
 		port->config = malloc(sizeof(*port->config));
 	if (!port || !port->config) {
-		ret = diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
+		ret = port_no_memory(config->name, diag);
 		goto fail;
 	}
 	memcpy(port->name, config->name, sizeof(port->name));
@@ -117,7 +123,7 @@ port_open(struct port_config *config, struct port **ret_port, struct diag *diag)
 	if (ret == 0)
 		ret = policer_attach(port, &config->police);
 	if (ret < 0) {
-		diag_set(diag, ret, NULL, "port %s: no memory", config->name);
+		port_no_memory(config->name, diag);
 		free(of_mode);
 		port->kind->close(port);
 		goto fail;
@@ -156,7 +162,7 @@ port_set(struct port *port, const char *pairs, struct diag *diag)
 	if (ret < 0) {
 		free(of_mode);
 		port_config_change_free(port->config, &change);
-		return diag_set(diag, ret, NULL, "port %s: no memory", port->name);
+		return port_no_memory(port->name, diag);
 	}
 	if (change.mode_args) {
 		/* Release: pairs with the acquire of the mode's workers. */

@@ -158,7 +158,7 @@ vnic_ctx_new(const struct vnic_ctx_params *params, struct vnic_ctx **ret_ctx, st
 	}
 	home = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(sizeof(*home), (size_t)RTE_CACHE_LINE_SIZE));
 	if (!home) {
-		diag_set(&diag, -ENOMEM, "free some memory", "context: out of memory");
+		diag_no_memory(&diag, "context: out of memory");
 		return error_set(error, &diag, -ENOMEM);
 	}
 	memset(home, 0, sizeof(*home));

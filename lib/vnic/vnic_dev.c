@@ -122,7 +122,7 @@ dev_open(struct vnic_dev *dev, const struct vnic_dev_params *params, struct diag
 	atomic_store(&dev->port.n_active, 1);
 	dev->reported.n_queues = 1;
 	if (dev_alloc(dev, params->n_queues) < 0 || vnet_init(&dev->vnet, &vnet) < 0)
-		return diag_set(diag, -ENOMEM, "free some memory", "device %s: out of memory", params->name);
+		return diag_no_memory(diag, "device %s: out of memory", params->name);
 	dev->has_vnet = true;
 	dev_queues_open(dev, params->frames == VNIC_FRAMES_BORROW && !home->no_borrow);
 	dev->fences = home->fences;
@@ -168,7 +168,7 @@ dev_make(struct vnic_home *home, struct vnic_dev **ret_dev, struct diag *diag)
 	dev = aligned_alloc(RTE_CACHE_LINE_SIZE, RTE_ALIGN_CEIL(sizeof(*dev), (size_t)RTE_CACHE_LINE_SIZE));
 	if (!dev) {
 		atomic_fetch_sub(&n_devices, 1);
-		return diag_set(diag, -ENOMEM, "free some memory", "device: out of memory");
+		return diag_no_memory(diag, "device: out of memory");
 	}
 	memset(dev, 0, sizeof(*dev));
 	dev->home = home;

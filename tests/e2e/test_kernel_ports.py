@@ -20,6 +20,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib"), str(HERE.parent / "guests"), str(HERE.parent / "hostile")]
 import guests  # noqa: E402
 import netns  # noqa: E402
+import oracle  # noqa: E402
 import rawfe as fe  # noqa: E402
 import vnictest  # noqa: E402
 import wire as w  # noqa: E402
@@ -292,6 +293,56 @@ class Frames(unittest.TestCase):
         self.until(lambda: self.link("up0") == "up")
         self.pass_frames([fe.ethernet(b"again")])
 
+    def test_first_frame_after_the_interface_was_down(self):
+        """The kernel tells the socket of that once, and it is over."""
+        for _ in range(3):
+            self.ns.run("ip", "link", "set", "p0", "down")
+            self.until(lambda: self.link("up0") == "down")
+            self.ns.run("ip", "link", "set", "p0", "up")
+            self.until(lambda: self.link("up0") == "up")
+            self.until(lambda: self.link("up1") == "up")
+            self.pass_frames([fe.ethernet(b"the first")])
+        self.assertEqual(self.drops("up0"), {})
+
+    def test_carrier_goes_and_comes_under_load(self):
+        """Each frame is sent or dropped, and each that was sent goes out, or the kernel has counted what it lost."""
+        for flapping in ("p1", "p0"):
+            with self.subTest(flapping):
+                self.flap(flapping)
+
+    def flap(self, flapping, times=4):
+        before, (wire, below), n_sent, n_received = self.vnicd.stats(), self.on_the_wire(), 0, 0
+        for _ in range(times):
+            with subprocess.Popen(self.ns.command("sh", "-c", f"sleep 0.02; ip link set {flapping} down; sleep 0.1; "
+                                                              f"ip link set {flapping} up; sleep 0.1")) as process:
+                while process.poll() is None:
+                    for _ in range(8):
+                        self.a.send_frame(fe.ethernet(bytes(50)), wait=False)
+                    n_sent += 8
+                    n_received += self.b.drain()
+                    time.sleep(0.001)
+        for port in ("up0", "up1"):
+            self.until(lambda: self.link(port) == "up")
+        self.a.reclaim_tx(all_of_them=True)
+        n_received += self.b.drain(0.2)
+        after, (wire, below) = self.vnicd.stats(), (now - then for now, then in zip(self.on_the_wire(), (wire, below)))
+        sent = after["up0"]["tx_packets"] - before["up0"]["tx_packets"]
+        drops = {r: n - before["up0"]["drops"].get(r, 0) for r, n in after["up0"]["drops"].items()}
+        self.assertEqual(sent + sum(drops.values()), n_sent)
+        self.assertEqual({r for r, n in drops.items() if n} - {"link_down", "tx_full"}, set())
+        self.assertGreater(drops.get("link_down", 0), 0)
+        self.assertEqual(after["b"]["tx_packets"] - before["b"]["tx_packets"], n_received)
+        lost = after["up0"]["device"]["oerrors"] - before["up0"]["device"]["oerrors"]
+        # Of those that it refuses the kernel counts some, and some not.
+        self.assertLessEqual(lost - drops.get("tx_full", 0), sent - wire, (drops, lost))
+        self.assertLessEqual(sent - wire, lost + self.LOST_BELOW * below, (drops, lost, below))
+
+    LOST_BELOW = 0  # the port's interface is p0
+
+    def on_the_wire(self):
+        """What has left p0, and what it has lost."""
+        return [int(self.ns.run("cat", f"/sys/class/net/p0/statistics/tx_{what}")) for what in ("packets", "dropped")]
+
     def link(self, port):
         return self.vnicd.rpc("port.show", {"name": port})["link"]
 
@@ -480,12 +531,82 @@ class UdpSegments(unittest.TestCase):
         ring.add([fe.D(gpa, len(data))], gpa)
 
 
+class Tunnels(unittest.TestCase):
+    """TCP within VXLAN, from a veth's other end."""
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest(netns.NEEDS_ROOT)
+        self.near, self.far = netns.Netns(), netns.Netns()
+        self.addCleanup(self.near.remove)
+        self.addCleanup(self.far.remove)
+        self.near.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1", "netns", self.far.name)
+        self.near.run("ip", "link", "set", "p0", "up")
+        try:
+            self.far.run("sh", "-ec", "ip link set p1 up; ip address add 10.0.0.2/24 dev p1; "
+                                      "ip link add vx0 type vxlan id 7 remote 10.0.0.1 dstport 4789 dev p1; ip link set vx0 up; "
+                                      "ip neigh replace 10.0.0.1 lladdr 02:00:00:00:00:01 dev p1; ethtool -k p1")
+        except AssertionError as e:
+            self.skipTest(f"no VXLAN, or no ethtool: {e}")
+        self.vnicd = vnictest.Vnicd({"g": "vhost-user", "up0": "packet,ifname=p0"}, "io", netns=self.near.name)
+        self.addCleanup(lambda: self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output))
+        self.guest = fe.RawFrontend(self.vnicd.sock("g"), features=w.BASE | fe.bits(fe.F_GUEST_CSUM, fe.F_GUEST_TSO4), size=256)
+        self.addCleanup(self.guest.close)
+        self.guest.start()
+        self.inside = self.far.packet_socket("vx0")
+        self.addCleanup(self.inside.close)
+        self.inside.setsockopt(263, 15, 1)  # SOL_PACKET, PACKET_VNET_HDR
+
+    def send(self, payload, **fields):
+        frame = w.ethernet(w.tcp(payload, src="10.9.0.2", dst="10.9.0.1", sport=1, dport=2, partial=True), dst=w.MAC, kind=w.ETH_IP)
+        h = dict(dict(flags=w.NEEDS_CSUM, gso_type=0, hdr_len=54, gso_size=0, csum_start=34, csum_offset=16), **fields)
+        self.inside.send(struct.pack("<BBHHHH", *h.values()) + frame)
+
+    def receive(self, n):
+        """Frames of VXLAN whose inner checksum is right, without the outer headers."""
+        inner = []
+        while len(inner) < n:
+            frame = self.guest.receive_frame()
+            if len(frame) > 104 and frame[12:14] == b"\x08\0" and frame[23] == w.UDP:
+                inner.append(frame[50:])
+                self.assertEqual(self.guest.last_header[:2], b"\0\0")
+                self.assertEqual(oracle.faults(bytes(10), inner[-1], knows_right=True), [])
+        return inner
+
+    def test_what_is_cut_and_what_is_not(self):
+        self.send(bytes(800))
+        self.receive(1)
+        self.send(bytes(5000), gso_type=1, gso_size=1000)
+        self.vnicd.wait_stats(lambda ports: ports["up0"]["drops"].get("tunnel_segments") == 1)
+        self.far.run("ethtool", "-K", "p1", "tx-udp_tnl-segmentation", "off", "tx-udp_tnl-csum-segmentation", "off")
+        self.send(bytes(5000), gso_type=1, gso_size=1000)
+        self.assertEqual([len(frame) for frame in self.receive(5)], [1054] * 5)
+
+
 @pytest.mark.long
 class FramesOfQueues(Frames):
     """Of a port with several sockets, which share what comes."""
 
     def port(self, link):
         return f"packet,ifname={link},queues=2"
+
+
+class MacvtapFrames(Frames):
+    """Each port with all of an end's traffic, by a macvtap over it."""
+
+    def port(self, link):
+        return f"tap,macvtap={link},ifname=m{link}"
+
+    LOST_BELOW = 1  # a veth drops some, and says that it has sent them
+
+    def test_carrier_goes_and_comes_under_load(self):
+        for flapping in ("p1", "mp0"):
+            with self.subTest(flapping):
+                self.flap(flapping)
+
+    # Of macvtaps these are other stories (Lives), or none.
+    test_interface_is_deleted = test_interface_leaves_and_returns = test_interface_leaves_a_bridge = None
+    test_own_frames_of_the_host_are_left_alone = test_counted_exactly = test_one_that_is_refused_costs_no_others = None
 
 
 class TapFrames(Frames):
@@ -534,6 +655,8 @@ class TapFrames(Frames):
         self.assertEqual(self.link("up0"), "up")
 
     test_own_frames_of_the_host_are_left_alone = test_counted_exactly = None
+    # Its carrier is the port, and what the kernel does with a frame from a tap is its own.
+    test_first_frame_after_the_interface_was_down = test_carrier_goes_and_comes_under_load = None
     test_interface_leaves_and_returns = test_interface_leaves_a_bridge = test_one_that_is_refused_costs_no_others = None
 
 
@@ -607,13 +730,114 @@ class Lives(unittest.TestCase):
         self.assertEqual(self.names(), {"lo", "p0", "p1", "mv0"})
 
 
+    def timed(self, what, *args):
+        began = time.monotonic()
+        what(*args)
+        return time.monotonic() - began
+
+    def test_rings_are_nobody_s_wait(self):
+        """The kernel takes its time for each ring, and the control thread answers meanwhile; they come one by one."""
+        queues, shares = 16, []
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.ns.run("sh", "-c", "ip link set p0 up; ip link set p1 up")
+        for _ in range(4):
+            began, turns = time.monotonic(), []
+            added = self.timed(self.add, f"k0=packet,ifname=p0,queues={queues}")
+            self.assertEqual(self.link("k0"), "up", "by the first, from the start")
+            while self.n_rings() < queues:
+                turns.append(self.timed(self.vnicd.rpc, "system.info"))
+                self.assertLess(time.monotonic(), began + 60)
+            made = time.monotonic() - began
+            began = time.monotonic()
+            removed = self.timed(self.remove, "k0")
+            while self.n_rings():  # they are closed by the same thread
+                self.assertLess(time.monotonic(), began + 60)
+            closed = time.monotonic() - began
+            shares.append(((added + removed) / (made + closed), sorted(turns)[len(turns) // 2] / made, len(turns)))
+        # Who did all of it before answering had a share of 1, and no turn in between.
+        self.assertLess(min(share for share, _, _ in shares), 0.5, shares)
+        self.assertLess(min(turn for _, turn, _ in shares), 0.1, shares)
+
+    def n_rings(self):
+        with open(f"/proc/{self.vnicd.pid}/maps") as maps:
+            return maps.read().count("socket:[")
+
+    def test_goes_while_its_rings_are_made(self):
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.ns.run("sh", "-c", "ip link set p0 up; ip link set p1 up")
+        fds = len(os.listdir(f"/proc/{self.vnicd.pid}/fd"))
+        for i in range(20):
+            self.add(f"k0=packet,ifname=p0,queues=4,ring={(15, 510, 525)[i % 3]}")
+            self.remove("k0")
+        deadline = time.monotonic() + 20
+        while self.n_rings() or len(os.listdir(f"/proc/{self.vnicd.pid}/fd")) > fds:
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+
+    def test_a_long_ring(self):
+        """Until it is there the port's link is down; what is sent goes out."""
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.ns.run("sh", "-c", "ip link set p0 up; ip link set p1 up")
+        self.add("k0=packet,ifname=p0,ring=1020")
+        deadline = time.monotonic() + 20
+        while self.link("k0") == "down":
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.01)
+        with self.ns.packet_socket("p1") as sender:
+            sender.send(fe.ethernet(bytes(46)))
+        self.vnicd.wait_stats(lambda ports: ports["k0"]["rx_packets"] == 1)
+
+    LONG_NAME = "an-alternative-name-of-an-interface-" + "x" * (127 - 36)
+
+    def rename(self, interface, *names):
+        try:
+            self.ns.run("ip", "link", "property", "add", "dev", interface, *(w for name in names for w in ("altname", name)))
+        except AssertionError as e:
+            self.skipTest(f"no alternative names: {e}")
+
+    def test_alternative_names(self):
+        """An interface is found by any of its names, and it is one interface by all of them."""
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.ns.run("sh", "-c", "ip link set p0 up; ip link set p1 up")
+        self.rename("p0", "wan", self.LONG_NAME)
+        for name in ("wan", self.LONG_NAME):
+            for port in (f"k0=packet,ifname={name}", f"k0=tap,macvtap={name},ifname=mv0"):
+                with self.subTest(port):
+                    self.add(port)
+                    for other in (f"k1=packet,ifname={name}", "k1=packet,ifname=p0", "k1=tap,macvtap=wan",
+                                  f"k1=tap,macvtap={self.LONG_NAME}"):
+                        with self.assertRaisesRegex(vnictest.RpcError, "two ports on one interface: port k0 has interface p0"):
+                            self.add(other)
+                    with self.ns.packet_socket("p1") as sender:
+                        sender.send(fe.ethernet(bytes(46)))
+                    self.vnicd.wait_stats(lambda ports: ports["k0"]["rx_packets"] >= 1)
+                    self.remove("k0")
+
+    def test_alternative_names_of_taps(self):
+        self.ns.run("ip", "tuntap", "add", "dev", "his0", "mode", "tap", "vnet_hdr")
+        self.ns.run("ip", "link", "add", "p0", "type", "veth", "peer", "name", "p1")
+        self.rename("his0", "desk", self.LONG_NAME)
+        self.rename("p0", "wan", self.LONG_NAME[:-1])
+        for name in ("desk", self.LONG_NAME):
+            with self.subTest(name):
+                self.add(f"t0=tap,ifname={name}")
+                self.assertEqual(self.names(), {"lo", "his0", "p0", "p1"})
+                self.assertEqual(self.link("t0"), "up")
+                self.remove("t0")
+        for name in ("wan", self.LONG_NAME[:-1]):
+            with self.assertRaisesRegex(vnictest.RpcError, f"interface p0, also named {name}: it can't be attached to"):
+                self.add(f"t0=tap,ifname={name}")
+
+
 class Refused(unittest.TestCase):
     def test_each(self):
         for line, cause, hint in (
                 ("packet", "kind packet needs an interface", "ifname=eth1"),
                 ("packet,ifname=nosuch0", "there is no interface nosuch0", "interfaces of this network namespace: .*lo"),
                 ("packet,ifname=lo", "interface lo is no Ethernet", "ifname="),
-                ("packet,ifname=aninterfacewithalongname", "too long for an interface", "15 characters"),
+                ("packet,ifname=aninterfacewithalongname", "there is no interface aninterfacewithalongname", "interfaces of this "),
+                (f"packet,ifname={'x' * 128}", "too long for an interface", "15 characters, or an alternative name of 127"),
+                (f"tap,macvtap={'x' * 128}", "is no name of an interface", "15 characters, or an alternative name of 127"),
                 ("packet,ifname=lo,mac=02:00:00:00:00:01", "the address of a kernel's interface is the kernel's", "leave mac="),
                 ("packet,ifname=lo,ring=1", "ring: 1 is not in 15..8192", "ring=15"),
                 ("tap,ifname=aninterfacewithalongname", "is no name of an interface", "15 characters"),

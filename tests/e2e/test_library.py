@@ -166,7 +166,6 @@ GLOBALS = {
         "packet_kind": REGISTERED,
         "stream_kind": REGISTERED,
         "tap_kind": REGISTERED,
-        "last_group": DAEMON,
         "names": DAEMON,
         "nic_devices_closed": DAEMON,
         "nic_kernel_buffer": DAEMON,
