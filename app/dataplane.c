@@ -558,6 +558,9 @@ dataplane_close(void)
 		fwd_workers_close(dp.fwd_workers, dp.n_workers);
 	while (dp.n_ports)
 		port_close(dp.ports[--dp.n_ports]);
+	for (struct port_kind *kind = port_kinds(); kind; kind = kind->next)
+		if (kind->finish)
+			kind->finish();
 	if (dp.ctx)
 		pools_free(dp.ctx);
 	if (dp.mode_is_open && dp.mode->close)
