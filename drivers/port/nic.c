@@ -46,7 +46,8 @@ enum {
 	NIC_BIG_BUFFERS = 255,     /* of that size, for devices that send one segment only */
 	NIC_PAIR_BYTES = 48 << 20, /* of EAL's memory, for a queue pair */
 	NIC_VDEV_ARGS_SIZE = 512,
-	NIC_TRIES = 3, /* at a card that is back, with one driver of the kernel's */
+	NIC_STATS_LOOKS = 10, /* its counters, which go with it, are read with one of so many looks */
+	NIC_TRIES = 3,        /* at a card that is back, with one driver of the kernel's */
 	NIC_TRY_MS = 1000,
 	NIC_PRESENCE_MS = 100, /* between looks for a card that was unplugged, and for one that is back */
 };
@@ -110,6 +111,8 @@ struct nic {
 	struct nic_pci pci;
 	struct nic_device *dropped; /* being closed; NULL: none is */
 	struct loop_timer *presence;
+	unsigned int n_looks;
+	struct port_device_stats seen_stats; /* of the device, as last read */
 	struct port_device_stats lost_stats; /* of devices that were unplugged */
 	char tried[NIC_PCI_DRIVER_SIZE];     /* the kernel's driver when it was tried last; "": none */
 	unsigned int n_tries;
@@ -829,20 +832,33 @@ nic_release_pools(struct nic *nic)
 	nic->pool = nic->pool_refused = nic->big_pool = NULL;
 }
 
-/* Of this device and of those before it. */
-static struct port_device_stats
-nic_device_stats(const struct nic *nic)
+/* Registers that are gone read as all ones, which are no counts. */
+static void
+nic_read_stats(struct nic *nic)
 {
-	struct port_device_stats device = nic->lost_stats;
 	struct rte_eth_stats stats;
 
-	if (nic->configured && rte_eth_stats_get(nic->eth_id, &stats) == 0) {
-		device.imissed += stats.imissed;
-		device.ierrors += stats.ierrors;
-		device.oerrors += stats.oerrors;
-		device.rx_nombuf += stats.rx_nombuf;
-	}
-	return device;
+	if (!nic->configured || rte_eth_stats_get(nic->eth_id, &stats) < 0 || nic_pci_is_gone(&nic->pci))
+		return;
+	nic->seen_stats = (struct port_device_stats){
+		.imissed = stats.imissed,
+		.ierrors = stats.ierrors,
+		.oerrors = stats.oerrors,
+		.rx_nombuf = stats.rx_nombuf,
+	};
+}
+
+/* Of this device and of those before it. */
+static struct port_device_stats
+nic_all_stats(const struct nic *nic)
+{
+	struct port_device_stats all = nic->seen_stats;
+
+	all.imissed += nic->lost_stats.imissed;
+	all.ierrors += nic->lost_stats.ierrors;
+	all.oerrors += nic->lost_stats.oerrors;
+	all.rx_nombuf += nic->lost_stats.rx_nombuf;
+	return all;
 }
 
 /* Is the worker in a call of this port's PMD? */
@@ -865,7 +881,8 @@ nic_lose(struct nic *nic)
 	nic_limit_lose(&nic->limit);
 	atomic_store_explicit(&nic->is_lost, true, memory_order_release);
 	quiesce_wait_held(&nic->ctx->quiesce, nic_is_in_use, nic);
-	nic->lost_stats = nic_device_stats(nic);
+	nic->lost_stats = nic_all_stats(nic);
+	nic->seen_stats = (struct port_device_stats){0};
 	nic_bring_down(nic, NIC_DEVICE_GOES);
 	nic->tried[0] = '\0';
 	nic_describe(nic, nic->port, nic->port->config);
@@ -918,6 +935,8 @@ nic_look_for_it(void *arg)
 		nic_find_again(nic);
 	else if (nic_pci_is_gone(&nic->pci))
 		nic_lose(nic);
+	else if (++nic->n_looks % NIC_STATS_LOOKS == 0)
+		nic_read_stats(nic);
 }
 
 /* Undo everything; fine at any stage of opening. */
@@ -999,12 +1018,13 @@ nic_capabilities(const struct port *port)
 static bool
 nic_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
 {
-	const struct nic *nic = port->dev;
+	struct nic *nic = port->dev;
 	struct port_device_stats device;
 
 	if (class != COUNTERS_DEVICE)
 		return false;
-	device = nic_device_stats(nic);
+	nic_read_stats(nic);
+	device = nic_all_stats(nic);
 	memcpy(ret_values, &device, sizeof(device));
 	return true;
 }

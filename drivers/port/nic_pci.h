@@ -2,10 +2,10 @@
 /*
  * nic_pci: the PCI device behind an ethdev: whether it is there, and its registers, which go with it.
  *
- * A PMD's registers are mapped (BARs). When the card is unplugged, the kernel takes the pages away, and the
- * next access is SIGBUS, in whatever thread. They are guarded as guest memory is (gmem_sigbus.h): zeroes come
- * in their place, from which PMDs read no frames, no counts and no link, and the PMD goes on until the
- * control thread has found out.
+ * A PMD's registers are mapped (BARs). When the card is unplugged, some kernels leave the pages, and reads
+ * are all ones; others take them away, and the next access is SIGBUS, in whatever thread. So they are guarded
+ * as guest memory is (gmem_sigbus.h): zeroes come in their place, and the PMD goes on until the control
+ * thread has found out.
  */
 #ifndef VNICD_NIC_PCI_H
 #define VNICD_NIC_PCI_H

@@ -145,5 +145,81 @@ class Offloads(PciTest):
         self.assertLessEqual(self.talk(VIRTIO), 1514)
 
 
+@pytest.mark.guest
+class Joined(PciTest):
+    """A card that may join segments (LRO): the kernel of this machine speaks TCP to the guest's: tap, card, vnicd, tap.
+
+    QEMU's vmxnet3 gives on what its tap has, up to 64 KiB, and drops what does not fit one buffer, for DPDK's PMD tells
+    it that a frame has no others. So the long frames are tests/unit/test_nic_receive.c's; here it is that all others pass.
+    """
+
+    MIB = 1
+
+    @pytest.mark.long
+    def test_lro(self):
+        if os.geteuid() != 0:
+            self.skipTest(netns.NEEDS_ROOT)
+        host = netns.Host("10.0.0.2")
+        self.addCleanup(host.remove)
+        guest = self.boot(VMXNET3, netdevs=["tap,ifname=card0,script=no,downscript=no,vnet_hdr=on"], prefix=host.command())
+        host.up("card0")
+        host.run("ip", "link", "set", "card0", "gso_max_segs", 1)
+        guest.start_vnicd({"up0": f"nic,dev={guest.cards[0]},lro=on", "t0": "tap"}, "io")
+        self.assertEqual(guest.port("up0")["options"]["lro"], "on")
+        guest.check("/usr/sbin/ip address add 10.0.0.1/24 dev t0")
+        for _ in range(50):
+            if guest.run("ping -c 1 -W 1 10.0.0.2")[0] == 0:
+                break
+        digest = host.make_file("back", self.MIB)
+        host.serve()
+        guest.check("wget -q -O /srv/back http://10.0.0.2/back", 120)
+        self.assertEqual(guest.sha256("back"), digest)
+        self.assertEqual(netns.errors(guest.check("cat /proc/net/snmp")), {})
+        self.assertEqual(host.errors(), {})
+        ports = guest.stop_vnicd()
+        for name in ports:
+            self.assertLessEqual({r for r, n in ports[name]["drops"].items() if n}, {"link_down"})
+
+
+@pytest.mark.guest
+class Keys(PciTest):
+    """What a card's driver can and can't be asked for."""
+
+    def refused(self, guest, options):
+        with self.assertRaises(AssertionError) as caught:
+            guest.rpc("port.add", config=f"up1=nic,dev={guest.cards[1]},{options}")
+        return str(caught.exception)
+
+    @pytest.mark.long
+    def test_flow_control(self):
+        """e1000's sets it, in the registers of the card; a card without LRO says so."""
+        self.make_peers(2)
+        guest = self.boot(E1000E, self.sockets)
+        guest.start_vnicd({"up0": f"nic,dev={guest.cards[0]},flow-control=rx"}, "hub")
+        self.assertIn(", flow control rx", guest.port("up0")["describe"])
+        self.assertEqual(guest.port("up0")["options"]["flow-control"], "rx")
+        self.assertIn(f"port up1: device {guest.cards[1]} (driver net_e1000_em) does not join TCP segments",
+                      self.refused(guest, "lro=on"))
+        # A port that was refused leaves the card as it was.
+        for mode in ("off", "tx", "full"):
+            guest.rpc("port.add", config=f"up1=nic,dev={guest.cards[1]},flow-control={mode}")
+            self.assertIn(f", flow control {mode}", guest.port("up1")["describe"])
+            self.assertIsNotNone(self.passes(0, 1))
+            guest.rpc("port.remove", name="up1")
+        guest.stop_vnicd()
+
+    @pytest.mark.long
+    def test_no_flow_control(self):
+        self.make_peers(2)
+        guest = self.boot(VIRTIO, self.sockets)
+        guest.start_vnicd({"up0": f"nic,dev={guest.cards[0]}"}, "hub")
+        self.assertNotIn("flow control", guest.port("up0")["describe"])
+        self.assertIn(f"port up1: device {guest.cards[1]} (driver net_virtio) has no flow control that can be set",
+                      self.refused(guest, "flow-control=full"))
+        guest.rpc("port.add", config=f"up1=nic,dev={guest.cards[1]}")
+        self.assertIsNotNone(self.passes(0, 1))
+        guest.stop_vnicd()
+
+
 if __name__ == "__main__":
     unittest.main(verbosity=2)
