@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include <rte_bus.h>
+#include <rte_cycles.h>
 #include <rte_dev.h>
 #include <rte_devargs.h>
 #include <rte_errno.h>
@@ -35,6 +36,7 @@
 #include "pools.h"
 #include "port.h"
 #include "software_offload.h"
+#include "ticks.h"
 #include "uplink.h"
 
 enum {
@@ -46,6 +48,7 @@ enum {
 	NIC_BIG_BUFFERS = 255,     /* of that size, for devices that send one segment only */
 	NIC_PAIR_BYTES = 48 << 20, /* of EAL's memory, for a queue pair */
 	NIC_VDEV_ARGS_SIZE = 512,
+	NIC_SERVICE_US = 20000,
 	NIC_STATS_LOOKS = 10, /* its counters, which go with it, are read with one of so many looks */
 	NIC_TRIES = 3,        /* at a card that is back, with one driver of the kernel's */
 	NIC_TRY_MS = 1000,
@@ -98,6 +101,10 @@ struct nic {
 	struct nic_limit limit;
 	struct nic_offload offload;
 	struct nic_lro lro;
+	uint64_t service_period; /* ticks */
+
+	/* written by the worker of the first pair */
+	uint64_t service_at; /* ticks */
 
 	/* control only */
 	struct port *port;
@@ -395,6 +402,21 @@ nic_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	if (unlikely(flags & (FRAME_REQUESTS | BORROW_FLAG)))
 		return nic_tx_slow(txq, pkts, n, flags);
 	return nic_send(txq, NULL, pkts, n);
+}
+
+/* net_bonding speaks LACP in calls of its burst functions, and wants one at least ten times a second. */
+static void
+nic_tx_service(struct port_txq *txq)
+{
+	struct nic *nic = txq->dev;
+	const uint64_t now = ticks_now();
+
+	if (now < nic->service_at)
+		return;
+	nic->service_at = now + nic->service_period;
+	quiesce_leave(&nic->ctx->quiesce, txq->worker, &txq->place);
+	rte_eth_tx_burst(nic->eth_id, txq->idx, NULL, 0);
+	quiesce_return(&nic->ctx->quiesce, txq->worker);
 }
 
 /* --- control thread: finding the device -------------------------------------------------------------------
@@ -724,6 +746,10 @@ nic_make_queues(struct nic *nic, struct port *port, const struct port_config *co
 		port->txqs[q].dev = nic;
 	}
 	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
+	if (strcmp(nic->driver_name, "net_bonding") == 0) {
+		nic->service_period = ticks_from_us(NIC_SERVICE_US, rte_get_tsc_hz());
+		port->txqs[0].service = nic_tx_service;
+	}
 	return 0;
 }
 

@@ -61,6 +61,13 @@ nic_events_wake(void *arg, uint32_t epoll_events)
 		events->report(events->arg, reported);
 }
 
+/* Cards; hot-plug is of buses that the kernel reports on, too. */
+static bool
+nic_events_is_on_pci(const struct rte_eth_dev_info *info)
+{
+	return info->device && strcmp(rte_bus_name(rte_dev_bus(info->device)), "pci") == 0;
+}
+
 void
 nic_events_configure(struct nic_events *events, const struct rte_eth_dev_info *info,
 		     struct rte_eth_conf *conf)
@@ -68,22 +75,16 @@ nic_events_configure(struct nic_events *events, const struct rte_eth_dev_info *i
 	const uint32_t flags = info->dev_flags ? *info->dev_flags : 0;
 
 	/*
-	 * The kernel's interfaces report to nic_kernel, wherever they are moved; their PMDs know one name.
-	 * What a PMD reports is all that there is to know of the link then, so one that may lose it is asked
-	 * instead: vmxnet3's never acknowledges an interrupt of uio_pci_generic, and so gets one.
+	 * With interrupts what a PMD reports is all that can be known of the link, and the PMD is not asked
+	 * any more. So they are for cards; virtual devices are asked, which costs nothing: memif's connects
+	 * when it is, and tap's knows its interface by a name. Nor for vmxnet3, whose PMD never acknowledges
+	 * an interrupt of uio_pci_generic, and so gets one.
 	 */
-	events->has_link = flags & RTE_ETH_DEV_INTR_LSC && info->if_index == 0 &&
+	events->has_link = flags & RTE_ETH_DEV_INTR_LSC && nic_events_is_on_pci(info) &&
 			   strcmp(info->driver_name, "net_vmxnet3") != 0;
 	events->has_removal = flags & RTE_ETH_DEV_INTR_RMV;
 	conf->intr_conf.lsc = events->has_link;
 	conf->intr_conf.rmv = events->has_removal;
-}
-
-/* Hot-plug is of buses that the kernel reports on. */
-static bool
-nic_events_is_on_pci(const struct rte_eth_dev_info *info)
-{
-	return info->device && strcmp(rte_bus_name(rte_dev_bus(info->device)), "pci") == 0;
 }
 
 static int

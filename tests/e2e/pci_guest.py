@@ -21,7 +21,7 @@ import rawfe as fe  # noqa: E402
 import vnictest  # noqa: E402
 
 PMDS = "/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0"
-PMD_NAMES = ("bus_pci", "bus_vdev", "mempool_ring", "net_e1000", "net_vmxnet3", "net_virtio")
+PMD_NAMES = ("bus_pci", "bus_vdev", "mempool_ring", "net_bond", "net_e1000", "net_vmxnet3", "net_virtio")
 MODULES = ("uio", "uio_pci_generic", "tun")
 ASK = vnictest.ROOT / "build/tests/guests/ask"
 HUGEPAGES = 160
@@ -156,9 +156,9 @@ class PciGuest(guests.Guest):
                    f"{{ [ ! -e driver ] || echo {card} > driver/unbind; }} && echo {card} > /sys/bus/pci/drivers_probe && "
                    f"readlink driver | grep -q uio_pci_generic", timeout + 5)
 
-    def start_vnicd(self, ports, mode):
+    def start_vnicd(self, ports, mode, eal=""):
         line = " ".join(f"--port {name}={port}" for name, port in ports.items())
-        self.check(f"(vnicd {line} --forward-mode {mode} --json --stats-period 1 > /tmp/out 2> /tmp/err; echo ended $? >> /tmp/err) &"
+        self.check(f"(vnicd {eal}{line} --forward-mode {mode} --json --stats-period 1 > /tmp/out 2> /tmp/err; echo ended $? >> /tmp/err) &"
                    f" for i in $(seq 300); do grep -q 'vnicd: ready' /tmp/err && exit 0; grep -q ended /tmp/err && break; "
                    f"sleep 0.1; done; cat /tmp/err; exit 1", 60)
         return self.log()

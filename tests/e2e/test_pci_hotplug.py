@@ -190,6 +190,30 @@ class Links(PciTest):
     def test_virtio(self):
         self.change(VIRTIO)
 
+    @pytest.mark.long
+    def test_bond(self):
+        """A bond of two cards (active-backup) uses the other one when a link is lost, and has none without both."""
+        self.make_peers(3)
+        guest = self.boot(E1000E, self.sockets)
+        eal = ["-l 0-1", *(f"-a {card}" for card in guest.cards),
+               f"--vdev net_bonding0,mode=1,slave={guest.cards[0]},slave={guest.cards[1]},primary={guest.cards[0]}"]
+        guest.start_vnicd({"up0": "nic,dev=net_bonding0", "up1": f"nic,dev={guest.cards[2]}"}, "io",
+                          eal=" ".join(eal) + " -- ")
+        self.assertIsNotNone(self.passes(2, 0, broadcast(2)))
+        self.assertIsNotNone(self.passes(0, 2, broadcast(0)))
+        self.assertIsNone(self.passes(2, 1, broadcast(2), 1), "the other one is in reserve")
+        guest.monitor().call("set_link", name="n0", up=False)
+        print(f"  bond: {self.passes(2, 1, broadcast(2)):.2f} s after a link was lost", flush=True)
+        self.assertIsNotNone(self.passes(1, 2, broadcast(1)))
+        self.assertEqual(guest.port("up0")["link"], "up")
+        guest.monitor().call("set_link", name="n1", up=False)
+        deadline = time.monotonic() + 10
+        while guest.port("up0")["link"] == "up":
+            self.assertLess(time.monotonic(), deadline, guest.log())
+        guest.monitor().call("set_link", name="n0", up=True)
+        self.assertIsNotNone(self.passes(2, 0, broadcast(2)))
+        guest.stop_vnicd()
+
 
 if __name__ == "__main__":
     unittest.main(verbosity=2)
