@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* ask SOCKET LINE: sends a line to a unix socket and prints the line that comes back: vnicctl for guests without Python. */
+/* ask SOCKET LINE: sends a line to a unix socket and prints the line that comes back: vnicctl for guests
+ * without Python. */
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
