@@ -76,8 +76,8 @@ nic_events_configure(struct nic_events *events, const struct rte_eth_dev_info *i
 
 	/*
 	 * With interrupts what a PMD reports is all that can be known of the link, and the PMD is not asked
-	 * any more. So they are for cards; virtual devices are asked, which costs nothing: memif's connects
-	 * when it is, and tap's knows its interface by a name. Nor for vmxnet3, whose PMD never acknowledges
+	 * any more. So they are for cards; virtual devices are asked, which costs nothing: tap's knows its
+	 * interface by a name, wherever it is moved. Nor for vmxnet3, whose PMD never acknowledges
 	 * an interrupt of uio_pci_generic, and so gets one.
 	 */
 	events->has_link = flags & RTE_ETH_DEV_INTR_LSC && nic_events_is_on_pci(info) &&

@@ -112,7 +112,7 @@ class Side:
 
 @has("memif")
 class Memif(Virtual):
-    """Shared memory between two vnicd. The client needs the socket at first; later it connects again by itself."""
+    """Shared memory between two vnicd. A client connects when it starts, and only then."""
 
     def port(self, role, more=""):
         return f"nic,vdev=net_memif0,vdev.role={role},vdev.socket={self.dir}/memif.sock,vdev.socket-abstract=no{more}"
@@ -125,13 +125,13 @@ class Memif(Virtual):
         self.wait_link(client, "up")
         self.exchange(a, b)
         # Without the one the other has no link, and counts so.
-        server.rpc("port.remove", {"name": "up0"})
-        self.wait_link(client, "down")
+        client.rpc("port.remove", {"name": "up0"})
+        self.wait_link(server, "down")
         time.sleep(0.3)  # until workers know
-        b.send(frame())
-        client.wait_stats(lambda ports: ports["up0"]["drops"].get("link_down", 0) >= 1)
-        server.rpc("port.add", {"config": "up0=" + self.port("server")})
-        self.wait_link(client, "up")
+        a.send(frame())
+        server.wait_stats(lambda ports: ports["up0"]["drops"].get("link_down", 0) >= 1)
+        client.rpc("port.add", {"config": "up0=" + self.port("client")})
+        self.wait_link(server, "up")
         self.exchange(a, b)
         self.stop(server, client)
 
