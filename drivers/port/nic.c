@@ -60,7 +60,7 @@ struct nic_args {
 	char *vdev; /* DRIVER[;key=value]... */
 	struct key_args vdev_args;
 	uint64_t without; /* offloads */
-	bool gro;
+	bool gro, link_polling;
 	uint8_t lro;          /* enum nic_lro_mode */
 	uint8_t flow_control; /* enum nic_flow_mode */
 };
@@ -79,6 +79,8 @@ static const struct key nic_keys[] = {
 	 .help = "have the device join TCP segments; auto: virtio devices alone (default auto)"},
 	{"flow-control", KEY_WORD, KEY_FIELD(struct nic_args, flow_control), .words = nic_flow_words,
 	 .n_words = NIC_FLOW_N, .help = "pause frames: obeyed, sent, both (default: as the device has it)"},
+	{"link-polling", KEY_SWITCH, KEY_FIELD(struct nic_args, link_polling), .initial = "off",
+	 .help = "ask for the link, also where the device reports changes by interrupt (default off)"},
 	{"without", KEY_WORDS, KEY_FIELD(struct nic_args, without), .words = offload_names,
 	 .n_words = OFFLOAD_N, .form = "OFFLOAD+...",
 	 .help = "not left to the device, nor what needs it: tso4+tso6"},
@@ -554,7 +556,8 @@ nic_configure(struct nic *nic, const struct port_config *config, struct diag *di
 		return diag_set(diag, ret, "leave lro= out, or gro=on, which joins segments in software",
 				"port %s: device %s (driver %s) does not join TCP segments", config->name,
 				nic->dev_name, info->driver_name);
-	nic_events_configure(&nic->events, info, &conf);
+	nic_events_configure(&nic->events, info,
+			     args->link_polling ? NIC_EVENTS_LINK_POLLED : NIC_EVENTS_LINK_REPORTED, &conf);
 	nic->gro = args->gro;
 	nic->rx_offloads = conf.rxmode.offloads;
 	nic->tx_offloads = conf.txmode.offloads;

@@ -40,9 +40,14 @@ struct nic_events {
 	char dev_name[RTE_DEV_NAME_MAX_LEN];
 };
 
+enum nic_events_link {
+	NIC_EVENTS_LINK_REPORTED, /* by interrupt, if the device has them */
+	NIC_EVENTS_LINK_POLLED,
+};
+
 /* Before the device is configured: ask in `conf` for what the device reports. */
 void nic_events_configure(struct nic_events *events, const struct rte_eth_dev_info *info,
-			  struct rte_eth_conf *conf);
+			  enum nic_events_link link, struct rte_eth_conf *conf);
 /*
  * After it was configured, before it is started. `report` is called by the loop, control thread. `loop` NULL:
  * nothing is reported. 0 or -errno.

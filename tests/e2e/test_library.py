@@ -168,6 +168,7 @@ GLOBALS = {
         "tap_kind": REGISTERED,
         "last_group": DAEMON,
         "names": DAEMON,
+        "nic_device_timer": DAEMON,
         "nic_devices_closed": DAEMON,
         "nic_kernel_buffer": DAEMON,
         "uplinks": DAEMON,

@@ -156,10 +156,10 @@ class Links(PciTest):
 
     INTERRUPTS = "cat /proc/interrupts | grep uio_pci | sed 's/.*: *//' | tr -s ' ' | cut -d' ' -f1,2 | tr ' ' '+' | tr '\\n' '+'; echo 0"
 
-    def change(self, card, machine="q35", by_interrupt=False):
+    def change(self, card, machine="q35", by_interrupt=False, options=""):
         self.make_peers(2)
         guest = self.boot(card, self.sockets, machine=machine)
-        guest.start_vnicd({f"up{i}": f"nic,dev={address}" for i, address in enumerate(guest.cards)}, "io")
+        guest.start_vnicd({f"up{i}": f"nic,dev={address}{options}" for i, address in enumerate(guest.cards)}, "io")
         self.assertIsNotNone(self.passes(0, 1))
         for up in (False, True, False, True):
             interrupts = sum(int(n) for n in guest.check(self.INTERRUPTS).split("+"))
@@ -185,6 +185,11 @@ class Links(PciTest):
     @pytest.mark.long
     def test_vmxnet3(self):
         self.change(VMXNET3)
+
+    @pytest.mark.long
+    def test_polled(self):
+        """As one may ask for."""
+        self.change(E1000E, options=",link-polling=on")
 
     @pytest.mark.long
     def test_virtio(self):
