@@ -22,7 +22,7 @@ import vnictest  # noqa: E402
 
 PMDS = "/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0"
 PMD_NAMES = ("bus_pci", "bus_vdev", "mempool_ring", "net_bond", "net_e1000", "net_vmxnet3", "net_virtio")
-MODULES = ("uio", "uio_pci_generic", "tun")
+MODULES = ("uio", "uio_pci_generic", "irqbypass", "vfio", "vfio_virqfd", "vfio_iommu_type1", "vfio-pci-core", "vfio-pci", "tun")
 ASK = vnictest.ROOT / "build/tests/guests/ask"
 HUGEPAGES = 160
 # Cards: QEMU's device, and the PMD that drives it.
@@ -95,8 +95,9 @@ class PciGuest(guests.Guest):
     NEEDS_NETWORK = False
     BOOT_TIMEOUT = 120
 
-    def __init__(self, card, sockets=(), *, netdevs=None, pluggable=False, machine="q35", prefix=()):
-        """pluggable: on a q35, each card is behind a port of its own, as hot-plugging it demands."""
+    def __init__(self, card, sockets=(), *, netdevs=None, pluggable=False, machine="q35", prefix=(), vfio=False):
+        """pluggable: on a q35, each card is behind a port of its own, as hot-plugging it demands. vfio: there is an IOMMU
+        (of a q35), and cards are given to vfio-pci, not to uio_pci_generic."""
         super().__init__("192.0.2.1", name=f"pci-{card[0].split(',')[0]}")
         vmlinuz, modules = guests.qemu_kernel()
         found = {p.stem: p for p in pathlib.Path(modules).rglob("*.ko")}
@@ -104,6 +105,7 @@ class PciGuest(guests.Guest):
                                         [vnictest.VNICD, "ip", ASK], *pmd_files())
         self.qmp_path = os.path.join(self.dir, "qmp")
         self.card, self.qmp = card[0], None
+        self.driver = "vfio-pci" if vfio else "uio_pci_generic"
         self.has_ports = pluggable and machine == "q35"
         netdevs = netdevs or [f"dgram,local.type=unix,local.path={path}.qemu,remote.type=unix,remote.path={path}.peer"
                               for path in sockets]
@@ -111,13 +113,16 @@ class PciGuest(guests.Guest):
         args = [*prefix, guests.qemu_program(), "-machine", machine, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", 2,
                 "-m", 768, "-nodefaults", "-nographic", "-serial", "stdio", "-monitor", "none",
                 "-qmp", f"unix:{self.qmp_path},server=on,wait=off"]
+        if vfio:
+            args += ["-device", "intel-iommu,intremap=off,caching-mode=on"]
         for i, netdev in enumerate(netdevs):
             if self.has_ports:
                 args += ["-device", f"pcie-root-port,id=rp{i},chassis={i + 1},slot={i + 1},addr={i + 4}"]
             kind, _, rest = netdev.partition(",")
             args += ["-netdev", f"{kind},id=n{i},{rest}", "-device", self._option(i)]
         self._start([*args, "-kernel", vmlinuz, "-initrd", initrd,
-                     "-append", f"console=ttyS0 quiet panic=-1 net.ifnames=0 hugepages={HUGEPAGES} {self._append}"])
+                     "-append", f"console=ttyS0 quiet panic=-1 net.ifnames=0 hugepages={HUGEPAGES} "
+                     f"{'intel_iommu=on ' if vfio else ''}{self._append}"])
 
     def _device(self, i):
         driver, *options = self.card.split(",")
@@ -149,12 +154,13 @@ class PciGuest(guests.Guest):
             self.bind(i)
 
     def bind(self, i, timeout=20):
-        """Away from the kernel's drivers, to uio_pci_generic."""
+        """Away from the kernel's drivers, to that for DPDK. (QEMU's IOMMU does not remap interrupts here.)"""
         card = self.cards[i]
         self.check(f"for i in $(seq {timeout * 10}); do [ -e /sys/bus/pci/devices/{card} ] && break; sleep 0.1; done; "
-                   f"cd /sys/bus/pci/devices/{card} && echo uio_pci_generic > driver_override && "
+                   f"echo 1 > /sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts; "
+                   f"cd /sys/bus/pci/devices/{card} && echo {self.driver} > driver_override && "
                    f"{{ [ ! -e driver ] || echo {card} > driver/unbind; }} && echo {card} > /sys/bus/pci/drivers_probe && "
-                   f"readlink driver | grep -q uio_pci_generic", timeout + 5)
+                   f"readlink driver | grep -q {self.driver}", timeout + 5)
 
     def start_vnicd(self, ports, mode, eal=""):
         line = " ".join(f"--port {name}={port}" for name, port in ports.items())

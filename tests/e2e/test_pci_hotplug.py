@@ -82,9 +82,9 @@ class Hotplug(PciTest):
         self.wait_port(guest, "up0", "lost", lambda port: port["describe"].endswith(", lost"))
         self.assertEqual(guest.port("up0")["link"], "down")
 
-    def replug(self, card, machine="q35"):
+    def replug(self, card, machine="q35", vfio=False):
         self.make_peers(3)
-        guest = self.boot(card, self.sockets, pluggable=True, machine=machine)
+        guest = self.boot(card, self.sockets, pluggable=True, machine=machine, vfio=vfio)
         guest.start_vnicd({f"up{i}": f"nic,dev={address}" for i, address in enumerate(guest.cards)}, "switch")
         for source, sink in ((1, 2), (0, 2), (2, 0)):
             self.assertIsNotNone(self.passes(source, sink, broadcast(source)), (source, sink))
@@ -148,6 +148,11 @@ class Hotplug(PciTest):
 
     def test_virtio(self):
         self.replug(VIRTIO)
+
+    @pytest.mark.long
+    def test_vfio(self):
+        """Where the kernel waits until the device is let go."""
+        self.replug(E1000E, vfio=True)
 
 
 @pytest.mark.guest
