@@ -565,6 +565,9 @@ dataplane_close(void)
 	dp.mirrors = NULL;
 	while (dp.n_ports)
 		port_close(dp.ports[--dp.n_ports]);
+	for (struct port_kind *kind = port_kinds(); kind; kind = kind->next)
+		if (kind->finish)
+			kind->finish();
 	if (dp.ctx)
 		pools_free(dp.ctx);
 	if (dp.mode_is_open && dp.mode->close)

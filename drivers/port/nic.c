@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include <rte_bus.h>
+#include <rte_cycles.h>
 #include <rte_dev.h>
 #include <rte_devargs.h>
 #include <rte_errno.h>
@@ -21,14 +22,21 @@
 #include "borrow.h"
 #include "ctx.h"
 #include "gro.h"
-#include "nearest.h"
+#include "loop.h"
 #include "nic_borrow.h"
+#include "nic_device.h"
+#include "nic_events.h"
+#include "nic_flow.h"
 #include "nic_hash.h"
 #include "nic_limit.h"
+#include "nic_lro.h"
 #include "nic_offload.h"
+#include "nic_pci.h"
+#include "nic_tag.h"
 #include "pools.h"
 #include "port.h"
 #include "software_offload.h"
+#include "ticks.h"
 #include "uplink.h"
 
 enum {
@@ -36,11 +44,15 @@ enum {
 	NIC_POOL_CACHE = 256,
 	NIC_POOL_CACHE_FULL = NIC_POOL_CACHE * 3 / 2, /* what a worker's cache may hold back */
 	NIC_VLAN_ROOM = 2 * sizeof(struct rte_vlan_hdr),
-	NIC_ROOM_BIG = 16384,  /* for devices that want a whole frame in one buffer */
-	NIC_BIG_BUFFERS = 255, /* of that size, for devices that send one segment only */
-	NIC_HINT_DEVICES = 16,
+	NIC_ROOM_BIG = 16384,      /* for devices that want a whole frame in one buffer */
+	NIC_BIG_BUFFERS = 255,     /* of that size, for devices that send one segment only */
 	NIC_PAIR_BYTES = 48 << 20, /* of EAL's memory, for a queue pair */
 	NIC_VDEV_ARGS_SIZE = 512,
+	NIC_SERVICE_US = 20000,
+	NIC_STATS_LOOKS = 10, /* its counters, which go with it, are read with one of so many looks */
+	NIC_TRIES = 3,        /* at a card that is back, with one driver of the kernel's */
+	NIC_TRY_MS = 1000,
+	NIC_PRESENCE_MS = 100, /* between looks for a card that was unplugged, and for one that is back */
 };
 
 struct nic_args {
@@ -48,7 +60,9 @@ struct nic_args {
 	char *vdev; /* DRIVER[;key=value]... */
 	struct key_args vdev_args;
 	uint64_t without; /* offloads */
-	bool gro;
+	bool gro, link_polling;
+	uint8_t lro;          /* enum nic_lro_mode */
+	uint8_t flow_control; /* enum nic_flow_mode */
 };
 
 static const struct key nic_keys[] = {
@@ -60,6 +74,13 @@ static const struct key nic_keys[] = {
 	 .help = "its arguments: vdev.iface=eth1 (vdev=DRIVER;iface=eth1 says the same, in quotes)"},
 	{"gro", KEY_SWITCH, KEY_FIELD(struct nic_args, gro), .initial = "off",
 	 .help = "join TCP segments that come together, for guests that take long frames (default off)"},
+	{"lro", KEY_WORD, KEY_FIELD(struct nic_args, lro), .words = nic_lro_words, .n_words = NIC_LRO_N,
+	 .initial = "auto",
+	 .help = "have the device join TCP segments; auto: virtio devices alone (default auto)"},
+	{"flow-control", KEY_WORD, KEY_FIELD(struct nic_args, flow_control), .words = nic_flow_words,
+	 .n_words = NIC_FLOW_N, .help = "pause frames: obeyed, sent, both (default: as the device has it)"},
+	{"link-polling", KEY_SWITCH, KEY_FIELD(struct nic_args, link_polling), .initial = "off",
+	 .help = "ask for the link, also where the device reports changes by interrupt (default off)"},
 	{"without", KEY_WORDS, KEY_FIELD(struct nic_args, without), .words = offload_names,
 	 .n_words = OFFLOAD_N, .form = "OFFLOAD+...",
 	 .help = "not left to the device, nor what needs it: tso4+tso6"},
@@ -74,37 +95,41 @@ struct nic {
 	/* A received frame is neither a runt nor truncated if it has at most so many bytes beyond
 	 * RTE_ETHER_HDR_LEN. */
 	uint32_t rx_span;
-	bool gro; /* segments of TCP are joined */
+	bool gro;             /* segments of TCP are joined */
+	_Atomic bool is_lost; /* there is no device now; written by the control thread */
 	struct rte_mempool *pool;
 	struct rte_mempool *big_pool; /* for frames to linearise that `pool` can't hold; NULL: not needed */
 	struct nic_borrow borrow;
 	struct nic_limit limit;
 	struct nic_offload offload;
+	struct nic_lro lro;
+	uint64_t service_period; /* ticks */
+
+	/* written by the worker of the first pair */
+	uint64_t service_at; /* ticks */
 
 	/* control only */
+	struct port *port;
 	struct rte_mempool *pool_refused; /* after a failure: the PMD may still hold buffers of it */
 	bool plugged;                     /* the port made the device */
 	bool configured;
 	struct rte_eth_dev_info info;
 	uint64_t rx_offloads, tx_offloads; /* that it was configured with */
 	struct nic_hash hash;              /* its own */
+	struct nic_events events;
+	struct nic_pci pci;
+	struct nic_device *dropped; /* being closed; NULL: none is */
+	struct loop_timer *presence;
+	unsigned int n_looks;
+	struct port_device_stats seen_stats; /* of the device, as last read */
+	struct port_device_stats lost_stats; /* of devices that were unplugged */
+	char tried[NIC_PCI_DRIVER_SIZE];     /* the kernel's driver when it was tried last; "": none */
+	unsigned int n_tries;
+	uint64_t next_try_ms;
+	char driver_name[32]; /* of the PMD */
 	char dev_name[RTE_ETH_NAME_MAX_LEN];
 	char vdev_name[RTE_ETH_NAME_MAX_LEN]; /* when plugged */
 };
-
-/*
- * A device that outlives its ethdev: closing an ethdev gives it up for good, and only plugging its device
- * again makes a new one. Kept so that a NIC that was removed as a port can be added again.
- */
-struct nic_device {
-	struct nic_device *next;
-	char dev_name[RTE_ETH_NAME_MAX_LEN]; /* of the ethdev it had */
-	char bus[32];
-	char name[RTE_DEV_NAME_MAX_LEN];
-	char *args;
-};
-
-static struct nic_device *nic_devices_closed;
 
 /* --- worker -----------------------------------------------------------------------------------------------
  */
@@ -131,17 +156,43 @@ nic_rx_slow(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	return n_kept;
 }
 
+/* Tags that lie beside their frames are put back. Not inlined, for few devices do that. */
+static __rte_noinline uint16_t
+nic_rx_tags(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
+{
+	uint16_t n_kept = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		if (!(pkts[i]->ol_flags & NIC_TAG_FLAGS) || nic_tag_restore(pkts[i])) {
+			pkts[n_kept++] = pkts[i];
+			continue;
+		}
+		counter_add(&rxq->stats.packets, 1);
+		counter_add(&rxq->stats.bytes, rte_pktmbuf_pkt_len(pkts[i]));
+		port_rx_drop(rxq, DROP_NO_MBUF, &pkts[i], 1);
+	}
+	return n_kept;
+}
+
 static uint16_t
 nic_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	const struct nic *nic = rxq->dev;
 	const uint32_t span = nic->rx_span;
 	bool any_odd = false;
-	uint64_t bytes = 0;
+	uint64_t bytes = 0, flags = 0;
 
+	if (unlikely(atomic_load_explicit(&nic->is_lost, memory_order_relaxed)))
+		return 0;
 	quiesce_leave(&nic->ctx->quiesce, rxq->worker, &rxq->place);
 	n = rte_eth_rx_burst(nic->eth_id, rxq->idx, pkts, n);
 	quiesce_return(&nic->ctx->quiesce, rxq->worker);
+	for (uint16_t i = 0; i < n; i++)
+		flags |= pkts[i]->ol_flags;
+	if (unlikely(flags & NIC_TAG_FLAGS))
+		n = nic_rx_tags(rxq, pkts, n);
+	if (nic->lro.is_on)
+		nic_lro_burst(&nic->lro, pkts, n);
 	if (nic->gro && n > 1)
 		n = gro_burst(pkts, n);
 	for (uint16_t i = 0; i < n; i++) {
@@ -341,8 +392,13 @@ nic_tx_slow(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t f
 static uint16_t
 nic_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
+	const struct nic *nic = txq->dev;
 	uint64_t flags = 0;
 
+	if (unlikely(atomic_load_explicit(&nic->is_lost, memory_order_relaxed))) {
+		port_tx_drop(txq, DROP_LINK_DOWN, pkts, n);
+		return 0;
+	}
 	for (uint16_t i = 0; i < n; i++)
 		flags |= pkts[i]->ol_flags;
 	if (unlikely(flags & (FRAME_REQUESTS | BORROW_FLAG)))
@@ -350,86 +406,23 @@ nic_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	return nic_send(txq, NULL, pkts, n);
 }
 
+/* net_bonding speaks LACP in calls of its burst functions, and wants one at least ten times a second. */
+static void
+nic_tx_service(struct port_txq *txq)
+{
+	struct nic *nic = txq->dev;
+	const uint64_t now = ticks_now();
+
+	if (now < nic->service_at)
+		return;
+	nic->service_at = now + nic->service_period;
+	quiesce_leave(&nic->ctx->quiesce, txq->worker, &txq->place);
+	rte_eth_tx_burst(nic->eth_id, txq->idx, NULL, 0);
+	quiesce_return(&nic->ctx->quiesce, txq->worker);
+}
+
 /* --- control thread: finding the device -------------------------------------------------------------------
  */
-
-/* What a person can do about a device that is not there. */
-static void
-nic_hint_devices(const char *dev_name, struct diag *diag)
-{
-	static char names[NIC_HINT_DEVICES][RTE_ETH_NAME_MAX_LEN];
-	const char *words[NIC_HINT_DEVICES];
-	char all[200] = "";
-	size_t n = 0, used = 0;
-	uint16_t eth_id;
-
-	RTE_ETH_FOREACH_DEV(eth_id)
-	{
-		if (n == NIC_HINT_DEVICES || rte_eth_dev_get_name_by_port(eth_id, names[n]) < 0)
-			continue;
-		words[n] = names[n];
-		if (used < sizeof(all))
-			used += (size_t)snprintf(all + used, sizeof(all) - used, "%s%s", n ? ", " : "",
-						 names[n]);
-		n++;
-	}
-	if (n)
-		diag_hint(diag, "dev=%s (devices: %s)", nearest_word(dev_name, words, n), all);
-	else
-		diag_hint(diag, "there is no device yet: let the port make one, for example "
-				"vdev=net_af_packet0,vdev.iface=eth0, or start with "
-				"--vdev=net_af_packet0,iface=eth0");
-}
-
-static void
-nic_device_remember(const struct nic *nic)
-{
-	const struct rte_device *device = nic->info.device;
-	const struct rte_devargs *devargs = rte_dev_devargs(device);
-	struct nic_device *closed = calloc(1, sizeof(*closed));
-
-	if (!closed)
-		return;
-	snprintf(closed->dev_name, sizeof(closed->dev_name), "%s", nic->dev_name);
-	snprintf(closed->bus, sizeof(closed->bus), "%s", rte_bus_name(rte_dev_bus(device)));
-	snprintf(closed->name, sizeof(closed->name), "%s", rte_dev_name(device));
-	closed->args = strdup(devargs && devargs->args ? devargs->args : "");
-	closed->next = nic_devices_closed;
-	nic_devices_closed = closed;
-}
-
-/* Make the ethdev of a device that we closed before. Returns 0 or -errno. */
-static int
-nic_device_revive(const char *dev_name)
-{
-	struct nic_device **link = &nic_devices_closed, *closed;
-	uint16_t eth_id;
-	int ret;
-
-	while (*link && strcmp((*link)->dev_name, dev_name) != 0)
-		link = &(*link)->next;
-	closed = *link;
-	if (!closed || !closed->args)
-		return -ENODEV;
-	/* A PCI function with two ports: the other one may be in use. */
-	RTE_ETH_FOREACH_DEV(eth_id)
-	{
-		struct rte_eth_dev_info info;
-
-		if (rte_eth_dev_info_get(eth_id, &info) == 0 && info.device &&
-		    strcmp(rte_dev_name(info.device), closed->name) == 0)
-			return -EBUSY;
-	}
-	ret = rte_eal_hotplug_remove(closed->bus, closed->name);
-	if (ret == 0)
-		ret = rte_eal_hotplug_add(closed->bus, closed->name, closed->args);
-	if (ret < 0)
-		return ret;
-	*link = closed->next;
-	free(closed->args);
-	free(closed);
-	return 0;
-}
 
 /* What follows the driver in vdev=, and vdev.KEY=, as EAL wants them: key=value,... Returns the length. */
 static size_t
@@ -492,12 +485,14 @@ nic_find(struct nic *nic, const struct port_config *config, struct diag *diag)
 			return ret;
 	}
 	snprintf(nic->dev_name, sizeof(nic->dev_name), "%s", args->dev ? args->dev : nic->vdev_name);
-	ret = rte_eth_dev_get_port_by_name(nic->dev_name, &nic->eth_id);
-	if (ret < 0 && nic_device_revive(nic->dev_name) == 0)
-		ret = rte_eth_dev_get_port_by_name(nic->dev_name, &nic->eth_id);
+	ret = nic_device_find(nic->dev_name, &nic->eth_id);
+	if (ret == -EAGAIN)
+		return diag_set(diag, ret, "try again in some seconds",
+				"port %s: device %s is still being closed after it was unplugged",
+				config->name, nic->dev_name);
 	if (ret < 0) {
 		diag_set(diag, -ENODEV, NULL, "port %s: there is no device %s", config->name, nic->dev_name);
-		nic_hint_devices(nic->dev_name, diag);
+		nic_device_hint(nic->dev_name, diag);
 		return -ENODEV;
 	}
 	ret = rte_eth_dev_info_get(nic->eth_id, &nic->info);
@@ -505,6 +500,7 @@ nic_find(struct nic *nic, const struct port_config *config, struct diag *diag)
 		return diag_set(diag, ret, NULL, "port %s: cannot query device %s: %s", config->name,
 				nic->dev_name, strerror(-ret));
 	nic->info.if_index = nic_limit_if_index(&nic->info);
+	snprintf(nic->driver_name, sizeof(nic->driver_name), "%s", nic->info.driver_name);
 	return 0;
 }
 
@@ -555,6 +551,13 @@ nic_configure(struct nic *nic, const struct port_config *config, struct diag *di
 	conf.rxmode.offloads = info->rx_offload_capa & RTE_ETH_RX_OFFLOAD_SCATTER;
 	conf.txmode.offloads = info->tx_offload_capa & RTE_ETH_TX_OFFLOAD_MULTI_SEGS;
 	nic_offload_configure(&nic->offload, info, (uint32_t)args->without, &conf);
+	ret = nic_lro_configure(&nic->lro, info, args->lro, nic->offload.gives_partial, &conf);
+	if (ret < 0)
+		return diag_set(diag, ret, "leave lro= out, or gro=on, which joins segments in software",
+				"port %s: device %s (driver %s) does not join TCP segments", config->name,
+				nic->dev_name, info->driver_name);
+	nic_events_configure(&nic->events, info,
+			     args->link_polling ? NIC_EVENTS_LINK_POLLED : NIC_EVENTS_LINK_REPORTED, &conf);
 	nic->gro = args->gro;
 	nic->rx_offloads = conf.rxmode.offloads;
 	nic->tx_offloads = conf.txmode.offloads;
@@ -569,13 +572,15 @@ nic_configure(struct nic *nic, const struct port_config *config, struct diag *di
 	if (conf.txmode.offloads & RTE_ETH_TX_OFFLOAD_MULTI_SEGS)
 		nic->segs_max =
 			info->tx_desc_lim.nb_mtu_seg_max ? info->tx_desc_lim.nb_mtu_seg_max : UINT16_MAX;
-	if (!config->mtu)
-		return 0;
-	ret = rte_eth_dev_set_mtu(nic->eth_id, config->mtu);
-	if (ret < 0)
-		return diag_set(diag, ret, "leave mtu= out to keep the device's own",
-				"port %s: device %s refuses an MTU of %u: %s", config->name, nic->dev_name,
-				config->mtu, strerror(-ret));
+	if (config->mtu) {
+		ret = rte_eth_dev_set_mtu(nic->eth_id, config->mtu);
+		if (ret < 0)
+			return diag_set(diag, ret, "leave mtu= out to keep the device's own",
+					"port %s: device %s refuses an MTU of %u: %s", config->name,
+					nic->dev_name, config->mtu, strerror(-ret));
+	}
+	if (rte_eth_dev_get_mtu(nic->eth_id, &mtu) == 0)
+		nic_lro_set_mtu(&nic->lro, mtu);
 	return 0;
 }
 
@@ -660,6 +665,23 @@ nic_setup(struct nic *nic, const struct port_config *config, struct diag *diag)
 	return ret;
 }
 
+static void nic_on_events(void *arg, unsigned int events);
+
+/* The device is configured: what it reports from now on, and what becomes of its registers, is looked after.
+ */
+static int
+nic_listen(struct nic *nic, const struct port_config *config, struct diag *diag)
+{
+	int ret = nic_events_open(&nic->events, nic->ctx->loop, nic->eth_id, &nic->info, nic_on_events, nic);
+
+	if (ret < 0)
+		return diag_set(diag, ret, NULL, "port %s: device %s: no events: %s", config->name,
+				nic->dev_name, strerror(-ret));
+	if (nic->info.device && strcmp(rte_bus_name(rte_dev_bus(nic->info.device)), "pci") == 0)
+		nic_pci_open(&nic->pci, rte_dev_name(nic->info.device));
+	return 0;
+}
+
 static int
 nic_set_mac(struct nic *nic, struct port *port, const struct port_config *config, struct diag *diag)
 {
@@ -687,6 +709,7 @@ nic_set_mac(struct nic *nic, struct port *port, const struct port_config *config
 static int
 nic_start(struct nic *nic, const struct port_config *config, struct diag *diag)
 {
+	const struct nic_args *args = config->args;
 	int ret;
 
 	/* Counters are the port's, not those of whoever had the device before. Some PMDs can't reset them. */
@@ -695,6 +718,15 @@ nic_start(struct nic *nic, const struct port_config *config, struct diag *diag)
 	if (ret < 0)
 		return diag_set(diag, ret, NULL, "port %s: device %s can't be started: %s", config->name,
 				nic->dev_name, strerror(-ret));
+	ret = nic_flow_set(nic->eth_id, args->flow_control);
+	if (ret == -ENOTSUP)
+		return diag_set(diag, ret, "leave flow-control= out",
+				"port %s: device %s (driver %s) has no flow control that can be set",
+				config->name, nic->dev_name, nic->info.driver_name);
+	if (ret < 0)
+		return diag_set(diag, ret, "leave flow-control= out to keep the device's own",
+				"port %s: device %s refuses flow-control=%s: %s", config->name, nic->dev_name,
+				nic_flow_words[args->flow_control], strerror(-ret));
 	nic_hash_open(&nic->hash, nic->eth_id);
 	ret = rte_eth_promiscuous_enable(nic->eth_id);
 	if (ret < 0)
@@ -717,23 +749,33 @@ nic_make_queues(struct nic *nic, struct port *port, const struct port_config *co
 		port->txqs[q].dev = nic;
 	}
 	atomic_store_explicit(&port->n_active, config->n_queues, memory_order_relaxed);
+	if (strcmp(nic->driver_name, "net_bonding") == 0) {
+		nic->service_period = ticks_from_us(NIC_SERVICE_US, rte_get_tsc_hz());
+		port->txqs[0].service = nic_tx_service;
+	}
 	return 0;
 }
 
 static void
-nic_describe(const struct nic *nic, struct port *port)
+nic_describe(const struct nic *nic, struct port *port, const struct port_config *config)
 {
-	char link_text[64] = "link up";
+	const struct nic_args *args = config->args;
+	char link_text[64] = "link up", flow_text[32] = "";
 	struct port_link link;
 
 	nic_limit_link(&nic->limit, &link);
-	if (!link.up)
+	if (atomic_load_explicit(&nic->is_lost, memory_order_relaxed))
+		snprintf(link_text, sizeof(link_text), "lost");
+	else if (!link.up)
 		snprintf(link_text, sizeof(link_text), "link down");
 	else if (link.speed > 0)
 		snprintf(link_text, sizeof(link_text), "link up at %d Mbit/s", link.speed);
-	snprintf(port->describe, sizeof(port->describe), "nic %s (driver %s), %u queue pair%s, %s",
-		 nic->dev_name, nic->info.driver_name, port->n_queues, port->n_queues == 1 ? "" : "s",
-		 link_text);
+	if (args->flow_control != NIC_FLOW_DEVICE)
+		snprintf(flow_text, sizeof(flow_text), ", flow control %s",
+			 nic_flow_words[args->flow_control]);
+	snprintf(port->describe, sizeof(port->describe), "nic %s (driver %s), %u queue pair%s, %s%s",
+		 nic->dev_name, nic->driver_name, port->n_queues, port->n_queues == 1 ? "" : "s", link_text,
+		 flow_text);
 }
 
 /* What can be sent and received whole; the device has been started. */
@@ -746,25 +788,210 @@ nic_watch(struct nic *nic, const struct port *port, const struct port_config *co
 	return ret < 0 ? port_no_memory(config->name, diag) : 0;
 }
 
-/* Undo everything; fine at any stage of opening. */
+/* --- control thread: a device that comes and goes --------------------------------------------------------
+ */
+
+static void nic_lose(struct nic *nic);
+
+/* What its interrupts, its bus or the kernel report. */
 static void
-nic_free(struct nic *nic)
+nic_on_events(void *arg, unsigned int events)
 {
-	nic_limit_close(&nic->limit);
-	if (nic->configured) {
-		if (!nic->plugged)
-			nic_device_remember(nic);
+	struct nic *nic = arg;
+
+	if (events & NIC_EVENT_GOES) {
+		nic_lose(nic);
+		return;
+	}
+	nic_limit_update(&nic->limit);
+	uplink_port_changed(nic->port);
+}
+
+/* Everything up to a device that runs. On failure nic_bring_down() is due. */
+static int
+nic_bring_up(struct nic *nic, struct port *port, const struct port_config *config, struct diag *diag)
+{
+	int ret = nic_find(nic, config, diag);
+
+	if (ret == 0)
+		ret = nic_check_limits(nic, config, diag);
+	if (ret == 0)
+		ret = nic_configure(nic, config, diag);
+	if (ret == 0)
+		ret = nic_setup(nic, config, diag);
+	if (ret == 0)
+		ret = nic_listen(nic, config, diag);
+	if (ret == 0)
+		ret = nic_set_mac(nic, port, config, diag);
+	if (ret == 0)
+		ret = nic_start(nic, config, diag);
+	if (ret == 0)
+		ret = nic_watch(nic, port, config, diag);
+	return ret;
+}
+
+enum nic_device_fate { NIC_DEVICE_STAYS, NIC_DEVICE_GOES };
+
+/* No worker uses the device. Fine at any stage of bringing it up. The mempools stay. */
+static void
+nic_bring_down(struct nic *nic, enum nic_device_fate fate)
+{
+	nic_events_close(&nic->events);
+	if (!nic->configured)
+		return;
+	nic->configured = false;
+	if (fate == NIC_DEVICE_GOES)
+		nic->dropped = nic_device_drop(nic->ctx->loop, nic->eth_id, nic->dev_name, nic->info.device,
+					       &nic->pci);
+	else if (!nic->plugged)
+		nic_device_close(nic->eth_id, nic->dev_name, nic->info.device);
+	else {
 		rte_eth_dev_stop(nic->eth_id);
 		rte_eth_dev_close(nic->eth_id);
 	}
-	if (nic->plugged && rte_eal_hotplug_remove("vdev", nic->vdev_name) < 0)
-		log_warn(&nic->ctx->log, "device %s: could not be removed", nic->vdev_name);
-	nic_borrow_close(&nic->borrow);
+}
+
+static void
+nic_release_pools(struct nic *nic)
+{
 	/* Frames of theirs may wait in another device, or copies refer to them. */
 	pools_release(nic->ctx, nic->pool);
 	pools_release(nic->ctx, nic->pool_refused);
 	pools_release(nic->ctx, nic->big_pool);
+	nic->pool = nic->pool_refused = nic->big_pool = NULL;
+}
+
+/* Registers that are gone read as all ones, which are no counts. */
+static void
+nic_read_stats(struct nic *nic)
+{
+	struct rte_eth_stats stats;
+
+	if (!nic->configured || rte_eth_stats_get(nic->eth_id, &stats) < 0 || nic_pci_is_gone(&nic->pci))
+		return;
+	nic->seen_stats = (struct port_device_stats){
+		.imissed = stats.imissed,
+		.ierrors = stats.ierrors,
+		.oerrors = stats.oerrors,
+		.rx_nombuf = stats.rx_nombuf,
+	};
+}
+
+/* Of this device and of those before it. */
+static struct port_device_stats
+nic_all_stats(const struct nic *nic)
+{
+	struct port_device_stats all = nic->seen_stats;
+
+	all.imissed += nic->lost_stats.imissed;
+	all.ierrors += nic->lost_stats.ierrors;
+	all.oerrors += nic->lost_stats.oerrors;
+	all.rx_nombuf += nic->lost_stats.rx_nombuf;
+	return all;
+}
+
+/* Is the worker in a call of this port's PMD? */
+static bool
+nic_is_in_use(const void *arg, unsigned int worker)
+{
+	const struct nic *nic = arg;
+	const struct port_place *place = quiesce_where(&nic->ctx->quiesce, worker);
+
+	return place && place->port == nic->port;
+}
+
+/* The card is gone, or has to be let go: the port stays, with its counters, until it is removed. */
+static void
+nic_lose(struct nic *nic)
+{
+	if (atomic_load_explicit(&nic->is_lost, memory_order_relaxed))
+		return;
+	uplink_port_closing(nic->port);
+	nic_limit_lose(&nic->limit);
+	atomic_store_explicit(&nic->is_lost, true, memory_order_release);
+	quiesce_wait_held(&nic->ctx->quiesce, nic_is_in_use, nic);
+	nic->lost_stats = nic_all_stats(nic);
+	nic->seen_stats = (struct port_device_stats){0};
+	nic_bring_down(nic, NIC_DEVICE_GOES);
+	nic->tried[0] = '\0';
+	nic_describe(nic, nic->port, nic->port->config);
+	log_warn(&nic->ctx->log, "port %s: device %s was unplugged: no link until it is back",
+		 nic->port->name, nic->dev_name);
+}
+
+static void
+nic_find_again(struct nic *nic)
+{
+	struct port *port = nic->port;
+	char driver[NIC_PCI_DRIVER_SIZE];
+	struct diag diag = {0};
+	int ret;
+
+	if (nic->dropped && !nic_device_is_dropped(nic->dropped))
+		return;
+	nic_pci_driver(nic->pci.address, driver);
+	if (strcmp(driver, nic->tried) != 0)
+		nic->n_tries = 0;
+	snprintf(nic->tried, sizeof(nic->tried), "%s", driver);
+	if (!driver[0] || nic->n_tries == NIC_TRIES || loop_now_ms() < nic->next_try_ms)
+		return;
+	nic->n_tries++;
+	nic->next_try_ms = loop_now_ms() + NIC_TRY_MS;
+	nic->dropped = NULL;
+	nic_pci_close(&nic->pci);
+	nic_limit_close(&nic->limit);
+	nic_release_pools(nic);
+	ret = nic_bring_up(nic, port, port->config, &diag);
+	if (ret < 0) {
+		log_warn(&nic->ctx->log, "port %s: device %s is there again, but: %s", port->name,
+			 nic->dev_name, diag.cause);
+		nic_bring_down(nic, NIC_DEVICE_GOES);
+		return;
+	}
+	/* Release: who sees the device sees all of it. */
+	atomic_store_explicit(&nic->is_lost, false, memory_order_release);
+	nic_describe(nic, port, port->config);
+	log_info(&nic->ctx->log, "port %s: device %s is back", port->name, nic->dev_name);
+	uplink_port_opened(port);
+}
+
+static void
+nic_look_for_it(void *arg)
+{
+	struct nic *nic = arg;
+
+	if (atomic_load_explicit(&nic->is_lost, memory_order_relaxed))
+		nic_find_again(nic);
+	else if (nic_pci_is_gone(&nic->pci))
+		nic_lose(nic);
+	else if (++nic->n_looks % NIC_STATS_LOOKS == 0)
+		nic_read_stats(nic);
+}
+
+/* Undo everything; fine at any stage of opening. */
+static void
+nic_free(struct nic *nic)
+{
+	loop_timer_remove(nic->presence);
+	nic_limit_close(&nic->limit);
+	nic_bring_down(nic, NIC_DEVICE_STAYS);
+	nic_pci_close(&nic->pci);
+	if (nic->plugged && rte_eal_hotplug_remove("vdev", nic->vdev_name) < 0)
+		log_warn(&nic->ctx->log, "device %s: could not be removed", nic->vdev_name);
+	nic_borrow_close(&nic->borrow);
+	nic_release_pools(nic);
 	free(nic);
+}
+
+/* Cards are unplugged and plugged. */
+static int
+nic_watch_presence(struct nic *nic)
+{
+	if (!nic->pci.address[0] || !nic->ctx->loop)
+		return 0;
+	nic->presence =
+		loop_timer_add(nic->ctx->loop, NIC_PRESENCE_MS, NIC_PRESENCE_MS, nic_look_for_it, nic);
+	return nic->presence ? 0 : -ENOMEM;
 }
 
 static int
@@ -776,27 +1003,18 @@ nic_open(struct port *port, const struct port_config *config, struct diag *diag)
 	if (!nic)
 		return port_no_memory(config->name, diag);
 	nic->ctx = port->ctx;
-	ret = nic_find(nic, config, diag);
-	if (ret == 0)
-		ret = nic_check_limits(nic, config, diag);
-	if (ret == 0)
-		ret = nic_configure(nic, config, diag);
-	if (ret == 0)
-		ret = nic_setup(nic, config, diag);
-	if (ret == 0)
-		ret = nic_set_mac(nic, port, config, diag);
-	if (ret == 0)
-		ret = nic_start(nic, config, diag);
-	if (ret == 0)
-		ret = nic_watch(nic, port, config, diag);
+	nic->port = port;
+	ret = nic_bring_up(nic, port, config, diag);
 	if (ret == 0)
 		ret = nic_make_queues(nic, port, config, diag);
+	if (ret == 0 && nic_watch_presence(nic) < 0)
+		ret = diag_set(diag, -ENOMEM, NULL, "port %s: no memory", config->name);
 	if (ret < 0) {
 		nic_free(nic);
 		return ret;
 	}
 	port->dev = nic;
-	nic_describe(nic, port);
+	nic_describe(nic, port, config);
 	nic_borrow_open(&nic->borrow, port, &nic->info, nic->segs_max);
 	uplink_port_opened(port);
 	return 0;
@@ -829,18 +1047,13 @@ nic_capabilities(const struct port *port)
 static bool
 nic_counters(const struct port *port, enum counter_class class, uint64_t ret_values[])
 {
-	const struct nic *nic = port->dev;
-	struct rte_eth_stats stats;
+	struct nic *nic = port->dev;
 	struct port_device_stats device;
 
-	if (class != COUNTERS_DEVICE || rte_eth_stats_get(nic->eth_id, &stats) < 0)
+	if (class != COUNTERS_DEVICE)
 		return false;
-	device = (struct port_device_stats){
-		.imissed = stats.imissed,
-		.ierrors = stats.ierrors,
-		.oerrors = stats.oerrors,
-		.rx_nombuf = stats.rx_nombuf,
-	};
+	nic_read_stats(nic);
+	device = nic_all_stats(nic);
 	memcpy(ret_values, &device, sizeof(device));
 	return true;
 }
@@ -850,6 +1063,8 @@ nic_set_hash(struct port *port, const struct hash_params *hash)
 {
 	const struct nic *nic = port->dev;
 
+	if (atomic_load_explicit(&nic->is_lost, memory_order_relaxed))
+		return -ENODEV;
 	return nic_hash_set(&nic->hash, nic->eth_id, hash);
 }
 
@@ -895,18 +1110,6 @@ nic_check(struct port_config *config, struct diag *diag)
 	return 0;
 }
 
-/* "0000:03:00.0" or "03:00.0" */
-static bool
-nic_is_pci_address(const char *text)
-{
-	unsigned int domain, bus, device, function;
-	int len = 0;
-
-	if (sscanf(text, "%x:%x:%x.%x%n", &domain, &bus, &device, &function, &len) == 4 && text[len] == '\0')
-		return true;
-	return sscanf(text, "%x:%x.%x%n", &bus, &device, &function, &len) == 3 && text[len] == '\0';
-}
-
 static void
 nic_demand(const struct port_config *config, struct port_demand *ret_demand)
 {
@@ -916,7 +1119,7 @@ nic_demand(const struct port_config *config, struct port_demand *ret_demand)
 	ret_demand->n_mbufs = config->n_queues * NIC_DESC;
 	/* Receive pools, for rings of DPDK's usual size. */
 	ret_demand->own_bytes = config->n_queues * NIC_PAIR_BYTES;
-	if (args->dev && nic_is_pci_address(args->dev))
+	if (args->dev && nic_pci_is_address(args->dev))
 		ret_demand->pci_device = args->dev;
 }
 
@@ -934,6 +1137,7 @@ static struct port_kind nic_kind = {
 	.counters = nic_counters,
 	.capabilities = nic_capabilities,
 	.set_hash = nic_set_hash,
+	.finish = nic_device_settle,
 	.is_uplink = true,
 };
 PORT_KIND_REGISTER(nic_kind)

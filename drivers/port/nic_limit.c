@@ -99,7 +99,7 @@ nic_limit_link(const struct nic_limit *limit, struct port_link *ret_link)
 
 	nic_link_read(limit->eth_id, limit->kernel.if_index,
 		      moves ? NIC_LINK_ABSENT_UNKNOWN : NIC_LINK_ABSENT_DOWN, ret_link);
-	if ((!moves && limit->kernel.has_left) || nic_limit_tap_is_gone(limit))
+	if (limit->is_lost || (!moves && limit->kernel.has_left) || nic_limit_tap_is_gone(limit))
 		*ret_link = (struct port_link){.speed = PORT_SPEED_UNKNOWN, .duplex = PORT_DUPLEX_UNKNOWN};
 }
 
@@ -186,7 +186,7 @@ nic_limit_publish(_Atomic uint32_t *max, uint32_t value)
 }
 
 /* Publish the limits to workers, and log what has changed. */
-static void
+void
 nic_limit_update(struct nic_limit *limit)
 {
 	uint32_t plain, tagged, mtu = limit->kernel.mtu;
@@ -291,6 +291,8 @@ nic_limit_open(struct nic_limit *limit, const struct port *port, uint16_t eth_id
 	int ret;
 
 	limit->driver = nic_limit_find(info);
+	limit->is_lost = false;
+	limit->slot = 0;
 	limit->eth_id = eth_id;
 	limit->tap_fd = -1;
 	limit->mtu = mtu;
@@ -336,6 +338,17 @@ nic_limit_lost(struct nic_limit *limit, struct port_device_stats *stats)
 	if (limit->tap_fd >= 0)
 		stats->imissed += limit->driver->packet_socket ? now->rx_dropped - before->rx_dropped
 							       : now->tx_dropped - before->tx_dropped;
+}
+
+void
+nic_limit_lose(struct nic_limit *limit)
+{
+	limit->is_lost = true;
+	limit->is_up = false;
+	nic_limit_publish(&limit->tagged_max, 0);
+	nic_limit_publish(&limit->frame_max, 0);
+	loop_timer_remove(limit->timer);
+	limit->timer = NULL;
 }
 
 void

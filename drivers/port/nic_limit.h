@@ -41,6 +41,7 @@ struct nic_limit {
 	uint16_t mtu;  /* mtu= of the port; 0: not given */
 	uint32_t slot; /* bytes of one slot in the PMD's ring; 0: it has no such ring */
 	bool is_up;
+	bool is_lost;     /* the device is gone */
 	uint32_t longest; /* as last logged */
 	struct nic_kernel kernel;
 	int tap_fd;                               /* -1: it is no tap */
@@ -69,6 +70,10 @@ enum nic_limit_kind {
  * else -1. */
 int nic_limit_open_kernel(struct nic_limit *limit, const struct port *port, unsigned int if_index,
 			  enum nic_limit_kind kind, int tap_fd, uint16_t mtu);
+/* Control thread, when something has changed: look, publish, log. */
+void nic_limit_update(struct nic_limit *limit);
+/* The device is gone: there is no link, until the limit is closed and opened again. Logs nothing. */
+void nic_limit_lose(struct nic_limit *limit);
 /* Accepts one that is all zero. */
 void nic_limit_close(struct nic_limit *limit);
 

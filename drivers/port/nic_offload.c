@@ -61,9 +61,6 @@ nic_offload_configure(struct nic_offload *offload, const struct rte_eth_dev_info
 	}
 	if (info->tx_desc_lim.nb_seg_max)
 		offload->segs_max = info->tx_desc_lim.nb_seg_max;
-	/* Other devices join segments without saying what of their headers is right after that. */
-	if (nic_is_virtio(info))
-		rx |= RTE_ETH_RX_OFFLOAD_TCP_LRO;
 	conf->rxmode.offloads |= info->rx_offload_capa & rx;
 	offload->gives_partial = nic_is_virtio(info);
 }

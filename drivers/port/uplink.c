@@ -255,3 +255,12 @@ uplink_port_closing(struct port *port)
 	uplink->port = NULL;
 	uplink_look(uplink);
 }
+
+void
+uplink_port_changed(struct port *port)
+{
+	struct uplink *uplink = uplink_by_name(port->name);
+
+	if (uplink && uplink->port == port)
+		uplink_look(uplink);
+}

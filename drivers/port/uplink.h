@@ -39,5 +39,7 @@ void uplink_want_hash(struct uplink_follower *follower, const struct hash_params
 /* By kinds that can be an uplink: at the end of open, and first in close. */
 void uplink_port_opened(struct port *port);
 void uplink_port_closing(struct port *port);
+/* Its link may have changed: who follows it learns that now, and not with the next look. */
+void uplink_port_changed(struct port *port);
 
 #endif

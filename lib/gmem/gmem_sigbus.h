@@ -19,9 +19,13 @@ struct vnic_ctx;
 
 /*
  * Mappings in one process: those of all devices, and once more those of one device, which has its old and its
- * new memory table mapped for a moment. So no device can use up what others need.
+ * new memory table mapped for a moment; and the registers of PCI devices. So no device can use up what others
+ * need.
  */
-enum { GMEM_SIGBUS_SLOTS = (GMEM_DEVICES_MAX + 1) * (GMEM_REGIONS_MAX + 1) };
+enum {
+	GMEM_SIGBUS_REGISTERS = 256,
+	GMEM_SIGBUS_SLOTS = (GMEM_DEVICES_MAX + 1) * (GMEM_REGIONS_MAX + 1) + GMEM_SIGBUS_REGISTERS,
+};
 
 /*
  * Make ctx->guard, which guards the context's mappings (gmem_budget.guard). Its listener is called by the
@@ -39,7 +43,10 @@ void gmem_sigbus_uninstall(struct vnic_ctx *ctx);
 /* One listener at most. Not without gmem_sigbus_install(). */
 void gmem_sigbus_listen(struct vnic_ctx *ctx, void (*lost)(void *arg), void *arg);
 
-/* For gmem_map: enter and leave the handler's table. Returns a slot, or -1 when the table is full. */
+/*
+ * For gmem_map, and for who has mapped something else that may be lost (base and len; guard is NULL): enter and
+ * leave the handler's table. Returns the slot, or -1 when the table is full.
+ */
 int gmem_sigbus_guard(struct gmem_map *map);
 void gmem_sigbus_unguard(struct gmem_map *map);
 

@@ -315,6 +315,9 @@ struct port_kind {
 	 * the defaults are back. Control thread, while port->rx_hash is NULL: no one uses the hashes.
 	 */
 	int (*set_hash)(struct port *port, const struct hash_params *hash);
+	/* When all ports are closed, before mempools are freed: wait for what goes on nevertheless. Control
+	 * thread. */
+	void (*finish)(void);
 	bool is_uplink; /* other ports may follow the link of such a port (uplink=) */
 };
 

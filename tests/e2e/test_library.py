@@ -167,6 +167,7 @@ GLOBALS = {
         "stream_kind": REGISTERED,
         "tap_kind": REGISTERED,
         "names": DAEMON,
+        "nic_device_timer": DAEMON,
         "nic_devices_closed": DAEMON,
         "nic_kernel_buffer": DAEMON,
         "uplinks": DAEMON,

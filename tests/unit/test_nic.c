@@ -46,7 +46,7 @@ test_check(void **state)
 		{"up0=nic", "port up0: kind nic needs a device",
 		 "dev=DEVICE, for example dev=net_af_packet0"},
 		{"up0=nic,dv=net_null0", "port up0: kind nic has no key 'dv'",
-		 "dev=net_null0 (keys: queues, mac, mtu, police-in, police-in-burst, police-out, police-out-burst, dev, vdev, gro, without)"},
+		 "dev=net_null0 (keys: queues, mac, mtu, police-in, police-in-burst, police-out, police-out-burst, dev, vdev, gro, lro, flow-control, link-polling, without)"},
 		{"up0=nic,vdev=;x=1", "port up0: vdev: ';x=1' names no driver",
 		 "vdev=DRIVER[,vdev.KEY=VALUE]..., for example vdev=net_af_packet0,vdev.iface=eth0"},
 		{"up0=nic,dev=net_null0,vdev.size=64", "port up0: vdev.size is an argument of no device",
