@@ -9,6 +9,7 @@
 
 #include <rte_byteorder.h>
 #include <rte_ether.h>
+#include <rte_ip.h>
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
@@ -100,12 +101,12 @@ from_guest_checksum(const struct rte_mbuf *frame, const struct virtio_net_hdr *h
 	return 0;
 }
 
-/* The kind of segmentation that a header asks for; OFFLOADS_NONE: nothing that there is for such a frame. */
+/* The segmentation that a header asks for; OFFLOADS_NONE: nothing that there is for such a frame. */
 static uint32_t
 from_guest_kind(uint8_t gso_type, uint64_t frame_ip)
 {
-#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)                \
-	if ((ip) != 0 && gso_type == VIRTIO_NET_HDR_GSO_##gso && frame_ip == (ip)) \
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)            \
+	if (gso_type == VIRTIO_NET_HDR_GSO_##gso && frame_ip & (uint64_t)(ip)) \
 		return OFFLOAD_BIT(symbol);
 #include "offloads.def"
 #undef OFFLOAD
@@ -132,6 +133,37 @@ from_guest_udp_len(const struct layout_front *front, uint32_t l4_at)
 	return layout_at(front, l4_at, sizeof(struct rte_udp_hdr)) ? sizeof(struct rte_udp_hdr) : 0;
 }
 
+/* What is cut of a frame with this layout: what is behind the headers that each segment has. */
+static uint32_t
+from_guest_cut_len(const struct rte_mbuf *frame, enum segment_kind kind, const struct layout_front *front,
+		   const struct layout *layout, uint32_t l4_len)
+{
+	uint32_t l3_len = layout->l3_len;
+
+	if (kind != SEGMENT_FRAGMENTS)
+		return frame->pkt_len - layout->l2_len - l3_len - l4_len;
+	if (layout->ip == RTE_MBUF_F_TX_IPV6)
+		l3_len = layout_unfragmentable(front->at + layout->l2_len).len;
+	return frame->pkt_len - layout->l2_len - l3_len;
+}
+
+/*
+ * The datagram that fragments have to become again is not longer than there may be one, and the first
+ * fragment has room for all of its headers (RFC 8200, "Fragment Header").
+ */
+static bool
+from_guest_fragments_are_fair(const struct rte_mbuf *frame, const struct layout *layout, uint32_t cut_len,
+			      uint32_t size)
+{
+	/* IPv6 does not count its own header. */
+	const uint32_t own = layout->ip == RTE_MBUF_F_TX_IPV6 ? sizeof(struct rte_ipv6_hdr) : 0;
+	const uint32_t packet_len = frame->pkt_len - layout->l2_len;
+	const uint32_t payload_len = packet_len - layout->l3_len - sizeof(struct rte_udp_hdr);
+
+	return packet_len - own <= UINT16_MAX &&
+	       cut_len - payload_len <= (size & ~(SEGMENT_FRAGMENT_UNIT - 1u));
+}
+
 /*
  * A request to segment, besides that for a checksum: what is not said plainly and rightly is refused.
  */
@@ -139,25 +171,29 @@ static __rte_noinline bool
 from_guest_segments(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint32_t offloads,
 		    const struct layout_front *front, const struct layout *layout, uint64_t checksum)
 {
-	const uint32_t kind = from_guest_kind(hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN, layout->ip);
-	const uint32_t needed = kind | (hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN ? OFFLOAD_BIT(ECN) : 0);
+	const uint32_t offload = from_guest_kind(hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN, layout->ip);
+	const uint32_t needed = offload | (hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN ? OFFLOAD_BIT(ECN) : 0);
 	const uint32_t l4_at = (uint32_t)layout->l2_len + layout->l3_len;
-	const uint64_t flags = from_guest_kind_flags(kind);
-	const bool is_udp = flags & RTE_MBUF_F_TX_UDP_SEG;
-	uint32_t l4_len, payload_len;
+	const uint64_t flags = from_guest_kind_flags(offload);
+	const enum segment_kind kind = segment_kind(flags);
+	uint32_t l4_len, cut_len;
 
-	if (!kind || needed & ~offloads || (is_udp && hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN))
+	if (!offload || needed & ~offloads || (kind != SEGMENT_TCP && hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN))
 		return false;
 	if ((checksum & RTE_MBUF_F_TX_L4_MASK) != frame_segments_checksum(flags))
 		return false;
-	l4_len = is_udp ? from_guest_udp_len(front, l4_at) : layout_tcp_len(front, l4_at, frame->pkt_len);
+	l4_len = kind == SEGMENT_TCP ? layout_tcp_len(front, l4_at, frame->pkt_len)
+				     : from_guest_udp_len(front, l4_at);
 	if (l4_len == 0)
 		return false;
-	payload_len = frame->pkt_len - l4_at - l4_len;
-	if (!segment_size_is_fair(is_udp, payload_len, hdr->gso_size))
+	cut_len = from_guest_cut_len(frame, kind, front, layout, l4_len);
+	if (!segment_size_is_fair(kind, cut_len, hdr->gso_size))
+		return false;
+	if (kind == SEGMENT_FRAGMENTS &&
+	    !from_guest_fragments_are_fair(frame, layout, cut_len, hdr->gso_size))
 		return false;
 	/* One segment is an ordinary frame, and has to fit like one. */
-	if (payload_len <= hdr->gso_size)
+	if (cut_len <= hdr->gso_size)
 		return true;
 	frame->l4_len = l4_len & 0xff;
 	frame->tso_segsz = hdr->gso_size;
@@ -200,7 +236,7 @@ static uint8_t
 to_guest_type(uint64_t flags)
 {
 #define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip) \
-	if ((ip) != 0 && flags & (request) && flags & (ip))         \
+	if (flags & (request) && flags & (uint64_t)(ip))            \
 		return VIRTIO_NET_HDR_GSO_##gso;
 #include "offloads.def"
 #undef OFFLOAD

@@ -25,12 +25,13 @@ OFFERED = fe.bits(
     fe.F_CTRL_VLAN, fe.F_CTRL_RX_EXTRA, fe.F_GUEST_ANNOUNCE, fe.F_CTRL_MAC_ADDR, fe.F_LOG_ALL, fe.F_ANY_LAYOUT,
     fe.F_INDIRECT, fe.F_EVENT_IDX, fe.F_PROTOCOL, fe.F_VERSION_1, fe.F_PACKED, fe.F_IN_ORDER, fe.F_ORDER_PLATFORM,
     fe.F_DEVICE_STATS, fe.F_VQ_NOTF_COAL, fe.F_NOTF_COAL, fe.F_HASH_REPORT, fe.F_RSS, fe.F_GUEST_USO4, fe.F_GUEST_USO6,
-    fe.F_HOST_USO, fe.F_GUEST_HDRLEN)
+    fe.F_HOST_USO, fe.F_GUEST_HDRLEN, fe.F_GUEST_UFO, fe.F_HOST_UFO)
 
 # VIRTIO, "Feature bit requirements": {bit: one of these has to be there too}.
 DEPENDENCIES = {
     fe.F_GUEST_TSO4: (fe.F_GUEST_CSUM,), fe.F_GUEST_TSO6: (fe.F_GUEST_CSUM,),
     fe.F_GUEST_ECN: (fe.F_GUEST_TSO4, fe.F_GUEST_TSO6),
+    fe.F_GUEST_UFO: (fe.F_GUEST_CSUM,), fe.F_HOST_UFO: (fe.F_CSUM,),
     fe.F_GUEST_USO4: (fe.F_GUEST_CSUM,), fe.F_GUEST_USO6: (fe.F_GUEST_CSUM,), fe.F_HOST_USO: (fe.F_CSUM,),
     fe.F_HOST_TSO4: (fe.F_CSUM,), fe.F_HOST_TSO6: (fe.F_CSUM,), fe.F_HOST_ECN: (fe.F_HOST_TSO4, fe.F_HOST_TSO6),
     **dict.fromkeys((fe.F_CTRL_GUEST_OFFLOADS, fe.F_CTRL_RX, fe.F_CTRL_VLAN, fe.F_CTRL_RX_EXTRA, fe.F_GUEST_ANNOUNCE,
@@ -182,9 +183,10 @@ class Protocol(unittest.TestCase):
         controlq = [bit for bit, needs in DEPENDENCIES.items() if needs == (fe.F_CTRL_VQ,)]
         for words, bits in (("ring_packed+host_tso4", (fe.F_PACKED, fe.F_HOST_TSO4)),
                             ("host_tso4+host_tso6", (fe.F_HOST_TSO4, fe.F_HOST_TSO6, fe.F_HOST_ECN)),
-                            ("csum", (fe.F_CSUM, fe.F_HOST_TSO4, fe.F_HOST_TSO6, fe.F_HOST_ECN, fe.F_HOST_USO)),
+                            ("csum", (fe.F_CSUM, fe.F_HOST_TSO4, fe.F_HOST_TSO6, fe.F_HOST_ECN, fe.F_HOST_USO,
+                                     fe.F_HOST_UFO)),
                             ("guest_csum+mtu", (fe.F_GUEST_CSUM, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_ECN,
-                                               fe.F_GUEST_USO4, fe.F_GUEST_USO6)),
+                                               fe.F_GUEST_USO4, fe.F_GUEST_USO6, fe.F_GUEST_UFO)),
                             ("ctrl_vq", (fe.F_CTRL_VQ, *controlq)),
                             ("version_1", (fe.F_VERSION_1, fe.F_PACKED)),
                             ("event_idx+indirect_desc+mrg_rxbuf", (fe.F_EVENT_IDX, fe.F_INDIRECT, fe.F_MRG_RXBUF))):

@@ -88,7 +88,7 @@ static const struct rig_command known[] = {
 	  {{0, 0, 0, 128, 0, 0, 0, 0, 0, 0, 0, 0, 1, 7}, 14},
 	  {{1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 7}, 14},
 	  {{1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 2, 7}, 14}}},
-	/* CSUM; wrong: an offload that is not one of these, TSO4 alone, ECN alone, CTRL_GUEST_OFFLOADS' own
+	/* CSUM; wrong: HOST_TSO4, which is not one of these, TSO4 alone, ECN alone, CTRL_GUEST_OFFLOADS' own
 	   bit. */
 	{"GUEST_OFFLOADS_SET",
 	 5,
@@ -97,7 +97,7 @@ static const struct rig_command known[] = {
 	 0,
 	 8,
 	 {2, 0, 0, 0, 0, 0, 0, 0},
-	 {{{2, 4, 0, 0, 0, 0, 0, 0}, 8},
+	 {{{2, 8, 0, 0, 0, 0, 0, 0}, 8},
 	  {{128, 0, 0, 0, 0, 0, 0, 0}, 8},
 	  {{2, 2, 0, 0, 0, 0, 0, 0}, 8},
 	  {{6, 0, 0, 0, 0, 0, 0, 0}, 8}}},

@@ -14,16 +14,18 @@ test_C122_guest_offloads(void **state)
 {
 	const uint64_t csum = FEATURE_MASK(NET_GUEST_CSUM), tso4 = FEATURE_MASK(NET_GUEST_TSO4),
 		       tso6 = FEATURE_MASK(NET_GUEST_TSO6), ecn = FEATURE_MASK(NET_GUEST_ECN),
-		       uso4 = FEATURE_MASK(NET_GUEST_USO4), uso6 = FEATURE_MASK(NET_GUEST_USO6);
+		       uso4 = FEATURE_MASK(NET_GUEST_USO4), uso6 = FEATURE_MASK(NET_GUEST_USO6),
+		       ufo = FEATURE_MASK(NET_GUEST_UFO);
 	struct rig *rig = rig_open(&(struct rig_options){.n_pairs = RIG_PAIRS, .without = ecn});
 
 	/* All that were negotiated are on. */
 	assert_int_equal(vnet_conf(&rig->dev->queues[0].to_guest)->offloads,
-			 vnet_offloads_guest(csum | tso4 | tso6 | uso4 | uso6));
-	for (uint64_t bits = 0; bits < 64; bits++) {
+			 vnet_offloads_guest(csum | tso4 | tso6 | uso4 | uso6 | ufo));
+	for (uint64_t bits = 0; bits < 128; bits++) {
 		uint64_t offloads = (bits & 1 ? csum : 0) | (bits & 2 ? tso4 : 0) | (bits & 4 ? tso6 : 0) |
-				    (bits & 8 ? ecn : 0) | (bits & 16 ? uso4 : 0) | (bits & 32 ? uso6 : 0);
-		bool good = !(bits & 8) && (!(bits & 0x36) || bits & 1);
+				    (bits & 8 ? ecn : 0) | (bits & 16 ? uso4 : 0) | (bits & 32 ? uso6 : 0) |
+				    (bits & 64 ? ufo : 0);
+		bool good = !(bits & 8) && (!(bits & 0x76) || bits & 1);
 		uint64_t le = rte_cpu_to_le_64(offloads);
 
 		assert_int_equal(rig_do(rig, CLASS_OFFLOADS, 0, &le, 8), good);
