@@ -148,9 +148,9 @@ frame_offloads(const struct rte_mbuf *frame)
 #undef OFFLOAD
 	if (!(flags & FRAME_REQUESTS_SEGMENTS))
 		return set;
-#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)                              \
-	if ((request)&FRAME_REQUESTS_SEGMENTS && flags & (request) && (!(ip) || flags & (ip)) && \
-	    (OFFLOAD_##symbol != OFFLOAD_ECN || frame_has_cwr(frame)))                           \
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)                                  \
+	if ((request)&FRAME_REQUESTS_SEGMENTS && flags & (request) && ((ip) == 0 || flags & (ip)) && \
+	    (OFFLOAD_##symbol != OFFLOAD_ECN || frame_has_cwr(frame)))                               \
 		set |= OFFLOAD_BIT(symbol);
 #include "offloads.def"
 #undef OFFLOAD

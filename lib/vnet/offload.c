@@ -52,12 +52,20 @@ offload_tell_need(enum frame_offload offload, unsigned int side, char *text, siz
 		}
 }
 
+/* It is said to need the driver's own offloads, not those of frames to it, which it is about. */
+static bool
+offload_rsc_is_unmet(uint64_t features)
+{
+	return features & FEATURE_MASK(NET_RSC_EXT) &&
+	       !(features & (FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6)));
+}
+
 uint64_t
 vnet_offloads_unmet(uint64_t features)
 {
 	const uint32_t unmet[2] = {offloads_unmet(vnet_offloads_host(features)),
 				   offloads_unmet(vnet_offloads_guest(features))};
-	uint64_t bits = 0;
+	uint64_t bits = offload_rsc_is_unmet(features) ? FEATURE_MASK(NET_RSC_EXT) : 0;
 
 	for (unsigned int side = 0; side < RTE_DIM(unmet); side++)
 		for (unsigned int i = 0; i < OFFLOAD_N; i++)
@@ -78,6 +86,8 @@ vnet_offloads_check(uint64_t features, struct diag *diag)
 		offload_tell_need((enum frame_offload)rte_bsf32(unmet[side]), side, text, sizeof(text));
 		return diag_set(diag, -EINVAL, "", "features: %s", text);
 	}
+	if (offload_rsc_is_unmet(features))
+		return diag_set(diag, -EINVAL, "", "features: rsc_ext needs host_tso4 or host_tso6");
 	return 0;
 }
 
@@ -266,4 +276,21 @@ vnet_offload_to_guest(const struct rte_mbuf *frame)
 			hdr.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
 	}
 	return hdr;
+}
+
+/*
+ * Whoever has joined the frame, or was to cut it: its segments are of one size but for the last (gro.h), and
+ * no ACK without payload is joined. Datagrams have no segments of TCP to be counted.
+ */
+void
+vnet_offload_add_rsc(const struct rte_mbuf *frame, struct virtio_net_hdr *hdr)
+{
+	const uint32_t headers_len = (uint32_t)frame->l2_len + frame->l3_len + frame->l4_len;
+
+	if (!(frame->ol_flags & RTE_MBUF_F_TX_TCP_SEG))
+		return;
+	hdr->flags |= VIRTIO_NET_HDR_F_RSC_INFO;
+	hdr->csum_start =
+		(uint16_t)((frame->pkt_len - headers_len + frame->tso_segsz - 1) / frame->tso_segsz);
+	hdr->csum_offset = 0;
 }

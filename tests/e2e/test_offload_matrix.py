@@ -21,7 +21,7 @@ try:
     from scapy.config import conf
     conf.ipv6_enabled = True
     from scapy.layers.inet import ICMP, IP, TCP, UDP, IPOption, fragment
-    from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop
+    from scapy.layers.inet6 import IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrFragment, IPv6ExtHdrHopByHop, PadN
     from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
     from scapy.packet import Raw
 except ImportError:
@@ -41,6 +41,9 @@ RECEIVERS = {
     "all but ufo": (fe.F_GUEST_CSUM, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_ECN, fe.F_GUEST_USO4, fe.F_GUEST_USO6),
     "all": (fe.F_GUEST_CSUM, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_ECN, fe.F_GUEST_USO4, fe.F_GUEST_USO6,
             fe.F_GUEST_UFO),
+    "rsc": (fe.F_CSUM, fe.F_HOST_TSO6, fe.F_RSC_EXT, fe.F_GUEST_CSUM, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_UFO,
+            fe.F_GUEST_USO4, fe.F_GUEST_USO6),
+    "rsc alone": (fe.F_CSUM, fe.F_HOST_TSO4, fe.F_RSC_EXT, fe.F_GUEST_CSUM, fe.F_GUEST_UFO),
 }
 
 
@@ -173,6 +176,13 @@ class Reference:
         header = 8 if IPv6ExtHdrHopByHop in self.network else 0
         return len(bytes(self.link)) + 40 + header + 4
 
+    def places(self, accepted, gso_type):
+        """Flags, csum_start and csum_offset of a frame whose checksum is open. C91: with RSC_EXT, the number of segments
+        is where the place of the checksum was, and that of duplicate ACKs."""
+        if fe.F_RSC_EXT in accepted and gso_type and self.tcp:
+            return w.NEEDS_CSUM | w.RSC_INFO, len(self.segments()), 0
+        return w.NEEDS_CSUM, self.l4, self.sum_at
+
     def expected(self, accepted):
         """[(frame, the header's flags, gso_type, gso_size)]"""
         if self.ufo and not self.needs() <= set(accepted):
@@ -238,13 +248,48 @@ class Matrix(unittest.TestCase):
                 header = struct.unpack("<BBHHHH", receiver.last_header[:10])
                 where = f"{what}, to a driver with {name}: frame {k}"
                 self.assertEqual(got.hex(), frame.hex(), where)
-                self.assertEqual((header[0], header[1], header[3]), (flags, gso_type, gso_size), where)
-                if flags:
-                    self.assertEqual(header[4:], (reference.l4, reference.sum_at), where)
+                self.assertEqual((header[1], header[3]), (gso_type, gso_size), where)
+                places = reference.places(accepted, gso_type) if flags else (0, 0, 0)
+                self.assertEqual((header[0], *header[4:]), places, where)
+                if gso_type:  # C92
+                    self.assertEqual(header[2], len(frame) - len(reference.payload), where)
                 n += 1
             self.assertLessEqual(len(ids), 1, f"{what}: identifications")
         self.assertEqual(self.vnicd.stats()["b"]["tx_packets"], n)
         self.assertEqual({p: s["drops"] for p, s in self.vnicd.stats().items() if any(s["drops"].values())}, {})
+
+    def test_what_cannot_be_fragmented_is_counted(self):
+        """N02, N03, N04, N16: each is a drop with a reason, and the next frame passes."""
+        sender, receiver = self.guest("a", *SENDER), self.guest("b")
+        self.gpa = sender.mem.alloc(1 << 17)
+        link, udp = Ether(src="02:00:00:00:00:01", dst="02:00:00:00:00:02"), UDP(sport=1, dport=2)
+        v4, v6 = IP(src="10.0.0.1", dst="10.0.0.2"), IPv6(src="fd00::1", dst="fd00::2")
+        good = Reference(link, v4, udp, 3000, 1000, True)
+        chain = v6 / IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(60))])
+        for what, reference, changes in (
+                ("no size", good, dict(gso_size=0)), ("too small", good, dict(gso_size=27)), ("USO's way", good, dict(gso_type=5)),
+                ("less than a unit", good, dict(gso_size=7)), ("no checksum", good, dict(flags=0)),
+                ("ECN", good, dict(gso_type=w.GSO_UDP | w.GSO_ECN)), ("another checksum", good, dict(csum_offset=16)),
+                ("no UDP there", good, dict(csum_start=38)),
+                ("a fragment", Reference(link, IP(src="10.0.0.1", dst="10.0.0.2", flags="MF"), udp, 3000, 1000, True), {}),
+                ("TCP", Reference(link, v4, TCP(sport=1, dport=2, flags="A"), 3000, 1000), dict(gso_type=w.GSO_UDP)),
+                ("no room for headers", Reference(link, chain, udp, 3000, 64, True), {})):
+            before = self.vnicd.stats()["a"]["drops"].get("bad_offload", 0)
+            if what == "USO's way":  # more datagrams than there may be
+                changes = dict(changes, gso_size=20)
+            self.send(sender, reference.open, **dict(reference.header(), **changes))
+            self.assertEqual(self.vnicd.stats()["a"]["drops"].get("bad_offload", 0), before + 1, what)
+            self.send(sender, good.open, **good.header())
+            for frame in good.fragments():
+                self.assertEqual(receiver.receive_frame().hex(), frame.hex(), what)
+        # Longer, put together, than there may be: by a byte.
+        longest = Reference(link, v4, udp, 65535 - 20 - 8, 1480, True)
+        self.send(sender, longest.open, **longest.header())
+        for frame in longest.fragments():
+            self.assertEqual(receiver.receive_frame().hex(), frame.hex())
+        before = self.vnicd.stats()["a"]["drops"]["bad_offload"]
+        self.send(sender, longest.open + b"x", **longest.header())
+        self.assertEqual(self.vnicd.stats()["a"]["drops"]["bad_offload"], before + 1)
 
     def test_what_has_no_request_passes(self):
         """Fragments, a UDP checksum of zero, ICMP: byte by byte, whatever they are."""

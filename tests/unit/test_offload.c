@@ -96,6 +96,18 @@ test_accepted_features_have_what_they_need(void **state)
 	assert_string_equal(diag.cause, "features: host_tso6 needs csum");
 	assert_int_equal(vnet_offloads_check(FEATURE_MASK(NET_GUEST_UFO), &diag), -EINVAL);
 	assert_string_equal(diag.cause, "features: guest_ufo needs guest_csum");
+	/* RSC_EXT needs what the driver may send, whatever it takes. */
+	for (unsigned int bits = 0; bits < 16; bits++) {
+		const uint64_t host = (bits & 1 ? sides[0][1] : 0) | (bits & 2 ? sides[0][2] : 0),
+			       guest = (bits & 4 ? sides[1][1] : 0) | (bits & 8 ? sides[1][2] : 0),
+			       rsc = FEATURE_MASK(NET_RSC_EXT),
+			       all = host | guest | sides[0][0] | sides[1][0];
+
+		assert_int_equal(vnet_offloads_unmet(all | rsc), host ? 0 : rsc);
+		assert_int_equal(vnet_offloads_check(all | rsc, &diag), host ? 0 : -EINVAL);
+		if (!host)
+			assert_string_equal(diag.cause, "features: rsc_ext needs host_tso4 or host_tso6");
+	}
 	/* Each row's needs are enough. */
 	for (unsigned int i = 0; i < OFFLOAD_N; i++)
 		assert_int_equal(offloads_unmet(with_needs(1u << i)), OFFLOADS_NONE);

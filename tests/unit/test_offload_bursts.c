@@ -10,6 +10,7 @@
 #include "burst_variants.h"
 #include "ctx.h"
 #include "driver.h"
+#include "gro.h"
 #include "header.h"
 #include "segment.h"
 #include "vnet.h"
@@ -202,6 +203,25 @@ end_receive(struct end *end, struct virtio_net_hdr *ret_hdr, struct packet *fram
 
 enum { SIZE = 1000 };
 
+/* C91: with RSC_EXT a frame of several segments of TCP has their number where it is not said what the
+ * checksum is of. Then the header as it would be without; `segment`: payload of each but the last. */
+static void
+rsc_check(struct virtio_net_hdr *hdr, const struct packet *frame, uint32_t traits, uint16_t segment)
+{
+	const uint32_t payload = frame->len - frame->payload;
+
+	if (!(traits & TRAIT_RSC) || hdr->gso_type == G_NONE || frame->proto != PACKET_TCP) {
+		assert_false(hdr->flags & F_RSC);
+		return;
+	}
+	assert_int_equal(hdr->flags, F_CSUM | F_RSC);
+	assert_int_equal(hdr->csum_start, (payload + segment - 1) / segment);
+	assert_int_equal(hdr->csum_offset, 0);
+	hdr->flags = F_CSUM;
+	hdr->csum_start = (uint16_t)frame->l4;
+	hdr->csum_offset = PACKET_TCP_SUM;
+}
+
 /* The kinds of segmentation that A can ask for a frame, G_NONE first; how many. */
 static unsigned int
 kinds_of(const struct packet *frame, uint32_t a_offloads, uint8_t kinds[3])
@@ -249,11 +269,12 @@ struct received {
 /* One that is not a fragment. */
 static void
 received_whole(struct received *received, const struct packet *sent, struct packet *got,
-	       const struct virtio_net_hdr *hdr, uint32_t b_offloads)
+	       struct virtio_net_hdr *hdr, uint32_t b_offloads, uint32_t b_traits)
 {
 	uint32_t total;
 
 	assert_true(packet_parse(got));
+	rsc_check(hdr, got, b_traits, SIZE);
 	strict_driver_check(hdr, got, b_offloads);
 	/* C57 */
 	assert_true(got->len <= 1518 || hdr->gso_type != G_NONE);
@@ -319,7 +340,7 @@ pair_send(struct end *a, uint32_t a_offloads, struct end *b, uint32_t b_offloads
 		if (fragmented)
 			received_fragment(&received, sent, &got, &hdr);
 		else
-			received_whole(&received, sent, &got, &hdr, b_offloads);
+			received_whole(&received, sent, &got, &hdr, b_offloads, b->conf.virtq.traits);
 		/* C95; a fragment has no ports. */
 		if (b->conf.hdr_len == HEADER_LEN_HASH)
 			assert_memory_equal(
@@ -379,7 +400,7 @@ test_guest_to_guest(void **state)
 	for (int a = 0; a < 2; a++)
 		for (size_t b = 0; b < RTE_DIM(b_offloads); b++)
 			for (size_t layout = 0; layout < RTE_DIM(layouts); layout++)
-				for (int form = 0; form < 4; form++) {
+				for (int form = 0; form < 8; form++) {
 					uint32_t a_traits = layouts[layout] | (a ? TRAIT_OFFLOAD : 0);
 					uint32_t b_traits = layouts[layout];
 
@@ -391,8 +412,56 @@ test_guest_to_guest(void **state)
 						a_traits |= TRAIT_HASH_REPORT;
 						b_traits |= TRAIT_HASH_REPORT;
 					}
+					if (form & 4 && b_offloads[b] & (TSO4 | TSO6))
+						b_traits |= TRAIT_RSC;
 					pair_check(a_traits, a ? OFFLOADS_ALL : 0, b_traits, b_offloads[b]);
 				}
+}
+
+/* C91: what was joined here has as many segments as came. */
+static void
+test_c91_segments_that_were_joined_are_counted(void **state)
+{
+	static const uint32_t lens[] = {2, SIZE + 1, 2 * SIZE, 2 * SIZE + 1, 7 * SIZE - 1, 20 * SIZE};
+
+	for (int v6 = 0; v6 < 2; v6++)
+		for (size_t i = 0; i < RTE_DIM(lens); i++)
+			for (int rsc = 0; rsc < 2; rsc++) {
+				const struct packet_spec spec = {.v6 = v6,
+								 .proto = PACKET_TCP,
+								 .tags = 1,
+								 .tcp_options = 12,
+								 .tcp_flags = PACKET_TCP_ACK,
+								 .payload = lens[i]};
+				const uint32_t traits =
+					TRAIT_OFFLOAD | TRAIT_MERGEABLE | (rsc ? TRAIT_RSC : 0);
+				struct end *b = end_open(true, traits, 12, OFFLOADS_ALL);
+				const struct packet *frame = requests_packet(&spec, PACKET_SUM_PSEUDO);
+				struct rte_mbuf *pkts[PORT_BURST],
+					*pkt = requests_make(frame, SIZE, MBUFS_WHOLE);
+				uint8_t header[HEADER_LEN_MAX];
+				static struct packet got;
+				struct virtio_net_hdr hdr;
+				unsigned int n;
+
+				requests_complete(OFFLOADS_NONE, &pkt, 1);
+				n = requests_sink.n;
+				memcpy(pkts, requests_sink.pkts, n * sizeof(pkts[0]));
+				requests_sink.n = 0;
+				requests_sink_clear();
+				end_post(b);
+				assert_int_equal(gro_burst(pkts, (uint16_t)n), 1);
+				assert_int_equal(vnet_tx(&b->txq, pkts, 1), 1);
+				assert_true(end_receive(b, &hdr, &got, header));
+				assert_true(packet_parse(&got));
+				if (rsc && n > 1)
+					assert_int_equal(hdr.csum_start, n);
+				assert_int_equal(!!(hdr.flags & F_RSC), rsc && n > 1);
+				rsc_check(&hdr, &got, traits, SIZE);
+				strict_driver_check(&hdr, &got, OFFLOADS_ALL);
+				end_close(b);
+			}
+	assert_int_equal(rte_mempool_in_use_count(requests_pool), 0);
 }
 
 /* A guest that asks nonsense loses that frame alone, in every form of chain. */
@@ -575,6 +644,7 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_guest_to_guest),
+		cmocka_unit_test(test_c91_segments_that_were_joined_are_counted),
 		cmocka_unit_test(test_nonsense_costs_its_own_frame),
 		cmocka_unit_test(test_offloads_switched_at_run_time),
 		cmocka_unit_test(test_c95_hash_report),
