@@ -55,7 +55,7 @@ segment_checksum_at(const struct segmenter *segmenter)
 static void
 fragment_insert(struct segmenter *segmenter, uint32_t next_header_at)
 {
-	/* RFC 7739: not to be guessed from those before. */
+	/* RFC 7739: no counter, which would tell others how much is sent, and what comes next. */
 	struct segment_fragment_header header = {.next_header = segmenter->headers[next_header_at],
 						 .id = (uint32_t)rte_rand()};
 
