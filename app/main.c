@@ -29,6 +29,7 @@
 #include "output.h"
 #include "pool.h"
 #include "port.h"
+#include "request.h"
 #include "rpc.h"
 #include "run_dir.h"
 #include "service.h"
@@ -186,6 +187,9 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 	ret = borrow_init();
 	if (ret < 0)
 		return diag_set(diag, ret, NULL, "borrowed frames: no flag in the mbuf: %s", strerror(-ret));
+	ret = request_init();
+	if (ret < 0)
+		return diag_set(diag, ret, NULL, "fragmentation: no flag in the mbuf: %s", strerror(-ret));
 	program.pool = pool_open(size, diag);
 	if (!program.pool)
 		return -ENOMEM;

@@ -25,8 +25,8 @@
 #include "software_offload.h"
 
 enum {
-	/* The longest IP packet, an Ethernet header and two tags; what the kernel gives in one piece. */
-	KERNEL_FRAME_MAX = 65535 + RTE_ETHER_HDR_LEN + 2 * RTE_VLAN_HLEN,
+	/* What the kernel gives in one piece, and takes. */
+	KERNEL_FRAME_MAX = PORT_FRAME_MAX,
 	KERNEL_FRAME_PIECES_MAX = 96,         /* of one on its way to the kernel, without its header */
 	KERNEL_BUFFERS_PAIR = 2 * PORT_BURST, /* of the long ones, for a queue pair */
 	KERNEL_BUFFERS_PAIR_BYTES = (KERNEL_BUFFERS_PAIR + 1) * (66 << 10),

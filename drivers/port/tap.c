@@ -276,12 +276,29 @@ tap_flags(uint32_t offloads)
 	static const unsigned int flags[OFFLOAD_N] = {
 		[OFFLOAD_CHECKSUM] = TUN_F_CSUM, [OFFLOAD_TSO4] = TUN_F_TSO4, [OFFLOAD_TSO6] = TUN_F_TSO6,
 		[OFFLOAD_USO4] = TUN_F_USO4,     [OFFLOAD_USO6] = TUN_F_USO6, [OFFLOAD_ECN] = TUN_F_TSO_ECN,
+		[OFFLOAD_UFO] = TUN_F_UFO,
 	};
 	unsigned long all = 0;
 
 	for (unsigned int i = 0; i < OFFLOAD_N; i++)
 		all |= offloads >> i & 1 ? flags[i] : 0;
 	return all;
+}
+
+/* As many offloads as the kernel knows: 0, or -1 with errno. */
+static int
+tap_negotiate(struct tap *tap, const struct tap_queue *queue)
+{
+	/* Segmentation of UDP came with Linux 6.2; fragmentation was away for a time before. */
+	static const uint32_t missing[] = {OFFLOADS_NONE, OFFLOAD_BIT(USO4) | OFFLOAD_BIT(USO6),
+					   OFFLOAD_BIT(UFO)};
+	int ret = -1;
+
+	for (size_t i = 0; i < RTE_DIM(missing) && ret < 0; i++) {
+		tap->capabilities = offloads_without(tap->capabilities, missing[i]);
+		ret = ioctl(queue->fd, TUNSETOFFLOAD, tap_flags(tap->capabilities));
+	}
+	return ret;
 }
 
 static int
@@ -302,11 +319,7 @@ tap_open_queue(struct tap *tap, struct tap_queue *queue, struct diag *diag, cons
 		return tap_refuse(tap, name, "it can't be attached to", diag);
 	if (ioctl(queue->fd, TUNSETVNETHDRSZ, &hdr_len) < 0)
 		return tap_refuse(tap, name, "the kernel has no virtio-net header", diag);
-	if (ioctl(queue->fd, TUNSETOFFLOAD, tap_flags(tap->capabilities)) == 0)
-		return 0;
-	/* Segmentation of UDP came with Linux 6.2. */
-	tap->capabilities = offloads_without(tap->capabilities, OFFLOAD_BIT(USO4) | OFFLOAD_BIT(USO6));
-	if (ioctl(queue->fd, TUNSETOFFLOAD, tap_flags(tap->capabilities)) < 0)
+	if (tap_negotiate(tap, queue) < 0)
 		return tap_refuse(tap, name, "the kernel leaves no offloads to us", diag);
 	return 0;
 }

@@ -125,6 +125,37 @@ layout_parse(const struct layout_front *front)
 	return layout;
 }
 
+/* Of an IPv6 packet: what every fragment of it begins with, and which of its bytes is the type of what
+ * follows. */
+struct layout_unfragmentable {
+	uint32_t len;
+	uint32_t next_header_at;
+};
+
+/*
+ * l3 is an IPv6 header, with all the extension headers behind it that layout_parse() has found: they count up
+ * to the last routing header, or else the hop-by-hop options (RFC 8200, "Fragment Header").
+ */
+static inline struct layout_unfragmentable
+layout_unfragmentable(const uint8_t *l3)
+{
+	struct layout_unfragmentable first = {.len = sizeof(struct rte_ipv6_hdr),
+					      .next_header_at = offsetof(struct rte_ipv6_hdr, proto)};
+	uint32_t at = first.len;
+	uint8_t type = l3[first.next_header_at];
+
+	while (type == IPPROTO_HOPOPTS || type == IPPROTO_ROUTING || type == IPPROTO_DSTOPTS) {
+		const uint8_t *header = l3 + at;
+
+		if (type != IPPROTO_DSTOPTS)
+			first = (struct layout_unfragmentable){.len = at + 8 + 8u * header[1],
+							       .next_header_at = at};
+		type = header[0];
+		at += 8 + 8u * header[1];
+	}
+	return first;
+}
+
 /*
  * A datagram for a DHCP client: UDP to port 68 or 546, whose header is at l4_at, and in the front. Old ones
  * read their datagrams before the kernel has computed the checksum that was left open, and drop them.

@@ -4,8 +4,10 @@
  * RTE_MBUF_F_TX_UDP_CKSUM in ol_flags, and RTE_MBUF_F_TX_TCP_SEG or RTE_MBUF_F_TX_UDP_SEG besides, with
  * RTE_MBUF_F_TX_IPV4 or RTE_MBUF_F_TX_IPV6; l2_len (VLAN tags included) and l3_len (options and extension
  * headers included) say where the TCP or UDP header is, and with segmentation l4_len and tso_segsz say how
- * long it is and how much payload a segment takes. The checksum field holds the sum of the pseudo header with
- * the length of the whole TCP or UDP packet, also with segmentation: that is VIRTIO's convention, not that of
+ * long it is and how much payload a segment takes. A datagram that IP is to fragment has FRAME_UFO instead,
+ * for which DPDK has no word; its tso_segsz is how much of the IP payload, UDP header included, a fragment
+ * takes (multiples of 8 but for the last). The checksum field holds the sum of the pseudo header with the
+ * length of the whole TCP or UDP packet, also with segmentation: that is VIRTIO's convention, not that of
  * PMDs. The IP header's checksum is right as it stands.
  *
  * Who sets a request has checked that the headers are there; nobody checks that again.
@@ -22,6 +24,13 @@
 
 #include <rte_mbuf.h>
 #include <rte_tcp.h>
+
+/* In ol_flags; registered with DPDK as this very bit by request_init(). */
+enum { FRAME_UFO_BIT = 39 };
+#define FRAME_UFO RTE_BIT64(FRAME_UFO_BIT)
+
+/* Once, after EAL is up and before the first frame that may be fragmented. 0 or -errno. */
+int request_init(void);
 
 enum frame_offload {
 #define OFFLOAD(symbol, ...) OFFLOAD_##symbol,
@@ -139,9 +148,9 @@ frame_offloads(const struct rte_mbuf *frame)
 #undef OFFLOAD
 	if (!(flags & FRAME_REQUESTS_SEGMENTS))
 		return set;
-#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)                             \
-	if ((request)&FRAME_REQUESTS_SEGMENTS && flags & (request) && (flags & (ip)) == (ip) && \
-	    (OFFLOAD_##symbol != OFFLOAD_ECN || frame_has_cwr(frame)))                          \
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)                                  \
+	if ((request)&FRAME_REQUESTS_SEGMENTS && flags & (request) && ((ip) == 0 || flags & (ip)) && \
+	    (OFFLOAD_##symbol != OFFLOAD_ECN || frame_has_cwr(frame)))                               \
 		set |= OFFLOAD_BIT(symbol);
 #include "offloads.def"
 #undef OFFLOAD

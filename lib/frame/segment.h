@@ -1,7 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * segment: segmentation of TCP and UDP in software: a frame with a request for it (request.h) becomes frames,
- * the parts of a TCP segment or datagrams of their own.
+ * the parts of a TCP segment, datagrams of their own, or IP fragments of the one datagram.
+ *
+ *   TCP         Ethernet | IP | TCP | payload   ->   each Ethernet | IP' | TCP' | a part
+ *   DATAGRAMS   Ethernet | IP | UDP | payload   ->   each Ethernet | IP' | UDP' | a part
+ *   FRAGMENTS   Ethernet | IP | UDP | payload   ->   each Ethernet | IP' | a part of UDP and payload
+ *
+ * In a fragment IP' says where its part belongs. IPv6 has a header for that, which stands behind what routers
+ * read (layout_unfragmentable()); extension headers behind it are part of what is cut, and all in the first
+ * fragment.
  *
  * The frame stays the caller's, who frees it when all segments are made.
  */
@@ -13,6 +21,8 @@
 
 #include <rte_mbuf.h>
 
+#include "request.h"
+
 enum {
 	/*
 	 * The least payload of a segment: what the smallest MTU of IPv4 (68 bytes, RFC 791) leaves. Linux
@@ -23,32 +33,48 @@ enum {
 	/* Datagrams that one frame may become: Linux's UDP_MAX_SEGMENTS. They may be as short as they like.
 	 */
 	SEGMENT_DATAGRAMS_MAX = 128,
+	/* Fragments have multiples of that, but for the last. */
+	SEGMENT_FRAGMENT_UNIT = 8,
 	/* l2_len, l3_len and l4_len have 7, 9 and 8 bits in an mbuf. */
 	SEGMENT_HEADERS_MAX = 127 + 511 + 255,
 };
 
-/* Each segment's checksum is computed, or left to the destination as a request. */
+enum segment_kind { SEGMENT_TCP, SEGMENT_DATAGRAMS, SEGMENT_FRAGMENTS };
+
+/* What a request (of FRAME_REQUESTS_SEGMENTS) makes of a frame. */
+static inline enum segment_kind
+segment_kind(uint64_t request)
+{
+	if (request & RTE_MBUF_F_TX_TCP_SEG)
+		return SEGMENT_TCP;
+	return request & FRAME_UFO ? SEGMENT_FRAGMENTS : SEGMENT_DATAGRAMS;
+}
+
+/* Each segment's checksum is computed, or left to the destination as a request. Fragments have none: the
+ * datagram's is computed first. */
 enum segment_checksum { SEGMENT_CHECKSUM_DONE, SEGMENT_CHECKSUM_LEFT };
 
 /* A frame on its way to become segments. */
 struct segmenter {
 	const struct rte_mbuf *frame;
 	bool leave_checksum; /* to the destination */
-	bool is_udp;
-	uint32_t headers_len, l4_at, payload_len;
-	uint16_t pseudo_sum;       /* without length, as it lies in memory */
+	enum segment_kind kind;
+	uint32_t headers_len, l4_at;
+	uint32_t payload_len; /* of what is cut: of fragments UDP's header is a part */
+	uint16_t sum; /* of the pseudo header without length, as it lies in memory; FRAGMENTS: the checksum */
+	uint16_t ip_id;            /* IPv4: of the first segment, or of all fragments */
 	const struct rte_mbuf *at; /* where the payload goes on */
 	uint32_t at_offset;
-	uint32_t done; /* bytes of payload */
-	uint16_t n;    /* segments made */
-	uint8_t headers[SEGMENT_HEADERS_MAX];
+	uint32_t done;                        /* bytes of payload */
+	uint16_t n;                           /* segments made */
+	uint8_t headers[SEGMENT_HEADERS_MAX]; /* with room for the one that a fragment has */
 };
 
-/* A frame whose payload (1 or more bytes) is so long may be cut into pieces of `size`, of TCP or UDP. */
+/* What a frame whose payload (1 or more bytes) is so long may be cut into by pieces of `size`. */
 static inline bool
-segment_size_is_fair(bool is_udp, uint32_t payload_len, uint32_t size)
+segment_size_is_fair(enum segment_kind kind, uint32_t payload_len, uint32_t size)
 {
-	if (is_udp)
+	if (kind == SEGMENT_DATAGRAMS)
 		return size && payload_len <= (uint64_t)size * SEGMENT_DATAGRAMS_MAX;
 	return size >= SEGMENT_PAYLOAD_MIN;
 }

@@ -608,7 +608,7 @@ vdev_queue_kicks(const struct vdev *dev, unsigned int idx)
 
 	/* The front-end can clear O_NONBLOCK of the file that it shares with us; RWF_NOWAIT is per call. */
 	if (queue->kick_fd >= 0 && preadv2(queue->kick_fd, &iov, 1, -1, RWF_NOWAIT) == sizeof(count))
-		queue->n_kicks += count;
+		queue->n_kicks += dev->said.features & FEATURE_MASK(NOTIFICATION_DATA) ? 1 : count;
 	return queue->n_kicks;
 }
 

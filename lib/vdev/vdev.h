@@ -248,7 +248,11 @@ int vdev_queue_set_enable(struct vdev *dev, unsigned int idx, bool enable, struc
  */
 uint32_t vdev_queue_get_base(struct vdev *dev, unsigned int idx);
 
-/* Kicks received, for statistics: the kick descriptor is read here and nowhere else. */
+/*
+ * Kicks received, for statistics: the kick descriptor is read here and nowhere else. With NOTIFICATION_DATA a
+ * front-end might pass on what the driver wrote instead of counting: the value means nothing then, and all
+ * since the last call count as one.
+ */
 uint64_t vdev_queue_kicks(const struct vdev *dev, unsigned int idx);
 bool vdev_queue_is_running(const struct vdev *dev, unsigned int idx);
 /* By SET_VRING_ENABLE, or because rings start enabled (without PROTOCOL_FEATURES). */

@@ -41,7 +41,11 @@ vnet_to_guest_fn
 vnet_to_guest_variant(enum isa isa, uint32_t traits)
 {
 	const struct vnet_variants *variants = variants_of(isa);
-	vnet_to_guest_fn variant = variants->to_guest[variants_row(variants, traits)];
+	vnet_to_guest_fn variant;
 
+	/* Nor do the functions for other words know of it. */
+	if (traits & TRAIT_RSC)
+		return vnet_to_guest_generic;
+	variant = variants->to_guest[variants_row(variants, traits)];
 	return variant ? variant : variants->to_guest_other;
 }

@@ -80,6 +80,8 @@ header_of(const struct rte_mbuf *pkt, uint16_t num_buffers, const uint32_t trait
 	if (traits & TRAIT_OFFLOAD && pkt->ol_flags & OFFLOAD_TO_GUEST_FLAGS) {
 		struct virtio_net_hdr hdr = vnet_offload_to_guest(pkt);
 
+		if (traits & TRAIT_RSC)
+			vnet_offload_add_rsc(pkt, &hdr);
 		memcpy(&header.first, &hdr, 8);
 		header.rest |= hdr.csum_offset;
 	}

@@ -9,6 +9,7 @@
 
 #include <rte_byteorder.h>
 #include <rte_ether.h>
+#include <rte_ip.h>
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
@@ -51,12 +52,20 @@ offload_tell_need(enum frame_offload offload, unsigned int side, char *text, siz
 		}
 }
 
+/* It is said to need the driver's own offloads, not those of frames to it, which it is about. */
+static bool
+offload_rsc_is_unmet(uint64_t features)
+{
+	return features & FEATURE_MASK(NET_RSC_EXT) &&
+	       !(features & (FEATURE_MASK(NET_HOST_TSO4) | FEATURE_MASK(NET_HOST_TSO6)));
+}
+
 uint64_t
 vnet_offloads_unmet(uint64_t features)
 {
 	const uint32_t unmet[2] = {offloads_unmet(vnet_offloads_host(features)),
 				   offloads_unmet(vnet_offloads_guest(features))};
-	uint64_t bits = 0;
+	uint64_t bits = offload_rsc_is_unmet(features) ? FEATURE_MASK(NET_RSC_EXT) : 0;
 
 	for (unsigned int side = 0; side < RTE_DIM(unmet); side++)
 		for (unsigned int i = 0; i < OFFLOAD_N; i++)
@@ -77,6 +86,8 @@ vnet_offloads_check(uint64_t features, struct diag *diag)
 		offload_tell_need((enum frame_offload)rte_bsf32(unmet[side]), side, text, sizeof(text));
 		return diag_set(diag, -EINVAL, "", "features: %s", text);
 	}
+	if (offload_rsc_is_unmet(features))
+		return diag_set(diag, -EINVAL, "", "features: rsc_ext needs host_tso4 or host_tso6");
 	return 0;
 }
 
@@ -100,12 +111,12 @@ from_guest_checksum(const struct rte_mbuf *frame, const struct virtio_net_hdr *h
 	return 0;
 }
 
-/* The kind of segmentation that a header asks for; OFFLOADS_NONE: nothing that there is for such a frame. */
+/* The segmentation that a header asks for; OFFLOADS_NONE: nothing that there is for such a frame. */
 static uint32_t
 from_guest_kind(uint8_t gso_type, uint64_t frame_ip)
 {
-#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)                \
-	if ((ip) != 0 && gso_type == VIRTIO_NET_HDR_GSO_##gso && frame_ip == (ip)) \
+#define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip)            \
+	if (gso_type == VIRTIO_NET_HDR_GSO_##gso && frame_ip & (uint64_t)(ip)) \
 		return OFFLOAD_BIT(symbol);
 #include "offloads.def"
 #undef OFFLOAD
@@ -132,6 +143,37 @@ from_guest_udp_len(const struct layout_front *front, uint32_t l4_at)
 	return layout_at(front, l4_at, sizeof(struct rte_udp_hdr)) ? sizeof(struct rte_udp_hdr) : 0;
 }
 
+/* What is cut of a frame with this layout: what is behind the headers that each segment has. */
+static uint32_t
+from_guest_cut_len(const struct rte_mbuf *frame, enum segment_kind kind, const struct layout_front *front,
+		   const struct layout *layout, uint32_t l4_len)
+{
+	uint32_t l3_len = layout->l3_len;
+
+	if (kind != SEGMENT_FRAGMENTS)
+		return frame->pkt_len - layout->l2_len - l3_len - l4_len;
+	if (layout->ip == RTE_MBUF_F_TX_IPV6)
+		l3_len = layout_unfragmentable(front->at + layout->l2_len).len;
+	return frame->pkt_len - layout->l2_len - l3_len;
+}
+
+/*
+ * The datagram that fragments have to become again is not longer than there may be one, and the first
+ * fragment has room for all of its headers (RFC 8200, "Fragment Header").
+ */
+static bool
+from_guest_fragments_are_fair(const struct rte_mbuf *frame, const struct layout *layout, uint32_t cut_len,
+			      uint32_t size)
+{
+	/* IPv6 does not count its own header. */
+	const uint32_t own = layout->ip == RTE_MBUF_F_TX_IPV6 ? sizeof(struct rte_ipv6_hdr) : 0;
+	const uint32_t packet_len = frame->pkt_len - layout->l2_len;
+	const uint32_t payload_len = packet_len - layout->l3_len - sizeof(struct rte_udp_hdr);
+
+	return packet_len - own <= UINT16_MAX &&
+	       cut_len - payload_len <= (size & ~(SEGMENT_FRAGMENT_UNIT - 1u));
+}
+
 /*
  * A request to segment, besides that for a checksum: what is not said plainly and rightly is refused.
  */
@@ -139,25 +181,29 @@ static __rte_noinline bool
 from_guest_segments(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint32_t offloads,
 		    const struct layout_front *front, const struct layout *layout, uint64_t checksum)
 {
-	const uint32_t kind = from_guest_kind(hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN, layout->ip);
-	const uint32_t needed = kind | (hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN ? OFFLOAD_BIT(ECN) : 0);
+	const uint32_t offload = from_guest_kind(hdr->gso_type & ~VIRTIO_NET_HDR_GSO_ECN, layout->ip);
+	const uint32_t needed = offload | (hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN ? OFFLOAD_BIT(ECN) : 0);
 	const uint32_t l4_at = (uint32_t)layout->l2_len + layout->l3_len;
-	const uint64_t flags = from_guest_kind_flags(kind);
-	const bool is_udp = flags & RTE_MBUF_F_TX_UDP_SEG;
-	uint32_t l4_len, payload_len;
+	const uint64_t flags = from_guest_kind_flags(offload);
+	const enum segment_kind kind = segment_kind(flags);
+	uint32_t l4_len, cut_len;
 
-	if (!kind || needed & ~offloads || (is_udp && hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN))
+	if (!offload || needed & ~offloads || (kind != SEGMENT_TCP && hdr->gso_type & VIRTIO_NET_HDR_GSO_ECN))
 		return false;
 	if ((checksum & RTE_MBUF_F_TX_L4_MASK) != frame_segments_checksum(flags))
 		return false;
-	l4_len = is_udp ? from_guest_udp_len(front, l4_at) : layout_tcp_len(front, l4_at, frame->pkt_len);
+	l4_len = kind == SEGMENT_TCP ? layout_tcp_len(front, l4_at, frame->pkt_len)
+				     : from_guest_udp_len(front, l4_at);
 	if (l4_len == 0)
 		return false;
-	payload_len = frame->pkt_len - l4_at - l4_len;
-	if (!segment_size_is_fair(is_udp, payload_len, hdr->gso_size))
+	cut_len = from_guest_cut_len(frame, kind, front, layout, l4_len);
+	if (!segment_size_is_fair(kind, cut_len, hdr->gso_size))
+		return false;
+	if (kind == SEGMENT_FRAGMENTS &&
+	    !from_guest_fragments_are_fair(frame, layout, cut_len, hdr->gso_size))
 		return false;
 	/* One segment is an ordinary frame, and has to fit like one. */
-	if (payload_len <= hdr->gso_size)
+	if (cut_len <= hdr->gso_size)
 		return true;
 	frame->l4_len = l4_len & 0xff;
 	frame->tso_segsz = hdr->gso_size;
@@ -200,7 +246,7 @@ static uint8_t
 to_guest_type(uint64_t flags)
 {
 #define OFFLOAD(symbol, name, host, guest, needs, gso, request, ip) \
-	if ((ip) != 0 && flags & (request) && flags & (ip))         \
+	if (flags & (request) && flags & (uint64_t)(ip))            \
 		return VIRTIO_NET_HDR_GSO_##gso;
 #include "offloads.def"
 #undef OFFLOAD
@@ -230,4 +276,21 @@ vnet_offload_to_guest(const struct rte_mbuf *frame)
 			hdr.gso_type |= VIRTIO_NET_HDR_GSO_ECN;
 	}
 	return hdr;
+}
+
+/*
+ * Whoever has joined the frame, or was to cut it: its segments are of one size but for the last (gro.h), and
+ * no ACK without payload is joined. Datagrams have no segments of TCP to be counted.
+ */
+void
+vnet_offload_add_rsc(const struct rte_mbuf *frame, struct virtio_net_hdr *hdr)
+{
+	const uint32_t headers_len = (uint32_t)frame->l2_len + frame->l3_len + frame->l4_len;
+
+	if (!(frame->ol_flags & RTE_MBUF_F_TX_TCP_SEG))
+		return;
+	hdr->flags |= VIRTIO_NET_HDR_F_RSC_INFO;
+	hdr->csum_start =
+		(uint16_t)((frame->pkt_len - headers_len + frame->tso_segsz - 1) / frame->tso_segsz);
+	hdr->csum_offset = 0;
 }

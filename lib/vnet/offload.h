@@ -61,7 +61,8 @@ vnet_offloads_guest(uint64_t features)
 	return set;
 }
 
-/* Of feature bits, those of offloads that lack what they need ("Feature bit requirements"). */
+/* Of feature bits, those of offloads that lack what they need, and so for RSC_EXT ("Feature bit
+ * requirements"). */
 uint64_t vnet_offloads_unmet(uint64_t features);
 /* Check that the features which these offloads need are among `features`. 0, or -EINVAL with diag filled. */
 int vnet_offloads_check(uint64_t features, struct diag *diag);
@@ -86,5 +87,11 @@ bool vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr
 
 /* The header for a frame whose request, if any, the guest is capable of. */
 struct virtio_net_hdr vnet_offload_to_guest(const struct rte_mbuf *frame);
+
+/*
+ * What RSC_EXT adds to that header, for a frame of several TCP segments: their number, and that of duplicate
+ * ACKs (VIRTIO, "Processing of Incoming Packets"), in the place of where the checksum is.
+ */
+void vnet_offload_add_rsc(const struct rte_mbuf *frame, struct virtio_net_hdr *hdr);
 
 #endif

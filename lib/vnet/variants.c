@@ -22,7 +22,8 @@
 		return vnet_to_guest_burst(queue, conf, txq, pkts, n, (word));                          \
 	}
 #include "variants.def"
-VARIANT(other, conf->virtq.traits)
+/* Without TRAIT_RSC, so that nothing is compiled for it here. */
+VARIANT(other, (conf->virtq.traits & (TRAIT_N - 1u)))
 #undef VARIANT
 
 const struct vnet_variants VARIANTS = {

@@ -13,7 +13,10 @@ enum vnet_trait {
 	TRAIT_OFFLOAD = TRAIT_VIRTQ_N << 1,
 	TRAIT_HASH_REPORT = TRAIT_VIRTQ_N
 			    << 2,     /* VIRTIO_NET_F_HASH_REPORT: to the guest, a header of 20 bytes */
-	TRAIT_N = TRAIT_VIRTQ_N << 3, /* number of traits words */
+	TRAIT_N = TRAIT_VIRTQ_N << 3, /* number of traits words that may have functions of their own */
+	/* VIRTIO_NET_F_RSC_EXT: to the guest, headers have the number of a frame's segments. Words with it
+	 * run vnet_to_guest_generic(), and the burst bodies know nothing of it. */
+	TRAIT_RSC = TRAIT_N,
 };
 
 #endif

@@ -126,6 +126,7 @@ struct vnic_event {
  * VIRTIO, "Feature bits": offloads, in two directions. RX: a guest that has negotiated some of these sends
  * frames without their checksum or longer than its MTU, with requests in their mbuf. TX: the program may send
  * such frames to any guest; for one that has not negotiated these, the library does it in software.
+ * HOST_UFO (14) and GUEST_UFO (10) are never offered: no flag of an mbuf says what they ask for.
  */
 #define VNIC_FEATURES_RX_OFFLOADS (1ull << 0 | 1ull << 11 | 1ull << 12 | 1ull << 13 | 1ull << 56)
 #define VNIC_FEATURES_TX_OFFLOADS (1ull << 1 | 1ull << 7 | 1ull << 8 | 1ull << 9 | 1ull << 54 | 1ull << 55)

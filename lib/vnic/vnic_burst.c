@@ -53,7 +53,7 @@ vnic_frame_materialise(struct rte_mbuf *pkt)
 /* --- to the guest --- */
 
 /*
- * The program uses the bit of borrowed frames for something else: clear it. In a copy, if the frame is
+ * The program uses a bit of the library's for something else: clear it. In a copy, if the frame is
  * shared: the flags of the other holders' frame stay as they are.
  */
 static uint16_t
@@ -64,7 +64,7 @@ tx_clean(const struct vnic_dev *dev, struct port_txq *txq, struct rte_mbuf **pkt
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *pkt = pkts[i];
 
-		if (borrow_is(pkt) && rte_mbuf_refcnt_read(pkt) > 1) {
+		if (pkt->ol_flags & dev->foreign_flags && rte_mbuf_refcnt_read(pkt) > 1) {
 			struct rte_mbuf *copy =
 				rte_pktmbuf_copy(pkt, dev->vnet.queues[txq->idx].pool, 0, UINT32_MAX);
 
@@ -75,7 +75,7 @@ tx_clean(const struct vnic_dev *dev, struct port_txq *txq, struct rte_mbuf **pkt
 			rte_pktmbuf_free(pkt);
 			pkt = copy;
 		}
-		pkt->ol_flags &= ~BORROW_FLAG;
+		pkt->ol_flags &= ~dev->foreign_flags;
 		pkts[n_clean++] = pkt;
 	}
 	return n_clean;
@@ -91,7 +91,7 @@ vnic_tx_burst(struct vnic_dev *dev, uint16_t queue, struct rte_mbuf **pkts, uint
 
 	section_enter(section, dev->fences);
 	txq->service(txq);
-	if (unlikely(dev->cleans))
+	if (unlikely(dev->foreign_flags))
 		n = tx_clean(dev, txq, pkts, n);
 	/* Acquire: pairs with the release of who published it. */
 	filter = atomic_load_explicit(&dev->port.filter, memory_order_acquire);

@@ -14,6 +14,7 @@
 #include "borrow.h"
 #include "gmem_sigbus.h"
 #include "loop.h"
+#include "request.h"
 #include "vnic_private.h"
 
 enum { SECTION_SPINS = 1000 }; /* before the waiting thread lets others run: they may need this very CPU */
@@ -125,10 +126,13 @@ home_open(struct vnic_home *home, struct diag *diag)
 	if (ret < 0)
 		return diag_set(diag, ret, "", "SIGBUS guard: %s", strerror(-ret));
 	home->fences = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0;
-	home->no_borrow = borrow_init() < 0;
-	if (home->no_borrow)
+	if (request_init() < 0)
+		home->foreign_flags |= FRAME_UFO;
+	if (borrow_init() < 0) {
+		home->foreign_flags |= BORROW_FLAG;
 		log_info(&home->ctx.log, "frames are never borrowed: bit %d of ol_flags is somebody else's",
 			 BORROW_FLAG_BIT);
+	}
 	quiesce_set(&home->ctx.quiesce, section_wait_all, NULL, section_all_passed, home);
 	return 0;
 }

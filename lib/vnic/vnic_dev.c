@@ -8,12 +8,16 @@
 
 #include <rte_cycles.h>
 
+#include "borrow.h"
 #include "counters.h"
 #include "offload.h"
 #include "vnic_private.h"
 
-static_assert(VNIC_FEATURES_RX_OFFLOADS == VNET_HOST_OFFLOADS, "the same bits");
-static_assert(VNIC_FEATURES_TX_OFFLOADS == VNET_GUEST_OFFLOADS, "the same bits");
+/* DPDK has no word for fragmentation, so a program could not understand such a frame. */
+#define VNIC_WITHOUT (FEATURE_MASK(NET_HOST_UFO) | FEATURE_MASK(NET_GUEST_UFO))
+
+static_assert(VNIC_FEATURES_RX_OFFLOADS == (VNET_HOST_OFFLOADS & ~VNIC_WITHOUT), "the same bits");
+static_assert(VNIC_FEATURES_TX_OFFLOADS == (VNET_GUEST_OFFLOADS & ~VNIC_WITHOUT), "the same bits");
 static_assert((int)VNIC_BURST_MAX == (int)PORT_BURST, "one burst of a port");
 
 enum {
@@ -109,7 +113,7 @@ dev_open(struct vnic_dev *dev, const struct vnic_dev_params *params, struct diag
 		.pool = params->pool,
 		.port = &dev->port,
 		.mem_max = params->memory_max ? params->memory_max : home->memory_max,
-		.without = params->without,
+		.without = params->without | VNIC_WITHOUT,
 	};
 
 	snprintf(dev->port.name, sizeof(dev->port.name), "%s", params->name);
@@ -124,9 +128,9 @@ dev_open(struct vnic_dev *dev, const struct vnic_dev_params *params, struct diag
 	if (dev_alloc(dev, params->n_queues) < 0 || vnet_init(&dev->vnet, &vnet) < 0)
 		return diag_no_memory(diag, "device %s: out of memory", params->name);
 	dev->has_vnet = true;
-	dev_queues_open(dev, params->frames == VNIC_FRAMES_BORROW && !home->no_borrow);
+	dev_queues_open(dev, params->frames == VNIC_FRAMES_BORROW && !(home->foreign_flags & BORROW_FLAG));
 	dev->fences = home->fences;
-	dev->cleans = home->no_borrow;
+	dev->foreign_flags = home->foreign_flags;
 	dev->event = params->event;
 	dev->event_arg = params->event_arg;
 	dev->transport_ops = transport_by_name("vhost-user");

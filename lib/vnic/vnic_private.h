@@ -26,7 +26,7 @@ struct vnic_dev {
 	struct vnic_dev *next; /* of the context */
 	struct vnic_home *home;
 	bool fences;                  /* the home's, for data functions */
-	bool cleans;                  /* no_borrow of it */
+	uint64_t foreign_flags;       /* the home's, for data functions */
 	struct vnic_section *rx, *tx; /* [port.n_queues] */
 	struct port port;
 	struct vnet_dev vnet;
@@ -56,9 +56,10 @@ struct vnic_home {
 	const struct vnic_dev *reporting;
 	/* The kernel has no membarrier: data functions execute a fence of their own. */
 	bool fences;
-	/* The program uses the bit of borrowed frames (borrow.h) otherwise: nothing is borrowed, and the bit
-	 * is cleared in frames to guests. */
-	bool no_borrow;
+	/* Of ol_flags, those of the library's bits that the program uses otherwise: they are cleared in
+	 * frames to guests. BORROW_FLAG (borrow.h): nothing is borrowed; FRAME_UFO (request.h): that is not
+	 * offered, anyway. */
+	uint64_t foreign_flags;
 	/* The program's log. */
 	void (*log)(void *arg, enum vnic_log_level level, const char *text);
 	void *log_arg;

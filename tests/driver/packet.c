@@ -358,3 +358,127 @@ packet_is_whole(struct packet *packet)
 		return false;
 	return packet_sum_add(packet_pseudo_sum(packet), l4, packet->len - packet->l4) == 0xffff;
 }
+
+/* --- fragments --- */
+
+struct fragment {
+	uint32_t l3, head_len, data, id, offset;
+	uint32_t next_at; /* IPv6: the byte that says that a fragment header follows */
+	uint8_t next;     /* and what it would say without */
+	bool v6, more;
+};
+
+static bool
+fragment_parse_v6(const struct packet *packet, struct fragment *ret)
+{
+	const uint8_t *l3 = packet->bytes + packet->l3;
+	uint32_t at = 40, next_at = 6;
+
+	while (l3[next_at] == EXT_HOP_BY_HOP || l3[next_at] == EXT_ROUTING ||
+	       l3[next_at] == EXT_DESTINATION) {
+		next_at = at;
+		at += 8 + 8u * l3[at + 1];
+	}
+	if (l3[next_at] != EXT_FRAGMENT || packet->l3 + at + 8 > packet->len || l3[at + 1] != 0 ||
+	    packet_get16(l3 + 4) != packet->len - packet->l3 - 40)
+		return false;
+	ret->next_at = packet->l3 + next_at;
+	ret->next = l3[at];
+	ret->head_len = packet->l3 + at;
+	ret->data = ret->head_len + 8;
+	ret->offset = packet_get16(l3 + at + 2) & 0xfff8u;
+	ret->more = l3[at + 3] & 1;
+	ret->id = packet_get32(l3 + at + 4);
+	return (l3[at + 3] & 6) == 0;
+}
+
+static bool
+fragment_parse_v4(const struct packet *packet, struct fragment *ret)
+{
+	const uint8_t *l3 = packet->bytes + packet->l3;
+	const uint32_t l3_len = (l3[0] & 15u) * 4;
+	const uint16_t word = packet_get16(l3 + 6);
+
+	if (packet_get16(l3 + 2) != packet->len - packet->l3 || packet_sum_add(0, l3, l3_len) != 0xffff)
+		return false;
+	ret->head_len = ret->data = packet->l3 + l3_len;
+	ret->offset = (word & 0x1fffu) * 8;
+	ret->more = word & PACKET_IPV4_MF;
+	ret->id = packet_get16(l3 + 4);
+	return !(word & PACKET_IPV4_DF);
+}
+
+static bool
+fragment_parse(struct packet *packet, struct fragment *ret)
+{
+	uint32_t at = 12;
+
+	*ret = (struct fragment){0};
+	while (packet_get16(packet->bytes + at) == PACKET_TYPE_VLAN ||
+	       packet_get16(packet->bytes + at) == PACKET_TYPE_QINQ)
+		at += 4;
+	packet->v6 = packet_get16(packet->bytes + at) == PACKET_TYPE_IPV6;
+	packet->l3 = at + 2;
+	ret->l3 = packet->l3;
+	ret->v6 = packet->v6;
+	return (packet->v6 ? fragment_parse_v6 : fragment_parse_v4)(packet, ret) && ret->data < packet->len;
+}
+
+/* But for what differs: lengths, flags and offset, checksum; options of IPv4 that are the first fragment's
+ * alone. */
+static bool
+fragment_heads_match(const struct packet *first, const struct packet *other, const struct fragment *fragment)
+{
+	const uint32_t l3 = fragment->l3;
+
+	for (uint32_t i = 0; i < fragment->head_len; i++) {
+		const uint32_t at = i - l3;
+		const bool differs = i >= l3 && (fragment->v6 ? at == 4 || at == 5 || i == fragment->next_at
+							      : at == 2 || at == 3 || at == 6 || at == 7 ||
+									at == 10 || at == 11);
+		const bool blank = i >= l3 + 20 && !fragment->v6 && other->bytes[i] == 1;
+
+		if (!differs && !blank && first->bytes[i] != other->bytes[i])
+			return false;
+	}
+	return true;
+}
+
+bool
+packet_fragments_add(struct packet_fragments *fragments, const struct packet *packet)
+{
+	static struct packet copy;
+	struct packet *whole = &fragments->whole;
+	struct fragment fragment;
+
+	copy = *packet;
+	if (fragments->complete || !fragment_parse(&copy, &fragment) ||
+	    (fragment.more && (copy.len - fragment.data) % 8 != 0))
+		return false;
+	if (fragments->n == 0) {
+		packet_set(whole, copy.bytes, fragment.head_len);
+		whole->l3 = fragment.l3;
+		whole->v6 = fragment.v6;
+		if (fragment.v6)
+			whole->bytes[fragment.next_at] = fragment.next;
+		fragments->head_len = fragment.head_len;
+		fragments->id = fragment.id;
+	}
+	if (fragment.id != fragments->id || fragment.head_len != fragments->head_len ||
+	    fragment.offset != whole->len - fragments->head_len ||
+	    !fragment_heads_match(whole, &copy, &fragment))
+		return false;
+	packet_add(whole, copy.bytes + fragment.data, copy.len - fragment.data);
+	fragments->n++;
+	fragments->complete = !fragment.more;
+	if (!fragments->complete)
+		return true;
+	/* The longest packet that there is (65535 bytes) has not become a longer one. */
+	if (whole->len - whole->l3 - (whole->v6 ? 40 : 0) > 65535)
+		return false;
+	whole->proto = 0;
+	if (!whole->v6)
+		packet_put16(whole->bytes + whole->l3 + 6, 0);
+	packet_finish(whole, PACKET_SUM_NONE);
+	return true;
+}

@@ -173,4 +173,20 @@ bool packet_parse(struct packet *packet);
 /* And the checksum of the transport header is right, and there is one: it can go on a wire. */
 bool packet_is_whole(struct packet *packet);
 
+/* Fragments of one packet, put together in the order of their offsets. All zero: none yet. */
+struct packet_fragments {
+	struct packet whole; /* what has come; with all of it, as it was before it was cut, but for DF */
+	uint32_t n;
+	uint32_t head_len; /* what each begins with, up to what it brings */
+	uint32_t id;
+	bool complete;
+};
+
+/*
+ * The next one. False: it is no fragment (RFC 791, "Fragmentation and Reassembly"; RFC 8200, "Fragment
+ * Header"), is not to be fragmented, or not the one that follows: another's, with other headers, or from
+ * elsewhere.
+ */
+bool packet_fragments_add(struct packet_fragments *fragments, const struct packet *fragment);
+
 #endif

@@ -9,6 +9,7 @@
 #include <rte_eal.h>
 
 #include "borrow.h"
+#include "request.h"
 
 enum { ARGS_MAX = 24 };
 
@@ -45,7 +46,7 @@ unit_eal_start(const struct unit_eal *eal)
 		arg_add(args, &n, eal->vdevs[i]);
 	}
 	sched_getaffinity(0, sizeof(cpus), &cpus);
-	if (rte_eal_init(n, args) < 0 || (!eal->flagless && borrow_init() < 0)) {
+	if (rte_eal_init(n, args) < 0 || (!eal->flagless && (borrow_init() < 0 || request_init() < 0))) {
 		fprintf(stderr, "EAL does not start with %u MiB\n", eal->memory_mb);
 		exit(1);
 	}

@@ -2,6 +2,7 @@
 """What the vhost-user messages do when they are right: each is sent by the raw front-end and its effect is looked at."""
 import os
 import pathlib
+import random
 import shutil
 import socket
 import struct
@@ -25,13 +26,15 @@ OFFERED = fe.bits(
     fe.F_CTRL_VLAN, fe.F_CTRL_RX_EXTRA, fe.F_GUEST_ANNOUNCE, fe.F_CTRL_MAC_ADDR, fe.F_LOG_ALL, fe.F_ANY_LAYOUT,
     fe.F_INDIRECT, fe.F_EVENT_IDX, fe.F_PROTOCOL, fe.F_VERSION_1, fe.F_PACKED, fe.F_IN_ORDER, fe.F_ORDER_PLATFORM,
     fe.F_DEVICE_STATS, fe.F_VQ_NOTF_COAL, fe.F_NOTF_COAL, fe.F_HASH_REPORT, fe.F_RSS, fe.F_GUEST_USO4, fe.F_GUEST_USO6,
-    fe.F_HOST_USO, fe.F_GUEST_HDRLEN)
+    fe.F_HOST_USO, fe.F_GUEST_HDRLEN, fe.F_GUEST_UFO, fe.F_HOST_UFO, fe.F_NOTIFICATION_DATA, fe.F_RSC_EXT)
 
 # VIRTIO, "Feature bit requirements": {bit: one of these has to be there too}.
 DEPENDENCIES = {
     fe.F_GUEST_TSO4: (fe.F_GUEST_CSUM,), fe.F_GUEST_TSO6: (fe.F_GUEST_CSUM,),
     fe.F_GUEST_ECN: (fe.F_GUEST_TSO4, fe.F_GUEST_TSO6),
+    fe.F_GUEST_UFO: (fe.F_GUEST_CSUM,), fe.F_HOST_UFO: (fe.F_CSUM,),
     fe.F_GUEST_USO4: (fe.F_GUEST_CSUM,), fe.F_GUEST_USO6: (fe.F_GUEST_CSUM,), fe.F_HOST_USO: (fe.F_CSUM,),
+    fe.F_RSC_EXT: (fe.F_HOST_TSO4, fe.F_HOST_TSO6),
     fe.F_HOST_TSO4: (fe.F_CSUM,), fe.F_HOST_TSO6: (fe.F_CSUM,), fe.F_HOST_ECN: (fe.F_HOST_TSO4, fe.F_HOST_TSO6),
     **dict.fromkeys((fe.F_CTRL_GUEST_OFFLOADS, fe.F_CTRL_RX, fe.F_CTRL_VLAN, fe.F_CTRL_RX_EXTRA, fe.F_GUEST_ANNOUNCE,
                      fe.F_MQ, fe.F_CTRL_MAC_ADDR, fe.F_DEVICE_STATS, fe.F_VQ_NOTF_COAL, fe.F_NOTF_COAL,
@@ -181,10 +184,11 @@ class Protocol(unittest.TestCase):
         """What is withheld, and what VIRTIO says needs it; shown, not to be had, and the rest as before."""
         controlq = [bit for bit, needs in DEPENDENCIES.items() if needs == (fe.F_CTRL_VQ,)]
         for words, bits in (("ring_packed+host_tso4", (fe.F_PACKED, fe.F_HOST_TSO4)),
-                            ("host_tso4+host_tso6", (fe.F_HOST_TSO4, fe.F_HOST_TSO6, fe.F_HOST_ECN)),
-                            ("csum", (fe.F_CSUM, fe.F_HOST_TSO4, fe.F_HOST_TSO6, fe.F_HOST_ECN, fe.F_HOST_USO)),
+                            ("host_tso4+host_tso6", (fe.F_HOST_TSO4, fe.F_HOST_TSO6, fe.F_HOST_ECN, fe.F_RSC_EXT)),
+                            ("csum", (fe.F_CSUM, fe.F_HOST_TSO4, fe.F_HOST_TSO6, fe.F_HOST_ECN, fe.F_HOST_USO,
+                                     fe.F_HOST_UFO, fe.F_RSC_EXT)),
                             ("guest_csum+mtu", (fe.F_GUEST_CSUM, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_ECN,
-                                               fe.F_GUEST_USO4, fe.F_GUEST_USO6)),
+                                               fe.F_GUEST_USO4, fe.F_GUEST_USO6, fe.F_GUEST_UFO)),
                             ("ctrl_vq", (fe.F_CTRL_VQ, *controlq)),
                             ("version_1", (fe.F_VERSION_1, fe.F_PACKED)),
                             ("event_idx+indirect_desc+mrg_rxbuf", (fe.F_EVENT_IDX, fe.F_INDIRECT, fe.F_MRG_RXBUF))):
@@ -618,6 +622,41 @@ class Protocol(unittest.TestCase):
                         a.tell(request, payload, fds)
                 self.pass_frame(a, b)
                 self.pass_frame(b, a)
+                a.close()
+                b.close()
+                self.guests.clear()
+
+    def test_C36_notification_data_is_not_read(self):
+        """A driver that says where it is in its notifications, and a front-end that puts that into the descriptor, rightly or
+        not: frames and commands pass, and a queue goes on where it stood."""
+        wants = fe.bits(fe.F_VERSION_1, fe.F_PROTOCOL, fe.F_MRG_RXBUF, fe.F_CTRL_VQ, fe.F_CTRL_RX, fe.F_MQ,
+                        fe.F_NOTIFICATION_DATA)
+        rng = random.Random(1)
+        for layout in ("split", "packed"):
+            with self.subTest(layout):
+                features = wants | fe.bits(fe.F_PACKED) * (layout == "packed")
+                a, b = self.guest("a", layout=layout, features=features, control=16), self.guest("b", layout=layout)
+                a.start(), b.start()
+                self.assertTrue(a.features & fe.bits(fe.F_NOTIFICATION_DATA))
+                for idx in range(a.n_rings()):
+                    a.ring(idx).kick_value = lambda idx=idx: idx | rng.getrandbits(16) << 16 or 1
+                a.control.kick_value = lambda: a.control_idx | rng.getrandbits(16) << 16
+                for _ in range(3 * a.size):  # laps of the rings
+                    self.pass_frame(a, b)
+                    self.pass_frame(b, a)
+                for _ in range(50):
+                    self.assertEqual(a.command(fe.CTRL_RX, fe.RX_PROMISC, b"\1")[0], fe.OK)
+                bases = [a.stop_ring(idx) for idx in (0, 1)]
+                for idx, base in zip((0, 1), bases):
+                    for name, request, payload, fds in a.ring_messages(idx):
+                        a.tell(request, struct.pack("<II", idx, base) if name == "BASE" else payload, fds)
+                self.pass_frame(a, b)
+                self.pass_frame(b, a)
+                for idx in range(a.n_rings()):
+                    a.restart_ring(idx)
+                self.pass_frame(a, b)
+                self.pass_frame(b, a)
+                self.assertNotIn("broken", {reason for reason, n in self.drops("a").items() if n})
                 a.close()
                 b.close()
                 self.guests.clear()

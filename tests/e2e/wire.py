@@ -24,8 +24,8 @@ ICMP_ECHO_REPLY, ICMP_ECHO = 0, 8
 ARP_REQUEST, ARP_REPLY = 1, 2
 
 # The virtio-net header
-NEEDS_CSUM, DATA_VALID = 1, 2
-GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_ECN = 0, 1, 4, 0x80
+NEEDS_CSUM, DATA_VALID, RSC_INFO = 1, 2, 4
+GSO_NONE, GSO_TCPV4, GSO_UDP, GSO_TCPV6, GSO_UDP_L4, GSO_ECN = 0, 1, 3, 4, 5, 0x80
 
 # Virtio features for frames that are not finished: what the back-end may give us, and what we may give it.
 F_CSUM, F_GUEST_CSUM, F_GUEST_TSO4, F_GUEST_TSO6, F_HOST_TSO4, F_HOST_TSO6 = 0, 1, 7, 8, 11, 12

@@ -61,13 +61,14 @@ P_CONFIG, P_INFLIGHT, P_RESET_DEVICE, P_MEM_SLOTS, P_STATUS = 9, 12, 13, 15, 16
 # Virtio features
 F_CSUM, F_GUEST_CSUM, F_CTRL_GUEST_OFFLOADS, F_MTU, F_MAC = 0, 1, 2, 3, 5
 F_GUEST_TSO4, F_GUEST_TSO6, F_GUEST_ECN, F_HOST_TSO4, F_HOST_TSO6, F_HOST_ECN = 7, 8, 9, 11, 12, 13
+F_GUEST_UFO, F_HOST_UFO = 10, 14
 F_MRG_RXBUF, F_STATUS, F_CTRL_VQ, F_CTRL_RX, F_CTRL_VLAN, F_CTRL_RX_EXTRA = 15, 16, 17, 18, 19, 20
 F_GUEST_ANNOUNCE, F_MQ, F_CTRL_MAC_ADDR = 21, 22, 23
 F_NOTIFY_ON_EMPTY, F_LOG_ALL, F_ANY_LAYOUT, F_INDIRECT, F_EVENT_IDX, F_PROTOCOL = 24, 26, 27, 28, 29, 30
-F_VERSION_1, F_ACCESS_PLATFORM, F_PACKED, F_IN_ORDER, F_ORDER_PLATFORM = 32, 33, 34, 35, 36
+F_VERSION_1, F_ACCESS_PLATFORM, F_PACKED, F_IN_ORDER, F_ORDER_PLATFORM, F_NOTIFICATION_DATA = 32, 33, 34, 35, 36, 38
 F_DEVICE_STATS, F_VQ_NOTF_COAL, F_NOTF_COAL, F_HASH_REPORT, F_RSS = 50, 52, 53, 57, 60
 F_GUEST_USO4, F_GUEST_USO6, F_HOST_USO, F_GUEST_HDRLEN = 54, 55, 56, 59
-F_STANDBY, F_SPEED_DUPLEX = 62, 63
+F_RSC_EXT, F_STANDBY, F_SPEED_DUPLEX = 61, 62, 63
 
 # Descriptor flags
 NEXT, WRITE, INDIRECT = 1, 2, 4
@@ -336,9 +337,11 @@ class Ring:
         self.tables_used = {}   # head or id -> (free list, table)
         self.reset()
 
+    kick_value = staticmethod(lambda: 1)
+
     def kick_now(self):
         try:
-            os.eventfd_write(self.kick, 1)
+            os.eventfd_write(self.kick, self.kick_value())
         except BlockingIOError:
             pass
 

@@ -29,7 +29,8 @@ LAYOUTS = ("split", "packed")
 UNMAPPED = 0x2000_0000
 PROTOCOL = bits(fe.P_MQ, fe.P_LOG_SHMFD, fe.P_REPLY_ACK, fe.P_CONFIG, fe.P_MEM_SLOTS, fe.P_RESET_DEVICE, fe.P_STATUS)
 
-OFFLOADS = (fe.F_GUEST_CSUM, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_ECN, fe.F_GUEST_USO4, fe.F_GUEST_USO6)
+OFFLOADS = (fe.F_GUEST_CSUM, fe.F_GUEST_TSO4, fe.F_GUEST_TSO6, fe.F_GUEST_ECN, fe.F_GUEST_USO4, fe.F_GUEST_USO6,
+            fe.F_GUEST_UFO)
 EVERYTHING = CONTROL_FEATURES | bits(fe.F_CTRL_VLAN, fe.F_HASH_REPORT, fe.F_CSUM, fe.F_HOST_TSO4, fe.F_HOST_TSO6,
                                      fe.F_HOST_ECN, *OFFLOADS)
 HERE = b"\x02\0\0\0\0\x02"          # where frame_of() sends to
@@ -726,7 +727,7 @@ class Commands(ControlCase):
 
     def test_N12_values_out_of_range(self):
         for layout in LAYOUTS:
-            guest = self.on(layout, features=EVERYTHING & ~bits(fe.F_GUEST_TSO6))
+            guest = self.on(layout, features=EVERYTHING & ~bits(fe.F_GUEST_TSO6, fe.F_GUEST_UFO))
             for n in (0, 3, 4, 255, 256, 0x8000, 0x8001, 0xffff):
                 self.refused(guest, fe.CTRL_MQ, fe.MQ_VQ_PAIRS_SET, fe.vq_pairs(n), f"{n} pairs of 2")
             for vid in (4096, 4097, 0x8001, 0xffff):

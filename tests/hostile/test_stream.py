@@ -12,7 +12,7 @@ sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 import rawfe as fe  # noqa: E402
 from sockettest import SocketTest, free_port, recv_exactly, until  # noqa: E402
 
-FRAME_MAX = 65535 + 14 + 8
+FRAME_MAX = 14 + 2 * 4 + 40 + 65535
 
 
 class StreamPeer(SocketTest):

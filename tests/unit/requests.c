@@ -87,6 +87,32 @@ requests_make(const struct packet *frame, uint16_t segment_size, enum mbufs_cuts
 	return pkt;
 }
 
+uint32_t
+requests_cut_len(const struct packet *frame)
+{
+	uint32_t at = frame->l3 + 40;
+
+	if (!frame->v6)
+		return frame->len - frame->l4;
+	/* Of those that packet_build() makes: hop-by-hop options first, if any. */
+	if (frame->bytes[frame->l3 + 6] == 0)
+		at += 8 + 8u * frame->bytes[at + 1];
+	return frame->len - at;
+}
+
+struct rte_mbuf *
+requests_make_fragments(const struct packet *frame, uint16_t size, enum mbufs_cuts cuts)
+{
+	struct rte_mbuf *pkt = requests_make(frame, 0, cuts);
+
+	if (requests_cut_len(frame) > size) {
+		pkt->ol_flags |= FRAME_UFO;
+		pkt->l4_len = (frame->payload - frame->l4) & 0xff;
+		pkt->tso_segsz = size;
+	}
+	return pkt;
+}
+
 bool
 requests_any(const struct rte_mbuf *pkt)
 {
@@ -186,4 +212,40 @@ requests_check_segments(const struct packet *whole, struct rte_mbuf **pkts, unsi
 		assert_memory_equal(its + 18, tcp + 18, whole->payload - whole->l4 - 18);
 	}
 	assert_int_equal(payload, total);
+}
+
+void
+requests_check_fragments(const struct packet *whole, struct rte_mbuf **pkts, unsigned int n, uint16_t size)
+{
+	static struct packet fragment, want;
+	static struct packet_fragments got;
+	uint32_t left = requests_cut_len(whole);
+
+	got = (struct packet_fragments){0};
+	for (unsigned int i = 0; i < n; i++) {
+		const uint32_t len = left <= size ? left : size & ~7u;
+
+		assert_false(requests_any(pkts[i]));
+		assert_false(pkts[i]->ol_flags & RTE_MBUF_F_RX_RSS_HASH);
+		mbufs_read(pkts[i], &fragment);
+		assert_true(packet_fragments_add(&got, &fragment));
+		assert_int_equal(fragment.len, got.head_len + (whole->v6 ? 8 : 0) + len);
+		/* All that is in front of the payload is in the first one. */
+		assert_true(i || len >= left - (whole->len - whole->payload));
+		left -= len;
+	}
+	assert_int_equal(left, 0);
+	assert_true(got.complete && n > 1);
+	want = *whole;
+	if (!want.v6) {
+		/* Nobody has to keep the identification of what was not to be fragmented. */
+		if (!(packet_get16(whole->bytes + whole->l3 + 6) & PACKET_IPV4_DF))
+			assert_int_equal(got.id, packet_get16(whole->bytes + whole->l3 + 4));
+		packet_put16(want.bytes + want.l3 + 4, got.id);
+		packet_put16(want.bytes + want.l3 + 6, 0);
+	}
+	packet_finish(&want, PACKET_SUM_WHOLE);
+	assert_int_equal(got.whole.len, want.len);
+	assert_memory_equal(got.whole.bytes, want.bytes, want.len);
+	assert_true(packet_is_whole(&got.whole));
 }

@@ -30,6 +30,7 @@ enum {
 	USO4 = OFFLOAD_BIT(USO4),
 	USO6 = OFFLOAD_BIT(USO6),
 	ECN = OFFLOAD_BIT(ECN),
+	UFO = OFFLOAD_BIT(UFO),
 };
 
 /* Of the header of virtio-net. */
@@ -37,6 +38,7 @@ enum {
 	F_NONE = 0,
 	F_CSUM = VIRTIO_NET_HDR_F_NEEDS_CSUM,
 	F_VALID = VIRTIO_NET_HDR_F_DATA_VALID,
+	F_RSC = VIRTIO_NET_HDR_F_RSC_INFO,
 	G_NONE = VIRTIO_NET_HDR_GSO_NONE,
 	G_V4 = VIRTIO_NET_HDR_GSO_TCPV4,
 	G_UDP = VIRTIO_NET_HDR_GSO_UDP,
@@ -60,6 +62,11 @@ struct packet *requests_packet(const struct packet_spec *spec, enum packet_sum s
 /* Made with PACKET_SUM_PSEUDO; requests its checksum, and with segment_size (of payload; 0: without) to be
  * cut where it is longer. */
 struct rte_mbuf *requests_make(const struct packet *frame, uint16_t segment_size, enum mbufs_cuts cuts);
+/* A datagram, to be fragmented by IP where it has more than `size` bytes behind what each fragment has. */
+struct rte_mbuf *requests_make_fragments(const struct packet *frame, uint16_t size, enum mbufs_cuts cuts);
+/* What that is of a frame: UDP, and in IPv6 what comes in front of it behind routing and hop-by-hop headers.
+ */
+uint32_t requests_cut_len(const struct packet *frame);
 bool requests_any(const struct rte_mbuf *pkt);
 /* The header that a driver sends with it. */
 struct virtio_net_hdr requests_hdr(const struct packet *frame, uint8_t gso_type, uint16_t gso_size);
@@ -82,5 +89,8 @@ void requests_sink_clear(void);
  * be. */
 void requests_check_segments(const struct packet *whole, struct rte_mbuf **pkts, unsigned int n,
 			     uint16_t segment_size);
+/* And fragments are what they were: put together, the datagram, with its checksum. */
+void requests_check_fragments(const struct packet *whole, struct rte_mbuf **pkts, unsigned int n,
+			      uint16_t size);
 
 #endif

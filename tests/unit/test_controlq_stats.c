@@ -5,6 +5,7 @@
 #include "unit.h"
 
 #include <string.h>
+#include <unistd.h>
 
 #include "data.h"
 #include "rig.h"
@@ -52,7 +53,8 @@ test_C125_query(void **state)
 static void
 test_C125_counters(void **state)
 {
-	struct rig *rig = rig_usual();
+	struct rig *rig = rig_open(
+		&(struct rig_options){.n_pairs = RIG_PAIRS, .without = FEATURE_MASK(NOTIFICATION_DATA)});
 	struct port_queue_stats *rx = &rig->port.rxqs[1].stats, *tx = &rig->port.txqs[1].stats;
 	struct data data = {.len = 0};
 	struct rig_answer answer;
@@ -122,6 +124,25 @@ test_C125_counters(void **state)
 	assert_int_equal(reply_counter(&answer, 56, 0), 4);
 	assert_int_equal(reply_counter(&answer, 112, 0), 3);
 	assert_int_equal(reply_counter(&answer, 112, 1), 2);
+	rig_close(rig);
+}
+
+/* NOTIFICATION_DATA: what a kick descriptor holds is no count; that there was something is. */
+static void
+test_C36_kicks_with_data(void **state)
+{
+	static const uint64_t words[] = {2, 3, 1, 0x80010002, 0x7fff0002, UINT32_MAX, UINT64_MAX - 1};
+	struct rig *rig = rig_open(&(struct rig_options){.n_pairs = RIG_PAIRS});
+	const struct vdev *vdev = &rig->dev->vdev;
+	uint64_t n = 0;
+
+	assert_true(vdev->said.features & FEATURE_MASK(NOTIFICATION_DATA));
+	for (size_t i = 0; i < RTE_DIM(words); i++) {
+		assert_int_equal(write(rig->kick_fds[2], &words[i], sizeof(words[i])), sizeof(words[i]));
+		assert_int_equal(vdev_queue_kicks(vdev, 2), ++n);
+		assert_int_equal(vdev_queue_kicks(vdev, 2), n);
+		assert_int_equal(vdev_queue_kicks(vdev, 3), 0);
+	}
 	rig_close(rig);
 }
 
@@ -220,6 +241,7 @@ main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_C125_query),
 		cmocka_unit_test(test_C125_counters),
+		cmocka_unit_test(test_C36_kicks_with_data),
 		cmocka_unit_test(test_C125_bounded_by_the_buffer),
 		cmocka_unit_test(test_C125_as_many_replies_as_can_be),
 		cmocka_unit_test(test_C125_one_error_spoils_all),

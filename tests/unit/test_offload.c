@@ -65,35 +65,49 @@ test_every_offload_is_offered_and_named(void **state)
 
 /* VIRTIO, "Feature bit requirements", as it says it. */
 static bool
-oracle_accepts(bool csum, bool tso4, bool tso6, bool ecn)
+oracle_accepts(bool csum, bool tso4, bool tso6, bool ecn, bool ufo)
 {
-	return (!tso4 || csum) && (!tso6 || csum) && (!ecn || tso4 || tso6);
+	return (!tso4 || csum) && (!tso6 || csum) && (!ecn || tso4 || tso6) && (!ufo || csum);
 }
 
 static void
 test_accepted_features_have_what_they_need(void **state)
 {
-	static const uint64_t sides[2][4] = {
+	static const uint64_t sides[2][5] = {
 		{FEATURE_MASK(NET_CSUM), FEATURE_MASK(NET_HOST_TSO4), FEATURE_MASK(NET_HOST_TSO6),
-		 FEATURE_MASK(NET_HOST_ECN)},
+		 FEATURE_MASK(NET_HOST_ECN), FEATURE_MASK(NET_HOST_UFO)},
 		{FEATURE_MASK(NET_GUEST_CSUM), FEATURE_MASK(NET_GUEST_TSO4), FEATURE_MASK(NET_GUEST_TSO6),
-		 FEATURE_MASK(NET_GUEST_ECN)},
+		 FEATURE_MASK(NET_GUEST_ECN), FEATURE_MASK(NET_GUEST_UFO)},
 	};
 	struct diag diag;
 
-	for (unsigned int bits = 0; bits < 256; bits++) {
-		bool host = oracle_accepts(bits & 1, bits & 2, bits & 4, bits & 8);
-		bool guest = oracle_accepts(bits & 16, bits & 32, bits & 64, bits & 128);
+	for (unsigned int bits = 0; bits < 1024; bits++) {
+		bool host = oracle_accepts(bits & 1, bits & 2, bits & 4, bits & 8, bits & 16);
+		bool guest = oracle_accepts(bits & 32, bits & 64, bits & 128, bits & 256, bits & 512);
 		uint64_t features = 0;
 
-		for (unsigned int i = 0; i < 8; i++)
-			features |= bits >> i & 1 ? sides[i / 4][i % 4] : 0;
+		for (unsigned int i = 0; i < 10; i++)
+			features |= bits >> i & 1 ? sides[i / 5][i % 5] : 0;
 		assert_int_equal(vnet_offloads_check(features, &diag) == 0, host && guest);
 	}
 	assert_int_equal(vnet_offloads_check(FEATURE_MASK(NET_GUEST_ECN), &diag), -EINVAL);
 	assert_string_equal(diag.cause, "features: guest_ecn needs guest_tso4 or guest_tso6");
 	assert_int_equal(vnet_offloads_check(FEATURE_MASK(NET_HOST_TSO6), &diag), -EINVAL);
 	assert_string_equal(diag.cause, "features: host_tso6 needs csum");
+	assert_int_equal(vnet_offloads_check(FEATURE_MASK(NET_GUEST_UFO), &diag), -EINVAL);
+	assert_string_equal(diag.cause, "features: guest_ufo needs guest_csum");
+	/* RSC_EXT needs what the driver may send, whatever it takes. */
+	for (unsigned int bits = 0; bits < 16; bits++) {
+		const uint64_t host = (bits & 1 ? sides[0][1] : 0) | (bits & 2 ? sides[0][2] : 0),
+			       guest = (bits & 4 ? sides[1][1] : 0) | (bits & 8 ? sides[1][2] : 0),
+			       rsc = FEATURE_MASK(NET_RSC_EXT),
+			       all = host | guest | sides[0][0] | sides[1][0];
+
+		assert_int_equal(vnet_offloads_unmet(all | rsc), host ? 0 : rsc);
+		assert_int_equal(vnet_offloads_check(all | rsc, &diag), host ? 0 : -EINVAL);
+		if (!host)
+			assert_string_equal(diag.cause, "features: rsc_ext needs host_tso4 or host_tso6");
+	}
 	/* Each row's needs are enough. */
 	for (unsigned int i = 0; i < OFFLOAD_N; i++)
 		assert_int_equal(offloads_unmet(with_needs(1u << i)), OFFLOADS_NONE);
@@ -110,49 +124,54 @@ requested(const struct packet *frame, uint8_t gso_type, uint16_t gso_size, enum 
 	return pkt;
 }
 
+static void
+segmentation_check(unsigned int i, bool v6)
+{
+	const bool is_udp = frame_segments_checksum(list[i].request) == RTE_MBUF_F_TX_UDP_CKSUM;
+	/* Of the IP payload: UDP's header is cut, too. */
+	const uint32_t cut = segment_kind(list[i].request) == SEGMENT_FRAGMENTS ? 3000 - 8 : 3000;
+	const struct packet_spec spec = {.v6 = v6, .proto = is_udp ? PACKET_UDP : PACKET_TCP, .payload = cut};
+	const uint32_t set = with_needs(1u << i);
+	const struct packet *frame = requests_packet(&spec, PACKET_SUM_PSEUDO);
+	struct virtio_net_hdr hdr = requests_hdr(frame, list[i].gso, 1000);
+	struct rte_mbuf *pkt = mbufs_make(requests_pool, frame->bytes, frame->len, MBUFS_WHOLE);
+
+	assert_false(vnet_offload_from_guest(pkt, &hdr, set & ~(1u << i)));
+	/* Nor with all others. */
+	assert_false(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL & ~(1u << i)));
+	assert_true(vnet_offload_from_guest(pkt, &hdr, set));
+	assert_int_equal(frame_offloads(pkt), set);
+	assert_int_equal(vnet_offload_to_guest(pkt).gso_type, list[i].gso);
+	assert_int_equal(vnet_offload_to_guest(pkt).gso_size, 1000);
+	assert_int_equal(vnet_offload_to_guest(pkt).hdr_len, frame->payload);
+	assert_false(pkt->ol_flags & offloads_unsupported(OFFLOADS_ALL));
+	assert_true(pkt->ol_flags & offloads_unsupported(OFFLOADS_ALL & ~(1u << i)));
+	assert_int_equal(requests_complete(set, &pkt, 1), 1);
+	assert_int_equal(frame_offloads(requests_sink.pkts[0]), set);
+	requests_sink_clear();
+	pkt = requested(frame, list[i].gso, 1000, MBUFS_WHOLE);
+	assert_int_equal(requests_complete(OFFLOADS_ALL & ~(1u << i), &pkt, 1), 3);
+	requests_sink_clear();
+}
+
 /* Requested, known as that, told the guest as it was asked, and done in software for whoever lacks it. */
 static void
 test_every_segmentation_goes_its_way(void **state)
 {
-	for (unsigned int i = 0; i < OFFLOAD_N; i++) {
-		const bool udp = frame_segments_checksum(list[i].request) == RTE_MBUF_F_TX_UDP_CKSUM;
-		const struct packet_spec spec = {.v6 = list[i].ip == RTE_MBUF_F_TX_IPV6,
-						 .proto = udp ? PACKET_UDP : PACKET_TCP,
-						 .payload = 3000};
-		const uint32_t set = with_needs(1u << i);
-		const struct packet *frame;
-		struct virtio_net_hdr hdr;
-		struct rte_mbuf *pkt;
-
-		/* Kinds of segmentation have an IP of their own. */
-		if (!list[i].ip)
-			continue;
-		frame = requests_packet(&spec, PACKET_SUM_PSEUDO);
-		hdr = requests_hdr(frame, list[i].gso, 1000);
-		pkt = mbufs_make(requests_pool, frame->bytes, frame->len, MBUFS_WHOLE);
-		assert_false(vnet_offload_from_guest(pkt, &hdr, set & ~(1u << i)));
-		assert_true(vnet_offload_from_guest(pkt, &hdr, set));
-		assert_int_equal(frame_offloads(pkt), set);
-		assert_int_equal(vnet_offload_to_guest(pkt).gso_type, list[i].gso);
-		assert_false(pkt->ol_flags & offloads_unsupported(OFFLOADS_ALL));
-		assert_true(pkt->ol_flags & offloads_unsupported(OFFLOADS_ALL & ~(1u << i)));
-		assert_int_equal(requests_complete(set, &pkt, 1), 1);
-		assert_int_equal(frame_offloads(requests_sink.pkts[0]), set);
-		requests_sink_clear();
-		pkt = requested(frame, list[i].gso, 1000, MBUFS_WHOLE);
-		assert_int_equal(requests_complete(OFFLOADS_ALL & ~(1u << i), &pkt, 1), 3);
-		requests_sink_clear();
-	}
+	/* Kinds of segmentation have an IP of their own, or both. */
+	for (unsigned int i = 0; i < OFFLOAD_N; i++)
+		for (int v6 = 0; v6 < 2; v6++)
+			if (list[i].ip & (v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4))
+				segmentation_check(i, v6);
+	assert_int_equal(rte_mempool_in_use_count(requests_pool), 0);
 }
 
 /* --- from the guest --- */
 
 /* What was made of a header is what requests_make() makes without one. */
 static void
-assert_same_request(const struct rte_mbuf *pkt, const struct packet *frame, uint16_t segment_size)
+assert_same_request(const struct rte_mbuf *pkt, struct rte_mbuf *other)
 {
-	struct rte_mbuf *other = requests_make(frame, segment_size, MBUFS_WHOLE);
-
 	assert_int_equal(pkt->ol_flags, other->ol_flags);
 	assert_int_equal(pkt->tx_offload, other->tx_offload);
 	rte_pktmbuf_free(other);
@@ -175,7 +194,7 @@ test_request_of_every_shape(void **state)
 									  : RTE_MBUF_F_TX_UDP_CKSUM));
 			assert_int_equal(pkt->l2_len, frame->l3);
 			assert_int_equal(pkt->l3_len, frame->l4 - frame->l3);
-			assert_same_request(pkt, frame, 0);
+			assert_same_request(pkt, requests_make(frame, 0, MBUFS_WHOLE));
 			assert_true(mbufs_equal(pkt, frame->bytes, frame->len));
 			rte_pktmbuf_free(pkt);
 
@@ -195,7 +214,17 @@ test_request_of_every_shape(void **state)
 				assert_int_equal(pkt->tso_segsz, 700);
 				assert_int_equal(pkt->l4_len, frame->payload - frame->l4);
 			}
-			assert_same_request(pkt, frame, 700);
+			assert_same_request(pkt, requests_make(frame, 700, MBUFS_WHOLE));
+			assert_true(mbufs_equal(pkt, frame->bytes, frame->len));
+			rte_pktmbuf_free(pkt);
+			if (frame->proto != PACKET_UDP)
+				continue;
+			hdr.gso_type = G_UDP;
+			pkt = mbufs_make(requests_pool, frame->bytes, frame->len, cuts);
+			assert_true(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL));
+			assert_int_equal(!!(pkt->ol_flags & FRAME_UFO), requests_cut_len(frame) > 700);
+			assert_false(pkt->ol_flags & RTE_MBUF_F_TX_UDP_SEG);
+			assert_same_request(pkt, requests_make_fragments(frame, 700, MBUFS_WHOLE));
 			assert_true(mbufs_equal(pkt, frame->bytes, frame->len));
 			rte_pktmbuf_free(pkt);
 		}
@@ -317,6 +346,9 @@ test_contradictions(void **state)
 	const struct packet_spec v6 = {
 		.v6 = true, .proto = PACKET_TCP, .payload = 3000, .tcp_flags = PACKET_TCP_ACK};
 	const struct packet_spec udp = {.proto = PACKET_UDP, .payload = 3000};
+	const struct packet_spec udp6 = {.v6 = true, .proto = PACKET_UDP, .payload = 3000};
+	const struct packet_spec options6 = {
+		.v6 = true, .proto = PACKET_UDP, .payload = 3000, .ip_options = 64};
 	const struct packet_spec sctp = {.proto = PACKET_SCTP, .payload = 3000};
 	/* l4 at 34 (v4) and 54 (v6); lengths 3054 and 3074 */
 	const struct {
@@ -384,8 +416,32 @@ test_contradictions(void **state)
 		{&v4, {F_CSUM, G_USO, 54, 1000, 34, 16}, OFFLOADS_ALL, DROPPED},
 		{&udp, {F_CSUM, G_USO, 42, 1000, 34, 6}, CSUM | TSO4 | USO6, DROPPED},
 		{&udp, {F_CSUM, G_USO, 42, 1000, 34, 6}, CSUM | USO4, REQUESTED},
-		/* not offered: UFO, ECN alone; not known */
-		{&udp, {F_CSUM, G_UDP, 42, 1000, 34, 6}, OFFLOADS_ALL, DROPPED},
+		/* fragments: not too many */
+		{&udp, {F_CSUM, G_UDP, 42, 1000, 34, 6}, OFFLOADS_ALL, REQUESTED},
+		{&udp, {F_CSUM, G_UDP, 42, 3007, 34, 6}, OFFLOADS_ALL, REQUESTED},
+		{&udp, {F_CSUM, G_UDP, 42, 3008, 34, 6}, OFFLOADS_ALL, REQUESTED},
+		{&udp, {F_CSUM, G_UDP, 42, 65535, 34, 6}, OFFLOADS_ALL, REQUESTED},
+		{&udp, {F_CSUM, G_UDP, 42, SEGMENT_PAYLOAD_MIN, 34, 6}, OFFLOADS_ALL, REQUESTED},
+		{&udp, {F_CSUM, G_UDP, 42, SEGMENT_PAYLOAD_MIN - 1, 34, 6}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_CSUM, G_UDP, 42, 7, 34, 6}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_CSUM, G_UDP, 42, 0, 34, 6}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_CSUM, G_UDP | G_ECN, 42, 1000, 34, 6}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_CSUM, G_UDP, 42, 1000, 34, 16}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_CSUM, G_UDP, 42, 1000, 35, 6}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_NONE, G_UDP, 42, 1000, 34, 6}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_VALID, G_UDP, 42, 1000, 34, 6}, OFFLOADS_ALL, DROPPED},
+		{&v4, {F_CSUM, G_UDP, 54, 1000, 34, 16}, OFFLOADS_ALL, DROPPED},
+		{&v4, {F_CSUM, G_UDP, 54, 1000, 34, 6}, OFFLOADS_ALL, DROPPED},
+		{&udp, {F_CSUM, G_UDP, 42, 1000, 34, 6}, OFFLOADS_ALL & ~(uint32_t)UFO, DROPPED},
+		{&udp, {F_CSUM, G_UDP, 42, 1000, 34, 6}, CSUM | UFO, REQUESTED},
+		{&udp, {F_CSUM, G_USO, 42, 1000, 34, 6}, CSUM | UFO, DROPPED},
+		{&udp6, {F_CSUM, G_UDP, 62, 1000, 54, 6}, CSUM | UFO, REQUESTED},
+		{&udp6, {F_CSUM, G_UDP, 62, 1000, 54, 6}, CSUM | USO6, DROPPED},
+		/* behind destination options of 56 bytes, which the first fragment has to hold */
+		{&options6, {F_CSUM, G_UDP, 126, 1000, 118, 6}, CSUM | UFO, REQUESTED},
+		{&options6, {F_CSUM, G_UDP, 126, 64, 118, 6}, CSUM | UFO, REQUESTED},
+		{&options6, {F_CSUM, G_UDP, 126, 63, 118, 6}, CSUM | UFO, DROPPED},
+		/* ECN alone; not known */
 		{&v4, {F_CSUM, G_ECN, 54, 1000, 34, 16}, OFFLOADS_ALL, DROPPED},
 		/* not negotiated */
 		{&v4, {F_CSUM, G_V4, 54, 1000, 34, 16}, CSUM, DROPPED},
@@ -405,7 +461,35 @@ test_contradictions(void **state)
 		bool fine = type == G_NONE || type == G_V4 || type == (G_V4 | G_ECN);
 
 		outcome_check(frame, &hdr, OFFLOADS_ALL, fine ? REQUESTED : DROPPED);
+		frame = requests_packet(&udp, PACKET_SUM_PSEUDO);
+		hdr = requests_hdr(frame, (uint8_t)type, 1000);
+		fine = type == G_NONE || type == G_UDP || type == G_USO;
+		outcome_check(frame, &hdr, OFFLOADS_ALL, fine ? REQUESTED : DROPPED);
 	}
+	assert_int_equal(rte_mempool_in_use_count(requests_pool), 0);
+}
+
+/* N16: a datagram that would be longer, put together again, than any may be. */
+static void
+test_datagrams_are_not_too_long(void **state)
+{
+	static struct packet frame;
+
+	for (int v6 = 0; v6 < 2; v6++)
+		for (uint32_t options = 0; options <= 16; options += 8)
+			for (uint32_t more = 0; more < 3; more++) {
+				const uint32_t longest = 65535 - 8 - options - (v6 ? 0 : 20);
+				const struct packet_spec spec = {.v6 = v6,
+								 .proto = PACKET_UDP,
+								 .tags = 1,
+								 .ip_options = (uint8_t)options,
+								 .payload = longest + more};
+				struct virtio_net_hdr hdr;
+
+				packet_build(&frame, &spec, PACKET_SUM_PSEUDO);
+				hdr = requests_hdr(&frame, G_UDP, 1400);
+				outcome_check(&frame, &hdr, OFFLOADS_ALL, more ? DROPPED : REQUESTED);
+			}
 	assert_int_equal(rte_mempool_in_use_count(requests_pool), 0);
 }
 
@@ -419,26 +503,39 @@ test_frames_that_are_not_what_is_asked(void **state)
 					  .payload = 3000,
 					  .ip_options = 8,
 					  .tcp_flags = PACKET_TCP_ACK};
+	const struct packet_spec udp = {.proto = PACKET_UDP, .payload = 3000};
+	const struct packet_spec udp6 = {.v6 = true, .proto = PACKET_UDP, .payload = 3000, .ip_options = 8};
 	const struct {
 		const struct packet_spec *spec;
 		uint32_t at;
 		uint8_t byte;
-	} rows[] = {
-		{&spec, 12, 0x86},       /* another type */
-		{&spec, 14, 0x55},       /* version 5 */
-		{&spec, 14, 0x44},       /* a header of 16 bytes */
-		{&spec, 14, 0x40},       /* of none */
-		{&spec, 14, 0x46},       /* TCP is not at csum_start */
-		{&spec, 20, 0x60},       /* more fragments */
-		{&spec, 21, 0x01},       /* a later fragment */
-		{&spec, 23, PACKET_UDP}, /* */
-		{&spec6, 14, 0x40},      /* version 4 */
-		{&spec6, 20, 44},        /* a fragment */
-		{&spec6, 20, PACKET_TCP}, {&spec6, 54, PACKET_UDP},
-		{&spec6, 54, 43},  /* a routing header where TCP is */
-		{&spec6, 55, 1},   /* a longer option */
-		{&spec6, 55, 255}, /* a much longer one */
-	};
+	} ufo_rows[] =
+		{
+			{&udp, 14, 0x46},       /* UDP is not at csum_start */
+			{&udp, 20, 0x20},       /* more fragments */
+			{&udp, 20, 0x1f},       /* a later fragment */
+			{&udp, 23, PACKET_TCP}, /* */
+			{&udp6, 20, 44},        /* a fragment */
+			{&udp6, 54, 44},        /* the same, later */
+			{&udp6, 55, 1},         /* a longer option */
+			{&udp6, 54, PACKET_TCP},
+		},
+	  rows[] = {
+		  {&spec, 12, 0x86},       /* another type */
+		  {&spec, 14, 0x55},       /* version 5 */
+		  {&spec, 14, 0x44},       /* a header of 16 bytes */
+		  {&spec, 14, 0x40},       /* of none */
+		  {&spec, 14, 0x46},       /* TCP is not at csum_start */
+		  {&spec, 20, 0x60},       /* more fragments */
+		  {&spec, 21, 0x01},       /* a later fragment */
+		  {&spec, 23, PACKET_UDP}, /* */
+		  {&spec6, 14, 0x40},      /* version 4 */
+		  {&spec6, 20, 44},        /* a fragment */
+		  {&spec6, 20, PACKET_TCP}, {&spec6, 54, PACKET_UDP},
+		  {&spec6, 54, 43},  /* a routing header where TCP is */
+		  {&spec6, 55, 1},   /* a longer option */
+		  {&spec6, 55, 255}, /* a much longer one */
+	  };
 
 	for (size_t i = 0; i < RTE_DIM(rows); i++) {
 		struct packet *frame = requests_packet(rows[i].spec, PACKET_SUM_PSEUDO);
@@ -449,6 +546,18 @@ test_frames_that_are_not_what_is_asked(void **state)
 		/* The checksum alone can be had. */
 		hdr.gso_type = G_NONE;
 		outcome_check(frame, &hdr, OFFLOADS_ALL, SUMMED);
+	}
+	/* Fragments of what is a fragment, and of what has no UDP. */
+	for (size_t i = 0; i < RTE_DIM(ufo_rows); i++) {
+		struct packet *frame = requests_packet(ufo_rows[i].spec, PACKET_SUM_PSEUDO);
+		struct virtio_net_hdr hdr = requests_hdr(frame, G_UDP, 1000);
+
+		frame->bytes[ufo_rows[i].at] = ufo_rows[i].byte;
+		outcome_check(frame, &hdr, OFFLOADS_ALL, DROPPED);
+		for (uint32_t len = 14; len < frame->payload; len++) {
+			frame->len = len;
+			outcome_check(frame, &hdr, OFFLOADS_ALL, DROPPED);
+		}
 	}
 	/* TCP header: too short, longer than the frame. */
 	for (uint8_t words = 0; words < 16; words++) {
@@ -488,6 +597,11 @@ test_what_is_taken_is_left_alone(void **state)
 	} rows[] = {
 		{&udp, G_NONE, CSUM, 1, true},
 		{&udp, G_NONE, OFFLOADS_NONE, 1, false},
+		/* neither for the other */
+		{&udp, G_UDP, CSUM | UFO, 1, true},
+		{&udp, G_UDP, CSUM | USO4 | USO6, 4, false},
+		{&udp, G_USO, CSUM | USO4, 1, true},
+		{&udp, G_USO, CSUM | UFO, 3, true},
 		{&udp, G_NONE, TSO4 | TSO6 | ECN, 1, false},
 		{&spec4, G_V4, CSUM | TSO4, 1, true},
 		{&spec4, G_V4, CSUM | TSO6, 3, true},
@@ -553,21 +667,26 @@ test_c93_data_valid_is_what_the_nic_said(void **state)
 static void
 test_hostile_headers(void **state)
 {
+	static struct packet_fragments fragments;
 	static struct packet frame, got;
+	unsigned int n_kinds[SEGMENT_FRAGMENTS + 1] = {0};
 
 	for (int round = 0; round < 60000; round++) {
 		struct packet_spec spec = requests_specs[rng_below(REQUESTS_SPECS)];
 		uint32_t mode = rng_below(4);
 		struct virtio_net_hdr hdr;
 		struct rte_mbuf *pkt;
+		enum segment_kind kind;
+		uint32_t least;
 		bool segments;
 
 		spec.payload %= 4000;
 		frame = *requests_packet(&spec, PACKET_SUM_PSEUDO);
 		hdr = requests_hdr(&frame,
-				   rng_below(2) ? G_NONE
-				   : frame.v6   ? G_V6
-						: G_V4,
+				   rng_below(2)                ? G_NONE
+				   : frame.proto == PACKET_UDP ? rng_below(3) ? G_UDP : G_USO
+				   : frame.v6                  ? G_V6
+							       : G_V4,
 				   (uint16_t)rng_below(2000));
 		if (mode == 0) {
 			uint8_t *bytes = (uint8_t *)&hdr;
@@ -590,24 +709,34 @@ test_hostile_headers(void **state)
 			rte_pktmbuf_free(pkt);
 			continue;
 		}
-		segments = pkt->ol_flags & RTE_MBUF_F_TX_TCP_SEG;
+		segments = pkt->ol_flags & FRAME_REQUESTS_SEGMENTS;
+		kind = segment_kind(pkt->ol_flags);
+		least = kind == SEGMENT_DATAGRAMS ? 1 : SEGMENT_PAYLOAD_MIN;
+		n_kinds[kind] += segments;
 		hdr = vnet_offload_to_guest(pkt);
 		if (hdr.flags & F_CSUM)
 			assert_true(hdr.csum_start + hdr.csum_offset + 2u <= pkt->pkt_len);
-		assert_true(!hdr.gso_type ||
-			    (hdr.hdr_len < pkt->pkt_len && hdr.gso_size >= SEGMENT_PAYLOAD_MIN));
+		assert_true(!hdr.gso_type || (hdr.hdr_len < pkt->pkt_len && hdr.gso_size >= least));
 		requests_complete(OFFLOADS_NONE, &pkt, 1);
 		assert_int_equal(requests_sink.txq.stats.drops[DROP_BAD_OFFLOAD], 0);
 		assert_true(requests_sink.n >= 1 && (segments || requests_sink.n == 1));
+		fragments = (struct packet_fragments){0};
 		for (unsigned int i = 0; i < requests_sink.n; i++) {
 			assert_false(requests_any(requests_sink.pkts[i]));
-			if (segments) {
-				mbufs_read(requests_sink.pkts[i], &got);
+			if (!segments)
+				continue;
+			mbufs_read(requests_sink.pkts[i], &got);
+			if (kind == SEGMENT_FRAGMENTS)
+				assert_true(packet_fragments_add(&fragments, &got));
+			else
 				assert_true(packet_parse(&got));
-			}
 		}
+		if (segments && kind == SEGMENT_FRAGMENTS)
+			assert_true(fragments.complete);
 		requests_sink_clear();
 	}
+	for (size_t i = 0; i < RTE_DIM(n_kinds); i++)
+		assert_true(n_kinds[i] > 100);
 	assert_int_equal(rte_mempool_in_use_count(requests_pool), 0);
 }
 
@@ -623,6 +752,7 @@ main(void)
 		cmocka_unit_test(test_c68_hdr_len_is_not_believed),
 		cmocka_unit_test(test_dhcp_clients_get_whole_checksums),
 		cmocka_unit_test(test_contradictions),
+		cmocka_unit_test(test_datagrams_are_not_too_long),
 		cmocka_unit_test(test_frames_that_are_not_what_is_asked),
 		cmocka_unit_test(test_what_is_taken_is_left_alone),
 		cmocka_unit_test(test_c93_data_valid_is_what_the_nic_said),

@@ -127,6 +127,117 @@ test_segments_in_software(void **state)
 	assert_int_equal(rte_mempool_in_use_count(requests_pool), 0);
 }
 
+/* Datagrams cut by IP, for whoever takes all but that: nothing is left to do on a fragment. */
+static void
+test_fragments_in_software(void **state)
+{
+	const uint16_t sizes[] = {SEGMENT_PAYLOAD_MIN, 100, 536, 1448, 1479, 1480, 8953, 30000};
+	unsigned int n_cut = 0;
+
+	for (size_t i = 0; i < REQUESTS_SPECS; i++)
+		for (size_t k = 0; k < RTE_DIM(sizes); k++)
+			for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_MANY_CUTS; cuts++)
+				for (int df = 0; df < 2; df++) {
+					struct packet *frame =
+						requests_packet(&requests_specs[i], PACKET_SUM_PSEUDO);
+					struct rte_mbuf *pkt;
+
+					if (frame->proto != PACKET_UDP || requests_cut_len(frame) <= sizes[k])
+						continue;
+					if (!df && !frame->v6) {
+						packet_put16(frame->bytes + frame->l3 + 6, 0);
+						packet_finish(frame, PACKET_SUM_PSEUDO);
+					}
+					pkt = requests_make_fragments(frame, sizes[k], cuts);
+					pkt->ol_flags |= RTE_MBUF_F_RX_RSS_HASH;
+					requests_complete(OFFLOADS_ALL & ~(uint32_t)UFO, &pkt, 1);
+					requests_check_fragments(frame, requests_sink.pkts, requests_sink.n,
+								 sizes[k]);
+					assert_int_equal(requests_sink.txq.stats.copies, requests_sink.n - 1);
+					n_cut++;
+					requests_sink_clear();
+				}
+	assert_true(n_cut > 100);
+	assert_int_equal(rte_mempool_in_use_count(requests_pool), 0);
+}
+
+/* Options that are for the first fragment alone, and those that all have; what is no option at all. */
+static void
+test_options_of_fragments(void **state)
+{
+	static const struct {
+		uint8_t options[12], later[12];
+	} rows[] = {
+		{{7, 7, 4, 0, 0, 0, 0, 0, 0}, {1, 1, 1, 1, 1, 1, 1, 0, 0}},  /* record route */
+		{{0x94, 4, 0, 0, 68, 4, 5, 0}, {0x94, 4, 0, 0, 1, 1, 1, 1}}, /* alert, time stamp */
+		{{1, 1, 0x83, 3, 4, 68, 4, 9, 9, 1}, {1, 1, 0x83, 3, 4, 1, 1, 1, 1, 1}}, /* source route */
+		{{7, 1, 4, 4}, {7, 1, 4, 4}},                                            /* too short */
+		{{1, 68, 12, 9, 9}, {1, 68, 12, 9, 9}},                                  /* too long */
+		{{1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 68}, {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 68}},
+	};
+
+	for (size_t i = 0; i < RTE_DIM(rows); i++) {
+		const struct packet_spec spec = {.proto = PACKET_UDP, .payload = 2000, .ip_options = 12};
+		struct packet *frame = requests_packet(&spec, PACKET_SUM_PSEUDO);
+		struct rte_mbuf *pkt;
+
+		memcpy(frame->bytes + frame->l3 + 20, rows[i].options, 12);
+		packet_finish(frame, PACKET_SUM_PSEUDO);
+		pkt = requests_make_fragments(frame, 1000, MBUFS_WHOLE);
+		requests_complete(OFFLOADS_NONE, &pkt, 1);
+		requests_check_fragments(frame, requests_sink.pkts, requests_sink.n, 1000);
+		assert_int_equal(requests_sink.n, 3);
+		for (unsigned int f = 0; f < 3; f++)
+			assert_memory_equal(
+				rte_pktmbuf_mtod_offset(requests_sink.pkts[f], uint8_t *, frame->l3 + 20),
+				f ? rows[i].later : rows[i].options, 12);
+		requests_sink_clear();
+	}
+}
+
+/* Routing headers count as what every fragment has, whatever is in front of them. */
+static void
+test_routing_headers_of_fragments(void **state)
+{
+	static struct packet frame;
+
+	for (unsigned int routed = 0; routed < 2; routed++)
+		for (unsigned int options = 0; options < 2; options++) {
+			struct rte_mbuf *pkt;
+
+			packet_ethernet(&frame, 1, PACKET_TYPE_IPV6);
+			packet_ipv6(&frame, NULL, NULL);
+			if (options)
+				packet_home_address(&frame, (const uint8_t[16]){1});
+			if (routed)
+				packet_routing_type_2(&frame, (const uint8_t[16]){2});
+			packet_home_address(&frame, (const uint8_t[16]){3});
+			packet_transport(&frame, PACKET_UDP, 1, 2);
+			packet_add_payload(&frame, 3000);
+			packet_finish(&frame, PACKET_SUM_PSEUDO);
+			pkt = requests_make(&frame, 0, MBUFS_FEW_CUTS);
+			pkt->ol_flags |= FRAME_UFO;
+			pkt->l4_len = 8;
+			pkt->tso_segsz = 1000;
+			requests_complete(OFFLOADS_NONE, &pkt, 1);
+			assert_int_equal(requests_sink.n, 4);
+			for (unsigned int f = 0; f < requests_sink.n; f++) {
+				const uint32_t head = frame.l3 + 40 + (routed ? 24 * (1 + options) : 0);
+				static struct packet fragment;
+
+				mbufs_read(requests_sink.pkts[f], &fragment);
+				/* The byte that names it, and there it is. */
+				assert_int_equal(fragment.bytes[routed ? head - 24 : frame.l3 + 6], 44);
+				assert_int_equal(fragment.bytes[head], 60);
+				assert_int_equal(packet_get16(fragment.bytes + head + 2) & ~7, f * 1000);
+				assert_int_equal(fragment.len, f < 3 ? head + 8 + 1000
+								     : head + 8 + frame.len - head - 3000);
+			}
+			requests_sink_clear();
+		}
+	assert_int_equal(rte_mempool_in_use_count(requests_pool), 0);
+}
+
 /* Segments for a destination that takes checksums still ask for them. */
 static void
 test_segments_leave_the_checksum_to_who_takes_it(void **state)
@@ -293,6 +404,9 @@ main(void)
 		cmocka_unit_test(test_c72_sum_is_stored_and_udp_zero_is_ffff),
 		cmocka_unit_test(test_checksum_in_software),
 		cmocka_unit_test(test_segments_in_software),
+		cmocka_unit_test(test_fragments_in_software),
+		cmocka_unit_test(test_options_of_fragments),
+		cmocka_unit_test(test_routing_headers_of_fragments),
 		cmocka_unit_test(test_segments_leave_the_checksum_to_who_takes_it),
 		cmocka_unit_test(test_shared_frames_are_not_written),
 		cmocka_unit_test(test_mixed_burst_keeps_its_order),

@@ -1150,7 +1150,7 @@ test_malformed_chains(void **state)
 		{{{good, 12, false}, {end - 1, 2, false}}, 2, DROP_MALFORMED},
 		{{{good, 100, true}}, 1, DROP_MALFORMED},
 		{{{good, 100, false}, {good, 100, true}}, 2, DROP_MALFORMED},
-		{{{good, 12 + 65535 + 1, false}}, 1, DROP_OVERSIZE},
+		{{{good, 12 + PORT_FRAME_MAX + 1, false}}, 1, DROP_OVERSIZE},
 		{{{good, UINT32_MAX, false}}, 1, DROP_MALFORMED},
 		{{{good, 4 << 20, false}, {good, UINT32_MAX, false}}, 2, DROP_MALFORMED},
 	};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * test_vnic_flag: a program that has the mbuf flag of borrowed frames for something of its own: nothing is
- * borrowed, and its frames come through as they are.
+ * test_vnic_flag: a program that has the library's mbuf flags for something of its own: nothing is borrowed,
+ * and its frames come through as they are.
  */
 #include "unit.h"
 
@@ -14,6 +14,7 @@
 
 #include "borrow.h"
 #include "front_end.h"
+#include "request.h"
 #include "unit_eal.h"
 #include "vnic_host.h"
 
@@ -64,7 +65,7 @@ test_frames_with_the_programs_flag(void **state)
 		pkts[i] = rte_pktmbuf_alloc(pool);
 		assert_non_null(pkts[i]);
 		memcpy(rte_pktmbuf_append(pkts[i], LEN), frame, LEN);
-		pkts[i]->ol_flags |= BORROW_FLAG;
+		pkts[i]->ol_flags |= BORROW_FLAG | FRAME_UFO;
 		/* Where a borrowed frame would have the address of its payload. */
 		pkts[i]->tx_offload = 1;
 	}
@@ -93,14 +94,15 @@ tear_down(void **state)
 int
 main(void)
 {
-	static const struct rte_mbuf_dynflag own = {.name = "of_the_program"};
+	static const struct rte_mbuf_dynflag own = {.name = "of_the_program"}, other = {.name = "this_too"};
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_nothing_is_borrowed),
 		cmocka_unit_test(test_frames_with_the_programs_flag),
 	};
 
 	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 64, .n_mbufs = 2047, .flagless = true});
-	if (rte_mbuf_dynflag_register_bitnum(&own, BORROW_FLAG_BIT) != BORROW_FLAG_BIT || !mkdtemp(dir))
+	if (rte_mbuf_dynflag_register_bitnum(&own, BORROW_FLAG_BIT) != BORROW_FLAG_BIT ||
+	    rte_mbuf_dynflag_register_bitnum(&other, FRAME_UFO_BIT) != FRAME_UFO_BIT || !mkdtemp(dir))
 		return 1;
 	for (unsigned int i = 0; i < LEN; i++)
 		frame[i] = (uint8_t)(i * 7);

@@ -15,7 +15,10 @@ offloads_set(const struct vnet_dev *dev, struct controlq_request *request)
 
 	if (request->len != sizeof(offloads))
 		return -EINVAL;
+	/* RSC_EXT is none of these in VIRTIO; drivers and devices have it here all the same, and it goes with
+	 * TSO4 and TSO6. */
 	offloads = controlq_le64(request->data);
+	offloads &= ~(dev->vdev.said.features & FEATURE_MASK(NET_RSC_EXT));
 	if (offloads & ~(dev->vdev.said.features & VNET_GUEST_OFFLOADS))
 		return -EOPNOTSUPP;
 	if (offloads_unmet(vnet_offloads_guest(offloads)))

@@ -224,6 +224,8 @@ conf_fill_receiveq(const struct vnet_dev *dev, const struct vnet_input *input, s
 		conf->virtq.traits |= TRAIT_OFFLOAD;
 	if (features & FEATURE_MASK(NET_HASH_REPORT))
 		conf->virtq.traits |= TRAIT_HASH_REPORT;
+	if (features & FEATURE_MASK(NET_RSC_EXT) && conf->offloads & (OFFLOAD_BIT(TSO4) | OFFLOAD_BIT(TSO6)))
+		conf->virtq.traits |= TRAIT_RSC;
 	conf->to_guest = vnet_to_guest_variant(isa_select(), conf->virtq.traits);
 }
 

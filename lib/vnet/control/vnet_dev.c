@@ -60,7 +60,11 @@ vnet_features(const struct vdev *vdev)
 		    FEATURE_MASK(NET_RSS) | FEATURE_MASK(NET_HASH_REPORT) | FEATURE_MASK(NET_NOTF_COAL) |
 		    FEATURE_MASK(NET_VQ_NOTF_COAL) | FEATURE_MASK(NET_DEVICE_STATS);
 	/* GUEST_HDRLEN: hdr_len is exact then; as it is never believed, that is of no account. */
-	features |= VNET_HOST_OFFLOADS | VNET_GUEST_OFFLOADS | FEATURE_MASK(NET_GUEST_HDRLEN);
+	features |= VNET_HOST_OFFLOADS | VNET_GUEST_OFFLOADS | FEATURE_MASK(NET_GUEST_HDRLEN) |
+		    FEATURE_MASK(NET_RSC_EXT);
+	/* Kick descriptors carry no data (vdev_queue_kicks()): what the driver says of its position is
+	 * ignored. */
+	features |= FEATURE_MASK(NOTIFICATION_DATA);
 	if (dev->n_pairs > 1)
 		features |= FEATURE_MASK(NET_MQ);
 	if (dev->offered_mtu)
