@@ -59,8 +59,11 @@ fill_pair(struct port_rxq *rxq, struct port_txq *txq, unsigned int object)
 		((uint64_t *)&stats)[i] = value_of(object, COUNTERS_PORT, i);
 	rxq->stats = (struct port_queue_stats){
 		.packets = stats.rx_packets, .bytes = stats.rx_bytes, .copies = stats.copies - 7};
-	txq->stats =
-		(struct port_queue_stats){.packets = stats.tx_packets, .bytes = stats.tx_bytes, .copies = 7};
+	txq->stats = (struct port_queue_stats){.packets = stats.tx_packets,
+					       .bytes = stats.tx_bytes,
+					       .copies = 7,
+					       .waits = stats.waits,
+					       .waits_helped = stats.waits_helped};
 	for (unsigned int i = 0; i < DROP_N; i++) {
 		rxq->stats.drops[i] = value_of(object, COUNTERS_DROPS, i) - i;
 		txq->stats.drops[i] = i;
