@@ -75,8 +75,7 @@ static const struct key guest_keys[] = {
 	 .initial = "32",
 	 .help = "frames that a queue of the guest may send before others get their turn (default 32)"},
 	{"retry", KEY_NUMBER, KEY_FIELD(struct guest_args, retry), .max = AWAIT_LOOKS_MAX,
-	 .help = "looks for buffers before frames are dropped for want of them (default: 8 in the switch, "
-		 "else 0)"},
+	 .help = "looks for buffers before frames are dropped (default: 8 in the switch, else 0)"},
 	{"retry-time", KEY_DURATION, KEY_FIELD(struct guest_args, retry_us), .min = 1,
 	 .max = AWAIT_TIME_MAX_US, .initial = "20us",
 	 .help = "over which they are spread, for each burst (default 20us)"},
