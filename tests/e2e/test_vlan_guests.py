@@ -67,3 +67,40 @@ class Vlans(guests.GuestTest):
         ten.check("ip route del 10.0.20.2/32 dev eth0; ip address add 10.0.20.3/24 dev eth0")
         self.report(f"moved to VLAN 20: answered after {ten.ping_until('10.0.20.1'):.2f} s")
         ten.ping("10.0.20.2")
+
+    def test_guarded_guest(self):
+        """A guest speaks for itself, IPv4 and IPv6, and for nobody else; its neighbour does not learn that it tries."""
+        vnicd = self.start({"a": "vhost-user,guard=mac+ip,allow-ip=10.0.0.1+fd00::1,learn-limit=2", "b": "vhost-user"}, "switch")
+        # IPv6 is a module.
+        a, b = (self.guest(vnicd.sock(name), ip, modules=("crc-ccitt", "ipv6"), programs=("ip",)) for name, ip in (("a", "10.0.0.1"), ("b", "10.0.0.2")))
+        for guest, n in ((a, 1), (b, 2)):
+            guest.wait_ready()
+            # With an address that is not yet its own (tentative), Linux would send from ::1.
+            guest.check(f"ip -6 address add fd00::{n}/64 dev eth0; while ip -6 address show dev eth0 | grep -q tentative; do sleep 0.1; done")
+        for size in (56, 1400):
+            a.ping("10.0.0.2", size=size)
+            b.ping("10.0.0.1", size=size)
+        # Neighbor Discovery, by the address and by the link-local one that is made of its MAC address.
+        a.ping_until("fd00::2")
+        link_local = re.search(r"inet6 (fe80::\S+)/", b.check("ip -6 address show dev eth0 scope link"))[1]
+        a.ping_until(f"{link_local}%eth0")
+        digest = b.make_file("down", 2)
+        b.serve()
+        self.assertEqual(a.fetch("10.0.0.2", "down")[0], digest)
+        drops = vnicd.stats()["a"]["drops"]
+        self.assertEqual({reason: n for reason, n in drops.items() if reason in ("spoofed_ip", "spoofed_mac", "not_server")}, {})
+        # Another's addresses: not answered, and not even asked for. b's own ping finds nobody.
+        a.check("ip address del 10.0.0.1/24 dev eth0; ip address add 10.0.0.9/24 dev eth0")
+        self.assertNotEqual(a.run("ping -c 2 -W 1 10.0.0.2")[0], 0)
+        b.check("ip neigh flush dev eth0")
+        self.assertNotEqual(b.run("ping -c 2 -W 1 10.0.0.9")[0], 0)
+        self.assertGreater(vnicd.stats()["a"]["drops"]["spoofed_ip"], 1)
+        a.check("ip -6 address add fd00::9/64 dev eth0; ip -6 address del fd00::1/64 dev eth0")
+        self.assertNotEqual(b.run("ping -c 2 -W 1 fd00::9")[0], 0)
+        a.check("ip address add 10.0.0.1/24 dev eth0; ip link set eth0 down; ip link set eth0 address 52:54:00:00:00:99 up")
+        self.assertNotEqual(a.run("ping -c 2 -W 1 10.0.0.2")[0], 0)
+        self.assertGreater(vnicd.stats()["a"]["drops"]["spoofed_mac"], 0)
+        self.assertEqual([s["mac"] for s in vnicd.rpc("fdb.list", {"port": "a"})["stations"] if s["mac"].endswith("99")], [])
+        # Allowed, while it runs.
+        vnicd.rpc("port.set", {"name": "a", "options": "guard=mac+ip,allow-mac=52:54:00:00:00:99,allow-ip=10.0.0.0/24"})
+        a.ping_until("10.0.0.2")
