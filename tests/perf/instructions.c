@@ -689,6 +689,34 @@ open_switch_pop(struct bench *bench)
 	open_switch_as(bench, (const struct switch_port *const[]){&switch_trunk, &switch_access}, 2);
 }
 
+/* A guest with one address of each kind, all of which it may have. */
+static struct switch_port switch_guarded = {
+	.tagging = SWITCH_PLAIN,
+	.guard = {.on = true,
+		  .ip = true,
+		  .n_macs = 1,
+		  .n_ips = 1,
+		  .macs = {{{0x02}}},
+		  .ips = {{.bytes = {[10] = 0xff, 0xff}, .prefix = 96}}},
+};
+
+static void
+open_switch_guarded(struct bench *bench)
+{
+	open_switch_as(bench, (const struct switch_port *const[]){&switch_guarded}, 1);
+}
+
+static void
+switch_prepare_guarded(struct bench *bench)
+{
+	guest_post(bench, bench->guests[1], 0, bench->n_frames);
+	pkts_make(bench);
+	switch_addresses(bench, 0, 1, 1);
+	for (uint16_t i = 0; i < bench->n_pkts; i++)
+		memcpy(rte_pktmbuf_mtod_offset(bench->pkts[i], void *, RTE_ETHER_ADDR_LEN),
+		       &switch_guarded.guard.macs[0], RTE_ETHER_ADDR_LEN);
+}
+
 static void
 switch_prepare(struct bench *bench)
 {
@@ -961,6 +989,8 @@ static const struct loop_row rows[] = {
 	{"switch/push", .open = open_switch_push, .prepare = switch_prepare, .run = switch_run,
 	 .finish = switch_finish, .n_guests = 4},
 	{"switch/pop", .open = open_switch_pop, .prepare = switch_prepare, .run = switch_run,
+	 .finish = switch_finish, .n_guests = 4},
+	{"switch/guard", .open = open_switch_guarded, .prepare = switch_prepare_guarded, .run = switch_run,
 	 .finish = switch_finish, .n_guests = 4},
 	{"switch/mixed", .open = open_switch, .prepare = switch_prepare_mixed, .run = switch_run,
 	 .finish = switch_finish_mixed, .n_guests = 4, .n_frames = 16},
