@@ -49,7 +49,8 @@ policer_bucket_init(struct policer_bucket *bucket, const struct policer_limit *l
 
 	bucket->unit = limit->rate.unit;
 	bucket->cost = (uint64_t)(second * times / limit->rate.per_s);
-	bucket->tolerance = bucket_cost(bucket, policer_burst(limit));
+	/* At rates beyond those of the clock some of it is left, or nothing would ever pass. */
+	bucket->tolerance = RTE_MAX(bucket_cost(bucket, policer_burst(limit)), 1u);
 	/* Twice the longest frame: devices may add a few bytes to it. */
 	bucket->ahead_max = bucket->tolerance + bucket_cost(bucket, times == 1 ? 1 : 2 * PORT_FRAME_MAX);
 	atomic_init(&bucket->full_at, now << POLICER_FRACTION);

@@ -117,9 +117,13 @@ test_clocks(void **state)
 static void
 test_extremes(void **state)
 {
-	const struct policer_limit limits[] = {bits(1, 450), bits(1000ull * 1000 * 1000 * 1000, 0),
-					       pps(1, 3600), bits(1, 0),
-					       bits(1000ull * 1000 * 1000 * 1000, 1ull << 40)};
+	const struct policer_limit limits[] = {bits(1, 450),
+					       bits(1000ull * 1000 * 1000 * 1000, 0),
+					       pps(1, 3600),
+					       bits(1, 0),
+					       bits(1000ull * 1000 * 1000 * 1000, 1ull << 40),
+					       bits(1000ull * 1000 * 1000 * 1000, 1),
+					       pps(1000ull * 1000 * 1000 * 1000, 1)};
 	const uint64_t clocks[] = {HZ, 5ull * HZ};
 
 	for (size_t i = 0; i < RTE_DIM(limits); i++) {
