@@ -825,6 +825,33 @@ test_loops(void **state)
 	close_ports();
 }
 
+/* Who is held does not depend on when, while the station moves: port 1 pretends to be STATION(0), which goes
+ * on speaking, and the second of the count is over while the station is behind port 1. */
+static void
+test_loops_at_any_time(void **state)
+{
+	static const char *const pairs[] = {"", "", ""};
+	static const struct {
+		uint32_t now_s;
+		unsigned int port;
+	} says[] = {{10, 0}, {10, 1}, {10, 0}, {11, 1}, {12, 0}, {12, 1}, {12, 0},
+		    {12, 1}, {12, 0}, {12, 1}, {12, 0}, {12, 1}, {12, 0}};
+
+	open_ports(pairs, RTE_DIM(pairs));
+	for (unsigned int i = 0; i < 3; i++)
+		changed(i);
+	memset(&told, 0, sizeof(told));
+	fdb_set_loops(vlans.fdb, 4, 60, tell_held, NULL);
+	for (size_t i = 0; i < RTE_DIM(says); i++) {
+		say(says[i].port, BROADCAST, STATION(0), NO_TAGS, 0);
+		fdb_tick(vlans.fdb, says[i].now_s);
+	}
+	assert_int_equal(told.n_held, 1);
+	assert_int_equal(told.port_id, 1);
+	scene_forget_all();
+	close_ports();
+}
+
 /* Without buffers for copies, who needs none has the frame all the same, and every frame is accounted. */
 static void
 test_no_buffers(void **state)
@@ -853,14 +880,23 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keys),        cmocka_unit_test(test_flood),
-		cmocka_unit_test(test_tunnel),      cmocka_unit_test(test_learning),
-		cmocka_unit_test(test_mixed_burst), cmocka_unit_test(test_isolated),
-		cmocka_unit_test(test_changes),     cmocka_unit_test(test_not_ours),
-		cmocka_unit_test(test_requests),    cmocka_unit_test(test_tags_behind),
-		cmocka_unit_test(test_cut_tags),    cmocka_unit_test(test_no_buffers),
-		cmocka_unit_test(test_storm),       cmocka_unit_test(test_bpdu),
-		cmocka_unit_test(test_learn_limit), cmocka_unit_test(test_loops),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_tunnel),
+		cmocka_unit_test(test_learning),
+		cmocka_unit_test(test_mixed_burst),
+		cmocka_unit_test(test_isolated),
+		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_not_ours),
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_tags_behind),
+		cmocka_unit_test(test_cut_tags),
+		cmocka_unit_test(test_no_buffers),
+		cmocka_unit_test(test_storm),
+		cmocka_unit_test(test_bpdu),
+		cmocka_unit_test(test_learn_limit),
+		cmocka_unit_test(test_loops),
+		cmocka_unit_test(test_loops_at_any_time),
 	};
 
 	return UNIT_RUN_WITH(tests, scene_env_open, scene_env_close);
