@@ -123,8 +123,10 @@ policer_attach(struct port *port, const struct policer_config *config)
 	for (uint16_t i = 0; i < port->n_queues; i++) {
 		struct policer_queue *in = &policer->queues[i], *out = in + port->n_queues;
 
-		*in = (struct policer_queue){.hook.rx = policer_rx, .bucket = &policer->in};
-		*out = (struct policer_queue){.hook.tx = policer_tx, .bucket = &policer->out};
+		*in = (struct policer_queue){.hook = {.rx = policer_rx, .is_gate = true},
+					     .bucket = &policer->in};
+		*out = (struct policer_queue){.hook = {.tx = policer_tx, .is_gate = true},
+					      .bucket = &policer->out};
 		if (policer_limit_is_given(&config->in))
 			port_rx_hook_attach(&port->rxqs[i], &in->hook);
 		if (policer_limit_is_given(&config->out))
