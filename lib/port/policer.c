@@ -20,6 +20,8 @@
 #include "hook.h"
 #include "port.h"
 
+enum { POLICER_LATE_S = 1 };
+
 struct policer_queue {
 	struct port_hook hook;
 	struct policer_bucket *bucket;
@@ -51,8 +53,10 @@ policer_bucket_init(struct policer_bucket *bucket, const struct policer_limit *l
 	bucket->cost = (uint64_t)(second * times / limit->rate.per_s);
 	/* At rates beyond those of the clock some of it is left, or nothing would ever pass. */
 	bucket->tolerance = RTE_MAX(bucket_cost(bucket, policer_burst(limit)), 1u);
-	/* Twice the longest frame: devices may add a few bytes to it. */
-	bucket->ahead_max = bucket->tolerance + bucket_cost(bucket, times == 1 ? 1 : 2 * PORT_FRAME_MAX);
+	/* Twice the longest frame: devices may add a few bytes to it. And for a worker that was interrupted
+	 * after it had read the clock the others are ahead: it must not take their debt for one long past. */
+	bucket->ahead_max = bucket->tolerance + bucket_cost(bucket, times == 1 ? 1 : 2 * PORT_FRAME_MAX) +
+			    POLICER_LATE_S * (tsc_hz << POLICER_FRACTION);
 	atomic_init(&bucket->full_at, now << POLICER_FRACTION);
 }
 
