@@ -49,18 +49,20 @@ tag_type(const struct rte_mbuf *pkt)
 	return tag_word(rte_pktmbuf_mtod_offset(pkt, const uint8_t *, TAG_AT));
 }
 
-/* The TCI of a frame that has a tag, and the type behind it; false: the frame ends in the tag. */
+/* The tag of a frame that has one, TPID and TCI, and the type behind it; false: the frame ends in the tag. */
 static inline bool
-tag_tci(const struct rte_mbuf *pkt, uint16_t *ret_tci, uint16_t *ret_type)
+tag_whole(const struct rte_mbuf *pkt, uint32_t *ret_tag, uint16_t *ret_type)
 {
-	uint8_t copy[4];
-	const uint8_t *tci;
+	uint8_t copy[TAG_LEN + 2];
+	const uint8_t *at;
+	rte_be32_t tag;
 
 	if (rte_pktmbuf_pkt_len(pkt) < TAG_REACH)
 		return false;
-	tci = rte_pktmbuf_read(pkt, TAG_AT + 2, sizeof(copy), copy);
-	*ret_tci = tag_word(tci);
-	*ret_type = tag_word(tci + 2);
+	at = rte_pktmbuf_read(pkt, TAG_AT, sizeof(copy), copy);
+	memcpy(&tag, at, sizeof(tag));
+	*ret_tag = rte_be_to_cpu_32(tag);
+	*ret_type = tag_word(at + TAG_LEN);
 	return true;
 }
 

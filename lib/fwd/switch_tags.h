@@ -68,11 +68,12 @@ switch_classify(const struct switch_port *own, const struct rte_mbuf *pkt, struc
 	if (switch_type_is_tag(type)) {
 		const enum port_drop tagged =
 			own->tagging == SWITCH_ACCESS ? DROP_VLAN_TAGGED : DROP_VLAN_FOREIGN;
-		uint16_t tci, vid, behind;
+		uint16_t vid, behind;
+		uint32_t tag;
 
-		if (!tag_tci(pkt, &tci, &behind))
+		if (!tag_whole(pkt, &tag, &behind))
 			return tagged;
-		vid = tci & TAG_VID_MASK;
+		vid = tag & TAG_VID_MASK;
 		if (vid == 0 && type == RTE_ETHER_TYPE_VLAN) {
 			/* It counts as none, and then the frame has that tag: one that is not looked at would
 			 * say a VLAN where the first one is taken off. */
@@ -99,15 +100,16 @@ static inline uint32_t
 switch_tag_of(const struct rte_mbuf *pkt)
 {
 	const uint16_t type = tag_type(pkt);
-	uint16_t tci, behind;
+	uint16_t behind;
+	uint32_t tag;
 
 	if (likely(!switch_type_is_tag(type)))
 		return 0;
 	/* A cut one like one of the VLAN that nobody has. */
-	if (unlikely(!tag_tci(pkt, &tci, &behind)))
+	if (unlikely(!tag_whole(pkt, &tag, &behind)))
 		return (uint32_t)type << 16 | TAG_VID_MASK;
-	return (uint32_t)type << 16 | (uint32_t)switch_type_is_tag(behind) << TAG_VID_BITS |
-	       (tci & TAG_VID_MASK);
+	tag &= (uint32_t)UINT16_MAX << 16 | TAG_VID_MASK;
+	return unlikely(switch_type_is_tag(behind)) ? tag | 1u << TAG_VID_BITS : tag;
 }
 
 /*
