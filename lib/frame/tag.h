@@ -25,7 +25,8 @@ enum {
 	TAG_LEN = RTE_VLAN_HLEN,
 	TAG_AT = 2 * RTE_ETHER_ADDR_LEN,
 	TAG_REACH = RTE_ETHER_HDR_LEN + TAG_LEN,
-	TAG_VID_MASK = 0xfff,
+	TAG_VID_BITS = 12,
+	TAG_VID_MASK = (1 << TAG_VID_BITS) - 1,
 };
 
 static inline uint16_t
@@ -48,17 +49,20 @@ tag_type(const struct rte_mbuf *pkt)
 	return tag_word(rte_pktmbuf_mtod_offset(pkt, const uint8_t *, TAG_AT));
 }
 
-/* The TCI of a frame that has a tag; false: the frame ends in it. */
+/* The tag of a frame that has one, TPID and TCI, and the type behind it; false: the frame ends in the tag. */
 static inline bool
-tag_tci(const struct rte_mbuf *pkt, uint16_t *ret_tci)
+tag_whole(const struct rte_mbuf *pkt, uint32_t *ret_tag, uint16_t *ret_type)
 {
-	uint8_t copy[2];
-	const uint8_t *tci;
+	uint8_t copy[TAG_LEN + 2];
+	const uint8_t *at;
+	rte_be32_t tag;
 
 	if (rte_pktmbuf_pkt_len(pkt) < TAG_REACH)
 		return false;
-	tci = rte_pktmbuf_read(pkt, TAG_AT + 2, sizeof(copy), copy);
-	*ret_tci = tag_word(tci);
+	at = rte_pktmbuf_read(pkt, TAG_AT, sizeof(copy), copy);
+	memcpy(&tag, at, sizeof(tag));
+	*ret_tag = rte_be_to_cpu_32(tag);
+	*ret_type = tag_word(at + TAG_LEN);
 	return true;
 }
 

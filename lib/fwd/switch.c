@@ -105,7 +105,8 @@ switch_storm(const struct switch_port *own, struct port_rxq *from, struct rte_mb
 	return n_kept;
 }
 
-/* n frames of one VLAN to all of its ports that may have frames of `from`'s. */
+/* n frames of one VLAN, with or without a tag behind its own, to all of its ports that may have frames of
+ * `from`'s. */
 static void
 switch_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts,
 	     const struct switch_frames *frames, uint16_t n)
@@ -114,7 +115,8 @@ switch_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf *
 	const struct fdb *fdb = plan->mode_state;
 	const struct switch_port *own = switch_port_of(from->port);
 	const bool isolated = switch_port_is_isolated(own);
-	const uint16_t vlan = switch_frame(frames, 0).vlan;
+	const struct switch_frame frame = switch_frame(frames, 0);
+	const uint16_t vlan = frame.vlan;
 	/* From the beginning those that are sent untagged frames, from the end those that are sent tagged
 	 * ones. */
 	struct port *to[PORT_MAX], **tagged = to + PORT_MAX;
@@ -132,7 +134,7 @@ switch_flood(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf *
 		if (port == from->port || !switch_port_has(its, vlan) ||
 		    fdb_port_state(fdb, port) & FDB_PORT_HELD || (isolated && switch_port_is_isolated(its)))
 			continue;
-		if (vlan != VLAN_PLAIN && switch_port_tags(its, vlan))
+		if (vlan != VLAN_PLAIN && switch_port_tags(its, frame))
 			tagged[-++n_tagged] = port;
 		else
 			to[n_untagged++] = port;
@@ -173,7 +175,7 @@ switch_admit(struct fwd_worker *worker, struct port_rxq *from, bool isolated, bo
 	else if (*to && unlikely(!switch_port_has(its, frame.vlan)))
 		*to = NULL;
 	else if (*to && frame.vlan != VLAN_PLAIN) {
-		struct rte_mbuf *m = switch_retag(worker, *pkt, frame, switch_port_tags(its, frame.vlan));
+		struct rte_mbuf *m = switch_retag(worker, *pkt, frame, switch_port_tags(its, frame));
 
 		if (likely(m))
 			*pkt = m;
@@ -209,7 +211,8 @@ switch_spread(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf 
 	/* Runs of frames to flood, of one VLAN each, and of other frames. */
 	for (uint16_t first = 0, end; first < n_kept; first = end) {
 		for (end = first + 1; end < n_kept && !to[end] == !to[first]; end++)
-			if (frames->each && !to[first] && frames->each[end].vlan != frames->each[first].vlan)
+			if (frames->each && !to[first] &&
+			    switch_frames_differ(frames->each[end], frames->each[first]))
 				break;
 		if (to[first]) {
 			switch_send_run(worker, from, &to[first], &pkts[first], end - first);
@@ -262,7 +265,7 @@ switch_forward_in(struct fwd_worker *worker, struct port_rxq *from, bool simple,
 		rte_prefetch0(dst_places[i].home);
 		rte_prefetch0(src_places[i].home);
 		if (frames && frames->each)
-			others |= vlan ^ frames->each[0].vlan;
+			others |= switch_frames_differ(frames->each[i], frames->each[0]);
 	}
 	fdb_see_sources(fdb, worker->idx, worker->now_s, from->port, src_places, n);
 	for (uint16_t i = 0; i < n; i++) {
@@ -280,7 +283,7 @@ switch_forward_in(struct fwd_worker *worker, struct port_rxq *from, bool simple,
 		}
 		if (frames && likely(switch_port_has(its, switch_frame(frames, 0).vlan))) {
 			n = switch_retag_burst(worker, from, pkts, frames, n,
-					       switch_port_tags(its, switch_frame(frames, 0).vlan));
+					       switch_port_tags(its, switch_frame(frames, 0)));
 			if (likely(n))
 				fwd_send(worker, from, to, pkts, n);
 			return;

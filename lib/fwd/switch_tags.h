@@ -17,6 +17,7 @@ enum switch_tag {
 	SWITCH_TAG_NONE,
 	SWITCH_TAG_PRIORITY, /* VID 0: no VLAN's */
 	SWITCH_TAG_VLAN,
+	SWITCH_TAG_BEHIND = 4, /* with SWITCH_TAG_VLAN: another tag is behind it */
 };
 
 struct switch_frame {
@@ -36,12 +37,25 @@ switch_frame(const struct switch_frames *frames, uint16_t i)
 	return frames->each ? frames->each[i] : frames->all;
 }
 
+/* Not alike in what says where they go, and with or without a tag. */
+static __rte_always_inline unsigned int
+switch_frames_differ(struct switch_frame a, struct switch_frame b)
+{
+	return (unsigned int)(a.vlan ^ b.vlan) | ((a.tag ^ b.tag) & SWITCH_TAG_BEHIND);
+}
+
 /* Frames from i on. */
 static inline struct switch_frames
 switch_frames_from(const struct switch_frames *frames, uint16_t i)
 {
 	return (struct switch_frames){.all = switch_frame(frames, i),
 				      .each = frames->each ? frames->each + i : NULL};
+}
+
+static inline bool
+switch_type_is_tag(uint16_t type)
+{
+	return type == RTE_ETHER_TYPE_VLAN || type == RTE_ETHER_TYPE_QINQ;
 }
 
 /* Where a frame from this port belongs. DROP_N, or the reason for which it is dropped. */
@@ -51,18 +65,24 @@ switch_classify(const struct switch_port *own, const struct rte_mbuf *pkt, struc
 	const uint16_t type = own->tagging == SWITCH_TUNNEL ? 0 : tag_type(pkt);
 	struct switch_frame frame = {.vlan = own->untagged, .tag = SWITCH_TAG_NONE};
 
-	if (type == RTE_ETHER_TYPE_VLAN || type == RTE_ETHER_TYPE_QINQ) {
+	if (switch_type_is_tag(type)) {
 		const enum port_drop tagged =
 			own->tagging == SWITCH_ACCESS ? DROP_VLAN_TAGGED : DROP_VLAN_FOREIGN;
-		uint16_t tci, vid;
+		uint16_t vid, behind;
+		uint32_t tag;
 
-		if (!tag_tci(pkt, &tci))
+		if (!tag_whole(pkt, &tag, &behind))
 			return tagged;
-		vid = tci & TAG_VID_MASK;
+		vid = tag & TAG_VID_MASK;
 		if (vid == 0 && type == RTE_ETHER_TYPE_VLAN) {
+			/* It counts as none, and then the frame has that tag: one that is not looked at would
+			 * say a VLAN where the first one is taken off. */
+			if (switch_type_is_tag(behind))
+				return tagged;
 			frame.tag = SWITCH_TAG_PRIORITY;
 		} else {
-			frame.tag = SWITCH_TAG_VLAN;
+			frame.tag = switch_type_is_tag(behind) ? SWITCH_TAG_VLAN | SWITCH_TAG_BEHIND
+							       : SWITCH_TAG_VLAN;
 			frame.vlan = type == RTE_ETHER_TYPE_VLAN ? vid : VLAN_SERVICE + vid;
 			if (own->tagging == SWITCH_ACCESS || vid == 0 || !switch_port_has(own, frame.vlan))
 				return tagged;
@@ -80,14 +100,16 @@ static inline uint32_t
 switch_tag_of(const struct rte_mbuf *pkt)
 {
 	const uint16_t type = tag_type(pkt);
-	uint16_t tci;
+	uint16_t behind;
+	uint32_t tag;
 
-	if (likely(type != RTE_ETHER_TYPE_VLAN && type != RTE_ETHER_TYPE_QINQ))
+	if (likely(!switch_type_is_tag(type)))
 		return 0;
 	/* A cut one like one of the VLAN that nobody has. */
-	if (unlikely(!tag_tci(pkt, &tci)))
-		tci = TAG_VID_MASK;
-	return (uint32_t)type << 16 | (tci & TAG_VID_MASK);
+	if (unlikely(!tag_whole(pkt, &tag, &behind)))
+		return (uint32_t)type << 16 | TAG_VID_MASK;
+	tag &= (uint32_t)UINT16_MAX << 16 | TAG_VID_MASK;
+	return unlikely(switch_type_is_tag(behind)) ? tag | 1u << TAG_VID_BITS : tag;
 }
 
 /*
@@ -128,17 +150,18 @@ switch_classify_burst(const struct switch_port *own, struct port_rxq *from, stru
 	return n_kept;
 }
 
-/* Do the VLAN's frames have a tag when they go out of the port, which has the VLAN? */
+/* Has the frame a tag when it goes out of the port, which has its VLAN? One of a trunk's native VLAN, too,
+ * where without it the tag behind would be the first one, and say another VLAN. */
 static inline bool
-switch_port_tags(const struct switch_port *to, uint16_t vlan)
+switch_port_tags(const struct switch_port *to, struct switch_frame frame)
 {
-	return vlan != to->untagged;
+	return frame.vlan != to->untagged || (frame.tag & SWITCH_TAG_BEHIND && to->tagging == SWITCH_TRUNK);
 }
 
 static inline bool
 switch_has_right_tag(struct switch_frame frame, bool tagged)
 {
-	return frame.tag == (tagged ? SWITCH_TAG_VLAN : SWITCH_TAG_NONE);
+	return (frame.tag & ~SWITCH_TAG_BEHIND) == (tagged ? SWITCH_TAG_VLAN : SWITCH_TAG_NONE);
 }
 
 /*

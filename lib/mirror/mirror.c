@@ -94,9 +94,10 @@ mirror_keys(void)
 
 /* --- workers --- */
 
-/* The VLAN to which a frame belongs on the wire of its port. */
+/* The VLAN to which a frame belongs on the wire of its port. What goes out of an access port is in its VLAN:
+ * the tag of a frame that had two is the second one. */
 static int
-mirror_vlan(const struct port *port, const struct rte_mbuf *pkt)
+mirror_vlan(const struct port *port, enum mirror_direction direction, const struct rte_mbuf *pkt)
 {
 	static const struct switch_port trunk = {.tagging = SWITCH_TRUNK,
 						 .untagged = VLAN_PLAIN,
@@ -104,14 +105,17 @@ mirror_vlan(const struct port *port, const struct rte_mbuf *pkt)
 	const struct switch_port *own = switch_port_of(port);
 	struct switch_frame frame;
 
+	if (direction == MIRROR_OUT && own && own->tagging == SWITCH_ACCESS)
+		return own->untagged;
 	return switch_classify(switch_port_is_plain(own) ? &trunk : own, pkt, &frame) == DROP_N ? frame.vlan
 												: -1;
 }
 
 static bool
-mirror_wants(const struct mirror *mirror, const struct port *port, struct rte_mbuf *pkt)
+mirror_wants(const struct mirror *mirror, const struct port *port, enum mirror_direction direction,
+	     struct rte_mbuf *pkt)
 {
-	if (mirror->vlan >= 0 && mirror->vlan != mirror_vlan(port, pkt))
+	if (mirror->vlan >= 0 && mirror->vlan != mirror_vlan(port, direction, pkt))
 		return false;
 	return !mirror->filter || mirror_filter_wants(mirror->filter, pkt);
 }
@@ -139,8 +143,8 @@ mirror_copy(struct rte_mempool *pool, struct rte_mbuf *pkt)
 
 /* `copies` counts those of the queue. */
 static void
-mirror_see(struct mirror *mirror, const struct port *port, uint16_t idx, uint16_t worker_idx,
-	   struct rte_mbuf *const *pkts, uint16_t n, uint64_t *copies)
+mirror_see(struct mirror *mirror, const struct port *port, enum mirror_direction direction, uint16_t idx,
+	   uint16_t worker_idx, struct rte_mbuf *const *pkts, uint16_t n, uint64_t *copies)
 {
 	struct fwd_worker *worker = &mirror->mirrors->workers[worker_idx];
 	struct mirror_worker *own = &mirror->workers[worker_idx];
@@ -148,7 +152,7 @@ mirror_see(struct mirror *mirror, const struct port *port, uint16_t idx, uint16_
 	uint16_t n_made = 0, n_wanted = 0, n_sent = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
-		if (!mirror_wants(mirror, port, pkts[i]))
+		if (!mirror_wants(mirror, port, direction, pkts[i]))
 			continue;
 		counter_add(&own->stats.matched, 1);
 		if (mirror->args.sample > 1 && own->turn++ % mirror->args.sample)
@@ -170,7 +174,7 @@ mirror_see(struct mirror *mirror, const struct port *port, uint16_t idx, uint16_
 static uint16_t
 mirror_rx(struct port_hook *hook, struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
-	mirror_see(((struct mirror_hook *)hook)->mirror, rxq->port, rxq->idx, rxq->worker, pkts, n,
+	mirror_see(((struct mirror_hook *)hook)->mirror, rxq->port, MIRROR_IN, rxq->idx, rxq->worker, pkts, n,
 		   &rxq->stats.copies);
 	return n;
 }
@@ -178,8 +182,8 @@ mirror_rx(struct port_hook *hook, struct port_rxq *rxq, struct rte_mbuf **pkts, 
 static uint16_t
 mirror_tx(struct port_hook *hook, struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 {
-	mirror_see(((struct mirror_hook *)hook)->mirror, txq->port, txq->idx, txq->worker, pkts, n,
-		   &txq->stats.copies);
+	mirror_see(((struct mirror_hook *)hook)->mirror, txq->port, MIRROR_OUT, txq->idx, txq->worker, pkts,
+		   n, &txq->stats.copies);
 	return n;
 }
 

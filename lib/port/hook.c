@@ -85,9 +85,11 @@ hooks_add(struct port_hooks *hooks, struct port_hook *hook)
 
 	while ((at = atomic_load_explicit(link, memory_order_relaxed))) {
 		assert(at != hook && "a hook is attached once");
+		if (hook->is_gate && !at->is_gate)
+			break;
 		link = &at->next;
 	}
-	atomic_store_explicit(&hook->next, NULL, memory_order_relaxed);
+	atomic_store_explicit(&hook->next, at, memory_order_relaxed);
 	/* Release: pairs with the acquire in hooks_next(); the hook is complete for who finds it. */
 	atomic_store_explicit(link, hook, memory_order_release);
 }

@@ -7,8 +7,9 @@
  *     forwarding mode, handoff -> port_tx() -> hook, hook, .. -> kind's tx -> device
  *
  * A queue without hooks pays nothing: port_rx() and port_tx() call the kind's function, which is replaced
- * only while a hook is attached. Hooks are called in the order in which they were attached, by the worker
- * that owns the queue, and as a worker they may not take locks, allocate memory or make system calls.
+ * only while a hook is attached. Hooks are called in the order in which they were attached, but those that
+ * decide what is let in or out (`is_gate`) before the others, by the worker that owns the queue, and as a
+ * worker they may not take locks, allocate memory or make system calls.
  *
  * What a hook may do with the frames, of which it gets 1 .. PORT_BURST:
  *
@@ -36,8 +37,8 @@
 #include "port.h"
 
 /*
- * A hook of one queue, embedded in a struct of the user's. Set `rx` or `tx` before attaching it; the rest is
- * hook.c's.
+ * A hook of one queue, embedded in a struct of the user's. Set `rx` or `tx`, and is_gate, before attaching
+ * it; the rest is hook.c's.
  */
 struct port_hook {
 	union {
@@ -46,11 +47,12 @@ struct port_hook {
 		uint16_t (*tx)(struct port_hook *hook, struct port_txq *txq, struct rte_mbuf **pkts,
 			       uint16_t n);
 	};
+	bool is_gate;
 	_Atomic(struct port_hook *) next; /* control lock writes, the queue's owner reads */
 };
 
 /*
- * Control lock. From here on the hook sees every frame, after those that are attached already. It is of no
+ * Control lock. From here on the hook sees every frame, in its turn (see above). It is of no
  * other queue, stays where it is, and is detached before its port is closed.
  */
 void port_rx_hook_attach(struct port_rxq *rxq, struct port_hook *hook);

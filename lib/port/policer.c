@@ -20,6 +20,8 @@
 #include "hook.h"
 #include "port.h"
 
+enum { POLICER_LATE_S = 1 };
+
 struct policer_queue {
 	struct port_hook hook;
 	struct policer_bucket *bucket;
@@ -49,9 +51,12 @@ policer_bucket_init(struct policer_bucket *bucket, const struct policer_limit *l
 
 	bucket->unit = limit->rate.unit;
 	bucket->cost = (uint64_t)(second * times / limit->rate.per_s);
-	bucket->tolerance = bucket_cost(bucket, policer_burst(limit));
-	/* Twice the longest frame: devices may add a few bytes to it. */
-	bucket->ahead_max = bucket->tolerance + bucket_cost(bucket, times == 1 ? 1 : 2 * PORT_FRAME_MAX);
+	/* At rates beyond those of the clock some of it is left, or nothing would ever pass. */
+	bucket->tolerance = RTE_MAX(bucket_cost(bucket, policer_burst(limit)), 1u);
+	/* Twice the longest frame: devices may add a few bytes to it. And for a worker that was interrupted
+	 * after it had read the clock the others are ahead: it must not take their debt for one long past. */
+	bucket->ahead_max = bucket->tolerance + bucket_cost(bucket, times == 1 ? 1 : 2 * PORT_FRAME_MAX) +
+			    POLICER_LATE_S * (tsc_hz << POLICER_FRACTION);
 	atomic_init(&bucket->full_at, now << POLICER_FRACTION);
 }
 
@@ -122,8 +127,10 @@ policer_attach(struct port *port, const struct policer_config *config)
 	for (uint16_t i = 0; i < port->n_queues; i++) {
 		struct policer_queue *in = &policer->queues[i], *out = in + port->n_queues;
 
-		*in = (struct policer_queue){.hook.rx = policer_rx, .bucket = &policer->in};
-		*out = (struct policer_queue){.hook.tx = policer_tx, .bucket = &policer->out};
+		*in = (struct policer_queue){.hook = {.rx = policer_rx, .is_gate = true},
+					     .bucket = &policer->in};
+		*out = (struct policer_queue){.hook = {.tx = policer_tx, .is_gate = true},
+					      .bucket = &policer->out};
 		if (policer_limit_is_given(&config->in))
 			port_rx_hook_attach(&port->rxqs[i], &in->hook);
 		if (policer_limit_is_given(&config->out))

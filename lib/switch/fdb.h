@@ -128,9 +128,10 @@ struct fdb_port {
 /* A station that has moved. Control only. */
 struct fdb_mover {
 	uint64_t station;
-	uint32_t since_s;
-	uint16_t first_id; /* the port where it was before it began to move */
-	uint16_t n_moves;  /* since then, to others than that one; 0: the place is free */
+	uint32_t since_s, last_s; /* moves are counted; the last one was */
+	uint16_t first_id;        /* the port where it was before it began to move */
+	uint16_t n_moves;         /* since since_s, to others than that one */
+	bool in_use;
 };
 
 /* Something for the administrator: the port is held, or no longer (`mac` is NULL then). Control thread. */

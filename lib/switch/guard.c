@@ -14,10 +14,14 @@ enum {
 	ARP_HTYPE_ETHERNET = 1,
 	ARP_LEN = 28,
 	TAGS_MAX = 2,
+	/* IEEE 802.3, 3.2.6: below, the field behind the addresses is a length, and LLC follows. */
+	TYPE_MIN = 0x600,
+	SNAP_LEN = 8,
 	UDP_LEN = 8,
 	/* RFC 2131, 4.1; RFC 8415, 7.2. */
 	DHCP_SERVER_PORT = 67,
 	DHCP_CLIENT_PORT = 68,
+	DHCPV6_CLIENT_PORT = 546,
 	DHCPV6_SERVER_PORT = 547,
 	/* RFC 8200, 4. */
 	IPV6_HOP_BY_HOP = 0,
@@ -151,12 +155,13 @@ check_arp(const struct guard *guard, struct cursor cursor, bool reverse)
 	return DROP_SPOOFED_IP;
 }
 
+/* What a server sends is known by where it goes, too: clients take it from any port. */
 static enum port_drop
-check_udp(const struct guard *guard, struct cursor cursor, uint16_t server_port)
+check_udp(const struct guard *guard, struct cursor cursor, uint16_t server_port, uint16_t client_port)
 {
 	const uint8_t *udp = take(&cursor, UDP_LEN);
 
-	if (!udp || (word(udp) == server_port && !guard->is_dhcp_server))
+	if (!udp || ((word(udp) == server_port || word(udp + 2) == client_port) && !guard->is_dhcp_server))
 		return DROP_NOT_SERVER;
 	return DROP_N;
 }
@@ -182,7 +187,7 @@ check_ipv4(const struct guard *guard, struct cursor cursor)
 		    word(cursor.at) != DHCP_CLIENT_PORT || word(cursor.at + 2) != DHCP_SERVER_PORT)
 			return DROP_SPOOFED_IP;
 	}
-	return is_udp && is_first ? check_udp(guard, cursor, DHCP_SERVER_PORT) : DROP_N;
+	return is_udp && is_first ? check_udp(guard, cursor, DHCP_SERVER_PORT, DHCP_CLIENT_PORT) : DROP_N;
 }
 
 /* The options of a message are at `cursor`: those of `type` name a hardware address that the guest has. */
@@ -248,6 +253,10 @@ check_ipv6(const struct guard *guard, struct cursor cursor)
 
 	if (!ip || ip[0] >> 4 != 6)
 		return guard->ip ? DROP_SPOOFED_IP : DROP_N;
+	/* Behind it there is padding, in which a fragment could show headers that nobody else will see. (0: a
+	 * guest that leaves the length of a frame to be segmented to its device.) */
+	if (word(ip + 4))
+		cursor.left = RTE_MIN(cursor.left, (uint32_t)word(ip + 4));
 	src = ip + 8;
 	if (guard->ip && !is_zero(src, 16) && !has_ipv6(guard, src))
 		return DROP_SPOOFED_IP;
@@ -261,7 +270,7 @@ check_ipv6(const struct guard *guard, struct cursor cursor)
 		case IPPROTO_UDP:
 			if (guard->ip && is_zero(src, 16))
 				return DROP_SPOOFED_IP;
-			return check_udp(guard, cursor, DHCPV6_SERVER_PORT);
+			return check_udp(guard, cursor, DHCPV6_SERVER_PORT, DHCPV6_CLIENT_PORT);
 		case IPV6_FRAGMENT:
 			header = take(&cursor, 8);
 			if (!header)
@@ -286,17 +295,49 @@ check_ipv6(const struct guard *guard, struct cursor cursor)
 	return DROP_SPOOFED_IP;
 }
 
+/* 802.1Q's, and those that were in use for service tags before 802.1ad. */
+static bool
+is_tag(uint16_t type)
+{
+	return type == RTE_ETHER_TYPE_VLAN || type == RTE_ETHER_TYPE_QINQ || type == RTE_ETHER_TYPE_QINQ1 ||
+	       type == RTE_ETHER_TYPE_QINQ2 || type == RTE_ETHER_TYPE_QINQ3;
+}
+
+/* Some hosts take IP and ARP in SNAP as they take it without (RFC 1042; IEEE 802.1H), whatever length is
+ * said. */
+static bool
+take_snap(struct cursor *cursor, uint16_t *ret_type)
+{
+	static const uint8_t rfc1042[] = {0xaa, 0xaa, 3, 0, 0, 0}, bridged[] = {0xaa, 0xaa, 3, 0, 0, 0xf8};
+	struct cursor behind = *cursor;
+	const uint8_t *snap = take(&behind, SNAP_LEN);
+
+	if (!snap ||
+	    (memcmp(snap, rfc1042, sizeof(rfc1042)) != 0 && memcmp(snap, bridged, sizeof(bridged)) != 0))
+		return false;
+	*cursor = behind;
+	*ret_type = word(snap + 6);
+	return true;
+}
+
 enum port_drop
 guard_check(const struct guard *guard, const uint8_t *frame, uint32_t len)
 {
 	struct cursor cursor = {.at = frame + RTE_ETHER_HDR_LEN, .left = len - RTE_ETHER_HDR_LEN};
 	uint16_t type = word(frame + 2 * RTE_ETHER_ADDR_LEN);
+	unsigned int n_tags = 0, n_snaps = 0;
 
 	if (!has_mac(guard, frame + RTE_ETHER_ADDR_LEN))
 		return DROP_SPOOFED_MAC;
-	for (int i = 0; i < TAGS_MAX && (type == RTE_ETHER_TYPE_VLAN || type == RTE_ETHER_TYPE_QINQ); i++) {
-		const uint8_t *tag = take(&cursor, RTE_VLAN_HLEN);
+	while (is_tag(type) || (type < TYPE_MIN && take_snap(&cursor, &type) && ++n_snaps)) {
+		const uint8_t *tag;
 
+		/* More of them than anybody needs may hide anything. */
+		if (n_snaps > 1 || (is_tag(type) && ++n_tags > TAGS_MAX))
+			return DROP_SPOOFED_IP;
+		if (!is_tag(type))
+			continue;
+		tag = take(&cursor, RTE_VLAN_HLEN);
 		if (!tag)
 			return DROP_SPOOFED_IP;
 		type = word(tag + 2);
@@ -309,10 +350,6 @@ guard_check(const struct guard *guard, const uint8_t *frame, uint32_t len)
 	case RTE_ETHER_TYPE_ARP:
 	case RTE_ETHER_TYPE_RARP:
 		return check_arp(guard, cursor, type == RTE_ETHER_TYPE_RARP);
-	/* More tags than anybody needs may hide anything. */
-	case RTE_ETHER_TYPE_VLAN:
-	case RTE_ETHER_TYPE_QINQ:
-		return DROP_SPOOFED_IP;
 	default:
 		return DROP_N;
 	}

@@ -13,7 +13,7 @@
  *
  * A frame in which what is to be checked can't be read, within GUARD_REACH bytes, is not let pass. Fragments
  * but the first carry nothing to be checked but their source; Neighbor Discovery is never fragmented (RFC
- * 6980). VLAN tags, two at most, are passed over.
+ * 6980). VLAN tags, two at most, are passed over, and LLC/SNAP, in which some hosts take IP and ARP.
  */
 #ifndef VNICD_GUARD_H
 #define VNICD_GUARD_H

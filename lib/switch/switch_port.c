@@ -215,6 +215,11 @@ switch_change(void *values, uint64_t said, uint64_t *given)
 	if (said & RTE_BIT64(ROW_GUARD))
 		dropped |=
 			(RTE_BIT64(ROW_ALLOW_MAC) | RTE_BIT64(ROW_ALLOW_IP) | RTE_BIT64(ROW_ALLOW)) & ~said;
+	/* Where there is no limit any more nothing is said of its end. */
+	if (said & RTE_BIT64(ROW_LEARN_LIMIT) && !args->learn_limit)
+		dropped |= RTE_BIT64(ROW_LEARN_FULL) & ~said;
+	if (dropped & RTE_BIT64(ROW_LEARN_FULL))
+		args->learn_full = 0;
 	if (dropped & RTE_BIT64(ROW_VLAN))
 		args->vlan = 0;
 	if (dropped & RTE_BIT64(ROW_QINQ))

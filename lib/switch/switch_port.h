@@ -15,6 +15,8 @@
  * The plain network is that of all ports without such keys, which look at no tags; nothing passes between it
  * and VLANs. An 802.1Q tag with VID 0 says a priority and no VLAN, so it counts as none; it is taken off
  * where frames go out without a tag, and becomes the VLAN's, with the priority, where they go out with one.
+ * What may be behind a tag is payload, and stays it: a tag behind VID 0 is a tag, dropped as a foreign one; a
+ * frame of the native VLAN that has one behind its own leaves a trunk with both.
  * Customer VLANs (tag 0x8100) and service VLANs (0x88a8, IEEE 802.1ad) have numbers of their own: a trunk
  * carries both of a number that it lists. VID 4095 is reserved, and no port has it. (IEEE 802.1Q-2018, 9.6
  * and 6.9.)

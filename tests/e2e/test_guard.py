@@ -51,6 +51,21 @@ def na(target=IP6, src=IP6, ll=OWN):
     return v6(src, "ff02::1") / ICMPv6ND_NA(tgt=target) / (ICMPv6NDOptDstLLAddr(lladdr=ll) if ll else b"")
 
 
+def snap(packet, oui=b"\0\0\0", length=None, type_=None):
+    """A packet without its Ethernet header, in LLC/SNAP, behind a length that is right, or this."""
+    type_ = type_ or {"ARP": 0x0806, "IP": 0x0800, "IPv6": 0x86dd}[packet.name]
+    body = b"\xaa\xaa\x03" + oui + type_.to_bytes(2, "big") + bytes(packet)
+    return (length or len(body)).to_bytes(2, "big") + body
+
+
+def addresses(rest):
+    return bytes(eth())[:12] + rest
+
+
+def inner(frame):
+    return frame.payload
+
+
 DISCOVER = BOOTP(op=1) / DHCP(options=[("message-type", "discover"), "end"])
 OFFER = BOOTP(op=2) / DHCP(options=[("message-type", "offer"), "end"])
 
@@ -77,6 +92,7 @@ ROWS = {
     "no address, a later fragment": (v4("0.0.0.0", frag=100, proto=17) / Raw(bytes(UDP(sport=68, dport=67))), IP_),
     "DHCP server": (v4() / UDP(sport=67, dport=68) / OFFER, SERVER),
     "DHCP relay": (v4() / UDP(sport=67, dport=67) / OFFER, SERVER),
+    "DHCP server, from a port of its own": (v4() / UDP(sport=1067, dport=68) / OFFER, SERVER),
     "DHCP server, cut": (v4(proto=17) / Raw(b"\x00\x43\x00"), SERVER),
     "fragment, first": (v4(flags="MF") / UDP(sport=1, dport=2) / bytes(64), None),
     "fragment, first, a server's": (v4(flags="MF") / UDP(sport=67, dport=68) / bytes(64), SERVER),
@@ -108,6 +124,13 @@ ROWS = {
     "IPv4-mapped": (v6("::ffff:10.0.0.8") / TCP(), IP_),
     "DHCPv6 client": (v6(LOCAL, "ff02::1:2") / UDP(sport=546, dport=547), None),
     "DHCPv6 server": (v6(LOCAL) / UDP(sport=547, dport=546), SERVER),
+    "DHCPv6 server, from a port of its own": (v6(LOCAL) / UDP(sport=1547, dport=546), SERVER),
+    # The second half of the options, and the server's header, would come with the second fragment.
+    "DHCPv6 server, hidden by padding": (v6(LOCAL, plen=16) / IPv6ExtHdrFragment(m=1, nh=60) / Raw(
+        b"\x11\x01\x01\x0c" + bytes(12) + bytes(UDP(sport=1, dport=2))), IP_),
+    "IPv6 with padding": (v6() / UDP(sport=1, dport=2) / Raw(bytes(4)) / conf.padding_layer(bytes(6)), None),
+    "IPv6, no length": (v6(plen=0) / UDP(sport=1, dport=2), None),
+    "DHCPv6 server, no length": (v6(LOCAL, plen=0) / UDP(sport=547, dport=546), SERVER),
     "DHCPv6 server behind options": (v6(LOCAL) / IPv6ExtHdrDestOpt(options=[PadN(optdata=bytes(2))]) / UDP(sport=547, dport=546), SERVER),
     "DHCPv6 server in a first fragment": (v6(LOCAL) / IPv6ExtHdrFragment(m=1) / UDP(sport=547, dport=546), SERVER),
     "IPv6 later fragment": (v6() / IPv6ExtHdrFragment(offset=8, m=0, nh=58) / Raw(bytes(64)), None),
@@ -144,6 +167,20 @@ ROWS = {
     "tag, another's": (eth() / Dot1Q(vlan=7) / IP(src=BAD4) / TCP(), IP_),
     "two tags, another's": (eth() / Dot1AD(vlan=7) / Dot1Q(vlan=7) / ARP(hwsrc=OWN, psrc=BAD4), IP_),
     "three tags": (eth() / Dot1Q(vlan=7) / Dot1Q(vlan=7) / Dot1Q(vlan=7) / IP(src=BAD4) / TCP(), IP_),
+    "old service tag, another's": (eth(type=0x9100) / Raw(b"\0\7" + b"\x08\x00" + bytes(inner(v4(BAD4) / TCP()))), IP_),
+    "SNAP": (addresses(snap(inner(v4() / TCP()))), None),
+    "SNAP, another's": (addresses(snap(inner(v4(BAD4) / TCP()))), IP_),
+    "SNAP of a bridge, another's ARP": (addresses(snap(inner(arp(psrc=BAD4)), b"\0\0\xf8")), IP_),
+    "SNAP, another's MAC in ARP": (addresses(snap(inner(arp(hwsrc=FOREIGN)))), MAC),
+    "SNAP, RA": (addresses(snap(inner(v6(LOCAL, "ff02::1") / ICMPv6ND_RA()))), SERVER),
+    "SNAP, RA, a wrong length": (addresses(snap(inner(v6(LOCAL, "ff02::1") / ICMPv6ND_RA()), length=3)), SERVER),
+    "SNAP, RA, no length": (addresses(snap(inner(v6(LOCAL, "ff02::1") / ICMPv6ND_RA()), length=0x5ff)), SERVER),
+    "SNAP behind VID 0, RA": (addresses(b"\x81\0\0\0" + snap(inner(v6(LOCAL, "ff02::1") / ICMPv6ND_RA()))), SERVER),
+    "tag in SNAP, another's": (addresses(snap(Raw(b"\0\0\x08\0" + bytes(inner(v4(BAD4) / TCP()))), type_=0x8100)), IP_),
+    "SNAP in a tag in SNAP": (addresses(snap(Raw(b"\0\0" + snap(inner(v4() / TCP()))), type_=0x8100)), IP_),
+    "SNAP of somebody's protocol": (addresses(snap(Raw(bytes(30)), b"\0\0\x0c", type_=0x2000)), None),
+    "LLC": (addresses(b"\0\x26\x42\x42\x03" + bytes(43)), None),
+    "LLC, cut": (addresses(b"\0\x02\xaa\xaa\x03" + bytes(2)), None),
     "tag, cut": (cut(eth() / Dot1Q(vlan=7) / IP(src=IP4), 17), IP_),
 }
 
@@ -156,7 +193,8 @@ MAC_ONLY = {
     "IPv6, unspecified": None, "IPv6, unspecified, UDP": None, "IPv6, unspecified, echo": None, "IPv6, cut": None,
     "IPv6, version 4": None, "IPv4-mapped": None, "IPv6 later fragment, unspecified": None, "NS, DAD of another's": None,
     "NA, another's address": None, "NA, from nobody": None, "NA behind hop-by-hop": None, "NA behind routing": None,
-    "NA in an atomic fragment": None, "tag, another's": None, "two tags, another's": None,
+    "NA in an atomic fragment": None, "old service tag, another's": None, "SNAP, another's": None,
+    "SNAP of a bridge, another's ARP": None, "tag in SNAP, another's": None, "tag, another's": None, "two tags, another's": None,
 }
 LISTS = f"allow-mac={OWN}+{SECOND},allow-ip={IP4}+10.1.0.0/16+{IP6}+2001:db8:1::/64"
 

@@ -176,11 +176,10 @@ GLOBALS = {
     "fwd": {
         "fwd_mode_list": REGISTERED,
         **{f"{name}_mode": REGISTERED for name in ("hub", "icmpecho", "io", "mac", "macswap", "rxonly", "switch", "txonly")},
-        "switch_port_mode": REGISTERED,
         "handoff_field": "where DPDK has put a field into every mbuf of the process",
         "serial": DAEMON,
     },
-    "switch": {"n_opened": DAEMON},
+    "switch": {"n_opened": DAEMON, "switch_port_keys": REGISTERED},
 }
 # Sections that are never written, for all that the linker's relocations put into them.
 CONSTANT = re.compile(r"\.(text|rodata|data\.rel\.ro|init_array|eh_frame|comment|note|debug)")

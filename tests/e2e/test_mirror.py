@@ -129,6 +129,36 @@ class Mirrors(unittest.TestCase):
         self.assertEqual(self.counters("m2"), (23, 5, 0))
         self.check_sum()
 
+    def test_vlan_of_what_has_a_second_tag(self):
+        """It goes out of an access port with that tag, and is in the port's VLAN all the same."""
+        self.start({"a": "vhost-user,trunk=10+20", "b": "vhost-user,vlan=10", "cap": "vhost-user,vlan=4000"})
+        self.mirror("m0,from=b,vlan=10,direction=out,to=cap")
+        frame = fe.ethernet(bytes(50), dst=MAC["b"], src=MAC["a"])
+        self.send("a", frame[:12] + b"\x81\x00\x00\x0a\x81\x00\x00\x14" + frame[12:])
+        self.assertEqual(self.got("b", timeout=2), frame[:12] + b"\x81\x00\x00\x14" + frame[12:])
+        self.assertEqual(self.got(timeout=2), frame[:12] + b"\x81\x00\x00\x14" + frame[12:])
+        self.check_sum()
+
+    def test_policers_come_first(self):
+        """Also where they came later: what is policed is not seen."""
+        self.start()
+        self.mirror("m0,from=a+b,to=cap")
+        for name, options, seen in (("a", "police-in=1pps,police-in-burst=1", 2), ("b", "police-out=1pps,police-out-burst=1", 1)):
+            self.vnicd.rpc("port.set", {"name": name, "options": options})
+            matched, ports = self.counters()[0], self.vnicd.stats()
+            for i in range(20):
+                self.send("a", fe.ethernet(struct.pack("!I", i) + bytes(50), dst=BROADCAST, src=MAC["a"]))
+
+            def dropped(now):
+                return sum(now[name]["drops"].values()) - sum(ports[name]["drops"].values())
+            now = self.vnicd.wait_stats(lambda p: p["b"]["tx_packets"] - ports["b"]["tx_packets"] + dropped(p) == 20)
+            self.assertGreater(dropped(now), 10)
+            self.assertEqual(self.counters()[0] - matched, 40 - seen * dropped(now))
+            self.vnicd.rpc("port.set", {"name": name, "options": "police-in=0,police-out=0"})
+            for guest in self.guests.values():
+                guest.drain(0.05)
+        self.check_sum()
+
     def test_long_frames_and_deep_expressions(self):
         """Of frames that are borrowed, all is there to be looked at, and the copy is whole."""
         self.start()

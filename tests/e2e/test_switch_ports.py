@@ -120,6 +120,10 @@ class Vlans(unittest.TestCase):
         self.assertEqual(set_("up", "isolated=on"), "up=vhost-user,isolated=on,vlan=9")
         self.assertEqual(set_("up", "qinq=100,isolated=off"), "up=vhost-user,isolated=off,qinq=100")
         self.assertEqual(set_("a", "police-in=1gbit,vlan=11"), "a=vhost-user,police-in=1gbit,vlan=11")
+        # What is said of a limit's end goes with the limit.
+        self.assertEqual(set_("q", "learn-limit=3,learn-full=drop"), "q=vhost-user,qinq=7,learn-limit=3,learn-full=drop")
+        self.assertEqual(set_("q", "learn-limit=4"), "q=vhost-user,qinq=7,learn-limit=4,learn-full=drop")
+        self.assertEqual(set_("q", "learn-limit=0"), "q=vhost-user,qinq=7,learn-limit=0")
         # Refused, and nothing has changed.
         for options, cause, hint in (
                 ("native=20", "native= is for a trunk", "vlan=20, or trunk=1-4094,native=20"),

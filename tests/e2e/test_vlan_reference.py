@@ -27,6 +27,7 @@ BATCH = 400
 MACS = 12
 BROADCAST = b"\xff" * 6
 TYPE = b"\x88\xb5"
+TPIDS = (b"\x81\x00", b"\x88\xa8")
 
 LINES = {
     "a0": ["vlan=10", "vlan=20", "", "isolated=on"],
@@ -92,12 +93,17 @@ class Reference:
         tci = int.from_bytes(frame[14:16], "big")
         bare = frame[:12] + frame[16:]
         if tci & 0xfff == 0 and frame[12:14] == b"\x81\x00":
+            if bare[12:14] in TPIDS:
+                return refusal
             return (port["bare"], bare, tci & 0xf000) if port["bare"] else "vlan_untagged"
         vlan = ("c" if frame[12:14] == b"\x81\x00" else "s", tci & 0xfff)
         return (vlan, bare, tci & 0xf000) if port["tags"] and vlan in port["has"] else refusal
 
     def leave(self, name, vlan, bare, priority):
-        if vlan is None or vlan == self.ports[name]["bare"]:
+        port = self.ports[name]
+        # Without the native VLAN's tag the one behind would say another VLAN.
+        hidden = port["tags"] and bare[12:14] in TPIDS
+        if vlan is None or vlan == port["bare"] and not hidden:
             return bare
         tpid = b"\x81\x00" if vlan[0] == "c" else b"\x88\xa8"
         return bare[:12] + tpid + (priority | vlan[1]).to_bytes(2, "big") + bare[12:]

@@ -113,13 +113,38 @@ test_clocks(void **state)
 	}
 }
 
+/* A worker that was interrupted after it has read the clock finds the bucket as the others left it since. */
+static void
+test_late_worker(void **state)
+{
+	const struct policer_limit limits[] = {pps(1000, 10), bits(8ull * HZ, 4000)};
+	const uint64_t late[] = {2, 1000, 100 * 1000, HZ / 10};
+	struct policer_bucket bucket;
+
+	frames_of(FRAME_LEN);
+	for (size_t i = 0; i < RTE_DIM(limits); i++) {
+		for (size_t k = 0; k < RTE_DIM(late); k++) {
+			const uint64_t start = 10ull * HZ;
+
+			policer_bucket_init(&bucket, &limits[i], HZ, start);
+			assert_int_equal(policer_pass(&bucket, frames, PORT_BURST, start), i ? 4 : 10);
+			assert_int_equal(policer_pass(&bucket, frames, 1, start + 1), 1);
+			assert_int_equal(policer_pass(&bucket, frames, PORT_BURST, start + 1 - late[k]), 0);
+		}
+	}
+}
+
 /* The extremes of what a line can say neither overflow nor stand still. */
 static void
 test_extremes(void **state)
 {
-	const struct policer_limit limits[] = {bits(1, 450), bits(1000ull * 1000 * 1000 * 1000, 0),
-					       pps(1, 3600), bits(1, 0),
-					       bits(1000ull * 1000 * 1000 * 1000, 1ull << 40)};
+	const struct policer_limit limits[] = {bits(1, 450),
+					       bits(1000ull * 1000 * 1000 * 1000, 0),
+					       pps(1, 3600),
+					       bits(1, 0),
+					       bits(1000ull * 1000 * 1000 * 1000, 1ull << 40),
+					       bits(1000ull * 1000 * 1000 * 1000, 1),
+					       pps(1000ull * 1000 * 1000 * 1000, 1)};
 	const uint64_t clocks[] = {HZ, 5ull * HZ};
 
 	for (size_t i = 0; i < RTE_DIM(limits); i++) {
@@ -318,9 +343,10 @@ main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_burst_then_rate), cmocka_unit_test(test_frames_a_second),
-		cmocka_unit_test(test_clocks),          cmocka_unit_test(test_extremes),
-		cmocka_unit_test(test_reference),       cmocka_unit_test(test_workers_share),
-		cmocka_unit_test(test_checks),          cmocka_unit_test(test_of_a_port),
+		cmocka_unit_test(test_clocks),          cmocka_unit_test(test_late_worker),
+		cmocka_unit_test(test_extremes),        cmocka_unit_test(test_reference),
+		cmocka_unit_test(test_workers_share),   cmocka_unit_test(test_checks),
+		cmocka_unit_test(test_of_a_port),
 	};
 
 	pool = unit_eal_start(&(struct unit_eal){.memory_mb = 64, .n_mbufs = 1023});

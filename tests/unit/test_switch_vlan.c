@@ -536,6 +536,44 @@ test_requests(void **state)
 	close_ports();
 }
 
+/* A tag behind the frame's own never becomes the one that says where the frame belongs. */
+static void
+test_tags_behind(void **state)
+{
+	static const char *const pairs[] = {
+		"vlan=30", "trunk=30+40", "trunk=40,native=30", "trunk=40,native=30", "vlan=40", "vlan=30"};
+
+	open_ports(pairs, RTE_DIM(pairs));
+	/* Behind a priority tag, which says no VLAN: dropped, as the tag would be without it. */
+	say(0, BROADCAST, STATION(0), C(0), C(40), 1);
+	say(0, BROADCAST, STATION(0), C(0), S(40), 2);
+	say(2, BROADCAST, STATION(2), C(0), C(40), 3);
+	EXPECT("", "", "", "", "", "");
+	assert_int_equal(scene_drops(0, DROP_VLAN_TAGGED), 2);
+	assert_int_equal(scene_drops(2, DROP_VLAN_FOREIGN), 1);
+	/* Behind a VLAN's: that tag stays on trunks of which it is the native VLAN. */
+	say(1, BROADCAST, STATION(1), C(30), C(40), 4);
+	EXPECT("4@8100.0028", "", "4@8100.001e@8100.0028", "4@8100.001e@8100.0028", "", "4@8100.0028");
+	say(2, BROADCAST, STATION(2), C(30), S(40), 5);
+	EXPECT("5@88a8.0028", "5@8100.001e@88a8.0028", "", "5@8100.001e@88a8.0028", "", "5@88a8.0028");
+	/* Known stations, alone, and in a burst with others. */
+	fdb_tick(vlans.fdb, 1);
+	say(1, STATION(2), STATION(1), C(30), C(40), 6);
+	EXPECT("", "", "6@8100.001e@8100.0028", "", "", "");
+	for (unsigned int known = 0; known < 2; known++) {
+		struct rte_mbuf *pkts[4];
+		const uint64_t dst = known ? STATION(2) : BROADCAST;
+
+		for (uint32_t k = 0; k < 4; k++)
+			pkts[k] = frame(dst, STATION(1), (const uint32_t[2]){C(30), k % 2 ? C(40) : 0}, k);
+		scene_arrive(1, 0, pkts, 4);
+		expect(2, "0 1@8100.001e@8100.0028 2 3@8100.001e@8100.0028");
+		expect(5, known ? "" : "0 1@8100.0028 2 3@8100.0028");
+		scene_forget_all();
+	}
+	close_ports();
+}
+
 /* A tag that is cut off is no tag, and nothing is read behind it. */
 static void
 test_cut_tags(void **state)
@@ -828,6 +866,33 @@ test_all_vlans(void **state)
 	close_ports();
 }
 
+/* Who is held does not depend on when, while the station moves: port 1 pretends to be STATION(0), which goes
+ * on speaking, and the second of the count is over while the station is behind port 1. */
+static void
+test_loops_at_any_time(void **state)
+{
+	static const char *const pairs[] = {"", "", ""};
+	static const struct {
+		uint32_t now_s;
+		unsigned int port;
+	} says[] = {{10, 0}, {10, 1}, {10, 0}, {11, 1}, {12, 0}, {12, 1}, {12, 0},
+		    {12, 1}, {12, 0}, {12, 1}, {12, 0}, {12, 1}, {12, 0}};
+
+	open_ports(pairs, RTE_DIM(pairs));
+	for (unsigned int i = 0; i < 3; i++)
+		changed(i);
+	memset(&told, 0, sizeof(told));
+	fdb_set_loops(vlans.fdb, 4, 60, tell_held, NULL);
+	for (size_t i = 0; i < RTE_DIM(says); i++) {
+		say(says[i].port, BROADCAST, STATION(0), NO_TAGS, 0);
+		fdb_tick(vlans.fdb, says[i].now_s);
+	}
+	assert_int_equal(told.n_held, 1);
+	assert_int_equal(told.port_id, 1);
+	scene_forget_all();
+	close_ports();
+}
+
 /* Without buffers for copies, who needs none has the frame all the same, and every frame is accounted. */
 static void
 test_no_buffers(void **state)
@@ -856,14 +921,24 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keys),        cmocka_unit_test(test_flood),
-		cmocka_unit_test(test_tunnel),      cmocka_unit_test(test_learning),
-		cmocka_unit_test(test_mixed_burst), cmocka_unit_test(test_isolated),
-		cmocka_unit_test(test_changes),     cmocka_unit_test(test_not_ours),
-		cmocka_unit_test(test_requests),    cmocka_unit_test(test_cut_tags),
-		cmocka_unit_test(test_no_buffers),  cmocka_unit_test(test_all_vlans),
-		cmocka_unit_test(test_storm),       cmocka_unit_test(test_bpdu),
-		cmocka_unit_test(test_learn_limit), cmocka_unit_test(test_loops),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_tunnel),
+		cmocka_unit_test(test_learning),
+		cmocka_unit_test(test_mixed_burst),
+		cmocka_unit_test(test_isolated),
+		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_not_ours),
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_tags_behind),
+		cmocka_unit_test(test_cut_tags),
+		cmocka_unit_test(test_no_buffers),
+		cmocka_unit_test(test_all_vlans),
+		cmocka_unit_test(test_storm),
+		cmocka_unit_test(test_bpdu),
+		cmocka_unit_test(test_learn_limit),
+		cmocka_unit_test(test_loops),
+		cmocka_unit_test(test_loops_at_any_time),
 	};
 
 	return UNIT_RUN_WITH(tests, scene_env_open, scene_env_close);
