@@ -8,6 +8,18 @@
 
 #include "diag.h"
 
+static bool
+limit_equal(const struct policer_limit *a, const struct policer_limit *b)
+{
+	return a->rate.per_s == b->rate.per_s && a->rate.unit == b->rate.unit && a->burst == b->burst;
+}
+
+bool
+policer_config_equal(const struct policer_config *a, const struct policer_config *b)
+{
+	return limit_equal(&a->in, &b->in) && limit_equal(&a->out, &b->out);
+}
+
 /* What the bucket counts, in a second: bytes or frames. */
 static uint64_t
 limit_per_s(const struct policer_limit *limit)

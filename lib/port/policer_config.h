@@ -34,6 +34,9 @@ policer_limit_is_given(const struct policer_limit *limit)
 	return limit->rate.per_s > 0;
 }
 
+/* The same limits, as configured? */
+bool policer_config_equal(const struct policer_config *a, const struct policer_config *b);
+
 /* The burst in effect: what is given, or 10 ms of the rate, and at least 64 KiB or 64 frames. */
 uint64_t policer_burst(const struct policer_limit *limit);
 

@@ -157,7 +157,8 @@ port_set(struct port *port, const char *pairs, struct diag *diag)
 		return ret;
 	if (change.mode_args)
 		ret = port_make_of_mode(port, port->config, change.mode_args, &of_mode);
-	if (ret == 0)
+	/* New ones begin with full buckets. */
+	if (ret == 0 && !policer_config_equal(&change.police, &port->config->police))
 		ret = policer_replace(port, &change.police);
 	if (ret < 0) {
 		free(of_mode);

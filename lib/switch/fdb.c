@@ -424,6 +424,23 @@ fdb_flush(struct fdb *fdb, const struct port *port, int vlan)
 			      &(struct fdb_choice){.port_id_and_1 = port ? port->id + 1u : 0, .vlan = vlan});
 }
 
+/* Forgets the station that was learnt nearest behind this bucket. */
+static bool
+fdb_make_room(struct fdb *fdb, const struct fdb_bucket *home)
+{
+	for (uint64_t i = 0; i <= fdb->bucket_mask; i++) {
+		struct fdb_bucket *bucket = fdb_behind(fdb, home, (unsigned int)i);
+
+		for (unsigned int k = 0; k < FDB_BUCKET_WORDS; k++) {
+			if (!fdb_load(bucket, k) || fdb_is_fixed(bucket, k))
+				continue;
+			fdb_forget(fdb, bucket, k);
+			return true;
+		}
+	}
+	return false;
+}
+
 int
 fdb_fix(struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac, const struct port *port)
 {
@@ -432,7 +449,7 @@ fdb_fix(struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac, const 
 
 	if (slot.bucket)
 		fdb_store(fdb, slot, place, port->id, true, 0);
-	else
+	else if (fdb->n_known < fdb->n_entries || fdb_make_room(fdb, place.home))
 		slot = fdb_add(fdb, place, port->id, true, 0);
 	if (!slot.bucket)
 		return -ENOSPC;

@@ -209,8 +209,8 @@ struct fdb_entry {
  * nothing of the table. */
 void fdb_walk(const struct fdb *fdb, uint32_t now_s, bool (*each)(void *arg, const struct fdb_entry *entry),
 	      void *arg);
-/* The station is behind this port, whatever is seen, until fdb_forget_station() or the port's end. 0;
- * -ENOSPC: the table is full. */
+/* The station is behind this port, whatever is seen, until fdb_forget_station() or the port's end; in a full
+ * table one that was learnt is forgotten for it. 0; -ENOSPC: all are fixed. */
 int fdb_fix(struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac, const struct port *port);
 /* False: it is not known. */
 bool fdb_forget_station(struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac);

@@ -609,6 +609,26 @@ test_fdb_fixed(void **state)
 	assert_int_equal(fdb_fix(bridge, 0, &addr, scene.ports[3]), 0);
 	assert_int_equal(find(bridge, 2), 3);
 	assert_int_equal(fdb_count(bridge), 2);
+	/* In a full table, what was learnt gives way, and what is fixed does not. */
+	for (uint32_t i = 0; i < 70; i++)
+		scene_say(0, BROADCAST, STATION(100 + i), 0);
+	fdb_tick(bridge, 1);
+	assert_int_equal(fdb_count(bridge), 64);
+	for (uint32_t i = 0; i < 62; i++) {
+		packet_put48(addr.addr_bytes, STATION(200 + i));
+		assert_int_equal(fdb_fix(bridge, 0, &addr, scene.ports[1]), 0);
+		assert_int_equal(fdb_count(bridge), 64);
+	}
+	assert_int_equal(find(bridge, 1), 2);
+	assert_int_equal(find(bridge, 261), 1);
+	packet_put48(addr.addr_bytes, STATION(300));
+	assert_int_equal(fdb_fix(bridge, 0, &addr, scene.ports[1]), -ENOSPC);
+	for (uint32_t i = 0; i < 62; i++) {
+		packet_put48(addr.addr_bytes, STATION(200 + i));
+		assert_true(fdb_forget_station(bridge, 0, &addr));
+	}
+	packet_put48(addr.addr_bytes, STATION(2));
+	scene_forget_all();
 	/* Until it is said otherwise. */
 	assert_true(fdb_forget_station(bridge, 0, &addr));
 	scene_say(0, BROADCAST, STATION(2), 0);
