@@ -28,10 +28,24 @@ class Stage:
     mode: str = "io"  # or "switch": a learning bridge
     queues: int = 1  # pairs that a guest may have
     null_len: int = 64  # of frames that a source makes
+    vlan: int = 0  # mode switch: guests' ports are access ports of this VLAN; 0: of none
+    police_gbit: int = 0  # a limit of what each guest sends, in Gbit/s; 0: none
+    mirror: bool = False  # mode switch: what the first port sends is copied to the last one, which gets nothing else
 
     @property
     def n_guests(self):
         return self.ports.count("guest")
+
+    @property
+    def extras(self):
+        """What is asked of a back-end beyond ports and a mode: names of fields."""
+        return [field.name for field in dataclasses.fields(self)
+                if field.name in EXTRAS and getattr(self, field.name) != field.default]
+
+
+EXTRAS = ("vlan", "police_gbit", "mirror")
+POLICE_BURST_MS = 10  # what passes at once, of a limit: vnicd's default
+MIRROR_VLAN = 4000  # of the port that looks, where the switch would send it other frames too
 
 
 @dataclasses.dataclass
@@ -50,6 +64,7 @@ class Backend:
     GUEST_LISTENS = False  # who makes the socket
     MODES = ("io",)
     PORTS = ("guest",)
+    EXTRAS = ()
 
     def __init__(self, spec, binary=None):
         self.name = spec
@@ -64,6 +79,9 @@ class Backend:
         for kind in stage.ports:
             if kind not in self.PORTS:
                 raise NotPossible(f"{self.name} has no {kind} ports here")
+        for extra in stage.extras:
+            if extra not in self.EXTRAS:
+                raise NotPossible(f"{self.name} has no {extra} here")
 
     def start(self, stage, cpus, run_dir, sockets):
         """A Running back-end that has made its sockets, or will connect to them."""
@@ -124,19 +142,27 @@ class Vnicd(Backend):
     MISSING = "build it, or set VNICD"
     MODES = ("io", "switch")
     PORTS = ("guest", "sink", "source")
+    EXTRAS = EXTRAS
 
     def __init__(self, spec, binary=None):
         super().__init__(spec, binary or vnictest.VNICD)
+
+    @staticmethod
+    def guest_keys(stage):
+        return ((f",queues={stage.queues}" if stage.queues > 1 else "") + (f",vlan={stage.vlan}" if stage.vlan else "")
+                + (f",police-in={stage.police_gbit}gbit" if stage.police_gbit else ""))
 
     def start(self, stage, cpus, run_dir, sockets):
         args, eal, left = [], self.eal(cpus), list(sockets)
         for i, kind in enumerate(stage.ports):
             if kind == "guest":
-                queues = f",queues={stage.queues}" if stage.queues > 1 else ""
-                args += ["--port", f"{PORT_NAMES[i]}=vhost-user,path={left.pop(0)}{queues}"]
+                args += ["--port", f"{PORT_NAMES[i]}=vhost-user,path={left.pop(0)}{self.guest_keys(stage)}"]
             else:
                 eal += self.null_vdev(i, kind, stage)
-                args += ["--port", f"{PORT_NAMES[i]}=nic,dev=net_null{i}"]
+                looks = stage.mirror and i + 1 == len(stage.ports)
+                args += ["--port", f"{PORT_NAMES[i]}=nic,dev=net_null{i}" + (f",vlan={MIRROR_VLAN}" if looks else "")]
+        if stage.mirror:
+            args += ["--mirror", f"m0,from={PORT_NAMES[0]},direction=in,to={PORT_NAMES[len(stage.ports) - 1]}"]
         command = [self.binary, *eal, "--", *args, "--forward-mode", stage.mode, "--json"]
         proc = vnictest.Proc(command, name=self.name, env={"RUNTIME_DIRECTORY": run_dir})
         await_line(proc, r"vnicd: ready")
@@ -216,6 +242,8 @@ class Ovs(Backend):
     HUGEPAGES = 768
     GUEST_LISTENS = True
     MODES = ("io", "switch")
+    PORTS = ("guest", "sink")
+    EXTRAS = EXTRAS
 
     def check(self, stage):
         super().check(stage)
@@ -245,9 +273,10 @@ class Ovs(Backend):
             command = [self.binary, remote, f"--unixctl={run_dir}/switch.ctl"]
             running = RunningOvs(vnictest.Proc(command, name=self.name, env=env), command, database)
             self.tool(env, *vsctl, "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
-            for name, path in zip(PORT_NAMES, sockets):
-                self.tool(env, *vsctl, "add-port", "br0", name, "--", "set", "Interface", name,
-                          "type=dpdkvhostuserclient", f"options:vhost-server-path={path}")
+            for words in self.ports(stage, sockets):
+                self.tool(env, *vsctl, "add-port", "br0", *words)
+            if stage.mirror:
+                self.tool(env, *vsctl, *self.mirror(stage))
             if stage.mode == "io":
                 if len(sockets) != 2:
                     raise NotPossible("ovs: io between two guests only")
@@ -259,6 +288,29 @@ class Ovs(Backend):
         except BaseException:
             (running.kill if running else database.kill9)()
             raise
+
+    @staticmethod
+    def ports(stage, sockets):
+        """For each port what follows `add-port br0`."""
+        left = list(sockets)
+        for name, kind in zip(PORT_NAMES, stage.ports):
+            if kind != "guest":
+                yield [name, "--", "set", "Interface", name, "type=dpdk",
+                       f"options:dpdk-devargs=net_null{PORT_NAMES.index(name)},no-rx=1"]
+                continue
+            words = [name, *([f"tag={stage.vlan}"] if stage.vlan else []), "--", "set", "Interface", name,
+                     "type=dpdkvhostuserclient", f"options:vhost-server-path={left.pop(0)}"]
+            if stage.police_gbit:  # in kbit/s and kbit: what passes at once as vnicd takes it by itself
+                words += [f"ingress_policing_rate={stage.police_gbit * 10**6}",
+                          f"ingress_policing_burst={stage.police_gbit * POLICE_BURST_MS * 10**3}"]
+            yield words
+
+    @staticmethod
+    def mirror(stage):
+        watched, looks = PORT_NAMES[0], PORT_NAMES[len(stage.ports) - 1]
+        return ["--", "--id=@from", "get", "Port", watched, "--", "--id=@to", "get", "Port", looks, "--", "--id=@m",
+                "create", "Mirror", "name=m0", "select-src-port=@from", "output-port=@to", "--", "set", "Bridge", "br0",
+                "mirrors=@m"]
 
     @staticmethod
     def tool(env, *args):

@@ -86,10 +86,17 @@ add("imix-{layout}-256-linux", "guest to guest, 7 x 64, 4 x 570, 1 x 1518 B, Lin
 add("1518-{layout}-256-warm", "guest to guest, 1518 B, one line of each touched", "--frame-size", 1518, bar=2.5)
 add("1518-{layout}-256-cold", "guest to guest, 1518 B, every line touched", "--frame-size", 1518, "--touch", "all",
     bar=1.6)
+add("9000-{layout}-256-warm", "guest to guest, 9000 B, one line of each touched", "--frame-size", 9000, bar=1.6)
 # With rings of 1024 each slot keeps its two addresses: two thousand pairs that talk. With shorter ones the null guest
 # lets everybody talk to everybody, half a million pairs, and then Open vSwitch makes flows without end.
-add("64-{layout}-1024-switch", f"through the learning switch, {MACS} addresses", "--frames", "macs", "--macs", MACS,
-    "--ring-size", 1024, stage=Stage(mode="switch"), peers=("ovs",), bar=4.0, warmup_s=2.0)
+for _word, _about, _bar, _more in (
+        ("switch", f"through the learning switch, {MACS} addresses", 4.0, {}),
+        ("vlan", "switch, both ports access ports of VLAN 10", 3.0, {"vlan": 10}),
+        ("police", "switch, limits of what guests send that are never reached", 3.0, {"police_gbit": 100}),
+        ("mirror", "switch, what one guest sends mirrored to a null NIC", 3.0,
+         {"mirror": True, "ports": ("guest", "guest", "sink")})):
+    add(f"64-{{layout}}-1024-{_word}", _about, "--frames", "macs", "--macs", MACS, "--ring-size", 1024,
+        stage=Stage(mode="switch", **_more), peers=("ovs",), bar=_bar, warmup_s=2.0)
 add("64-{layout}-256-burst4", "guest to guest, saturated, by four", "--burst", 4, bar=3.0)
 add("64-{layout}-256-to-nic", "guest to a null NIC, 64 B", "--direction", "out", stage=TO_NIC, bar=2.5)
 add("1518-{layout}-256-to-nic", "guest to a null NIC, 1518 B", "--direction", "out", "--frame-size", 1518, stage=TO_NIC,
