@@ -30,6 +30,7 @@ class Stage:
     null_len: int = 64  # of frames that a source makes
     vlan: int = 0  # mode switch: guests' ports are access ports of this VLAN; 0: of none
     police_gbit: int = 0  # a limit of what each guest sends, in Gbit/s; 0: none
+    offload: str = ""  # "tso": frames that guests leave to be cut go on as they are; "cut": they are cut and summed up
     mirror: bool = False  # mode switch: what the first port sends is copied to the last one, which gets nothing else
 
     @property
@@ -43,7 +44,7 @@ class Stage:
                 if field.name in EXTRAS and getattr(self, field.name) != field.default]
 
 
-EXTRAS = ("vlan", "police_gbit", "mirror")
+EXTRAS = ("vlan", "police_gbit", "offload", "mirror")
 POLICE_BURST_MS = 10  # what passes at once, of a limit: vnicd's default
 MIRROR_VLAN = 4000  # of the port that looks, where the switch would send it other frames too
 
@@ -193,30 +194,59 @@ class Testpmd(Backend):
     KIND = "testpmd"
     BINARY = "dpdk-testpmd"
     PORTS = ("guest", "sink", "source")
+    EXTRAS = ("offload",)
+    # Of a guest's port: mbufs keep what the guest's header says, so that it is in the header at the other end, or for
+    # the csum engine, in the flags that net_vhost had for that before 22.07.
+    OFFLOAD_KEYS = {"": "", "tso": ",tso=1,legacy-ol-flags=1", "cut": ",tso=1"}
+    GSO_PORTS = "set fwd csum", "set gso segsz 1514"
+    GSO_PORT = ("csum set ip sw {port}", "csum set tcp hw {port}", "csum parse-tunnel off {port}", "set port {port} gso on")
 
     def start(self, stage, cpus, run_dir, sockets):
         command, left = [self.binary, *self.eal(cpus), "--no-telemetry"], list(sockets)
         for i, kind in enumerate(stage.ports):
-            command += (["--vdev", f"net_vhost{i},iface={left.pop(0)},queues={stage.queues}"] if kind == "guest"
+            keys = f",queues={stage.queues}{self.OFFLOAD_KEYS[stage.offload]}"
+            command += (["--vdev", f"net_vhost{i},iface={left.pop(0)}{keys}"] if kind == "guest"
                         else self.null_vdev(i, kind, stage))
-        command += ["--", "--nb-cores=1", "--forward-mode=io"]
+        command += ["--", "--nb-cores=1"]
         if stage.queues > 1:
             command += [f"--rxq={stage.queues}", f"--txq={stage.queues}"]
+        if stage.offload == "cut":
+            return self.start_interactive(stage, command)
         # Not interactive: it forwards at once and ends at a line on its standard input, which we keep open.
+        command += ["--forward-mode=io"]
         proc = vnictest.Proc(command, name=self.name)
         await_line(proc, r"Checking link statuses|Press enter")
         return RunningTestpmd(proc, command)
 
+    def start_interactive(self, stage, command):
+        """Ports have to be stopped for some of these settings."""
+        command += ["-i"]
+        proc = vnictest.Proc(["stdbuf", "-oL", *command], name=self.name)
+        await_line(proc, r"Checking link statuses")
+        for line in ("port stop all", *self.GSO_PORTS,
+                     *(line.format(port=port) for port in range(len(stage.ports)) for line in self.GSO_PORT),
+                     "port start all", "start"):
+            proc.send(line)
+        await_line(proc, r"csum packet forwarding - ports=")
+        return RunningTestpmdInteractive(proc, command)
+
 
 class RunningTestpmd(Running):
+    LAST_WORDS = ("",)
+
     def stop(self):
         with contextlib.suppress(BrokenPipeError):
-            self.proc.send("")
+            for line in self.LAST_WORDS:
+                self.proc.send(line)
         try:
             self.proc.wait(END_S)
         except subprocess.TimeoutExpired:
             self.proc.stop()
         return testpmd_account(self.proc.output)
+
+
+class RunningTestpmdInteractive(RunningTestpmd):
+    LAST_WORDS = ("stop", "quit")
 
 
 def testpmd_account(output):
@@ -243,7 +273,7 @@ class Ovs(Backend):
     GUEST_LISTENS = True
     MODES = ("io", "switch")
     PORTS = ("guest", "sink")
-    EXTRAS = EXTRAS
+    EXTRAS = ("vlan", "police_gbit", "mirror")
 
     def check(self, stage):
         super().check(stage)

@@ -16,13 +16,15 @@ class Figure:
     unit: str
     better: str = "higher"  # or "lower"
     digits: int = 2
+    key: str = ""  # in a guest's report; none: a percentile of its latency
 
     def of(self, report):
         """From a guest's report."""
-        return report["mpps"] if self.name == "throughput" else report["latency_ns"][self.name]
+        return report[self.key] if self.key else report["latency_ns"][self.name]
 
 
-THROUGHPUT = Figure("throughput", "Mpps")
+THROUGHPUT = Figure("throughput", "Mpps", key="mpps")
+PAYLOAD = Figure("payload", "Gbit/s", key="payload_gbps")  # of TCP
 LATENCY = (Figure("p50", "ns", "lower", 0), Figure("p99", "ns", "lower", 0))
 SELF = "self"  # a peer: the same back-end without what `ours` adds
 
@@ -87,6 +89,10 @@ add("1518-{layout}-256-warm", "guest to guest, 1518 B, one line of each touched"
 add("1518-{layout}-256-cold", "guest to guest, 1518 B, every line touched", "--frame-size", 1518, "--touch", "all",
     bar=1.6)
 add("9000-{layout}-256-warm", "guest to guest, 9000 B, one line of each touched", "--frame-size", 9000, bar=1.6)
+# A sender waits for answers: no more is on its way than the receiver has room for, half of it of a frame in 45 pieces.
+TSO = ("--shape", "linux", "--tso")
+add("tso-{layout}-256", "guest to guest, TCP frames of 64 KiB that stay whole", *TSO, "whole", "--window", 8,
+    stage=Stage(offload="tso"), figures=(PAYLOAD, THROUGHPUT), bar=1.6)
 # With rings of 1024 each slot keeps its two addresses: two thousand pairs that talk. With shorter ones the null guest
 # lets everybody talk to everybody, half a million pairs, and then Open vSwitch makes flows without end.
 for _word, _about, _bar, _more in (
@@ -122,6 +128,9 @@ add("64-{layout}-256-linux-nomrg", "guest to guest, Linux's buffers, header apar
 add("256-{layout}-1024", "guest to guest, 256 B", "--frame-size", 256, "--ring-size", 1024)
 add("imix-{layout}-256", "guest to guest, 7 x 64, 4 x 570, 1 x 1518 B", "--imix")
 add("9000-{layout}-256-cold", "guest to guest, 9000 B, every line touched", "--frame-size", 9000, "--touch", "all")
+
+add("gso-{layout}-256", "guest to guest, TCP frames of 64 KiB cut into 1514 B and summed up", *TSO, "segments",
+    "--window", 4, stage=Stage(offload="cut"), figures=(PAYLOAD,))
 
 # What two builds are compared by unless said otherwise.
 STANDARD = [f"64-{layout}-{ring}" for layout in ("split", "packed") for ring in (256, 1024)] + \
