@@ -21,7 +21,7 @@ import xml.etree.ElementTree
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-from bench import backends, cli, machine, measure, plot, report, rows, search  # noqa: E402
+from bench import backends, cli, kernel, machine, measure, plot, report, rows, search  # noqa: E402
 from bench.guests import FRONT_ENDS, NullGuest, VirtioUser  # noqa: E402
 from bench.machine import NotPossible, RunFailed, vnictest  # noqa: E402
 
@@ -166,6 +166,14 @@ class Commands(unittest.TestCase):
             for line in ("csum set ip sw {}", "csum set tcp hw {}", "set port {} gso on"):
                 self.assertIn(line.format(port), self.said)
 
+    def test_tap(self):
+        for direction in ("to", "from"):
+            row = f"tap-{direction}-split-256"
+            self.assertEqual(self.ports(self.command("vnicd", row))[1], f"b=tap,ifname={kernel.IFNAME}")
+            self.assertIn(f"--vdev net_tap1,iface={kernel.IFNAME} ", self.command("testpmd", row))
+        with self.assertRaisesRegex(NotPossible, "no tap ports"):
+            backends.backend("ovs:/bin/true").check(rows.ROWS["tap-to-split-256"].stage)
+
     def test_plain_rows_say_nothing_of_these(self):
         for spec in ("vnicd", "testpmd"):
             self.assertNotRegex(self.command(spec, "64-split-256"), "vlan|police|mirror|tso")
@@ -290,6 +298,19 @@ class Judgement(unittest.TestCase):
         self.assertFalse(measure.conserved(into, a_report(delivered=600), account))
         account.drops = 39
         self.assertFalse(measure.conserved(into, a_report(delivered=960), account))
+
+    def test_conservation_with_a_tap(self):
+        """The kernel may get more frames than were sent, never less; of what it sends it drops what nobody took."""
+        out, into = rows.ROWS["tap-to-split-256"], rows.ROWS["tap-from-split-256"]
+        account = backends.Account(drops=2, rx={"a": 10, "b": 0}, tx={"a": 0, "b": 8})
+        for n, verdict in ((8, True), (360, True), (7, False)):
+            self.assertIs(measure.conserved(out, a_report(sent=10, kernel={"rx_packets": n}), account), verdict)
+        self.assertFalse(measure.conserved(out, a_report(sent=11, kernel={"rx_packets": 9}), account))
+        account = backends.Account(drops=4, rx={"a": 0, "b": 20}, tx={"a": 16, "b": 0})
+        for delivered, sent, verdict in ((16, 20, True), (10, 30, True), (17, 30, False), (16, 19, False)):
+            got = a_report(sent=0, delivered=delivered, kernel={"tx_packets": sent})
+            self.assertIs(measure.conserved(into, got, account), verdict)
+        self.assertIsNone(measure.conserved(into, a_report(sent=0, kernel={}), backends.Account()))
 
     def test_distance(self):
         self.assertTrue(measure.same_distance([a_report(), a_report(distance_ns=[80, 100])]))
@@ -559,6 +580,49 @@ def some_cpus():
 def end_if_there(pid):
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+class KernelsEnd(unittest.TestCase):
+    """A tap of vnicd's, and the kernel at its other end."""
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to make network namespaces")
+
+    def run_tap(self, *args, source=None):
+        end = kernel.Kernel(source)
+        self.addCleanup(end.close)
+        vnicd = vnictest.Vnicd({"vm0": "vhost-user", "up0": f"tap,ifname={kernel.IFNAME}"}, netns=end.netns)
+        self.addCleanup(vnicd.stop)
+        end.start()
+        done = subprocess.run([machine.nullguest_path(), "--socket", vnicd.sock("vm0"), "--duration", "0.4", "--warmup",
+                               "0.1", "--json", *args], capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return end, json.loads(done.stdout), vnicd.stats()
+
+    def test_to_the_kernel(self):
+        end, report_, ports = self.run_tap("--direction", "out", "--tso", "whole", "--window", "8")
+        counted = end.stop()
+        sent = report_["whole_run"]["out"]["sent"]
+        self.assertGreater(sent, 0)
+        self.assertEqual((counted["rx_packets"], counted["rx_bytes"]), (sent, sent * 65226))
+        self.assertEqual(ports["up0"]["tx_packets"], sent)
+        self.assertGreater(end.rate("rx_bytes", 0, 10), 0)
+
+    def test_from_the_kernel(self):
+        end, report_, ports = self.run_tap("--direction", "in", "--tso", "whole", "--shape", "linux",
+                                           source=vnictest.cpus()[-1])
+        whole = report_["whole_run"]["in"]
+        self.assertGreater(whole["delivered"], 0)
+        self.assertEqual(whole["bytes"], 65226 * whole["delivered"], "what was sent to be segmented came whole")
+        self.assertLessEqual(ports["up0"]["rx_packets"], end.stop()["tx_packets"])
+        self.assertGreaterEqual(ports["vm0"]["tx_packets"], whole["delivered"])
+
+    def test_nothing_came(self):
+        end = kernel.Kernel()
+        self.addCleanup(end.close)
+        with self.assertRaisesRegex(RunFailed, "no frame"):
+            end.rate("rx_bytes", 0, 1)
 
 
 class Accounts(unittest.TestCase):

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 
 from . import machine
+from .kernel import IFNAME
 from .machine import NotPossible, RunFailed, vnictest
 
 BACKEND_MEM_MIB = 512
@@ -24,7 +25,8 @@ PORT_NAMES = "abcdefgh"
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """What a back-end is to be: its ports, and what it does between them, with one forwarding core."""
-    ports: tuple = ("guest", "guest")  # or "sink", "source": a NIC that swallows all, or has always more
+    # "guest"; "sink", "source": a NIC that swallows all, or has always more; "tap": an interface of the kernel
+    ports: tuple = ("guest", "guest")
     mode: str = "io"  # or "switch": a learning bridge
     queues: int = 1  # pairs that a guest may have
     null_len: int = 64  # of frames that a source makes
@@ -84,8 +86,8 @@ class Backend:
             if extra not in self.EXTRAS:
                 raise NotPossible(f"{self.name} has no {extra} here")
 
-    def start(self, stage, cpus, run_dir, sockets):
-        """A Running back-end that has made its sockets, or will connect to them."""
+    def start(self, stage, cpus, run_dir, sockets, netns=None):
+        """A Running back-end that has made its sockets, or will connect to them. netns: where a tap is to be."""
         raise NotImplementedError
 
     def version(self):
@@ -142,7 +144,7 @@ class Vnicd(Backend):
     KIND = "vnicd"
     MISSING = "build it, or set VNICD"
     MODES = ("io", "switch")
-    PORTS = ("guest", "sink", "source")
+    PORTS = ("guest", "sink", "source", "tap")
     EXTRAS = EXTRAS
 
     def __init__(self, spec, binary=None):
@@ -153,11 +155,13 @@ class Vnicd(Backend):
         return ((f",queues={stage.queues}" if stage.queues > 1 else "") + (f",vlan={stage.vlan}" if stage.vlan else "")
                 + (f",police-in={stage.police_gbit}gbit" if stage.police_gbit else ""))
 
-    def start(self, stage, cpus, run_dir, sockets):
+    def start(self, stage, cpus, run_dir, sockets, netns=None):
         args, eal, left = [], self.eal(cpus), list(sockets)
         for i, kind in enumerate(stage.ports):
             if kind == "guest":
                 args += ["--port", f"{PORT_NAMES[i]}=vhost-user,path={left.pop(0)}{self.guest_keys(stage)}"]
+            elif kind == "tap":
+                args += ["--port", f"{PORT_NAMES[i]}=tap,ifname={IFNAME}"]
             else:
                 eal += self.null_vdev(i, kind, stage)
                 looks = stage.mirror and i + 1 == len(stage.ports)
@@ -165,7 +169,7 @@ class Vnicd(Backend):
         if stage.mirror:
             args += ["--mirror", f"m0,from={PORT_NAMES[0]},direction=in,to={PORT_NAMES[len(stage.ports) - 1]}"]
         command = [self.binary, *eal, "--", *args, "--forward-mode", stage.mode, "--json"]
-        proc = vnictest.Proc(command, name=self.name, env={"RUNTIME_DIRECTORY": run_dir})
+        proc = vnictest.Proc(command, name=self.name, env={"RUNTIME_DIRECTORY": run_dir}, netns=netns)
         await_line(proc, r"vnicd: ready")
         return RunningVnicd(proc, command)
 
@@ -193,7 +197,7 @@ class RunningVnicd(Running):
 class Testpmd(Backend):
     KIND = "testpmd"
     BINARY = "dpdk-testpmd"
-    PORTS = ("guest", "sink", "source")
+    PORTS = ("guest", "sink", "source", "tap")
     EXTRAS = ("offload",)
     # Of a guest's port: mbufs keep what the guest's header says, so that it is in the header at the other end, or for
     # the csum engine, in the flags that net_vhost had for that before 22.07.
@@ -201,12 +205,16 @@ class Testpmd(Backend):
     GSO_PORTS = "set fwd csum", "set gso segsz 1514"
     GSO_PORT = ("csum set ip sw {port}", "csum set tcp hw {port}", "csum parse-tunnel off {port}", "set port {port} gso on")
 
-    def start(self, stage, cpus, run_dir, sockets):
+    def start(self, stage, cpus, run_dir, sockets, netns=None):
         command, left = [self.binary, *self.eal(cpus), "--no-telemetry"], list(sockets)
         for i, kind in enumerate(stage.ports):
             keys = f",queues={stage.queues}{self.OFFLOAD_KEYS[stage.offload]}"
-            command += (["--vdev", f"net_vhost{i},iface={left.pop(0)}{keys}"] if kind == "guest"
-                        else self.null_vdev(i, kind, stage))
+            if kind == "guest":
+                command += ["--vdev", f"net_vhost{i},iface={left.pop(0)}{keys}"]
+            elif kind == "tap":
+                command += ["--vdev", f"net_tap{i},iface={IFNAME}"]
+            else:
+                command += self.null_vdev(i, kind, stage)
         command += ["--", "--nb-cores=1"]
         if stage.queues > 1:
             command += [f"--rxq={stage.queues}", f"--txq={stage.queues}"]
@@ -214,7 +222,7 @@ class Testpmd(Backend):
             return self.start_interactive(stage, command)
         # Not interactive: it forwards at once and ends at a line on its standard input, which we keep open.
         command += ["--forward-mode=io"]
-        proc = vnictest.Proc(command, name=self.name)
+        proc = vnictest.Proc(command, name=self.name, netns=netns)
         await_line(proc, r"Checking link statuses|Press enter")
         return RunningTestpmd(proc, command)
 
@@ -285,7 +293,7 @@ class Ovs(Backend):
         said = machine.output_of(self.binary, "--version").splitlines()
         return machine.debian_version(self.binary) + (f" ({said[0]}, {said[-1]})" if len(said) > 1 else "")
 
-    def start(self, stage, cpus, run_dir, sockets):
+    def start(self, stage, cpus, run_dir, sockets, netns=None):
         env = dict.fromkeys(("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR"), run_dir)
         remote = f"unix:{run_dir}/db.sock"
         self.tool(env, "ovsdb-tool", "create", f"{run_dir}/conf.db", self.SCHEMA)

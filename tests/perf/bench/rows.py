@@ -90,7 +90,8 @@ add("1518-{layout}-256-cold", "guest to guest, 1518 B, every line touched", "--f
     bar=1.6)
 add("9000-{layout}-256-warm", "guest to guest, 9000 B, one line of each touched", "--frame-size", 9000, bar=1.6)
 # A sender waits for answers: no more is on its way than the receiver has room for, half of it of a frame in 45 pieces.
-TSO = ("--shape", "linux", "--tso")
+TSO_LEN = 66 + 45 * 1448  # bytes
+TSO = ("--shape", "linux", "--frame-size", TSO_LEN, "--tso")
 add("tso-{layout}-256", "guest to guest, TCP frames of 64 KiB that stay whole", *TSO, "whole", "--window", 8,
     stage=Stage(offload="tso"), figures=(PAYLOAD, THROUGHPUT), bar=1.6)
 # With rings of 1024 each slot keeps its two addresses: two thousand pairs that talk. With shorter ones the null guest
@@ -131,6 +132,18 @@ add("9000-{layout}-256-cold", "guest to guest, 9000 B, every line touched", "--f
 
 add("gso-{layout}-256", "guest to guest, TCP frames of 64 KiB cut into 1514 B and summed up", *TSO, "segments",
     "--window", 4, stage=Stage(offload="cut"), figures=(PAYLOAD,))
+
+# Where the peer's tap takes no 64 KiB, its guest sends what it takes; towards guests the kernel cuts frames itself.
+TO_TAP = ("--direction", "out", "--shape", "linux", "--frame-size", 1514)
+KERNEL = Figure("kernel", "Gbit/s", key="kernel_gbps")
+add("tap-to-{layout}-256", "guest to a tap of the kernel, TCP frames of 64 KiB beside 1514 B", *TO_TAP,
+    stage=Stage(ports=("guest", "tap")), figures=(KERNEL,),
+    ours=("--tso", "whole", "--frame-size", str(TSO_LEN), "--window", "8"))
+add("tap-to-{layout}-256-1514", "guest to a tap of the kernel, 1514 B", *TO_TAP, stage=Stage(ports=("guest", "tap")),
+    figures=(KERNEL,))
+add("tap-from-{layout}-256", "tap of the kernel to a guest, TCP frames of 64 KiB beside 1514 B", *TSO, "whole",
+    "--direction", "in", stage=Stage(ports=("guest", "tap"), offload="tso"),
+    figures=(Figure("guest", "Gbit/s", key="gbps"),))
 
 # What two builds are compared by unless said otherwise.
 STANDARD = [f"64-{layout}-{ring}" for layout in ("split", "packed") for ring in (256, 1024)] + \
