@@ -159,7 +159,9 @@ class Commands(unittest.TestCase):
     def test_offload(self):
         self.assertIn("iface=/tmp/x/a,queues=1,tso=1,legacy-ol-flags=1", self.command("testpmd", "tso-split-256"))
         self.assertEqual(self.said, [])
-        self.assertIn("iface=/tmp/x/b,queues=1,tso=1 ", self.command("testpmd", "gso-split-256"))
+        command = self.command("testpmd", "gso-split-256")
+        self.assertIn("iface=/tmp/x/b,queues=1,tso=1 ", command)
+        self.assertIn("--rx-offloads=0xc -i", command)
         self.assertEqual(self.said[:3] + self.said[-2:],
                          ["port stop all", "set fwd csum", "set gso segsz 1514", "port start all", "start"])
         for port in (0, 1):

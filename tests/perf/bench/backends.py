@@ -202,6 +202,7 @@ class Testpmd(Backend):
     # Of a guest's port: mbufs keep what the guest's header says, so that it is in the header at the other end, or for
     # the csum engine, in the flags that net_vhost had for that before 22.07.
     OFFLOAD_KEYS = {"": "", "tso": ",tso=1,legacy-ol-flags=1", "cut": ",tso=1"}
+    RX_UDP_CKSUM, RX_TCP_CKSUM = 1 << 2, 1 << 3
     GSO_PORTS = "set fwd csum", "set gso segsz 1514"
     GSO_PORT = ("csum set ip sw {port}", "csum set tcp hw {port}", "csum parse-tunnel off {port}", "set port {port} gso on")
 
@@ -228,7 +229,8 @@ class Testpmd(Backend):
 
     def start_interactive(self, stage, command):
         """Ports have to be stopped for some of these settings."""
-        command += ["-i"]
+        # Guests' frames with an open checksum are fine: else net_vhost would sum up each whole one first.
+        command += [f"--rx-offloads={self.RX_UDP_CKSUM | self.RX_TCP_CKSUM:#x}", "-i"]
         proc = vnictest.Proc(["stdbuf", "-oL", *command], name=self.name)
         await_line(proc, r"Checking link statuses")
         for line in ("port stop all", *self.GSO_PORTS,
