@@ -203,11 +203,12 @@ class Guest:
         self.kernel = None
         self.boot_seconds = None
 
-    def _start(self, args, env=None):
+    def _start(self, args, env=None, netns=None):
+        self._netns = netns
         self._started = time.monotonic()
         self.args = [str(a) for a in args]
         self._start_env = env
-        self.proc = vnictest.Proc(self.args, name=self.name, logfile=self._logfile, env=env)
+        self.proc = vnictest.Proc(self.args, name=self.name, logfile=self._logfile, env=env, netns=netns)
 
     def __enter__(self):
         return self
@@ -228,7 +229,7 @@ class Guest:
                 if attempt + 1 == BOOT_ATTEMPTS or self._boot_mark or not self.first_fork_failed():
                     raise GuestError(f"{self.name} did not boot in {timeout} s (console: {self._logfile}): {e}") from None
                 print(f"{self.name}: its first process could not fork; once more", file=sys.stderr)
-                self._start(self.args, self._start_env)
+                self._start(self.args, self._start_env, self._netns)
         if m[1] != "ready" and self.NEEDS_NETWORK:
             raise GuestError(f"{self.name} found no network device (console: {self._logfile})")
         self.kernel = m[2]
@@ -437,9 +438,10 @@ class QemuGuest(Guest):
 
     def __init__(self, sock, ip, mac, variant="modern", *, mem=256, smp=1, name=None, kernel_args="", mtu=None,
                  device_args="", queues=1, reconnect=False, server=False, logfile=None, modules=(), programs=(),
-                 backend="memory-backend-memfd,share=on", qmp=None):
-        """backend: of its memory, without id and size; None: what QEMU takes by itself. qmp: the path of a socket."""
-        super().__init__(ip, name=name or f"qemu-{pathlib.Path(sock).stem}-{variant}", kernel_args=kernel_args,
+                 backend="memory-backend-memfd,share=on", qmp=None, netdev=None, netns=None):
+        """backend: of its memory, without id and size; None: what QEMU takes by itself. qmp: the path of a socket.
+        netdev: another kind of QEMU's than vhost-user, without id; sock is of no account then. netns: where QEMU runs."""
+        super().__init__(ip, name=name or f"qemu-{pathlib.Path(sock or 'tap').stem}-{variant}", kernel_args=kernel_args,
                          mtu=mtu, logfile=logfile)
         qemu = qemu_program()
         vmlinuz, _ = qemu_kernel()
@@ -459,9 +461,10 @@ class QemuGuest(Guest):
                      "-nographic", "-serial", "stdio", "-monitor", "none"]
                     + (["-object", f"{backend},id=mem,size={mem}M", "-numa", "node,memdev=mem"] if backend else [])
                     + (["-qmp", f"unix:{qmp},server=on,wait=off"] if qmp else []) +
-                    ["-chardev", chardev, "-netdev", f"vhost-user,id=n0,chardev=c0,queues={queues}", "-device", device,
-                     "-kernel", vmlinuz, "-initrd", initrd,
-                     "-append", f"console=ttyS0 quiet panic=-1 net.ifnames=0 {self._append}"])
+                    (["-netdev", f"{netdev},id=n0"] if netdev else
+                     ["-chardev", chardev, "-netdev", f"vhost-user,id=n0,chardev=c0,queues={queues}"]) +
+                    ["-device", device, "-kernel", vmlinuz, "-initrd", initrd,
+                     "-append", f"console=ttyS0 quiet panic=-1 net.ifnames=0 {self._append}"], netns=netns)
 
     @classmethod
     def build_initrd(cls, path, modules=(), programs=()):

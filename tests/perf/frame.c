@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "tcp.h"
+
 enum {
 	ETH_LEN = 14,
 	TAG_LEN = 4,
@@ -53,12 +55,16 @@ frame_has_ip(enum frame_kind kind)
 uint32_t
 frame_word_off(enum frame_kind kind)
 {
+	if (kind == FRAME_TCP)
+		return TCP_WORD_OFF;
 	return frame_has_ip(kind) ? UDP_WORD_OFF : PLAIN_WORD_OFF;
 }
 
 uint32_t
 frame_ports_off(enum frame_kind kind)
 {
+	if (kind == FRAME_TCP)
+		return TCP_SEQ_OFF;
 	if (!frame_has_ip(kind))
 		return 0;
 	return ETH_LEN + (kind == FRAME_VLAN ? TAG_LEN : 0) + IP_LEN;

@@ -14,8 +14,9 @@
  *   udp    Ethernet, IPv4, UDP: addresses by slot, ports by frame
  *   vlan   the same behind an 802.1Q tag
  *   macs   plain, between many addresses: see struct frame_macs
+ *   tcp    to be cut into segments: see tcp.h, which builds them
  */
-enum frame_kind { FRAME_PLAIN, FRAME_UDP, FRAME_VLAN, FRAME_MANY_MACS };
+enum frame_kind { FRAME_PLAIN, FRAME_UDP, FRAME_VLAN, FRAME_MANY_MACS, FRAME_TCP };
 
 enum { FRAME_MACS = 64, FRAME_VLANS = 100, FRAME_MAC_LEN = 6, FRAME_PORT_MACS_MAX = 2048 };
 
@@ -71,7 +72,8 @@ frame_macs_put(struct frame_macs *macs, uint8_t *frame)
 
 /* Where the number is: 8 bytes. */
 uint32_t frame_word_off(enum frame_kind kind);
-/* Where the two UDP ports are: 4 bytes; 0: there are none. */
+/* Where 4 bytes are that each frame has new: the two UDP ports, or the TCP sequence number; 0: there are
+ * none. */
 uint32_t frame_ports_off(enum frame_kind kind);
 
 #endif

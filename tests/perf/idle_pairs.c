@@ -16,6 +16,8 @@ idle_config(const struct ring_config *config)
 
 	idle.size = IDLE_RING_SIZE;
 	idle.frame_kind = FRAME_PLAIN;
+	idle.n_segments = 0;
+	idle.window = 0;
 	idle.macs.n = 0;
 	return idle;
 }

@@ -25,7 +25,7 @@
 #include "traffic.h"
 #include "vhost_frontend.h"
 
-enum { FRAME_LEN_MIN = 64, FRAME_LEN_MAX = 9000, PORTS_MAX = 2, MACS_DEFAULT = 1000 };
+enum { FRAME_LEN_MIN = 64, FRAME_LEN_MAX = 9000, FRAME_LEN_DEFAULT = 64, PORTS_MAX = 2, MACS_DEFAULT = 1000 };
 
 enum direction { DIRECTION_BOTH, DIRECTION_A2B, DIRECTION_OUT, DIRECTION_IN };
 
@@ -44,15 +44,17 @@ struct options {
 	enum direction direction;
 	unsigned control; /* enum control_feature */
 	enum frame_kind frames;
+	enum tcp_tso tso;
 	enum ring_shape shape;
 	enum traffic_touch touch;
 	enum traffic_mode mode;
 	enum guest_mem_pages pages;
 	unsigned long ring_size;
-	unsigned long frame_size;
-	unsigned long n_macs; /* 0: not given */
+	unsigned long frame_size; /* 0: not given */
+	unsigned long n_macs;     /* 0: not given */
 	unsigned long n_idle_pairs;
 	unsigned long burst;
+	unsigned long window; /* 0: no limit */
 	unsigned long wait_s;
 	long cpu; /* -1: wherever */
 	double duration_s;
@@ -83,7 +85,8 @@ static const char *const touch_names[] = {"none", "one", "all"};
 static const char *const mode_names[] = {"saturated", "paced", "latency"};
 static const char *const shape_names[] = {"dpdk", "linux"};
 static const char *const direction_names[] = {"both", "a2b", "out", "in"};
-static const char *const frames_names[] = {"plain", "udp", "vlan", "macs"};
+static const char *const frames_names[] = {"plain", "udp", "vlan", "macs", "tcp"};
+static const char *const tso_names[] = {"none", "whole", "segments"};
 
 /* 7 : 4 : 1, mixed so that every stretch of the ring has all of them. */
 static const uint16_t imix_pattern[] = {64, 570, 64, 64, 1518, 64, 570, 64, 570, 64, 64, 570};
@@ -116,6 +119,11 @@ static const char usage_text[] =
 	"  --frame-size N           64 to 9000, without FCS (64)\n"
 	"  --frames plain|udp|vlan|macs  always the same addresses; IPv4/UDP of ever new flows; the same,\n"
 	"                           tagged; plain between many addresses (plain)\n"
+	"  --tso none|whole|segments  frames of TCP for the back-end, checksum open and to be cut into 1448 "
+	"bytes\n"
+	"                           each, in chains of a header and 4 KiB pieces behind an indirect table;\n"
+	"                           receivers take them whole, or have them cut and summed up (none).\n"
+	"                           --frame-size: 66 and 1 to 45 times 1448 (65226)\n"
 	"  --macs N                 addresses of --frames macs, half of them each port's, even, 2 to 4096 "
 	"(1000)\n"
 	"  --rss                    on all ports: RSS with a table of 128 entries, all of them queue pair 0\n"
@@ -134,6 +142,8 @@ static const char usage_text[] =
 	"  --mode saturated|paced|latency  (saturated)\n"
 	"  --pps N                  paced: frames per second and direction\n"
 	"  --burst N                frames per turn, and per pace, 1 to 512 (32)\n"
+	"  --window N               frames of a guest that the back-end has at most, as if the receiver's\n"
+	"                           answers were waited for (as many as the ring holds)\n"
 	"  --duration S --warmup S  seconds, fractions allowed (5, 1)\n"
 	"  --wait S                 for sockets and for the first frames (10)\n"
 	"  --cpu N                  run on this CPU\n"
@@ -211,6 +221,8 @@ options_check_macs(struct options *options)
 {
 	unsigned long n_slots = options->ring_size - (options->in_order ? 0 : 1);
 
+	if (options->window && options->window < n_slots)
+		n_slots = options->window;
 	if (options->n_macs && options->frames != FRAME_MANY_MACS)
 		usage_error("--macs needs --frames macs");
 	if (options->n_macs % 2)
@@ -222,6 +234,44 @@ options_check_macs(struct options *options)
 		usage_error("--macs %lu with --touch none: a ring of %lu has no frames for that many; new "
 			    "addresses have to be written",
 			    options->n_macs, options->ring_size);
+}
+
+/* After the others: it makes them frames of TCP. */
+static void
+options_check_tso(struct options *options)
+{
+	if (!options->frame_size)
+		options->frame_size = options->tso ? TCP_FRAME_LEN_MAX : FRAME_LEN_DEFAULT;
+	if (!options->tso && options->frame_size > FRAME_LEN_MAX)
+		usage_error("--frame-size %lu: more than %d needs --tso", options->frame_size, FRAME_LEN_MAX);
+	if (!options->tso)
+		return;
+	if (options->frames != FRAME_PLAIN || options->imix || options->control)
+		usage_error("--tso has frames of its own: not with --frames, --imix, --rss, --filter, "
+			    "--hash-report");
+	if (options->frame_size <= TCP_HDRS_LEN || (options->frame_size - TCP_HDRS_LEN) % TCP_SEGMENT_LEN)
+		usage_error("--frame-size %lu: with --tso, %d and a multiple of %d", options->frame_size,
+			    TCP_HDRS_LEN, TCP_SEGMENT_LEN);
+	if (options->touch != TOUCH_ONE || options->mode == TRAFFIC_LATENCY)
+		usage_error("--tso works with --touch one only, and without --mode latency");
+	if (!options->mergeable || options->in_order)
+		usage_error("--tso works without --no-mergeable and --in-order only");
+	options->frames = FRAME_TCP;
+}
+
+static unsigned
+n_segments_of(const struct options *options)
+{
+	return options->tso ? (unsigned)(options->frame_size - TCP_HDRS_LEN) / TCP_SEGMENT_LEN : 0;
+}
+
+/* Frames that a receiver gets for each one that was sent. */
+static unsigned
+arrivals_of(const struct options *options)
+{
+	bool cut = options->tso == TSO_SEGMENTS && options->direction != DIRECTION_OUT;
+
+	return cut ? n_segments_of(options) : 1;
 }
 
 static void
@@ -240,6 +290,8 @@ options_check(struct options *options)
 		usage_error("--mode latency works with --frames plain and macs only");
 	options_check_direction(options);
 	options_check_macs(options);
+	if (options->window && options->in_order)
+		usage_error("--window works without --in-order only: that counts on all descriptors in turn");
 	if (options->n_idle_pairs && options->control)
 		usage_error("--idle-pairs works without --rss, --filter and --hash-report only: it has no "
 			    "control queue");
@@ -248,6 +300,7 @@ options_check(struct options *options)
 		usage_error("--hash-report needs --frames udp or vlan: others have no hash");
 	if (options->control & CONTROL_FILTER && options->frames != FRAME_VLAN)
 		usage_error("--filter needs --frames vlan: it lets no others in");
+	options_check_tso(options);
 }
 
 static void
@@ -276,6 +329,7 @@ options_parse(struct options *options, int argc, char **argv)
 		READ_HEADERS,
 		FRAME_SIZE,
 		FRAMES,
+		TSO,
 		MACS,
 		RSS,
 		HASH_REPORT,
@@ -288,6 +342,7 @@ options_parse(struct options *options, int argc, char **argv)
 		MODE,
 		PPS,
 		BURST,
+		WINDOW,
 		DURATION,
 		WARMUP,
 		WAIT,
@@ -309,6 +364,7 @@ options_parse(struct options *options, int argc, char **argv)
 		{"read-headers", no_argument, NULL, READ_HEADERS},
 		{"frame-size", required_argument, NULL, FRAME_SIZE},
 		{"frames", required_argument, NULL, FRAMES},
+		{"tso", required_argument, NULL, TSO},
 		{"macs", required_argument, NULL, MACS},
 		{"rss", no_argument, NULL, RSS},
 		{"hash-report", no_argument, NULL, HASH_REPORT},
@@ -321,6 +377,7 @@ options_parse(struct options *options, int argc, char **argv)
 		{"mode", required_argument, NULL, MODE},
 		{"pps", required_argument, NULL, PPS},
 		{"burst", required_argument, NULL, BURST},
+		{"window", required_argument, NULL, WINDOW},
 		{"duration", required_argument, NULL, DURATION},
 		{"warmup", required_argument, NULL, WARMUP},
 		{"wait", required_argument, NULL, WAIT},
@@ -339,7 +396,6 @@ options_parse(struct options *options, int argc, char **argv)
 		.mergeable = true,
 		.touch = TOUCH_ONE,
 		.ring_size = 256,
-		.frame_size = 64,
 		.burst = 32,
 		.wait_s = 10,
 		.cpu = -1,
@@ -380,10 +436,13 @@ options_parse(struct options *options, int argc, char **argv)
 			options->read_headers = true;
 			break;
 		case FRAME_SIZE:
-			options->frame_size = whole_number(name, optarg, FRAME_LEN_MIN, FRAME_LEN_MAX);
+			options->frame_size = whole_number(name, optarg, FRAME_LEN_MIN, TCP_FRAME_LEN_MAX);
 			break;
 		case FRAMES:
 			options->frames = choice(name, optarg, frames_names, 4);
+			break;
+		case TSO:
+			options->tso = choice(name, optarg, tso_names, 3);
 			break;
 		case MACS:
 			options->n_macs = whole_number(name, optarg, 2, 2 * FRAME_PORT_MACS_MAX);
@@ -420,6 +479,9 @@ options_parse(struct options *options, int argc, char **argv)
 			break;
 		case BURST:
 			options->burst = whole_number(name, optarg, 1, RING_BATCH_MAX);
+			break;
+		case WINDOW:
+			options->window = whole_number(name, optarg, 1, 32768);
 			break;
 		case DURATION:
 			options->duration_s = number(name, optarg, 0.01, 1e6);
@@ -478,6 +540,7 @@ guest_open(struct guest *guest, const struct options *options, const struct ring
 		.control = options->control,
 		.n_pairs = (unsigned)options->n_idle_pairs + 1,
 		.dirty_log = options->dirty_log,
+		.tso = options->tso,
 	};
 	size_t size, to_guest_size, control_at, idle_at;
 	uint64_t gpa_delta;
@@ -550,6 +613,10 @@ traffic_plan(struct traffic *traffic, const struct options *options, const struc
 					  config->frame_len_max > to->to_guest.data_len))
 			flow->header =
 				options->control & CONTROL_HASH_REPORT ? HEADER_READ_HASH : HEADER_READ;
+		if (options->tso && sends && receives) {
+			flow->header = HEADER_READ_TCP;
+			tcp_arrival_init(&flow->tcp, options->tso, config->n_segments);
+		}
 	}
 	for (unsigned i = 0; i < options->n_sockets; i++) {
 		traffic->rings[traffic->n_rings++] = &guests[i].to_guest;
@@ -571,6 +638,7 @@ counters_subtract(struct flow_counters *a, const struct flow_counters *b)
 	a->duplicated -= b->duplicated;
 	a->reordered -= b->reordered;
 	a->foreign -= b->foreign;
+	a->malformed -= b->malformed;
 	a->unhashed -= b->unhashed;
 }
 
@@ -617,6 +685,7 @@ struct sums {
 	uint64_t n_frames; /* delivered, or taken where nobody receives */
 	double mpps;
 	double gbps;
+	double payload_gbps; /* of TCP, or 0 */
 	double guest_tsc_per_frame;
 	double frames_per_iteration; /* of those that moved something */
 	double idle_share;
@@ -627,13 +696,9 @@ struct sums {
 static double
 flow_bytes(const struct flow *flow, const struct flow_counters *counters)
 {
-	uint64_t sum = 0;
-
 	if (flow->to)
 		return (double)counters->bytes;
-	for (uint32_t slot = 0; slot < flow->from->n_slots; slot++)
-		sum += flow->from->slot_len[slot] - flow->from->hdr_len;
-	return (double)sum / flow->from->n_slots * (double)counters->taken;
+	return (double)flow->from->frame_bytes / flow->from->n_slots * (double)counters->taken;
 }
 
 static struct sums
@@ -649,6 +714,9 @@ sum_up(const struct traffic *traffic, const struct period *period)
 	}
 	sums.mpps = (double)sums.n_frames / period->seconds / 1e6;
 	sums.gbps = bytes * 8 / period->seconds / 1e9;
+	if (traffic->flows[0].from && traffic->flows[0].from->n_segments)
+		sums.payload_gbps =
+			(bytes - (double)sums.n_frames * TCP_HDRS_LEN) * 8 / period->seconds / 1e9;
 	if (sums.n_frames)
 		sums.guest_tsc_per_frame = (double)traffic->tsc_busy / (double)sums.n_frames;
 	if (traffic->n_iterations > traffic->n_iterations_idle)
@@ -672,9 +740,9 @@ report_flow_json(const char *name, const struct flow_counters *c, const char *en
 {
 	printf("\"%s\":{\"sent\":%lu,\"taken\":%lu,\"delivered\":%lu,\"bytes\":%lu,\"unsent\":%lu,\"lost\":%"
 	       "lu,"
-	       "\"duplicated\":%lu,\"reordered\":%lu,\"foreign\":%lu,\"unhashed\":%lu}%s",
+	       "\"duplicated\":%lu,\"reordered\":%lu,\"foreign\":%lu,\"malformed\":%lu,\"unhashed\":%lu}%s",
 	       name, c->posted, c->taken, c->delivered, c->bytes, c->unsent, c->lost, c->duplicated,
-	       c->reordered, c->foreign, c->unhashed, end);
+	       c->reordered, c->foreign, c->malformed, c->unhashed, end);
 }
 
 static void
@@ -699,6 +767,9 @@ report_json(const struct options *options, const struct guest *guests, const str
 	       guests[0].control.n_errors + guests[1].control.n_errors);
 	if (options->frames == FRAME_MANY_MACS)
 		printf(",\"macs\":%lu", options->n_macs);
+	if (options->tso)
+		printf(",\"tso\":\"%s\",\"segments_per_frame\":%u,\"payload_gbps\":%.4f",
+		       tso_names[options->tso], arrivals_of(options), sums.payload_gbps);
 	printf(",\"idle_pairs\":%u", guests[0].idle.n);
 	if (options->dirty_log)
 		printf(",\"dirty_pages\":%lu", period->n_dirty_pages);
@@ -752,6 +823,10 @@ report_text(const struct options *options, const struct guest *guests, const str
 		       guests[0].control.n_errors + guests[1].control.n_errors);
 	if (options->frames == FRAME_MANY_MACS)
 		printf("frames between %lu addresses\n", options->n_macs);
+	if (options->tso)
+		printf("TCP, %u segments in each frame, received %s: %.3f Gbit/s of payload\n",
+		       n_segments_of(options), options->tso == TSO_WHOLE ? "whole" : "cut",
+		       sums.payload_gbps);
 	if (guests[0].idle.n)
 		printf("%u idle queue pairs on each port\n", guests[0].idle.n);
 	if (options->dirty_log)
@@ -763,16 +838,16 @@ report_text(const struct options *options, const struct guest *guests, const str
 		const struct flow_counters *c = &period->flows[i];
 		struct flow_counters total;
 
-		printf("  %s: delivered %lu, lost %lu, duplicated %lu, reordered %lu, foreign %lu, unsent "
-		       "%lu\n",
+		printf("  %s: delivered %lu, lost %lu, duplicated %lu, reordered %lu, foreign %lu, malformed "
+		       "%lu, unsent %lu\n",
 		       traffic->flows[i].name, c->delivered, c->lost, c->duplicated, c->reordered, c->foreign,
-		       c->unsent);
+		       c->malformed, c->unsent);
 		flow_counters_get(&traffic->flows[i], &total);
 		printf("       whole run: sent %lu, taken %lu, delivered %lu, missing %ld\n", total.posted,
 		       total.taken, total.delivered,
-		       options->direction == DIRECTION_IN
-			       ? 0
-			       : (long)(total.posted - flow_n_moved(&traffic->flows[i], &total)));
+		       options->direction == DIRECTION_IN ? 0
+							  : (long)(total.posted * arrivals_of(options) -
+								   flow_n_moved(&traffic->flows[i], &total)));
 		if (options->control & CONTROL_HASH_REPORT)
 			printf("       without a hash: %lu\n", total.unhashed);
 	}
@@ -862,6 +937,9 @@ main(int argc, char **argv)
 		.shape = options.shape,
 		.hdr_len = options.control & CONTROL_HASH_REPORT ? VNET_HDR_LEN_HASHED : VNET_HDR_LEN,
 		.frame_kind = options.frames,
+		.tso = options.tso,
+		.n_segments = n_segments_of(&options),
+		.window = (uint32_t)options.window,
 		.size = (uint32_t)options.ring_size,
 		.frame_len_max = options.imix ? 1518 : one_length,
 		.frame_pattern = options.imix ? imix_pattern : &one_length,

@@ -16,12 +16,41 @@ enum {
 	LINUX_MERGEABLE_LEN = 1536, /* header included: an Ethernet frame and header, in whole lines */
 	LINUX_SMALL_LEN = 1518,     /* header in a buffer of its own */
 	LINUX_FROM_GUEST_OFF = 50,  /* where a sent frame starts; the header is right before it */
+	LINUX_BIG_LEN = 4096,       /* of a mergeable buffer, when long frames have been coming for a while */
+	LINUX_PIECE_LEN = 4096,     /* of a long frame to be sent */
+	PIECE_STRIDE = LINUX_PIECE_LEN + LINE, /* pages of their own, that fall into all sets of the caches */
+	DESC_LEN = 16,
+	DESC_F_WRITE = 2,
+	DESC_F_INDIRECT = 4,
 };
 
 static size_t
 round_up(size_t n, size_t to)
 {
 	return (n + to - 1) / to * to;
+}
+
+static uint32_t
+payload_len(const struct ring *ring)
+{
+	return ring->n_segments * TCP_SEGMENT_LEN;
+}
+
+static uint32_t
+n_pieces(const struct ring *ring)
+{
+	return 1 + (payload_len(ring) + LINUX_PIECE_LEN - 1) / LINUX_PIECE_LEN;
+}
+
+/* TCP: an indirect table, the headers, the payload in pieces. */
+static void
+ring_shape_pieces(struct ring *ring)
+{
+	ring->desc_off = 0;
+	ring->desc_flags = DESC_F_INDIRECT;
+	ring->frame_off += (uint32_t)round_up(n_pieces(ring) * DESC_LEN, LINE);
+	ring->data_off = (uint32_t)round_up(ring->frame_off + TCP_HDRS_LEN, LINE);
+	ring->data_len = ring->data_off - ring->frame_off + (n_pieces(ring) - 1) * PIECE_STRIDE;
 }
 
 static void
@@ -39,14 +68,20 @@ ring_shape(struct ring *ring, const struct ring_config *config)
 		ring->data_len = DPDK_DATA_LEN;
 	} else if (config->mergeable) {
 		ring->frame_off = ring->hdr_len;
-		ring->data_len = LINUX_MERGEABLE_LEN - ring->hdr_len;
+		ring->data_len =
+			(config->tso == TSO_WHOLE ? LINUX_BIG_LEN : LINUX_MERGEABLE_LEN) - ring->hdr_len;
 	} else {
 		ring->desc_per_slot = 2;
 		ring->frame_off = LINE;
 		ring->data_len = LINUX_SMALL_LEN;
 	}
-	ring->hdr_off = ring->desc_per_slot == 2 ? 0 : ring->frame_off - ring->hdr_len;
+	ring->desc_flags = to_guest ? DESC_F_WRITE : 0;
 	ring->data_off = ring->frame_off;
+	if (!to_guest && ring->n_segments)
+		ring_shape_pieces(ring);
+	ring->hdr_off = ring->desc_per_slot == 2 ? 0 : ring->frame_off - ring->hdr_len;
+	if (ring->desc_flags != DESC_F_INDIRECT)
+		ring->desc_off = ring->hdr_off;
 	/* Without mergeable buffers a frame must fit in one; what is sent is always one. */
 	if (ring->data_len < frame_max && (!to_guest || !config->mergeable))
 		ring->data_len = frame_max;
@@ -82,6 +117,7 @@ ring_plan(struct ring *ring, const struct ring_config *config, enum ring_directi
 	ring->hdr_len = config->hdr_len;
 	ring->word_off = frame_word_off(config->frame_kind);
 	ring->ports_off = frame_ports_off(config->frame_kind);
+	ring->n_segments = config->n_segments;
 	ring->kick_fd = ring->call_fd = -1;
 	snprintf(ring->name, sizeof(ring->name), "%s", name);
 	ring_shape(ring, config);
@@ -93,10 +129,34 @@ ring_plan(struct ring *ring, const struct ring_config *config, enum ring_directi
 	 */
 	if (direction == RING_FROM_GUEST && config->frame_kind != FRAME_PLAIN && !config->in_order)
 		ring->n_slots--;
+	if (direction == RING_FROM_GUEST && config->window && config->window < ring->n_slots)
+		ring->n_slots = config->window;
 	ring->ops->layout(ring, parts);
 	return round_up(parts[0], RING_PART_ALIGN) + round_up(parts[1], RING_PART_ALIGN) +
 	       round_up(parts[2], RING_PART_ALIGN) +
 	       round_up(ring->n_slots * ring->slot_stride, RING_PART_ALIGN);
+}
+
+/* A frame of TCP, and the table that names its pieces; the length of that. */
+static uint32_t
+pieces_build(struct ring *ring, uint16_t slot)
+{
+	uint8_t *table = ring->slots + slot * ring->slot_stride, *piece = table + ring->data_off;
+	const uint32_t n = n_pieces(ring);
+	uint32_t done = 0;
+
+	tcp_headers_build(ring_hdr(ring, slot), ring_frame(ring, slot), ring->n_segments);
+	ring->ops->piece(table, 0, (uint64_t)ring_hdr(ring, slot) + ring->gpa_delta,
+			 ring->hdr_len + TCP_HDRS_LEN, false);
+	for (uint32_t i = 1; i < n; i++, piece += PIECE_STRIDE) {
+		const uint32_t left = payload_len(ring) - done;
+		const uint32_t len = left < LINUX_PIECE_LEN ? left : LINUX_PIECE_LEN;
+
+		tcp_payload_build(piece, done, len);
+		ring->ops->piece(table, i, (uint64_t)piece + ring->gpa_delta, len, i + 1 == n);
+		done += len;
+	}
+	return n * DESC_LEN;
 }
 
 void
@@ -127,7 +187,11 @@ ring_place(struct ring *ring, const struct ring_config *config, uint8_t *mem, ui
 	for (uint32_t slot = 0; slot < ring->n_slots; slot++) {
 		uint32_t frame_len = config->frame_pattern[slot % config->n_pattern];
 
-		if (ring->direction == RING_FROM_GUEST) {
+		if (ring->direction == RING_FROM_GUEST)
+			ring->frame_bytes += frame_len;
+		if (ring->direction == RING_FROM_GUEST && ring->n_segments) {
+			ring->slot_len[slot] = pieces_build(ring, (uint16_t)slot);
+		} else if (ring->direction == RING_FROM_GUEST) {
 			frame_build(config->frame_kind, slot, ring_frame(ring, (uint16_t)slot), frame_len);
 			if (macs.n)
 				frame_macs_put(&macs, ring_frame(ring, (uint16_t)slot));

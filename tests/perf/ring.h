@@ -16,6 +16,7 @@
 #include <stddef.h>
 
 #include "frame.h"
+#include "tcp.h"
 
 #ifndef __x86_64__
 #error "the null guest relies on x86 store ordering"
@@ -47,6 +48,9 @@ struct ring_config {
 	uint32_t frame_len_max;
 	const uint16_t *frame_pattern; /* frame length of slot i is frame_pattern[i % n_pattern] */
 	uint32_t n_pattern;
+	enum tcp_tso tso;    /* with FRAME_TCP: what arrives */
+	uint32_t n_segments; /* with FRAME_TCP: in each frame */
+	uint32_t window;     /* frames that a ring from the guest has at most; 0: no limit */
 };
 
 struct split_desc {
@@ -91,6 +95,8 @@ struct ring_ops {
 	void (*layout)(const struct ring *ring, size_t ret_bytes[3]);
 	/* Fill in what never changes. The areas are zeroed memory. */
 	void (*init)(struct ring *ring);
+	/* The nth piece of a chain, into an indirect table at `table`. */
+	void (*piece)(void *table, uint32_t n, uint64_t gpa, uint32_t len, bool last);
 	/* Takes up to max (RING_BATCH_MAX at most) returned slots, oldest first; the arrays have room for
 	 * RING_SPARE more. Exits with a message when the device broke a rule. */
 	unsigned (*reap)(struct ring *ring, uint16_t *ret_slots, uint32_t *ret_lens, unsigned max);
@@ -113,13 +119,17 @@ struct ring {
 	uint8_t *slots;
 	size_t slot_stride;
 	uint32_t hdr_len;
-	uint32_t word_off;  /* of the number in the frame */
-	uint32_t ports_off; /* of the UDP ports in the frame; 0: none */
-	uint32_t hdr_off;   /* of the virtio-net header in the slot */
-	uint32_t frame_off; /* of the frame in the slot */
+	uint32_t word_off;   /* of the number in the frame */
+	uint32_t ports_off;  /* of the UDP ports or TCP sequence number in the frame; 0: none */
+	uint32_t n_segments; /* of TCP in each frame; 0: no TCP */
+	uint32_t hdr_off;    /* of the virtio-net header in the slot */
+	uint32_t frame_off;  /* of the frame in the slot */
+	uint32_t desc_off;   /* of what the first descriptor names: the header, or an indirect table */
+	uint16_t desc_flags; /* of the first descriptor, as in a split ring */
 	uint32_t n_slots;
-	uint32_t *slot_len; /* per slot: length of the first descriptor */
-	uint64_t gpa_delta; /* guest physical address = pointer + gpa_delta */
+	uint32_t *slot_len;   /* per slot: length of the first descriptor */
+	uint64_t frame_bytes; /* in the frames of all slots, from the guest */
+	uint64_t gpa_delta;   /* guest physical address = pointer + gpa_delta */
 	uint32_t size;
 	uint16_t desc_per_slot; /* 1, or 2: header and data chained */
 	bool in_order;
@@ -159,8 +169,8 @@ struct ring {
 	int kick_fd;
 	int call_fd;
 	uint64_t n_kicks;
-	uint32_t data_len;      /* room for frame bytes in an empty slot that starts a packet */
-	uint32_t data_off;      /* of the second descriptor, if any */
+	uint32_t data_len; /* room for frame bytes in an empty slot that starts a packet */
+	uint32_t data_off; /* of the second descriptor, or of the pieces behind a table's first, if any */
 	struct frame_macs macs; /* of frames to be sent; none when there are slots enough for all addresses */
 	char name[16];
 };

@@ -13,7 +13,7 @@
 #define DESC_F_AVAIL ((uint64_t)1 << 55)
 #define DESC_F_USED ((uint64_t)1 << 63)
 
-enum { EVENT_F_DISABLE = 1, DESC_PER_LINE = 4 };
+enum { EVENT_F_DISABLE = 1, DESC_PER_LINE = 4, DESC_FLAGS_SHIFT = 48 };
 
 static void
 packed_layout(const struct ring *ring, size_t ret_bytes[3])
@@ -31,6 +31,17 @@ packed_init(struct ring *ring)
 	ring->packed.avail_wrap = true;
 	ring->packed.used_wrap = true;
 	driver_event->flags = EVENT_F_DISABLE;
+}
+
+/* How many there are, the ring's descriptor says. */
+static void
+packed_piece(void *table, uint32_t n, uint64_t gpa, uint32_t len, bool last)
+{
+	struct packed_desc *desc = (struct packed_desc *)table + n;
+
+	(void)last;
+	desc->addr = gpa;
+	desc->len_id_flags = len;
 }
 
 static void
@@ -180,12 +191,12 @@ static void
 packed_post_singles(struct ring *ring, const uint16_t *slots, unsigned n)
 {
 	struct packed_desc *desc = ring->desc_area;
-	uint64_t write = ring->direction == RING_TO_GUEST ? DESC_F_WRITE : 0;
-	uint64_t base = (uint64_t)ring->slots + ring->hdr_off + ring->gpa_delta;
+	const uint64_t fixed = (uint64_t)ring->desc_flags << DESC_FLAGS_SHIFT;
+	uint64_t base = (uint64_t)ring->slots + ring->desc_off + ring->gpa_delta;
 
 	while (n) {
 		uint32_t pos = ring->packed.avail_pos;
-		uint64_t flags = write | (ring->packed.avail_wrap ? DESC_F_AVAIL : DESC_F_USED);
+		uint64_t flags = fixed | (ring->packed.avail_wrap ? DESC_F_AVAIL : DESC_F_USED);
 		unsigned k = DESC_PER_LINE - pos % DESC_PER_LINE;
 
 		if (k > ring->size - pos)
@@ -280,14 +291,14 @@ AVX512 static void
 packed_post_avx512(struct ring *ring, const uint16_t *slots, unsigned n)
 {
 	struct packed_desc *desc = ring->desc_area;
-	const uint64_t write = ring->direction == RING_TO_GUEST ? DESC_F_WRITE : 0;
+	const uint64_t fixed = (uint64_t)ring->desc_flags << DESC_FLAGS_SHIFT;
 	const __m256i base =
-		_mm256_set1_epi64x((long long)((uint64_t)ring->slots + ring->hdr_off + ring->gpa_delta));
+		_mm256_set1_epi64x((long long)((uint64_t)ring->slots + ring->desc_off + ring->gpa_delta));
 	const __m256i stride = _mm256_set1_epi64x((long long)ring->slot_stride);
 
 	while (n) {
 		uint32_t pos = ring->packed.avail_pos;
-		uint64_t flags = write | (ring->packed.avail_wrap ? DESC_F_AVAIL : DESC_F_USED);
+		uint64_t flags = fixed | (ring->packed.avail_wrap ? DESC_F_AVAIL : DESC_F_USED);
 		__m256i slot, addr, word;
 
 		if (__builtin_expect(pos % DESC_PER_LINE || n < DESC_PER_LINE ||
@@ -363,6 +374,7 @@ packed_answered(struct ring *ring)
 const struct ring_ops ring_packed_ops = {
 	.layout = packed_layout,
 	.init = packed_init,
+	.piece = packed_piece,
 	.reap = packed_reap,
 	.prefetch = packed_prefetch,
 	.post = packed_post,
@@ -374,6 +386,7 @@ const struct ring_ops ring_packed_ops = {
 const struct ring_ops ring_packed_avx512_ops = {
 	.layout = packed_layout,
 	.init = packed_init,
+	.piece = packed_piece,
 	.reap = packed_reap_avx512,
 	.prefetch = packed_prefetch,
 	.post = packed_post_avx512,

@@ -24,23 +24,34 @@ split_init(struct ring *ring)
 {
 	struct split_desc *table = ring->desc_area;
 	struct split_avail *avail = ring->driver_area;
-	uint16_t write = ring->direction == RING_TO_GUEST ? DESC_F_WRITE : 0;
 
 	for (uint32_t slot = 0; slot < ring->n_slots; slot++) {
 		struct split_desc *desc = &table[slot * ring->desc_per_slot];
 
-		desc->addr = (uint64_t)ring_hdr(ring, (uint16_t)slot) + ring->gpa_delta;
+		desc->addr =
+			(uint64_t)ring->slots + slot * ring->slot_stride + ring->desc_off + ring->gpa_delta;
 		desc->len = ring->slot_len[slot];
-		desc->flags = write;
+		desc->flags = ring->desc_flags;
 		if (ring->desc_per_slot == 2) {
 			desc[0].flags |= DESC_F_NEXT;
 			desc[0].next = (uint16_t)(slot * 2 + 1);
 			desc[1].addr = (uint64_t)ring_frame(ring, (uint16_t)slot) + ring->gpa_delta;
 			desc[1].len = ring->data_len;
-			desc[1].flags = write;
+			desc[1].flags = ring->desc_flags;
 		}
 	}
 	avail->flags = AVAIL_F_NO_INTERRUPT;
+}
+
+static void
+split_piece(void *table, uint32_t n, uint64_t gpa, uint32_t len, bool last)
+{
+	struct split_desc *desc = (struct split_desc *)table + n;
+
+	desc->addr = gpa;
+	desc->len = len;
+	desc->flags = last ? 0 : DESC_F_NEXT;
+	desc->next = last ? 0 : (uint16_t)(n + 1);
 }
 
 static unsigned
@@ -215,6 +226,7 @@ split_answered(struct ring *ring)
 const struct ring_ops ring_split_ops = {
 	.layout = split_layout,
 	.init = split_init,
+	.piece = split_piece,
 	.reap = split_reap,
 	.prefetch = split_prefetch,
 	.post = split_post,
@@ -226,6 +238,7 @@ const struct ring_ops ring_split_ops = {
 const struct ring_ops ring_split_avx512_ops = {
 	.layout = split_layout,
 	.init = split_init,
+	.piece = split_piece,
 	.reap = split_reap_avx512,
 	.prefetch = split_prefetch,
 	.post = split_post,

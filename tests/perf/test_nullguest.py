@@ -192,6 +192,103 @@ class DirtyLog(NullGuest):
         self.assertLessEqual(report["dirty_pages"], report["seconds"] / HARVEST_S + 2)
 
 
+class Tso(NullGuest):
+    """TCP that somebody else is to segment. The null guest checks each header, and vnicd passes; who does not is told."""
+    SEGMENTS = 45
+    KEYS = ("duplicated", "reordered", "foreign", "malformed")
+
+    def run_tso(self, kind, layout, *args, port="vhost-user"):
+        self.running = self.vnicd({"vm0": port, "vm1": port})
+        return self.run_against(self.running, ["vm0", "vm1"], "--tso", kind, "--shape", "linux", "--layout", layout,
+                                "--window", 4, *args)
+
+    def check(self, report, arrive):
+        """`arrive`: frames that come of each one."""
+        ports = self.running.stats()
+        self.assertEqual(report["segments_per_frame"], arrive)
+        for flow, sender, receiver in (("a2b", "vm0", "vm1"), ("b2a", "vm1", "vm0")):
+            whole = report["whole_run"][flow]
+            self.assertGreater(report["measured"][flow]["delivered"], arrive)
+            self.assertEqual([whole[key] for key in self.KEYS], [0] * 4)
+            self.assertEqual(ports[sender]["rx_packets"], whole["sent"])
+            self.assertEqual(ports[receiver]["tx_packets"], whole["delivered"])
+            self.assertEqual(whole["sent"] * arrive, whole["delivered"] + sum(ports[receiver]["drops"].values()))
+            self.assertEqual(whole["bytes"] % whole["delivered"], 0, "all of one length")
+            self.assertEqual(whole["bytes"] // whole["delivered"], 66 + self.SEGMENTS * 1448 // arrive)
+        self.assertAlmostEqual(report["payload_gbps"] / report["gbps"], 1 - 66 * arrive / (66 * arrive + 65160), places=3)
+
+    def test_whole(self):
+        for layout in LAYOUTS:
+            with self.subTest(layout):
+                self.check(self.run_tso("whole", layout), 1)
+
+    def test_segments(self):
+        for layout in LAYOUTS:
+            with self.subTest(layout):
+                self.check(self.run_tso("segments", layout), self.SEGMENTS)
+
+    def test_what_was_negotiated(self):
+        for kind, receivers in (("whole", {"guest_csum", "guest_tso4"}), ("segments", set())):
+            with self.subTest(kind):
+                vnicd = self.vnicd({"vm0": "vhost-user", "vm1": "vhost-user"})
+                guests = self.start("--socket", vnicd.sock("vm0"), "--socket", vnicd.sock("vm1"), "--tso", kind,
+                                    "--warmup", 0, "--duration", 0.8)
+                vnicd.wait_stats(lambda ports: ports["vm0"]["rx_packets"] and ports["vm1"]["rx_packets"])
+                features = set(vnicd.rpc("guest.show", {"name": "vm0"})["features"])
+                self.assertLessEqual({"csum", "host_tso4", "indirect_desc"}, features)
+                self.assertEqual(features & {"guest_csum", "guest_tso4"}, receivers)
+                out, err = guests.communicate(timeout=60)
+                self.assertEqual(guests.returncode, 0, err)
+                self.assertEqual(json.loads(out)["tso"], kind)
+
+    def test_frames_as_captured(self):
+        """What leaves, seen by another: cut by vnicd for a port that leaves nothing open."""
+        path = os.path.join(vnictest.tmpdir(), "out.pcap")
+        vnicd = self.vnicd({"vm0": "vhost-user", "up0": f"nic,vdev=net_pcap0;tx_pcap={path}"})
+        report = self.run_against(vnicd, ["vm0"], "--direction", "out", "--tso", "segments", "--frame-size", 66 + 3 * 1448,
+                                  "--mode", "paced", "--pps", 2000)
+        vnicd.stop()
+        frames = pcapfile.read(path)
+        self.assertEqual(report["segments_per_frame"], 1, "what is counted is taken, not received")
+        self.assertEqual(len(frames), 3 * report["whole_run"]["out"]["sent"])
+        for number, frame in enumerate(frames):
+            self.assertEqual(len(frame), 1514)
+            self.assertEqual(int.from_bytes(frame[38:42], "big"), number * 1448)
+            self.assertEqual(self.sum16(frame[14:34]), 0xffff)
+            self.assertEqual(self.sum16(frame[26:34] + bytes((0, 6)) + (1480).to_bytes(2, "big") + frame[34:]), 0xffff)
+
+    @staticmethod
+    def sum16(data):
+        total = sum(int.from_bytes(data[i:i + 2], "big") for i in range(0, len(data), 2))
+        while total >> 16:
+            total = (total & 0xffff) + (total >> 16)
+        return total
+
+    def test_what_is_wrong_is_found(self):
+        """Frames of a third, which are no TCP, among ours."""
+        vnicd = self.vnicd({"vm0": "vhost-user", "vm1": "vhost-user", "up0": "nic,vdev=net_null0;size=1514"}, "switch")
+        report = self.run_against(vnicd, ["vm0", "vm1"], "--tso", "segments", "--window", 4)
+        self.assertGreater(sum(flow["foreign"] for flow in report["whole_run"].values()), 0)
+        self.assertGreater(sum(flow["malformed"] for flow in report["whole_run"].values()), 0)
+
+    def test_not_offered(self):
+        vnicd = self.vnicd({"bare": "vhost-user,without=csum", "one": "vhost-user,without=guest_csum"})
+        self.refused(1, "does not offer VIRTIO_NET_F_CSUM", "--socket", vnicd.sock("bare"), "--tso", "segments")
+        self.refused(1, "does not offer VIRTIO_NET_F_GUEST_CSUM", "--socket", vnicd.sock("one"), "--tso", "whole")
+
+
+class Window(NullGuest):
+    def test_no_more_is_on_its_way(self):
+        vnicd = self.vnicd({"vm0": "vhost-user", "up0": "nic,vdev=net_null0;no-rx=1"})
+        for layout in LAYOUTS:
+            with self.subTest(layout):
+                report = self.run_against(vnicd, ["vm0"], "--direction", "out", "--window", 5, "--layout", layout)
+                whole = report["whole_run"]["out"]
+                self.assertEqual(whole["taken"], whole["sent"])
+                self.assertLessEqual(report["guest_frames_per_iteration"], 5)
+                self.assertGreater(whole["sent"], 100)
+
+
 class Nonsense(NullGuest):
     CASES = (
         ("works with one --socket only", "--direction out --socket b"),
@@ -205,6 +302,14 @@ class Nonsense(NullGuest):
         ("--touch none", "--frames macs --touch none"),
         ("no control queue", "--idle-pairs 1 --rss"),
         ("not a number from 0 to 127", "--idle-pairs 128"),
+        ("has frames of its own", "--tso whole --imix"),
+        ("has frames of its own", "--tso whole --frames udp"),
+        ("has frames of its own", "--tso whole --rss"),
+        ("a multiple of 1448", "--tso whole --frame-size 1514 --touch one --frame-size 1515"),
+        ("needs --tso", "--frame-size 9001"),
+        ("with --touch one only", "--tso segments --touch all"),
+        ("without --no-mergeable", "--tso segments --no-mergeable"),
+        ("all descriptors in turn", "--window 4 --in-order"),
     )
 
     def test_refused(self):

@@ -3,6 +3,7 @@
 """vnic-bench itself: what it believes, what it refuses, what it finds, what it draws. Without hugepages, but for one
 short run at the end."""
 import contextlib
+import dataclasses
 import io
 import json
 import os
@@ -14,13 +15,14 @@ import statistics
 import subprocess
 import sys
 import time
+import types
 import unittest
 import xml.etree.ElementTree
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
-from bench import backends, cli, machine, measure, plot, report, rows, search  # noqa: E402
-from bench.guests import FRONT_ENDS, VirtioUser  # noqa: E402
+from bench import backends, cli, kernel, machine, measure, plot, report, rows, search  # noqa: E402
+from bench.guests import FRONT_ENDS, NullGuest, VirtioUser  # noqa: E402
 from bench.machine import NotPossible, RunFailed, vnictest  # noqa: E402
 
 VNIC_BENCH = vnictest.ROOT / "usertools/vnic-bench"
@@ -91,6 +93,124 @@ class Table(unittest.TestCase):
         self.assertEqual((given["a"][1], given["b"][1]), (("--dirty-log",), ("--dirty-log",)))
 
 
+class Commands(unittest.TestCase):
+    """What back-ends are told for each field of a stage."""
+    CPUS = types.SimpleNamespace(forward=0, guest=1, control=1)
+
+    def setUp(self):
+        self.started, self.said, self.tools = [], [], []
+        saved = vnictest.Proc, backends.await_line, backends.Ovs.__dict__["tool"]
+
+        def restore():
+            vnictest.Proc, backends.await_line, backends.Ovs.tool = saved
+
+        self.addCleanup(restore)
+        test = self
+
+        class Proc:
+            pid, lines = 0, []
+
+            def __init__(self, args, **more):
+                test.started.append([str(word) for word in args])
+                test.more = more
+
+            def send(self, line):
+                test.said.append(line)
+
+        vnictest.Proc = Proc
+        backends.await_line = lambda proc, pattern: None
+        backends.Ovs.tool = staticmethod(lambda env, *args: self.tools.append(" ".join(map(str, args))))
+
+    def command(self, spec, name):
+        """Of the back-end for that row."""
+        row = rows.ROWS[name]
+        sockets = [f"/tmp/x/{port}" for port in backends.PORT_NAMES[:row.stage.n_guests]]
+        backends.backend(spec).start(row.stage, self.CPUS, "/tmp/x", sockets)
+        return " ".join(self.started[-1])
+
+    def ports(self, command):
+        return re.findall(r"--port (\S+)", command)
+
+    def test_vlan(self):
+        self.assertEqual(self.ports(self.command("vnicd", "64-split-1024-vlan")),
+                         ["a=vhost-user,path=/tmp/x/a,vlan=10", "b=vhost-user,path=/tmp/x/b,vlan=10"])
+        self.command("ovs", "64-split-1024-vlan")
+        for port in "ab":
+            self.assertTrue([words for words in self.tools if f"add-port br0 {port} tag=10 -- set Interface {port} "
+                             "type=dpdkvhostuserclient" in words], self.tools)
+
+    def test_police(self):
+        self.assertEqual(self.ports(self.command("vnicd", "64-split-1024-police")),
+                         ["a=vhost-user,path=/tmp/x/a,police-in=100gbit", "b=vhost-user,path=/tmp/x/b,police-in=100gbit"])
+        self.command("ovs", "64-split-1024-police")
+        limits = [words for words in self.tools if "ingress_policing_rate=100000000 ingress_policing_burst=1000000" in words]
+        self.assertEqual(len(limits), 2, self.tools)
+
+    def test_mirror(self):
+        command = self.command("vnicd", "64-packed-1024-mirror")
+        self.assertIn("--vdev net_null2,size=64,no-rx=1", command)
+        self.assertEqual(self.ports(command)[2], "c=nic,dev=net_null2,vlan=4000")
+        self.assertIn("--mirror m0,from=a,direction=in,to=c", command)
+        self.command("ovs", "64-packed-1024-mirror")
+        said = "\n".join(self.tools)
+        self.assertIn("add-port br0 c -- set Interface c type=dpdk options:dpdk-devargs=net_null2,no-rx=1", said)
+        self.assertRegex(said, r"get Port a .*get Port c .*create Mirror name=m0 select-src-port=@from output-port=@to")
+
+    def test_offload(self):
+        self.assertIn("iface=/tmp/x/a,queues=1,tso=1,legacy-ol-flags=1", self.command("testpmd", "tso-split-256"))
+        self.assertEqual(self.said, [])
+        command = self.command("testpmd", "gso-split-256")
+        self.assertIn("iface=/tmp/x/b,queues=1,tso=1 ", command)
+        self.assertIn("--rx-offloads=0xc -i", command)
+        self.assertEqual(self.said[:3] + self.said[-2:],
+                         ["port stop all", "set fwd csum", "set gso segsz 1514", "port start all", "start"])
+        for port in (0, 1):
+            for line in ("csum set ip sw {}", "csum set tcp hw {}", "set port {} gso on"):
+                self.assertIn(line.format(port), self.said)
+
+    def test_tap(self):
+        for direction in ("to", "from"):
+            row = f"tap-{direction}-split-256"
+            self.assertEqual(self.ports(self.command("vnicd", row))[1], f"b=tap,ifname={kernel.IFNAME}")
+            self.assertIn(f"--vdev net_tap1,iface={kernel.IFNAME} ", self.command("testpmd", row))
+        with self.assertRaisesRegex(NotPossible, "no tap ports"):
+            backends.backend("ovs:/bin/true").check(rows.ROWS["tap-to-split-256"].stage)
+
+    def test_plain_rows_say_nothing_of_these(self):
+        for spec in ("vnicd", "testpmd"):
+            self.assertNotRegex(self.command(spec, "64-split-256"), "vlan|police|mirror|tso")
+        self.assertEqual(rows.ROWS["64-split-256"].stage.extras, [])
+
+    def test_who_can_not_says_so(self):
+        for spec, stage, words in (("testpmd", backends.Stage(vlan=10), "no vlan"),
+                                   ("testpmd", backends.Stage(mirror=True), "no mirror"),
+                                   ("vnicd", backends.Stage(mode="nonsense"), "no mode"),
+                                   ("ovs", backends.Stage(offload="cut"), "no offload")):
+            which = backends.backend(f"{spec}:/bin/true")
+            with self.assertRaisesRegex(NotPossible, words):
+                which.check(stage)
+
+    def test_vnicd_takes_what_it_is_told(self):
+        """The same lines, without hugepages: the mirror's copies and nothing else come out at the port that looks."""
+        self.doCleanups()
+        stage = rows.ROWS["64-split-1024-mirror"].stage
+        keys = backends.Vnicd.guest_keys(dataclasses.replace(stage, vlan=10, police_gbit=100))
+        vnicd = vnictest.Vnicd({"a": f"vhost-user{keys}", "b": f"vhost-user{keys}",
+                                "c": f"nic,vdev=net_null0;no-rx=1,vlan={backends.MIRROR_VLAN}"}, "switch",
+                               extra=["--mirror", "m0,from=a,direction=in,to=c"])
+        self.addCleanup(vnicd.stop)
+        done = subprocess.run([machine.nullguest_path(), "--socket", vnicd.sock("a"), "--socket", vnicd.sock("b"), "--frames",
+                               "macs", "--duration", "0.2", "--warmup", "0.1", "--json"], capture_output=True, text=True,
+                              timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        ports = vnicd.stats()
+        lost = sum(port["drops"].get(reason, 0) for port in ports.values() for reason in ("policed_in", "vlan_foreign"))
+        self.assertEqual(lost, 0)
+        copies = vnicd.rpc("mirror.list")[0]
+        self.assertGreater(ports["c"]["tx_packets"], 100)
+        self.assertLessEqual(ports["c"]["tx_packets"], ports["a"]["rx_packets"], copies)
+
+
 class Judgement(unittest.TestCase):
     row = rows.ROWS["64-split-256"]
 
@@ -112,6 +232,25 @@ class Judgement(unittest.TestCase):
                 figures = measure.summary(row, sides, runs)["figures"]
                 self.assertEqual([f["figure"] for f in figures], ["p50", "p99"])
                 self.assertEqual([f["verdict"] for f in figures], [verdict] * 2)
+
+    def test_segments_are_counted_one_by_one(self):
+        """A frame that is cut into 45 is missing 45 times."""
+        row = rows.ROWS["gso-split-256"]
+        self.assertEqual([figure.of({"payload_gbps": 20.5, "mpps": 1.7}) for figure in row.figures], [20.5])
+        made_up = {"mpps": 1, "whole_run": {"a2b": {"sent": 10, "delivered": 440, "duplicated": 0, "malformed": 0}},
+                   "segments_per_frame": 45}
+        saved = subprocess.run, NullGuest.__dict__["command"]
+        try:
+            NullGuest.command = staticmethod(lambda *args: [])
+            subprocess.run = lambda *args, **more: types.SimpleNamespace(returncode=0, stdout=json.dumps(made_up))
+            told = NullGuest().run([], [], None, duration_s=1, warmup_s=0)
+            made_up["whole_run"]["a2b"]["malformed"] = 1
+            wrong = NullGuest().run([], [], None, duration_s=1, warmup_s=0)
+        finally:
+            subprocess.run, NullGuest.command = saved
+        self.assertEqual(told["missing"], 10)
+        self.assertTrue(measure.conserved(row, told, backends.Account(drops=10)))
+        self.assertFalse(measure.conserved(row, wrong, backends.Account(drops=10)))
 
     def test_pairs_that_disagree_are_refused(self):
         wild = [20.0, 45.0, 30.0, 44.0, 21.0, 40.0, 33.0, 25.0, 41.0, 28.0]
@@ -161,6 +300,19 @@ class Judgement(unittest.TestCase):
         self.assertFalse(measure.conserved(into, a_report(delivered=600), account))
         account.drops = 39
         self.assertFalse(measure.conserved(into, a_report(delivered=960), account))
+
+    def test_conservation_with_a_tap(self):
+        """The kernel may get more frames than were sent, never less; of what it sends it drops what nobody took."""
+        out, into = rows.ROWS["tap-to-split-256"], rows.ROWS["tap-from-split-256"]
+        account = backends.Account(drops=2, rx={"a": 10, "b": 0}, tx={"a": 0, "b": 8})
+        for n, verdict in ((8, True), (360, True), (7, False)):
+            self.assertIs(measure.conserved(out, a_report(sent=10, kernel={"rx_packets": n}), account), verdict)
+        self.assertFalse(measure.conserved(out, a_report(sent=11, kernel={"rx_packets": 9}), account))
+        account = backends.Account(drops=4, rx={"a": 0, "b": 20}, tx={"a": 16, "b": 0})
+        for delivered, sent, verdict in ((16, 20, True), (10, 30, True), (17, 30, False), (16, 19, False)):
+            got = a_report(sent=0, delivered=delivered, kernel={"tx_packets": sent})
+            self.assertIs(measure.conserved(into, got, account), verdict)
+        self.assertIsNone(measure.conserved(into, a_report(sent=0, kernel={}), backends.Account()))
 
     def test_distance(self):
         self.assertTrue(measure.same_distance([a_report(), a_report(distance_ns=[80, 100])]))
@@ -430,6 +582,49 @@ def some_cpus():
 def end_if_there(pid):
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+class KernelsEnd(unittest.TestCase):
+    """A tap of vnicd's, and the kernel at its other end."""
+
+    def setUp(self):
+        if os.geteuid() != 0:
+            self.skipTest("needs root, to make network namespaces")
+
+    def run_tap(self, *args, source=None):
+        end = kernel.Kernel(source)
+        self.addCleanup(end.close)
+        vnicd = vnictest.Vnicd({"vm0": "vhost-user", "up0": f"tap,ifname={kernel.IFNAME}"}, netns=end.netns)
+        self.addCleanup(vnicd.stop)
+        end.start()
+        done = subprocess.run([machine.nullguest_path(), "--socket", vnicd.sock("vm0"), "--duration", "0.4", "--warmup",
+                               "0.1", "--json", *args], capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return end, json.loads(done.stdout), vnicd.stats()
+
+    def test_to_the_kernel(self):
+        end, report_, ports = self.run_tap("--direction", "out", "--tso", "whole", "--window", "8")
+        counted = end.stop()
+        sent = report_["whole_run"]["out"]["sent"]
+        self.assertGreater(sent, 0)
+        self.assertEqual((counted["rx_packets"], counted["rx_bytes"]), (sent, sent * 65226))
+        self.assertEqual(ports["up0"]["tx_packets"], sent)
+        self.assertGreater(end.rate("rx_bytes", 0, 10), 0)
+
+    def test_from_the_kernel(self):
+        end, report_, ports = self.run_tap("--direction", "in", "--tso", "whole", "--shape", "linux",
+                                           source=vnictest.cpus()[-1])
+        whole = report_["whole_run"]["in"]
+        self.assertGreater(whole["delivered"], 0)
+        self.assertEqual(whole["bytes"], 65226 * whole["delivered"], "what was sent to be segmented came whole")
+        self.assertLessEqual(ports["up0"]["rx_packets"], end.stop()["tx_packets"])
+        self.assertGreaterEqual(ports["vm0"]["tx_packets"], whole["delivered"])
+
+    def test_nothing_came(self):
+        end = kernel.Kernel()
+        self.addCleanup(end.close)
+        with self.assertRaisesRegex(RunFailed, "no frame"):
+            end.rate("rx_bytes", 0, 1)
 
 
 class Accounts(unittest.TestCase):

@@ -61,10 +61,12 @@ prefetch_owned(const uint8_t *at)
 #endif
 }
 
-/* Of a frame: other ports than the last time, spread over all of them. */
+/* Of a frame: other ports than the last time, spread over all of them; of TCP, the sequence number. */
 static always_inline uint32_t
-ports_of(uint64_t word)
+ports_of(const struct ring *ring, uint64_t word)
 {
+	if (__builtin_expect(ring->n_segments, 0))
+		return tcp_seq(word & (((uint64_t)1 << SEQ_TAG_SHIFT) - 1), ring->n_segments);
 	return (uint32_t)word * 2654435761u;
 }
 
@@ -140,7 +142,7 @@ flow_send(struct flow *flow, const enum traffic_touch touch, unsigned max)
 		uint8_t *frame = ring_frame(ring, slots[i]);
 
 		if (ports_off)
-			store32(frame + ports_off, ports_of(flow->word));
+			store32(frame + ports_off, ports_of(ring, flow->word));
 		store64(frame + word_off, flow->word++);
 		if (touch == TOUCH_ALL) {
 			uint8_t *end = frame + ring->slot_len[slots[i]] - hdr_len - sizeof(uint64_t);
@@ -198,6 +200,34 @@ flow_receive_one(struct flow *flow, const enum traffic_touch touch, const enum f
 	return first && ours;
 }
 
+/* The same of TCP, of which each header is checked, and each length. */
+static always_inline bool
+flow_receive_tcp(struct flow *flow, uint16_t slot, uint32_t len, uint64_t *bytes)
+{
+	const uint8_t *hdr = ring_hdr(flow->to, slot), *frame = ring_frame(flow->to, slot);
+	const bool first = !flow->more;
+	bool right, ours = true;
+
+	if (first) {
+		uint64_t word = load64(frame + TCP_WORD_OFF);
+		uint16_t n_buffers;
+
+		memcpy(&n_buffers, hdr + 10, sizeof(n_buffers));
+		len -= VNET_HDR_LEN;
+		right = tcp_arrival_begin(&flow->tcp, hdr, frame, len, &word) && n_buffers;
+		flow->more = n_buffers ? n_buffers - 1u : 0;
+		ours = seqcheck_word(&flow->check, word);
+	} else {
+		right = tcp_arrival_continue(&flow->tcp, hdr, len);
+		flow->more--;
+	}
+	*bytes += len;
+	if (!flow->more)
+		right = right && tcp_arrival_end(&flow->tcp);
+	flow->counters.malformed += !right;
+	return first && ours;
+}
+
 /* Frames that came, into flow->got; has them on their way, to be read. */
 static always_inline void
 flow_reap(struct flow *flow, const enum traffic_touch touch, unsigned max)
@@ -224,8 +254,13 @@ flow_receive_body(struct flow *flow, const enum traffic_touch touch, const enum 
 	const struct flow_got *got = &flow->got;
 	uint64_t n_frames = 0, n_bytes = 0;
 
-	for (unsigned i = 0; i < got->n; i++)
-		n_frames += flow_receive_one(flow, touch, header, got->slots[i], got->lens[i], &n_bytes);
+	for (unsigned i = 0; i < got->n; i++) {
+		if (header == HEADER_READ_TCP)
+			n_frames += flow_receive_tcp(flow, got->slots[i], got->lens[i], &n_bytes);
+		else
+			n_frames +=
+				flow_receive_one(flow, touch, header, got->slots[i], got->lens[i], &n_bytes);
+	}
 	flow->counters.delivered += n_frames;
 	flow->counters.bytes += n_bytes;
 	flow->to->ops->post(flow->to, got->slots, got->n);
@@ -243,6 +278,8 @@ flow_receive(struct flow *flow, const enum traffic_touch touch)
 		return flow_receive_body(flow, touch, HEADER_READ);
 	case HEADER_READ_HASH:
 		return flow_receive_body(flow, touch, HEADER_READ_HASH);
+	case HEADER_READ_TCP:
+		return flow_receive_body(flow, touch, HEADER_READ_TCP);
 	default:
 		return flow_receive_body(flow, touch, HEADER_UNREAD);
 	}

@@ -27,11 +27,12 @@ struct flow_counters {
 	uint64_t duplicated;
 	uint64_t reordered;
 	uint64_t foreign;
-	uint64_t unhashed; /* HEADER_READ_HASH: delivered without the report of a UDP frame's hash */
+	uint64_t malformed; /* HEADER_READ_TCP: delivered, but not what they must be */
+	uint64_t unhashed;  /* HEADER_READ_HASH: delivered without the report of a UDP frame's hash */
 };
 
 /* What the receiving guest reads of each header. */
-enum flow_header { HEADER_UNREAD, HEADER_READ, HEADER_READ_HASH };
+enum flow_header { HEADER_UNREAD, HEADER_READ, HEADER_READ_HASH, HEADER_READ_TCP };
 
 /* Frames that came and wait to be received. */
 struct flow_got {
@@ -51,6 +52,7 @@ struct flow {
 	struct seqcheck check;
 	uint32_t more; /* buffers that still belong to the frame being received */
 	enum flow_header header;
+	struct tcp_arrival tcp; /* HEADER_READ_TCP */
 	struct flow_got got;
 	uint64_t allowance; /* paced: frames due now */
 };

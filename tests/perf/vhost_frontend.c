@@ -43,6 +43,10 @@ enum {
 };
 
 #define BIT(n) ((uint64_t)1 << (n))
+#define F_CSUM BIT(0)
+#define F_GUEST_CSUM BIT(1)
+#define F_GUEST_TSO4 BIT(7)
+#define F_HOST_TSO4 BIT(11)
 #define F_MRG_RXBUF BIT(15)
 #define F_CTRL_VQ BIT(17)
 #define F_CTRL_RX BIT(18)
@@ -50,6 +54,7 @@ enum {
 #define F_MQ BIT(22)
 #define F_LOG_ALL BIT(26)
 #define F_PROTOCOL BIT(30)
+#define F_INDIRECT BIT(28)
 #define F_VERSION_1 BIT(32)
 #define F_RING_PACKED BIT(34)
 #define F_IN_ORDER BIT(35)
@@ -317,6 +322,11 @@ vhost_frontend_negotiate(struct vhost_frontend *fe, const struct ring_config *co
 		uint64_t bit;
 		const char *name;
 	} names[] = {
+		{F_CSUM, "VIRTIO_NET_F_CSUM (try without --tso)"},
+		{F_GUEST_CSUM, "VIRTIO_NET_F_GUEST_CSUM (try --tso segments)"},
+		{F_GUEST_TSO4, "VIRTIO_NET_F_GUEST_TSO4 (try --tso segments)"},
+		{F_HOST_TSO4, "VIRTIO_NET_F_HOST_TSO4 (try without --tso)"},
+		{F_INDIRECT, "VIRTIO_F_INDIRECT_DESC (try without --tso)"},
 		{F_MRG_RXBUF, "VIRTIO_NET_F_MRG_RXBUF (try --no-mergeable)"},
 		{F_CTRL_VQ, "VIRTIO_NET_F_CTRL_VQ (try without --rss, --filter, --hash-report)"},
 		{F_CTRL_RX, "VIRTIO_NET_F_CTRL_RX (try without --filter)"},
@@ -338,7 +348,9 @@ vhost_frontend_negotiate(struct vhost_frontend *fe, const struct ring_config *co
 			      (wants->n_pairs > 1 ? F_MQ : 0) | (wants->dirty_log ? F_LOG_ALL : 0) |
 			      (control ? F_CTRL_VQ : 0) | (control & CONTROL_RSS ? F_RSS : 0) |
 			      (control & CONTROL_FILTER ? F_CTRL_RX | F_CTRL_VLAN : 0) |
-			      (control & CONTROL_HASH_REPORT ? F_HASH_REPORT : 0);
+			      (control & CONTROL_HASH_REPORT ? F_HASH_REPORT : 0) |
+			      (wants->tso ? F_CSUM | F_HOST_TSO4 | F_INDIRECT : 0) |
+			      (wants->tso == TSO_WHOLE ? F_GUEST_CSUM | F_GUEST_TSO4 : 0);
 	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
 		if (fe->driver_features & ~fe->device_features & names[i].bit)
 			fail("%s: back-end does not offer %s", fe->name, names[i].name);

@@ -17,6 +17,7 @@ struct vhost_frontend_wants {
 	unsigned
 		n_pairs; /* queue pairs; above 1: VIRTIO_NET_F_MQ, without a control queue, which VMMs keep */
 	bool dirty_log;
+	enum tcp_tso tso;
 };
 
 struct vhost_frontend {

@@ -13,6 +13,7 @@ import shutil
 import subprocess
 
 from . import machine
+from .kernel import IFNAME
 from .machine import NotPossible, RunFailed, vnictest
 
 BACKEND_MEM_MIB = 512
@@ -24,14 +25,30 @@ PORT_NAMES = "abcdefgh"
 @dataclasses.dataclass(frozen=True)
 class Stage:
     """What a back-end is to be: its ports, and what it does between them, with one forwarding core."""
-    ports: tuple = ("guest", "guest")  # or "sink", "source": a NIC that swallows all, or has always more
+    # "guest"; "sink", "source": a NIC that swallows all, or has always more; "tap": an interface of the kernel
+    ports: tuple = ("guest", "guest")
     mode: str = "io"  # or "switch": a learning bridge
     queues: int = 1  # pairs that a guest may have
     null_len: int = 64  # of frames that a source makes
+    vlan: int = 0  # mode switch: guests' ports are access ports of this VLAN; 0: of none
+    police_gbit: int = 0  # a limit of what each guest sends, in Gbit/s; 0: none
+    offload: str = ""  # "tso": frames that guests leave to be cut go on as they are; "cut": they are cut and summed up
+    mirror: bool = False  # mode switch: what the first port sends is copied to the last one, which gets nothing else
 
     @property
     def n_guests(self):
         return self.ports.count("guest")
+
+    @property
+    def extras(self):
+        """What is asked of a back-end beyond ports and a mode: names of fields."""
+        return [field.name for field in dataclasses.fields(self)
+                if field.name in EXTRAS and getattr(self, field.name) != field.default]
+
+
+EXTRAS = ("vlan", "police_gbit", "offload", "mirror")
+POLICE_BURST_MS = 10  # what passes at once, of a limit: vnicd's default
+MIRROR_VLAN = 4000  # of the port that looks, where the switch would send it other frames too
 
 
 @dataclasses.dataclass
@@ -50,6 +67,7 @@ class Backend:
     GUEST_LISTENS = False  # who makes the socket
     MODES = ("io",)
     PORTS = ("guest",)
+    EXTRAS = ()
 
     def __init__(self, spec, binary=None):
         self.name = spec
@@ -64,9 +82,12 @@ class Backend:
         for kind in stage.ports:
             if kind not in self.PORTS:
                 raise NotPossible(f"{self.name} has no {kind} ports here")
+        for extra in stage.extras:
+            if extra not in self.EXTRAS:
+                raise NotPossible(f"{self.name} has no {extra} here")
 
-    def start(self, stage, cpus, run_dir, sockets):
-        """A Running back-end that has made its sockets, or will connect to them."""
+    def start(self, stage, cpus, run_dir, sockets, netns=None):
+        """A Running back-end that has made its sockets, or will connect to them. netns: where a tap is to be."""
         raise NotImplementedError
 
     def version(self):
@@ -123,22 +144,32 @@ class Vnicd(Backend):
     KIND = "vnicd"
     MISSING = "build it, or set VNICD"
     MODES = ("io", "switch")
-    PORTS = ("guest", "sink", "source")
+    PORTS = ("guest", "sink", "source", "tap")
+    EXTRAS = EXTRAS
 
     def __init__(self, spec, binary=None):
         super().__init__(spec, binary or vnictest.VNICD)
 
-    def start(self, stage, cpus, run_dir, sockets):
+    @staticmethod
+    def guest_keys(stage):
+        return ((f",queues={stage.queues}" if stage.queues > 1 else "") + (f",vlan={stage.vlan}" if stage.vlan else "")
+                + (f",police-in={stage.police_gbit}gbit" if stage.police_gbit else ""))
+
+    def start(self, stage, cpus, run_dir, sockets, netns=None):
         args, eal, left = [], self.eal(cpus), list(sockets)
         for i, kind in enumerate(stage.ports):
             if kind == "guest":
-                queues = f",queues={stage.queues}" if stage.queues > 1 else ""
-                args += ["--port", f"{PORT_NAMES[i]}=vhost-user,path={left.pop(0)}{queues}"]
+                args += ["--port", f"{PORT_NAMES[i]}=vhost-user,path={left.pop(0)}{self.guest_keys(stage)}"]
+            elif kind == "tap":
+                args += ["--port", f"{PORT_NAMES[i]}=tap,ifname={IFNAME}"]
             else:
                 eal += self.null_vdev(i, kind, stage)
-                args += ["--port", f"{PORT_NAMES[i]}=nic,dev=net_null{i}"]
+                looks = stage.mirror and i + 1 == len(stage.ports)
+                args += ["--port", f"{PORT_NAMES[i]}=nic,dev=net_null{i}" + (f",vlan={MIRROR_VLAN}" if looks else "")]
+        if stage.mirror:
+            args += ["--mirror", f"m0,from={PORT_NAMES[0]},direction=in,to={PORT_NAMES[len(stage.ports) - 1]}"]
         command = [self.binary, *eal, "--", *args, "--forward-mode", stage.mode, "--json"]
-        proc = vnictest.Proc(command, name=self.name, env={"RUNTIME_DIRECTORY": run_dir})
+        proc = vnictest.Proc(command, name=self.name, env={"RUNTIME_DIRECTORY": run_dir}, netns=netns)
         await_line(proc, r"vnicd: ready")
         return RunningVnicd(proc, command)
 
@@ -166,31 +197,66 @@ class RunningVnicd(Running):
 class Testpmd(Backend):
     KIND = "testpmd"
     BINARY = "dpdk-testpmd"
-    PORTS = ("guest", "sink", "source")
+    PORTS = ("guest", "sink", "source", "tap")
+    EXTRAS = ("offload",)
+    # Of a guest's port: mbufs keep what the guest's header says, so that it is in the header at the other end, or for
+    # the csum engine, in the flags that net_vhost had for that before 22.07.
+    OFFLOAD_KEYS = {"": "", "tso": ",tso=1,legacy-ol-flags=1", "cut": ",tso=1"}
+    RX_UDP_CKSUM, RX_TCP_CKSUM = 1 << 2, 1 << 3
+    GSO_PORTS = "set fwd csum", "set gso segsz 1514"
+    GSO_PORT = ("csum set ip sw {port}", "csum set tcp hw {port}", "csum parse-tunnel off {port}", "set port {port} gso on")
 
-    def start(self, stage, cpus, run_dir, sockets):
+    def start(self, stage, cpus, run_dir, sockets, netns=None):
         command, left = [self.binary, *self.eal(cpus), "--no-telemetry"], list(sockets)
         for i, kind in enumerate(stage.ports):
-            command += (["--vdev", f"net_vhost{i},iface={left.pop(0)},queues={stage.queues}"] if kind == "guest"
-                        else self.null_vdev(i, kind, stage))
-        command += ["--", "--nb-cores=1", "--forward-mode=io"]
+            keys = f",queues={stage.queues}{self.OFFLOAD_KEYS[stage.offload]}"
+            if kind == "guest":
+                command += ["--vdev", f"net_vhost{i},iface={left.pop(0)}{keys}"]
+            elif kind == "tap":
+                command += ["--vdev", f"net_tap{i},iface={IFNAME}"]
+            else:
+                command += self.null_vdev(i, kind, stage)
+        command += ["--", "--nb-cores=1"]
         if stage.queues > 1:
             command += [f"--rxq={stage.queues}", f"--txq={stage.queues}"]
+        if stage.offload == "cut":
+            return self.start_interactive(stage, command)
         # Not interactive: it forwards at once and ends at a line on its standard input, which we keep open.
-        proc = vnictest.Proc(command, name=self.name)
+        command += ["--forward-mode=io"]
+        proc = vnictest.Proc(command, name=self.name, netns=netns)
         await_line(proc, r"Checking link statuses|Press enter")
         return RunningTestpmd(proc, command)
 
+    def start_interactive(self, stage, command):
+        """Ports have to be stopped for some of these settings."""
+        # Guests' frames with an open checksum are fine: else net_vhost would sum up each whole one first.
+        command += [f"--rx-offloads={self.RX_UDP_CKSUM | self.RX_TCP_CKSUM:#x}", "-i"]
+        proc = vnictest.Proc(["stdbuf", "-oL", *command], name=self.name)
+        await_line(proc, r"Checking link statuses")
+        for line in ("port stop all", *self.GSO_PORTS,
+                     *(line.format(port=port) for port in range(len(stage.ports)) for line in self.GSO_PORT),
+                     "port start all", "start"):
+            proc.send(line)
+        await_line(proc, r"csum packet forwarding - ports=")
+        return RunningTestpmdInteractive(proc, command)
+
 
 class RunningTestpmd(Running):
+    LAST_WORDS = ("",)
+
     def stop(self):
         with contextlib.suppress(BrokenPipeError):
-            self.proc.send("")
+            for line in self.LAST_WORDS:
+                self.proc.send(line)
         try:
             self.proc.wait(END_S)
         except subprocess.TimeoutExpired:
             self.proc.stop()
         return testpmd_account(self.proc.output)
+
+
+class RunningTestpmdInteractive(RunningTestpmd):
+    LAST_WORDS = ("stop", "quit")
 
 
 def testpmd_account(output):
@@ -216,6 +282,8 @@ class Ovs(Backend):
     HUGEPAGES = 768
     GUEST_LISTENS = True
     MODES = ("io", "switch")
+    PORTS = ("guest", "sink")
+    EXTRAS = ("vlan", "police_gbit", "mirror")
 
     def check(self, stage):
         super().check(stage)
@@ -227,7 +295,7 @@ class Ovs(Backend):
         said = machine.output_of(self.binary, "--version").splitlines()
         return machine.debian_version(self.binary) + (f" ({said[0]}, {said[-1]})" if len(said) > 1 else "")
 
-    def start(self, stage, cpus, run_dir, sockets):
+    def start(self, stage, cpus, run_dir, sockets, netns=None):
         env = dict.fromkeys(("OVS_RUNDIR", "OVS_DBDIR", "OVS_LOGDIR", "OVS_SYSCONFDIR"), run_dir)
         remote = f"unix:{run_dir}/db.sock"
         self.tool(env, "ovsdb-tool", "create", f"{run_dir}/conf.db", self.SCHEMA)
@@ -245,9 +313,10 @@ class Ovs(Backend):
             command = [self.binary, remote, f"--unixctl={run_dir}/switch.ctl"]
             running = RunningOvs(vnictest.Proc(command, name=self.name, env=env), command, database)
             self.tool(env, *vsctl, "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")
-            for name, path in zip(PORT_NAMES, sockets):
-                self.tool(env, *vsctl, "add-port", "br0", name, "--", "set", "Interface", name,
-                          "type=dpdkvhostuserclient", f"options:vhost-server-path={path}")
+            for words in self.ports(stage, sockets):
+                self.tool(env, *vsctl, "add-port", "br0", *words)
+            if stage.mirror:
+                self.tool(env, *vsctl, *self.mirror(stage))
             if stage.mode == "io":
                 if len(sockets) != 2:
                     raise NotPossible("ovs: io between two guests only")
@@ -259,6 +328,29 @@ class Ovs(Backend):
         except BaseException:
             (running.kill if running else database.kill9)()
             raise
+
+    @staticmethod
+    def ports(stage, sockets):
+        """For each port what follows `add-port br0`."""
+        left = list(sockets)
+        for name, kind in zip(PORT_NAMES, stage.ports):
+            if kind != "guest":
+                yield [name, "--", "set", "Interface", name, "type=dpdk",
+                       f"options:dpdk-devargs=net_null{PORT_NAMES.index(name)},no-rx=1"]
+                continue
+            words = [name, *([f"tag={stage.vlan}"] if stage.vlan else []), "--", "set", "Interface", name,
+                     "type=dpdkvhostuserclient", f"options:vhost-server-path={left.pop(0)}"]
+            if stage.police_gbit:  # in kbit/s and kbit: what passes at once as vnicd takes it by itself
+                words += [f"ingress_policing_rate={stage.police_gbit * 10**6}",
+                          f"ingress_policing_burst={stage.police_gbit * POLICE_BURST_MS * 10**3}"]
+            yield words
+
+    @staticmethod
+    def mirror(stage):
+        watched, looks = PORT_NAMES[0], PORT_NAMES[len(stage.ports) - 1]
+        return ["--", "--id=@from", "get", "Port", watched, "--", "--id=@to", "get", "Port", looks, "--", "--id=@m",
+                "create", "Mirror", "name=m0", "select-src-port=@from", "output-port=@to", "--", "set", "Bridge", "br0",
+                "mirrors=@m"]
 
     @staticmethod
     def tool(env, *args):

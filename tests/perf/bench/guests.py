@@ -44,8 +44,9 @@ class NullGuest:
         report["sent"] = sum(flow["sent"] for flow in flows)
         report["delivered"] = sum(flow["delivered"] for flow in flows)
         # Every frame sent is delivered or dropped; a frame that came twice would hide a dropped one.
-        report["missing"] = report["sent"] - report["delivered"] + sum(flow["duplicated"] for flow in flows)
-        report["wrong"] = {key: n for key in ("duplicated", "reordered", "foreign")
+        due = report["sent"] * report.get("segments_per_frame", 1)
+        report["missing"] = due - report["delivered"] + sum(flow["duplicated"] for flow in flows)
+        report["wrong"] = {key: n for key in ("duplicated", "reordered", "foreign", "malformed")
                            if (n := sum(flow.get(key, 0) for flow in flows))}
         report["guest_command"] = command
         return report

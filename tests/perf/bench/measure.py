@@ -8,7 +8,7 @@ import statistics
 import subprocess
 import time
 
-from . import backends, machine
+from . import backends, kernel, machine
 from .guests import FRONT_ENDS
 from .machine import NotPossible, RunFailed, vnictest
 from .rows import SELF
@@ -40,10 +40,31 @@ def conserved(row, report, account):
         # Frames go on coming when the guest has stopped looking: what is in its ring then, it has not seen.
         unseen = account.tx["a"] - report["delivered"]
         return account.rx["b"] == account.tx["a"] + account.drops and 0 <= unseen <= row.ring_size
+    if row.stage.ports == ("guest", "tap"):
+        return conserved_tap(report, account)
     if row.front_end == "virtio-user":
         # It ends with frames still going round: in two rings to the guests, and two from them.
         return 0 <= report["missing"] - account.drops <= 4 * row.ring_size
     return account.drops == report["missing"]
+
+
+def conserved_tap(report, account):
+    """Between the guest and the kernel, which may get a frame in segments, but always all of its payload."""
+    if account.drops is None:
+        return None
+    kernel = report["kernel"]
+    if report["sent"]:
+        return account.rx["a"] == report["sent"] and kernel["rx_packets"] >= account.tx["b"] and \
+            account.tx["b"] + account.drops == report["sent"]
+    return 0 < account.rx["b"] <= kernel["tx_packets"] and report["delivered"] <= account.tx["a"] and \
+        account.rx["b"] == account.tx["a"] + account.drops
+
+
+def kernel_of(row, cpus):
+    """The kernel's end of a stage that has a tap, or None."""
+    if "tap" not in row.stage.ports:
+        return None
+    return kernel.Kernel(source=cpus.control if row.option("--direction") == "in" else None)
 
 
 def run_once(which, row, cpus, *, duration_s, warmup_s=0.5, more=(), near=None):
@@ -56,8 +77,12 @@ def run_once(which, row, cpus, *, duration_s, warmup_s=0.5, more=(), near=None):
     distances = [machine.distance_ns(cpus, near)]
     stolen = machine.stolen_ticks(cpus.pair)
     started = time.monotonic()
-    running = which.start(row.stage, cpus, run_dir, sockets)
+    other_end = kernel_of(row, cpus)
+    running = None
     try:
+        running = which.start(row.stage, cpus, run_dir, sockets, **({"netns": other_end.netns} if other_end else {}))
+        if other_end:
+            other_end.start()
         before = machine.switches(running.pid)
         try:
             report = front_end.run(sockets, [*row.guest, *more], cpus, duration_s=duration_s, warmup_s=warmup_s,
@@ -66,9 +91,16 @@ def run_once(which, row, cpus, *, duration_s, warmup_s=0.5, more=(), near=None):
             raise RunFailed(f"with {which.name}: {error}; the back-end's last lines:\n"
                             + running.last_lines()) from error
         after = machine.switches(running.pid)
+        if other_end:
+            report["kernel"] = other_end.stop()
+            if report["sent"]:
+                report["kernel_gbps"] = other_end.rate("rx_bytes", warmup_s, duration_s) * 8 / 1e9
         account = running.stop()
     finally:
-        running.kill()
+        if running:
+            running.kill()
+        if other_end:
+            other_end.close()
     ticks = (time.monotonic() - started) * os.sysconf("SC_CLK_TCK") * len(set(cpus.pair))
     report.update(
         backend_command=running.command, backend_switches=after - before, backend_drops=account.drops,

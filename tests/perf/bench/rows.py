@@ -16,13 +16,15 @@ class Figure:
     unit: str
     better: str = "higher"  # or "lower"
     digits: int = 2
+    key: str = ""  # in a guest's report; none: a percentile of its latency
 
     def of(self, report):
         """From a guest's report."""
-        return report["mpps"] if self.name == "throughput" else report["latency_ns"][self.name]
+        return report[self.key] if self.key else report["latency_ns"][self.name]
 
 
-THROUGHPUT = Figure("throughput", "Mpps")
+THROUGHPUT = Figure("throughput", "Mpps", key="mpps")
+PAYLOAD = Figure("payload", "Gbit/s", key="payload_gbps")  # of TCP
 LATENCY = (Figure("p50", "ns", "lower", 0), Figure("p99", "ns", "lower", 0))
 SELF = "self"  # a peer: the same back-end without what `ours` adds
 
@@ -86,10 +88,22 @@ add("imix-{layout}-256-linux", "guest to guest, 7 x 64, 4 x 570, 1 x 1518 B, Lin
 add("1518-{layout}-256-warm", "guest to guest, 1518 B, one line of each touched", "--frame-size", 1518, bar=2.5)
 add("1518-{layout}-256-cold", "guest to guest, 1518 B, every line touched", "--frame-size", 1518, "--touch", "all",
     bar=1.6)
+add("9000-{layout}-256-warm", "guest to guest, 9000 B, one line of each touched", "--frame-size", 9000, bar=1.6)
+# A sender waits for answers: no more is on its way than the receiver has room for, half of it of a frame in 45 pieces.
+TSO_LEN = 66 + 45 * 1448  # bytes
+TSO = ("--shape", "linux", "--frame-size", TSO_LEN, "--tso")
+add("tso-{layout}-256", "guest to guest, TCP frames of 64 KiB that stay whole", *TSO, "whole", "--window", 8,
+    stage=Stage(offload="tso"), figures=(PAYLOAD, THROUGHPUT), bar=1.6)
 # With rings of 1024 each slot keeps its two addresses: two thousand pairs that talk. With shorter ones the null guest
 # lets everybody talk to everybody, half a million pairs, and then Open vSwitch makes flows without end.
-add("64-{layout}-1024-switch", f"through the learning switch, {MACS} addresses", "--frames", "macs", "--macs", MACS,
-    "--ring-size", 1024, stage=Stage(mode="switch"), peers=("ovs",), bar=4.0, warmup_s=2.0)
+for _word, _about, _bar, _more in (
+        ("switch", f"through the learning switch, {MACS} addresses", 4.0, {}),
+        ("vlan", "switch, both ports access ports of VLAN 10", 3.0, {"vlan": 10}),
+        ("police", "switch, limits of what guests send that are never reached", 3.0, {"police_gbit": 100}),
+        ("mirror", "switch, what one guest sends mirrored to a null NIC", 3.0,
+         {"mirror": True, "ports": ("guest", "guest", "sink")})):
+    add(f"64-{{layout}}-1024-{_word}", _about, "--frames", "macs", "--macs", MACS, "--ring-size", 1024,
+        stage=Stage(mode="switch", **_more), peers=("ovs",), bar=_bar, warmup_s=2.0)
 add("64-{layout}-256-burst4", "guest to guest, saturated, by four", "--burst", 4, bar=3.0)
 add("64-{layout}-256-to-nic", "guest to a null NIC, 64 B", "--direction", "out", stage=TO_NIC, bar=2.5)
 add("1518-{layout}-256-to-nic", "guest to a null NIC, 1518 B", "--direction", "out", "--frame-size", 1518, stage=TO_NIC,
@@ -115,6 +129,21 @@ add("64-{layout}-256-linux-nomrg", "guest to guest, Linux's buffers, header apar
 add("256-{layout}-1024", "guest to guest, 256 B", "--frame-size", 256, "--ring-size", 1024)
 add("imix-{layout}-256", "guest to guest, 7 x 64, 4 x 570, 1 x 1518 B", "--imix")
 add("9000-{layout}-256-cold", "guest to guest, 9000 B, every line touched", "--frame-size", 9000, "--touch", "all")
+
+add("gso-{layout}-256", "guest to guest, TCP frames of 64 KiB cut into 1514 B and summed up", *TSO, "segments",
+    "--window", 4, stage=Stage(offload="cut"), figures=(PAYLOAD,))
+
+# Where the peer's tap takes no 64 KiB, its guest sends what it takes; towards guests the kernel cuts frames itself.
+TO_TAP = ("--direction", "out", "--shape", "linux", "--frame-size", 1514)
+KERNEL = Figure("kernel", "Gbit/s", key="kernel_gbps")
+add("tap-to-{layout}-256", "guest to a tap of the kernel, TCP frames of 64 KiB beside 1514 B", *TO_TAP,
+    stage=Stage(ports=("guest", "tap")), figures=(KERNEL,),
+    ours=("--tso", "whole", "--frame-size", str(TSO_LEN), "--window", "8"))
+add("tap-to-{layout}-256-1514", "guest to a tap of the kernel, 1514 B", *TO_TAP, stage=Stage(ports=("guest", "tap")),
+    figures=(KERNEL,))
+add("tap-from-{layout}-256", "tap of the kernel to a guest, TCP frames of 64 KiB beside 1514 B", *TSO, "whole",
+    "--direction", "in", stage=Stage(ports=("guest", "tap"), offload="tso"),
+    figures=(Figure("guest", "Gbit/s", key="gbps"),))
 
 # What two builds are compared by unless said otherwise.
 STANDARD = [f"64-{layout}-{ring}" for layout in ("split", "packed") for ring in (256, 1024)] + \
