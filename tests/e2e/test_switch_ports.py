@@ -137,6 +137,8 @@ class Vlans(unittest.TestCase):
         self.refused("port.add", {"config": "x=vhost-user,vlan=1,qinq=2"}, "port x: vlan= and qinq= contradict")
         self.assertEqual(len(self.vnicd.rpc("port.list")), 5)
         self.assertEqual(self.ctl("port", "set", "b", "vlan=10"), (0, "b=vhost-user,vlan=10\n"))
+        self.assertEqual(self.ctl("port", "set", "b", "vlan=30", "police-in=1gbit"), (0, "b=vhost-user,police-in=1gbit,vlan=30\n"))
+        self.assertEqual(self.ctl("port", "set", "b", "vlan=10,police-in=0")[0], 0)
         status, output = self.ctl("port", "set", "b", "vlan=x")
         self.assertEqual(status, 1)
         self.assertIn("vlan=", output)
