@@ -12,6 +12,11 @@
  * add up, so these are visited in rotation: each at least once in POLL_IDLE_ITERATIONS iterations. While no
  * pair is busy, all are visited in every iteration.
  *
+ * Busy pairs are asked in turn for a burst each, and a burst of long frames takes as long as many of short
+ * ones. So a visit is worth POLL_QUANTUM bytes (deficit round robin): a pair that took more is passed over,
+ * serviced all the same, until its visits have paid. A burst of frames of 1,514 bytes is no more than that,
+ * and a pair that is busy alone is never passed over (docs/decisions/0044-fair-service.md).
+ *
  * So the first frame of an idle pair waits at most POLL_IDLE_ITERATIONS iterations (those of a busy worker
  * take a microsecond or so), and so does a notification that is due because frames were sent to the pair:
  * from its first visit on it is busy, and it stays so until long after the notification is confirmed
@@ -22,15 +27,18 @@
 #ifndef VNICD_POLL_H
 #define VNICD_POLL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <rte_common.h>
+#include <rte_ether.h>
 
 #include "fwd.h"
 
 enum {
 	POLL_BUSY_ITERATIONS = 64, /* more than it takes to confirm a queue, and than pauses between bursts */
 	POLL_IDLE_ITERATIONS = 16,
+	POLL_QUANTUM = PORT_BURST * (RTE_ETHER_MAX_LEN - RTE_ETHER_CRC_LEN), /* bytes */
 };
 
 /* A worker's own. Pairs go by their place among the queues of the worker's plan. */
@@ -48,6 +56,7 @@ struct poll {
 		uint64_t moved;   /* the counters, as they were when it was visited last */
 		uint64_t n_still; /* visits since they moved */
 	} queues[FWD_WORKER_QUEUES_MAX];
+	uint64_t debts[FWD_WORKER_QUEUES_MAX]; /* bytes; 0: none */
 };
 
 static_assert((FWD_WORKER_QUEUES_MAX & (FWD_WORKER_QUEUES_MAX - 1)) == 0,
@@ -85,6 +94,7 @@ poll_reset(struct poll *poll, const struct fwd_plan *plan, const struct fwd_work
 	for (uint16_t i = 0; i < own->n_queues; i++) {
 		poll->queues[i].moved = poll_moved(&own->queues[i]);
 		poll->queues[i].n_still = POLL_BUSY_ITERATIONS;
+		poll->debts[i] = 0;
 		poll_add_idle(poll, i);
 	}
 }
@@ -102,6 +112,28 @@ poll_begin(struct poll *poll, const struct fwd_plan *plan, const struct fwd_work
 	poll->n = poll->n_busy;
 	for (; n; n--)
 		poll->visits[poll->n++] = poll_take_idle(poll);
+}
+
+/* Of a pair that is visited: may frames be taken from it? */
+static inline bool
+poll_may_take(struct poll *poll, uint16_t i)
+{
+	if (likely(!poll->debts[i]))
+		return true;
+	poll->debts[i] -= RTE_MIN(poll->debts[i], (uint64_t)POLL_QUANTUM);
+	if (poll->n_busy < 2)
+		poll->debts[i] = 0;
+	/* It is busy: it waits for others. */
+	poll->queues[i].n_still = 0;
+	return !poll->debts[i];
+}
+
+/* So many bytes were taken from it. */
+static inline void
+poll_took(struct poll *poll, uint16_t i, uint64_t bytes)
+{
+	if (unlikely(bytes > POLL_QUANTUM))
+		poll->debts[i] = bytes - POLL_QUANTUM;
 }
 
 /* The iteration ends: which of the visited pairs are busy in the next one? */

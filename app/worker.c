@@ -33,17 +33,23 @@ clock_now_s(void)
 
 static inline unsigned int
 worker_take(struct fwd_worker *fwd, const struct fwd_plan *plan, const struct fwd_worker_plan *own,
-	    const struct poll *poll)
+	    struct poll *poll)
 {
 	const struct fwd_mode *mode = plan->mode;
 	struct rte_mbuf *pkts[PORT_BURST];
 	unsigned int n_frames = 0;
 
 	for (unsigned int i = 0; i < poll->n; i++) {
-		struct port_rxq *rxq = own->queues[poll->visits[i]].rxq;
-		uint16_t n = port_rx(rxq, pkts, rxq->burst);
+		const uint16_t visit = poll->visits[i];
+		struct port_rxq *rxq = own->queues[visit].rxq;
+		uint64_t bytes = rxq->stats.bytes;
+		uint16_t n;
 
+		if (unlikely(!poll_may_take(poll, visit)))
+			continue;
+		n = port_rx(rxq, pkts, rxq->burst);
 		if (n) {
+			poll_took(poll, visit, rxq->stats.bytes - bytes);
 			fwd_forward(fwd, mode, rxq, pkts, n);
 			n_frames += n;
 		}

@@ -29,6 +29,7 @@ static struct fake {
 	struct port_rxq rxq;
 	struct port_txq txq;
 	uint16_t n_frames; /* to have when asked next */
+	uint32_t len;      /* of each */
 	unsigned int n_polls, n_services, n_tx_services, n_generated;
 	uint64_t last_poll, last_service; /* turns */
 	uint64_t gap_poll, gap_service;   /* longest time between two of them, in turns */
@@ -75,6 +76,7 @@ fake_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 	n = fake->n_frames;
 	fake->n_frames = 0;
 	rxq->stats.packets += n;
+	rxq->stats.bytes += n * fake->len;
 	for (uint16_t i = 0; i < n; i++)
 		pkts[i] = NULL; /* nobody looks at them */
 	return n;
@@ -373,6 +375,47 @@ test_dropped_frames_count(void **state)
 	run_end();
 }
 
+/* Long frames of the first pair, as many as it is asked for; long frames on a wire of the next ones. */
+enum { HEAVY_LEN = 65535, LIGHT_LEN = 1514, N_LIGHT = 4 };
+
+static void
+script_heavy(unsigned int turn, unsigned int i)
+{
+	fakes[i].n_frames = i <= N_LIGHT ? PORT_BURST : 0;
+	fakes[i].len = i == 0 ? HEAVY_LEN : LIGHT_LEN;
+}
+
+static void
+script_heavy_alone(unsigned int turn, unsigned int i)
+{
+	script_heavy(turn, i);
+	fakes[i].n_frames = i == 0 ? PORT_BURST : 0;
+}
+
+/* Who sends longer frames does not get more of the worker, is serviced all the same, and loses nothing when
+ * nobody else sends. */
+static void
+test_bytes_are_shared(void **state)
+{
+	enum { TURNS = 8000 };
+
+	run(&mode, 66, TURNS, script_heavy);
+	for (unsigned int i = 1; i <= N_LIGHT; i++) {
+		assert_int_equal(fakes[i].gap_poll, 1);
+		assert_in_range(fakes[i].rxq.stats.bytes, (uint64_t)TURNS * PORT_BURST * LIGHT_LEN * 99 / 100,
+				(uint64_t)TURNS * PORT_BURST * LIGHT_LEN);
+		/* Of the heavy one, a burst and what its debt is rounded by. */
+		assert_in_range(fakes[0].rxq.stats.bytes, fakes[i].rxq.stats.bytes * 95 / 100,
+				fakes[i].rxq.stats.bytes * 105 / 100);
+	}
+	assert_int_equal(fakes[0].gap_service, 1);
+	run_end();
+	run(&mode, 66, TURNS, script_heavy_alone);
+	assert_int_equal(fakes[0].gap_poll, 1);
+	assert_in_range(fakes[0].n_polls, TURNS - 1, TURNS);
+	run_end();
+}
+
 static void
 test_generating_is_for_all(void **state)
 {
@@ -519,6 +562,7 @@ main(void)
 		cmocka_unit_test(test_nobody_starves),
 		cmocka_unit_test(test_pair_that_is_sent_to_is_serviced),
 		cmocka_unit_test(test_dropped_frames_count),
+		cmocka_unit_test(test_bytes_are_shared),
 		cmocka_unit_test(test_generating_is_for_all),
 		cmocka_unit_test(test_leaving_pairs_are_serviced),
 		cmocka_unit_test(test_new_plan),
