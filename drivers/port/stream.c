@@ -124,6 +124,24 @@ stream_end(struct stream *stream, uint64_t connection, int how)
 	atomic_store_explicit(&stream->ended, connection, memory_order_release);
 }
 
+/* There is nothing to read, or no room to write: later, or, by `error` (0: the peer has ended it), never. */
+static void
+stream_wait(struct stream *stream, struct stream_buffer *buffer, uint64_t connection, int error)
+{
+	buffer->idle_until = kernel_idle_until();
+	if (error != EAGAIN && error != EINTR)
+		stream_end(stream, connection, error);
+}
+
+/* What waits moves to the front: all the room there is comes behind it. */
+static void
+stream_compact(struct stream_buffer *buffer)
+{
+	memmove(buffer->bytes, buffer->bytes + buffer->start, buffer->end - buffer->start);
+	buffer->end -= buffer->start;
+	buffer->start = 0;
+}
+
 /* The connection that `buffer` is for now; STREAM_NONE: there is none, or it has ended. */
 static uint64_t
 stream_connection(struct stream *stream, struct stream_buffer *buffer)
@@ -149,22 +167,16 @@ stream_read(struct port_rxq *rxq, struct stream *stream, uint64_t connection)
 
 	if (rte_rdtsc() < in->idle_until)
 		return;
-	if (in->start) {
-		memmove(in->bytes, in->bytes + in->start, in->end - in->start);
-		in->end -= in->start;
-		in->start = 0;
-	}
+	if (in->start)
+		stream_compact(in);
 	quiesce_leave(&stream->ctx->quiesce, rxq->worker, &rxq->place);
 	got = recv(STREAM_FD(connection), in->bytes + in->end,
 		   RTE_MIN(STREAM_BUFFER - in->end, (uint32_t)STREAM_READ), MSG_DONTWAIT);
 	quiesce_return(&stream->ctx->quiesce, rxq->worker);
-	if (got > 0) {
+	if (got > 0)
 		in->end += (uint32_t)got;
-		return;
-	}
-	in->idle_until = kernel_idle_until();
-	if (got == 0 || (errno != EAGAIN && errno != EINTR))
-		stream_end(stream, connection, got == 0 ? 0 : errno);
+	else
+		stream_wait(stream, in, connection, got == 0 ? 0 : errno);
 }
 
 /* The next whole record of the buffer; *ret_frame is set for a frame. */
@@ -253,9 +265,7 @@ stream_flush(struct port_txq *txq, struct stream *stream, uint64_t connection)
 			out->start = out->end = 0;
 		return;
 	}
-	out->idle_until = kernel_idle_until();
-	if (errno != EAGAIN && errno != EINTR)
-		stream_end(stream, connection, errno);
+	stream_wait(stream, out, connection, errno);
 }
 
 /* Room for so many bytes at the end of what waits. */
@@ -266,9 +276,7 @@ stream_make_room(struct stream_buffer *out, uint32_t len)
 		return true;
 	if (STREAM_BUFFER - (out->end - out->start) < len)
 		return false;
-	memmove(out->bytes, out->bytes + out->start, out->end - out->start);
-	out->end -= out->start;
-	out->start = 0;
+	stream_compact(out);
 	return true;
 }
 

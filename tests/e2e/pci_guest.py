@@ -19,6 +19,7 @@ sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "guests"), str(HERE.
 import guests  # noqa: E402
 import rawfe as fe  # noqa: E402
 import vnictest  # noqa: E402
+from qmp import Qmp  # noqa: E402
 
 PMDS = "/usr/lib/x86_64-linux-gnu/dpdk/pmds-23.0"
 PMD_NAMES = ("bus_pci", "bus_vdev", "mempool_ring", "net_bond", "net_e1000", "net_vmxnet3", "net_virtio")
@@ -41,52 +42,6 @@ def pmd_files():
         files[path.lstrip("/")] = path
         links.append((f"{PMDS.lstrip('/')}/librte_{name}.so.23.0", path))
     return files.items(), links
-
-
-class Qmp:
-    """QEMU's monitor for programs, with which cards come and go."""
-
-    def __init__(self, path):
-        deadline = time.monotonic() + 20
-        while True:
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                self.sock.connect(path)
-                break
-            except OSError:
-                self.sock.close()
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        self.sock.settimeout(20)
-        self.file = self.sock.makefile("rw")
-        self.events = []
-        self.file.readline()
-        self.call("qmp_capabilities")
-
-    def call(self, command, **arguments):
-        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self.file.flush()
-        while True:
-            answer = json.loads(self.file.readline())
-            if "error" in answer:
-                raise AssertionError(f"{command} {arguments}: {answer['error']}")
-            if "return" in answer:
-                return answer["return"]
-            self.events.append(answer)
-
-    def wait_event(self, name, device, timeout=20):
-        self.sock.settimeout(timeout)
-        while True:
-            for event in self.events:
-                if event["event"] == name and event["data"].get("device") == device:
-                    self.events.remove(event)
-                    return
-            self.events.append(json.loads(self.file.readline()))
-
-    def close(self):
-        self.file.close()
-        self.sock.close()
 
 
 class PciGuest(guests.Guest):
@@ -135,16 +90,16 @@ class PciGuest(guests.Guest):
         return ",".join([device.pop("driver"), *(f"{k}={v}" for k, v in device.items())])
 
     def monitor(self):
-        self.qmp = self.qmp or Qmp(self.qmp_path)
+        self.qmp = self.qmp or Qmp(self.qmp_path, timeout=20)
         return self.qmp
 
     def unplug(self, i):
         """When this returns the guest has let it go."""
-        self.monitor().call("device_del", id=f"card{i}")
+        self.monitor()("device_del", id=f"card{i}")
         self.qmp.wait_event("DEVICE_DELETED", f"card{i}")
 
     def plug(self, i):
-        self.monitor().call("device_add", **self._device(i))
+        self.monitor()("device_add", **self._device(i))
 
     def prepare(self):
         self.check("cd /usr/lib/x86_64-linux-gnu && chmod 755 / /usr /usr/lib . /lib /lib/x86_64-linux-gnu dpdk dpdk/*; "

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """QEMU guests (software emulation, Debian's cloud kernel) through vnicd, as every kind of device a driver may meet:
 legacy, transitional, modern; split and packed."""
-import json
+import contextlib
 import os
 import pathlib
-import socket
 import sys
 import time
 import unittest
@@ -15,6 +14,7 @@ HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "guests")]
 import guests  # noqa: E402
 import vnictest  # noqa: E402
+from qmp import Qmp  # noqa: E402
 
 
 class QemuGuests(guests.GuestTest):
@@ -176,16 +176,8 @@ class Unshared(guests.GuestTest):
         self.assertIn("set_link NETDEV on|off", answer["notice"])
         time.sleep(0.5)
         self.assertEqual(carrier(), 1, "QEMU takes it from us: say so no more")
-        with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.settimeout(10)
-            monitor.connect(qmp)
-            lines = monitor.makefile("rw")
-            lines.readline()
-            for command in ({"execute": "qmp_capabilities"},
-                            {"execute": "set_link", "arguments": {"name": "n0", "up": False}}):
-                lines.write(json.dumps(command) + "\n")
-                lines.flush()
-                self.assertIn("return", json.loads(lines.readline()))
+        with contextlib.closing(Qmp(qmp, timeout=10)) as monitor:
+            monitor("set_link", name="n0", up=False)
             deadline = time.monotonic() + 10
             while carrier():
                 self.assertLess(time.monotonic(), deadline, "what we advise does not help")

@@ -27,6 +27,7 @@ import guests  # noqa: E402
 import rawfe  # noqa: E402
 import vnictest  # noqa: E402
 import wire  # noqa: E402
+from qmp import Qmp  # noqa: E402
 
 HOST_MAC, HOST_IP = "02:00:00:00:00:99", "10.0.0.99"
 GUEST_MAC, GUEST_IP = "02:00:00:00:00:01", "10.0.0.1"
@@ -37,60 +38,6 @@ PAUSES = 10 if vnictest.LONG else 3
 CANCELLED = 2 if vnictest.LONG else 1
 HOPS = 50 if vnictest.LONG else 2
 PAGE = 4096
-
-
-class Qmp:
-    """QEMU's machine protocol: a line of JSON each way; events are ignored."""
-
-    def __init__(self, path, timeout=60):
-        deadline = time.monotonic() + timeout
-        while True:
-            self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            try:
-                self.sock.connect(path)
-                break
-            except OSError:
-                self.sock.close()
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.05)
-        self.sock.settimeout(timeout)
-        self.file = self.sock.makefile("r")
-        self.file.readline()
-        self("qmp_capabilities")
-
-    def close(self):
-        self.file.close()
-        self.sock.close()
-
-    def __call__(self, execute, **arguments):
-        arguments = {name.replace("_", "-"): value for name, value in arguments.items()}
-        self.sock.sendall(json.dumps({"execute": execute, "arguments": arguments}).encode() + b"\n")
-        for line in self.file:
-            answer = json.loads(line)
-            if "error" in answer:
-                raise AssertionError(f"{execute}: {answer['error']['desc']}")
-            if "return" in answer:
-                return answer["return"]
-        raise AssertionError(f"{execute}: QEMU has gone")
-
-    def hmp(self, line):
-        """A command that is there for people only; it succeeds in silence."""
-        output = self("human-monitor-command", command_line=line).strip()
-        if output:
-            raise AssertionError(f"{line}: {output}")
-
-    def wait(self, command, wanted, timeout=60, never=()):
-        """Ask until the status is `wanted`; fails at once when it is one of `never`. Returns the last answer."""
-        deadline = time.monotonic() + timeout
-        while True:
-            answer = self(command)
-            status = answer.get("status")
-            if status == wanted:
-                return answer
-            if status in never or time.monotonic() > deadline:
-                raise AssertionError(f"{command}: {answer}, never {wanted!r}")
-            time.sleep(0.02)
 
 
 class MovableGuest(guests.QemuGuest):

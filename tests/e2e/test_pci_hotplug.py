@@ -168,7 +168,7 @@ class Links(PciTest):
         self.assertIsNotNone(self.passes(0, 1))
         for up in (False, True, False, True):
             interrupts = sum(int(n) for n in guest.check(self.INTERRUPTS).split("+"))
-            guest.monitor().call("set_link", name="n0", up=up)
+            guest.monitor()("set_link", name="n0", up=up)
             start, word = time.monotonic(), "up" if up else "down"
             while guest.port("up0")["link"] != word:
                 self.assertLess(time.monotonic() - start, 10, word)
@@ -212,15 +212,15 @@ class Links(PciTest):
         self.assertIsNotNone(self.passes(2, 0, broadcast(2)))
         self.assertIsNotNone(self.passes(0, 2, broadcast(0)))
         self.assertIsNone(self.passes(2, 1, broadcast(2), 1), "the other one is in reserve")
-        guest.monitor().call("set_link", name="n0", up=False)
+        guest.monitor()("set_link", name="n0", up=False)
         print(f"  bond: {self.passes(2, 1, broadcast(2)):.2f} s after a link was lost", flush=True)
         self.assertIsNotNone(self.passes(1, 2, broadcast(1)))
         self.assertEqual(guest.port("up0")["link"], "up")
-        guest.monitor().call("set_link", name="n1", up=False)
+        guest.monitor()("set_link", name="n1", up=False)
         deadline = time.monotonic() + 10
         while guest.port("up0")["link"] == "up":
             self.assertLess(time.monotonic(), deadline, guest.log())
-        guest.monitor().call("set_link", name="n0", up=True)
+        guest.monitor()("set_link", name="n0", up=True)
         self.assertIsNotNone(self.passes(2, 0, broadcast(2)))
         guest.stop_vnicd()
 

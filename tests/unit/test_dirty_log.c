@@ -11,12 +11,12 @@
 
 #include <rte_mbuf.h>
 
-#include "borrow.h"
-#include "burst_variants.h"
 #include "driver.h"
 #include "harvest.h"
 #include "unit_eal.h"
 #include "vnet.h"
+#include "vnet_end.h"
+#include "vnet_traits.h"
 
 enum {
 	POOL_SIZE = 1023,
@@ -38,14 +38,7 @@ enum shape {
 };
 
 struct rig {
-	struct driver_mem mem;
-	struct driver_queue driver;
-	struct vnet_conf conf; /* of the device's half */
-	struct vnet_queue queue;
-	struct port_rxq rxq;
-	struct port_txq txq;
-	vnet_from_guest_fn from_guest;
-	vnet_to_guest_fn to_guest;
+	struct vnet_end end;
 	bool is_to_guest;
 	uint64_t n_added;
 };
@@ -56,21 +49,9 @@ rig_open(uint32_t traits, bool to_guest, bool generic)
 	struct rig *rig = unit_zalloc(sizeof(*rig));
 	/* Rings that reach from one page into the next. */
 	const uint16_t size = traits & TRAIT_PACKED ? 260 : 512;
-	uint32_t base = traits & TRAIT_PACKED ? 0x80008000u : 0;
 
-	driver_mem_open(&rig->mem);
-	driver_queue_open(&rig->driver, &rig->mem, 0, traits, size, false);
-	rig->conf.virtq = rig->driver.conf;
-	rig->conf.hdr_len = HDR_LEN;
-	rig->conf.frame_max = PORT_FRAME_MAX;
-	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
-	rig->queue.pool = pool;
-	rig->queue.borrowed_conf = &rig->conf;
-	rig->rxq.dev = rig->txq.dev = &rig->queue;
-	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->conf.virtq, base), 0);
-	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->conf.virtq, base), 0);
-	rig->from_guest = generic ? vnet_from_guest_generic : vnet_from_guest_variant(isa_select(), traits);
-	rig->to_guest = generic ? vnet_to_guest_generic : vnet_to_guest_variant(isa_select(), traits);
+	vnet_end_open(&rig->end, 0, traits, size, HDR_LEN, generic ? VNET_END_GENERIC : (int)isa_select(),
+		      pool);
 	rig->is_to_guest = to_guest;
 	return rig;
 }
@@ -78,8 +59,7 @@ rig_open(uint32_t traits, bool to_guest, bool generic)
 static void
 rig_close(struct rig *rig)
 {
-	driver_queue_close(&rig->driver);
-	driver_mem_close(&rig->mem);
+	vnet_end_close(&rig->end);
 	free(rig);
 }
 
@@ -94,8 +74,8 @@ rig_add(struct rig *rig, enum shape shape)
 	const bool two = shape == SHAPE_CHAIN || shape == SHAPE_INDIRECT;
 
 	if (!rig->is_to_guest)
-		memset(driver_va(&rig->mem, gpa), 0, HDR_LEN);
-	assert_true(driver_add(&rig->driver, bufs, two ? 2 : 1,
+		memset(driver_va(&rig->end.mem, gpa), 0, HDR_LEN);
+	assert_true(driver_add(&rig->end.driver, bufs, two ? 2 : 1,
 			       shape == SHAPE_INDIRECT ? DRIVER_INDIRECT : DRIVER_DIRECT, rig->n_added++));
 }
 
@@ -124,12 +104,12 @@ rig_burst(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
 	uint16_t taken, n_taken = 0;
 
 	if (rig->is_to_guest)
-		return rig->to_guest(&rig->queue, &rig->conf, &rig->txq, pkts, n);
+		return rig->end.to_guest(&rig->end.queue, &rig->end.conf, &rig->end.txq, pkts, n);
 	do {
-		taken = rig->from_guest(&rig->queue, &rig->conf, &rig->rxq, pkts + n_taken,
-					(uint16_t)(n - n_taken));
-		if (rig->rxq.borrowed)
-			vnet_rx_release(&rig->rxq);
+		taken = rig->end.from_guest(&rig->end.queue, &rig->end.conf, &rig->end.rxq, pkts + n_taken,
+					    (uint16_t)(n - n_taken));
+		if (rig->end.rxq.borrowed)
+			vnet_rx_release(&rig->end.rxq);
 		n_taken = (uint16_t)(n_taken + taken);
 	} while (taken && n_taken < n);
 	return n_taken;
@@ -142,16 +122,16 @@ rig_reclaim(struct rig *rig)
 	uint64_t tag;
 	uint32_t len;
 
-	while (driver_get(&rig->driver, &tag, &len))
+	while (driver_get(&rig->end.driver, &tag, &len))
 		;
-	rig->mem.next[1] = 0; /* of indirect tables */
+	rig->end.mem.next[1] = 0; /* of indirect tables */
 }
 
 /* Plain chains up to where a burst passes from one page of the ring to the next. */
 static void
 rig_advance(struct rig *rig)
 {
-	const uint16_t n = rig->driver.packed ? 4096 / 16 - 1 : 4096 / 8 - 2;
+	const uint16_t n = rig->end.driver.packed ? 4096 / 16 - 1 : 4096 / 8 - 2;
 
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *pkt = rig->is_to_guest ? frame_make(SHAPE_ONE, 0) : NULL;
@@ -216,7 +196,7 @@ step_burst(struct rig *rig, enum shape shape)
 	rig_fill(rig, shape, FRAMES);
 	for (unsigned int i = 0; i < FRAMES && rig->is_to_guest; i++)
 		pkts[i] = frame_make(shape, (uint8_t)(0x51 + i));
-	harvest_start(&rig->mem);
+	harvest_start(&rig->end.mem);
 	harvest_step_on();
 	n = rig_burst(rig, pkts, FRAMES);
 	harvest_step_off();
@@ -243,13 +223,13 @@ test_wanted_kicks_are_marked(void **state)
 				struct rig *rig =
 					rig_open(TRAIT_LOG | (packed ? TRAIT_PACKED : 0), true, true);
 
-				rig->conf.virtq.event_idx = event_idx;
+				rig->end.conf.virtq.event_idx = event_idx;
 				/* What was there before differs. */
-				virtq_want_kicks(&rig->queue.to_guest, &rig->conf.virtq,
+				virtq_want_kicks(&rig->end.queue.to_guest, &rig->end.conf.virtq,
 						 wanted ? VIRTQ_KICKS_UNWANTED : VIRTQ_KICKS_WANTED);
-				harvest_start(&rig->mem);
+				harvest_start(&rig->end.mem);
 				harvest_step_on();
-				virtq_want_kicks(&rig->queue.to_guest, &rig->conf.virtq,
+				virtq_want_kicks(&rig->end.queue.to_guest, &rig->end.conf.virtq,
 						 wanted ? VIRTQ_KICKS_WANTED : VIRTQ_KICKS_UNWANTED);
 				harvest_step_off();
 				assert_int_equal(harvest_end(), -1);
@@ -265,7 +245,7 @@ race(struct rig *rig, enum shape shape)
 	struct timespec now, end;
 
 	rig_advance(rig);
-	harvest_start(&rig->mem);
+	harvest_start(&rig->end.mem);
 	harvest_thread_on();
 	clock_gettime(CLOCK_MONOTONIC, &end);
 	end.tv_nsec += 30000000;

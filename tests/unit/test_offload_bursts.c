@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "borrow.h"
 #include "burst_variants.h"
 #include "ctx.h"
 #include "driver.h"
@@ -14,6 +13,7 @@
 #include "header.h"
 #include "segment.h"
 #include "vnet.h"
+#include "vnet_end.h"
 
 static struct vnic_ctx ctx;
 
@@ -69,68 +69,33 @@ strict_driver_check(const struct virtio_net_hdr *hdr, struct packet *frame, uint
 	assert_true(!(hdr->gso_type & G_ECN) || offloads & ECN);
 }
 
-struct end {
-	struct driver_mem mem;
-	struct driver_queue driver;
-	struct vnet_conf conf; /* of the device's half */
-	struct vnet_queue queue;
-	struct port_rxq rxq;
-	struct port_txq txq;
-};
-
-static struct end *
+static struct vnet_end *
 end_open(bool receives, uint32_t traits, uint16_t hdr_len, uint32_t offloads)
 {
-	struct end *end = unit_zalloc(sizeof(*end));
-	struct virtq *vq;
+	struct vnet_end *end = unit_zalloc(sizeof(*end));
 
-	driver_mem_open(&end->mem);
-	driver_queue_open(&end->driver, &end->mem, 2, traits, 256, false);
-	end->conf.virtq = end->driver.conf;
-	driver_interrupts(&end->driver, DRIVER_INTERRUPTS_OFF);
-	end->conf.virtq.traits = traits;
-	end->conf.hdr_len = hdr_len;
+	vnet_end_open(end, 2, traits, 256, hdr_len, (int)isa_select(), requests_pool);
 	end->conf.frame_max = 1518;
 	end->conf.offloads = offloads;
 	end->conf.unsupported = offloads_unsupported(offloads);
-	end->conf.virtq.enabled = true;
-	if (receives)
-		end->conf.to_guest = vnet_to_guest_variant(isa_select(), traits);
-	else
-		end->conf.from_guest = vnet_from_guest_variant(isa_select(), traits);
-	end->queue.pool = requests_pool;
-	end->queue.borrowed_conf = &end->conf;
-	end->rxq.dev = end->txq.dev = &end->queue;
-	vq = receives ? &end->queue.to_guest : &end->queue.from_guest;
-	assert_int_equal(virtq_start(vq, &end->conf.virtq, traits & TRAIT_PACKED ? 0x80008000u : 0), 0);
-	atomic_store(&vq->conf, &end->conf.virtq);
+	/* vnet_tx() and vnet_rx() take what is published. */
+	end->conf.from_guest = end->from_guest;
+	end->conf.to_guest = end->to_guest;
+	atomic_store(receives ? &end->queue.to_guest.conf : &end->queue.from_guest.conf, &end->conf.virtq);
 	return end;
 }
 
 static void
-end_close(struct end *end)
+end_close(struct vnet_end *end)
 {
-	driver_queue_close(&end->driver);
-	driver_mem_close(&end->mem);
+	vnet_end_close(end);
 	free(end);
-}
-
-static uint16_t
-end_take(struct end *end, struct rte_mbuf **pkts)
-{
-	uint16_t n = end->conf.from_guest(&end->queue, &end->conf, &end->rxq, pkts, PORT_BURST);
-
-	/* What the frames are made to ask for later would be where a borrowed frame's tail is said to be. */
-	if (end->rxq.borrowed) {
-		borrow_materialise_burst(pkts, n);
-		vnet_rx_release(&end->rxq);
-	}
-	return n;
 }
 
 /* The driver of `end` sends a frame: in one buffer, or a chain with the header apart. */
 static void
-end_send(struct end *end, const struct virtio_net_hdr *hdr, const struct packet *frame, enum driver_form form)
+end_send(struct vnet_end *end, const struct virtio_net_hdr *hdr, const struct packet *frame,
+	 enum driver_form form)
 {
 	const uint64_t gpa = driver_region_gpa(0) + 4096;
 	uint8_t header[HEADER_LEN_MAX];
@@ -154,7 +119,7 @@ end_send(struct end *end, const struct virtio_net_hdr *hdr, const struct packet 
 enum { BUFFERS = 100, BUFFER_MERGEABLE = 1536, BUFFER_LARGE = 68 << 10 };
 
 static void
-end_post(struct end *end)
+end_post(struct vnet_end *end)
 {
 	const bool mergeable = end->conf.virtq.traits & TRAIT_MERGEABLE;
 
@@ -169,7 +134,7 @@ end_post(struct end *end)
 
 /* The next frame that the driver of `end` has received; false: none. */
 static bool
-end_receive(struct end *end, struct virtio_net_hdr *ret_hdr, struct packet *frame,
+end_receive(struct vnet_end *end, struct virtio_net_hdr *ret_hdr, struct packet *frame,
 	    uint8_t header[HEADER_LEN_MAX])
 {
 	const struct vnet_conf *conf = &end->conf;
@@ -308,8 +273,8 @@ received_fragment(struct received *received, const struct packet *sent, const st
 
 /* A sends a frame of this kind and form, and B's driver is asked what it found. */
 static void
-pair_send(struct end *a, uint32_t a_offloads, struct end *b, uint32_t b_offloads, const struct packet *sent,
-	  uint8_t kind, enum driver_form form)
+pair_send(struct vnet_end *a, uint32_t a_offloads, struct vnet_end *b, uint32_t b_offloads,
+	  const struct packet *sent, uint8_t kind, enum driver_form form)
 {
 	const bool taken = kind == G_NONE || kind_is_taken(sent, kind, b_offloads);
 	const bool fragmented = kind == G_UDP && !taken;
@@ -330,7 +295,7 @@ pair_send(struct end *a, uint32_t a_offloads, struct end *b, uint32_t b_offloads
 		memset(&hdr, 0xee, sizeof(hdr));
 	end_send(a, &hdr, sent, form);
 	end_post(b);
-	assert_int_equal(end_take(a, pkts), 1);
+	assert_int_equal(vnet_end_take(a, pkts, PORT_BURST), 1);
 	assert_true(driver_get(&a->driver, &tag, &written));
 	pkts[0]->ol_flags |= RTE_MBUF_F_RX_RSS_HASH;
 	pkts[0]->hash.rss = 0xa1b2c3d4;
@@ -372,7 +337,7 @@ pair_check(uint32_t a_traits, uint32_t a_offloads, uint32_t b_traits, uint32_t b
 			       : b_traits & (TRAIT_MERGEABLE | TRAIT_PACKED | TRAIT_OFFLOAD) ? 12
 											     : 10;
 	static struct packet sent;
-	struct end *a = end_open(false, a_traits & ~(uint32_t)TRAIT_HASH_REPORT, a_hdr, a_offloads);
+	struct vnet_end *a = end_open(false, a_traits & ~(uint32_t)TRAIT_HASH_REPORT, a_hdr, a_offloads);
 	uint8_t kinds[3];
 
 	for (size_t i = 0; i < REQUESTS_SPECS; i++) {
@@ -380,7 +345,7 @@ pair_check(uint32_t a_traits, uint32_t a_offloads, uint32_t b_traits, uint32_t b
 					a_offloads ? PACKET_SUM_PSEUDO : PACKET_SUM_WHOLE);
 		for (unsigned int k = kinds_of(&sent, a_offloads, kinds); k--;)
 			for (enum driver_form form = DRIVER_DIRECT; form <= DRIVER_INDIRECT; form++) {
-				struct end *b = end_open(true, b_traits, b_hdr, b_offloads);
+				struct vnet_end *b = end_open(true, b_traits, b_hdr, b_offloads);
 
 				pair_send(a, a_offloads, b, b_offloads, &sent, kinds[k], form);
 				end_close(b);
@@ -435,7 +400,7 @@ test_c91_segments_that_were_joined_are_counted(void **state)
 								 .payload = lens[i]};
 				const uint32_t traits =
 					TRAIT_OFFLOAD | TRAIT_MERGEABLE | (rsc ? TRAIT_RSC : 0);
-				struct end *b = end_open(true, traits, 12, OFFLOADS_ALL);
+				struct vnet_end *b = end_open(true, traits, 12, OFFLOADS_ALL);
 				const struct packet *frame = requests_packet(&spec, PACKET_SUM_PSEUDO);
 				struct rte_mbuf *pkts[PORT_BURST],
 					*pkt = requests_make(frame, SIZE, MBUFS_WHOLE);
@@ -475,7 +440,7 @@ test_nonsense_costs_its_own_frame(void **state)
 
 	for (size_t i = 0; i < RTE_DIM(traits); i++)
 		for (enum driver_form form = DRIVER_DIRECT; form <= DRIVER_INDIRECT; form++) {
-			struct end *end = end_open(false, traits[i], 12, OFFLOADS_ALL);
+			struct vnet_end *end = end_open(false, traits[i], 12, OFFLOADS_ALL);
 			const struct packet *frame = requests_packet(&requests_specs[0], PACKET_SUM_PSEUDO);
 			struct virtio_net_hdr bad = requests_hdr(frame, 0x7f, 100),
 					      good = requests_hdr(frame, G_NONE, 0);
@@ -484,13 +449,13 @@ test_nonsense_costs_its_own_frame(void **state)
 			uint64_t tag;
 
 			end_send(end, &bad, frame, form);
-			assert_int_equal(end_take(end, pkts), 0);
+			assert_int_equal(vnet_end_take(end, pkts, PORT_BURST), 0);
 			assert_int_equal(end->rxq.stats.drops[DROP_BAD_OFFLOAD], 1);
 			assert_int_equal(end->rxq.stats.packets, 1);
 			assert_true(driver_get(&end->driver, &tag, &written));
 			assert_int_equal(rte_mempool_in_use_count(requests_pool), 0);
 			end_send(end, &good, frame, form);
-			assert_int_equal(end_take(end, pkts), 1);
+			assert_int_equal(vnet_end_take(end, pkts, PORT_BURST), 1);
 			assert_true(requests_any(pkts[0]));
 			rte_pktmbuf_free(pkts[0]);
 			end_close(end);
@@ -502,7 +467,7 @@ static void
 test_offloads_switched_at_run_time(void **state)
 {
 	const struct packet_spec spec = {.proto = PACKET_TCP, .payload = 2000, .tcp_flags = PACKET_TCP_ACK};
-	struct end *b = end_open(true, TRAIT_OFFLOAD | TRAIT_MERGEABLE, 12, OFFLOADS_ALL);
+	struct vnet_end *b = end_open(true, TRAIT_OFFLOAD | TRAIT_MERGEABLE, 12, OFFLOADS_ALL);
 	struct vnet_conf off = b->conf;
 	static struct packet got;
 	struct virtio_net_hdr hdr;
@@ -555,7 +520,7 @@ test_c95_hash_report(void **state)
 
 	for (uint32_t traits = 0; traits < TRAIT_N; traits++)
 		for (size_t i = 0; i < RTE_DIM(rows); i++) {
-			struct end *b;
+			struct vnet_end *b;
 			static struct packet got;
 			const struct packet *frame = requests_packet(&requests_specs[0], PACKET_SUM_WHOLE);
 			struct virtio_net_hdr hdr;

@@ -13,19 +13,20 @@
 #include <rte_mbuf.h>
 
 #include "borrow.h"
-#include "burst_variants.h"
 #include "driver.h"
 #include "flows.h"
 #include "rng.h"
 #include "unit_eal.h"
 #include "vnet.h"
+#include "vnet_end.h"
+#include "vnet_traits.h"
 
 enum { POOL_SIZE = 8191, FRAME_MAX = 9018 };
 
 static struct rte_mempool *pool;
 
 /* The specialised functions of each ISA variant (enum isa), and the generic ones. */
-enum { GENERIC = ISA_N, N_VARIANTS };
+enum { GENERIC = VNET_END_GENERIC, N_VARIANTS };
 
 /* Compiled in, and for this CPU. */
 static bool
@@ -34,16 +35,8 @@ variant_runs(int variant)
 	return variant == GENERIC || variant <= (int)isa_select();
 }
 
-/* One queue of a port, with everything around it. */
 struct rig {
-	struct driver_mem mem;
-	struct driver_queue driver;
-	struct vnet_conf conf; /* of the device's half */
-	struct vnet_queue queue;
-	struct port_rxq rxq;
-	struct port_txq txq;
-	vnet_from_guest_fn from_guest;
-	vnet_to_guest_fn to_guest;
+	struct vnet_end end;
 	struct rng rng;
 };
 
@@ -58,59 +51,17 @@ static struct rig *
 rig_open(uint32_t traits, uint16_t size, uint16_t hdr_len, int variant)
 {
 	struct rig *rig = unit_zalloc(sizeof(*rig));
-	uint32_t base = traits & TRAIT_PACKED ? 0x80008000u : 0;
 
 	rig->rng = rng_stream(traits * 131u + size);
-	driver_mem_open(&rig->mem);
-	driver_queue_open(&rig->driver, &rig->mem, 2, traits, size, false);
-	rig->conf.virtq = rig->driver.conf;
-	rig->conf.hdr_len = hdr_len;
-	rig->conf.frame_max = PORT_FRAME_MAX;
-	rig->conf.offloads = OFFLOADS_ALL;
-	driver_interrupts(&rig->driver, DRIVER_INTERRUPTS_OFF);
-	rig->queue.pool = pool;
-	rig->queue.borrowed_conf = &rig->conf;
-	rig->rxq.dev = rig->txq.dev = &rig->queue;
-	assert_int_equal(virtq_start(&rig->queue.from_guest, &rig->conf.virtq, base), 0);
-	assert_int_equal(virtq_start(&rig->queue.to_guest, &rig->conf.virtq, base), 0);
-	if (variant == GENERIC) {
-		rig->from_guest = vnet_from_guest_generic;
-		rig->to_guest = vnet_to_guest_generic;
-	} else {
-		rig->from_guest = vnet_from_guest_variant((enum isa)variant, traits);
-		rig->to_guest = vnet_to_guest_variant((enum isa)variant, traits);
-	}
+	vnet_end_open(&rig->end, 2, traits, size, hdr_len, variant, pool);
+	rig->end.conf.offloads = OFFLOADS_ALL;
 	return rig;
-}
-
-/* What a worker does with a burst whose frames are looked at: they are whole, and nothing is borrowed any
- * more.
- */
-static uint16_t
-rig_take(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
-{
-	n = rig->from_guest(&rig->queue, &rig->conf, &rig->rxq, pkts, n);
-	if (rig->rxq.borrowed) {
-		borrow_materialise_burst(pkts, n);
-		vnet_rx_release(&rig->rxq);
-	}
-	assert_false(rig->rxq.borrowed);
-	for (uint16_t i = 0; i < n; i++)
-		assert_false(borrow_is(pkts[i]));
-	return n;
-}
-
-static uint16_t
-rig_give(struct rig *rig, struct rte_mbuf **pkts, uint16_t n)
-{
-	return rig->to_guest(&rig->queue, &rig->conf, &rig->txq, pkts, n);
 }
 
 static void
 rig_close(struct rig *rig)
 {
-	driver_queue_close(&rig->driver);
-	driver_mem_close(&rig->mem);
+	vnet_end_close(&rig->end);
 	free(rig);
 }
 
@@ -145,14 +96,14 @@ enum { SUM_START = 14 };
 static bool
 sum_is_asked(const struct rig *rig, uint64_t tag, uint32_t len)
 {
-	return rig->conf.virtq.traits & TRAIT_OFFLOAD && tag % 3 == 1 && len >= SUM_START + 2;
+	return rig->end.conf.virtq.traits & TRAIT_OFFLOAD && tag % 3 == 1 && len >= SUM_START + 2;
 }
 
 /* Byte i of the header in front of a frame from the guest: nonsense where it must not be read. */
 static uint8_t
 header_byte(const struct rig *rig, uint64_t tag, uint32_t len, uint32_t i)
 {
-	if (rig->conf.virtq.traits & TRAIT_OFFLOAD) {
+	if (rig->end.conf.virtq.traits & TRAIT_OFFLOAD) {
 		if (i == 1)
 			return 0; /* gso_type */
 		if (sum_is_asked(rig, tag, len) && (i == 0 || (i >= 6 && i < 10)))
@@ -218,11 +169,11 @@ for_all(void (*fn)(struct rig *rig))
 static void
 from_guest_stream(struct rig *rig)
 {
-	const uint32_t hdr_len = rig->conf.hdr_len;
+	const uint32_t hdr_len = rig->end.conf.hdr_len;
 	/* Where frames live: around the seam of the two regions that touch, so that some buffers cross it. */
 	const uint64_t seam = driver_region_gpa(1);
 	const unsigned int slots = 64;
-	uint64_t sent = 0, got = 0, returned = 0, total = RTE_MIN(3u * rig->driver.size + 64, 1500u);
+	uint64_t sent = 0, got = 0, returned = 0, total = RTE_MIN(3u * rig->end.driver.size + 64, 1500u);
 	uint32_t lens[64];
 
 	while (returned < total) {
@@ -234,7 +185,7 @@ from_guest_stream(struct rig *rig)
 		while (sent < total && sent - returned < slots) {
 			uint32_t len = 14 + rng_draw(&rig->rng, sent % 9 == 0 ? FRAME_MAX - 14 : 200);
 			uint64_t gpa = seam - 20000 + (sent % slots) * 640 + rng_draw(&rig->rng, 9);
-			unsigned int most = rig->driver.size < 6 ? rig->driver.size : 6;
+			unsigned int most = rig->end.driver.size < 6 ? rig->end.driver.size : 6;
 			enum driver_form form = (enum driver_form)rng_draw(&rig->rng, DRIVER_N_FORMS);
 			struct driver_buf bufs[8];
 			unsigned int n_bufs;
@@ -247,20 +198,20 @@ from_guest_stream(struct rig *rig)
 				uint8_t byte = i < hdr_len ? header_byte(rig, sent, len, i)
 							   : pattern(sent, i - hdr_len);
 
-				driver_write(&rig->mem, gpa + i, &byte, 1);
+				driver_write(&rig->end.mem, gpa + i, &byte, 1);
 			}
-			if (!driver_add(&rig->driver, bufs, n_bufs, form, sent))
+			if (!driver_add(&rig->end.driver, bufs, n_bufs, form, sent))
 				break;
 			lens[sent++ % slots] = len;
 			if (len > 600)
 				break;
 		}
-		n = rig_take(rig, pkts, (uint16_t)(1 + rng_draw(&rig->rng, PORT_BURST)));
+		n = vnet_end_take(&rig->end, pkts, (uint16_t)(1 + rng_draw(&rig->rng, PORT_BURST)));
 		for (uint16_t i = 0; i < n; i++, got++)
 			assert_true(mbuf_is(pkts[i], got, lens[got % slots],
 					    sum_is_asked(rig, got, lens[got % slots])));
 		rte_pktmbuf_free_bulk(pkts, n);
-		while (driver_get(&rig->driver, &tag, &written)) {
+		while (driver_get(&rig->end.driver, &tag, &written)) {
 			assert_int_equal(tag, returned);
 			assert_int_equal(written, 0);
 			returned++;
@@ -268,10 +219,10 @@ from_guest_stream(struct rig *rig)
 		assert_int_equal(returned, got);
 		/* The driver's indirect tables are never reused: start over in its region. */
 		if (sent == returned)
-			rig->mem.next[1] = 1 << 20;
+			rig->end.mem.next[1] = 1 << 20;
 	}
-	assert_int_equal(rig->rxq.stats.packets, total);
-	assert_false(virtq_is_broken(&rig->queue.from_guest));
+	assert_int_equal(rig->end.rxq.stats.packets, total);
+	assert_false(virtq_is_broken(&rig->end.queue.from_guest));
 }
 
 static struct rte_mbuf *
@@ -341,7 +292,7 @@ header_check(const struct rig *rig, uint64_t tag, const uint8_t *header)
 {
 	const uint8_t asks[10] = {1, 0, 0, 0, 0, 0, 38, 0, 6, 0}, valid[10] = {2}, none[10] = {0};
 	const uint8_t hash[8] = {4, 3, 2, 1, 3, 0, 0, 0}, no_hash[8] = {0};
-	const uint32_t traits = rig->conf.virtq.traits;
+	const uint32_t traits = rig->end.conf.virtq.traits;
 
 	if (!(traits & TRAIT_OFFLOAD))
 		assert_memory_equal(header, none, 10);
@@ -355,15 +306,15 @@ header_check(const struct rig *rig, uint64_t tag, const uint8_t *header)
 static void
 to_guest_stream(struct rig *rig)
 {
-	const uint32_t hdr_len = rig->conf.hdr_len;
-	const bool mergeable = rig->conf.virtq.traits & TRAIT_MERGEABLE;
+	const uint32_t hdr_len = rig->end.conf.hdr_len;
+	const bool mergeable = rig->end.conf.virtq.traits & TRAIT_MERGEABLE;
 	const uint64_t seam = driver_region_gpa(1);
 	/* Non-mergeable buffers take the longest frame; mergeable ones need several for most. */
 	const uint32_t buffer_len = mergeable ? 600 : hdr_len + 1600,
-		       longest = mergeable && rig->driver.size >= 16 ? 5000 : 500,
-		       borrowed_more = mergeable && rig->driver.size < 16 ? 180 : 1100;
-	const unsigned int slots = RTE_MIN((unsigned int)rig->driver.size, 64u);
-	uint64_t posted = 0, frames = 0, back = 0, total = RTE_MIN(3u * rig->driver.size + 64, 1200u);
+		       longest = mergeable && rig->end.driver.size >= 16 ? 5000 : 500,
+		       borrowed_more = mergeable && rig->end.driver.size < 16 ? 180 : 1100;
+	const unsigned int slots = RTE_MIN((unsigned int)rig->end.driver.size, 64u);
+	uint64_t posted = 0, frames = 0, back = 0, total = RTE_MIN(3u * rig->end.driver.size + 64, 1200u);
 	uint64_t sent_bytes = 0;
 
 	while (frames < total) {
@@ -374,15 +325,15 @@ to_guest_stream(struct rig *rig)
 		uint32_t written;
 
 		if (posted == back)
-			rig->mem.next[1] = 1 << 20;
+			rig->end.mem.next[1] = 1 << 20;
 		while (posted - back < slots) {
 			uint64_t gpa = seam - 50000 + (posted % slots) * 1700;
 			enum driver_form form = (enum driver_form)rng_draw(&rig->rng, DRIVER_N_FORMS);
 			struct driver_buf bufs[8];
-			unsigned int most = rig->driver.size < 4 ? rig->driver.size : 4, n_bufs;
+			unsigned int most = rig->end.driver.size < 4 ? rig->end.driver.size : 4, n_bufs;
 
 			n_bufs = cut(rig, gpa, buffer_len, true, 1 + rng_draw(&rig->rng, most), bufs);
-			if (!driver_add(&rig->driver, bufs, n_bufs, form, posted))
+			if (!driver_add(&rig->end.driver, bufs, n_bufs, form, posted))
 				break;
 			posted++;
 		}
@@ -394,7 +345,7 @@ to_guest_stream(struct rig *rig)
 			frame_mark(pkts[i], first + i);
 			frame_borrow(pkts[i], first + i, i);
 		}
-		n_sent = rig->to_guest(&rig->queue, &rig->conf, &rig->txq, pkts, n);
+		n_sent = rig->end.to_guest(&rig->end.queue, &rig->end.conf, &rig->end.txq, pkts, n);
 		rte_pktmbuf_free_bulk(pkts, n);
 		/* Those that were given are somewhere among the n, in order; the rest found no buffer. */
 		for (uint16_t i = 0; i < n && n_seen < n_sent; i++) {
@@ -405,11 +356,11 @@ to_guest_stream(struct rig *rig)
 			do {
 				const uint64_t gpa = seam - 50000 + (back % slots) * 1700;
 
-				if (!driver_get(&rig->driver, &tag, &written))
+				if (!driver_get(&rig->end.driver, &tag, &written))
 					fail_msg("frame %u of %u has no buffer", n_seen, n_sent);
 				assert_int_equal(tag, back);
 				assert_true(written >= 1 && written <= buffer_len);
-				driver_read(&rig->mem, gpa, whole + len, written);
+				driver_read(&rig->end.mem, gpa, whole + len, written);
 				if (k == 0) {
 					memcpy(header, whole, hdr_len);
 					num_buffers = hdr_len >= 12 ? header[10] + header[11] * 256u : 1;
@@ -431,15 +382,15 @@ to_guest_stream(struct rig *rig)
 			n_seen++;
 		}
 		assert_int_equal(n_seen, n_sent);
-		assert_false(driver_get(&rig->driver, &tag, &written));
+		assert_false(driver_get(&rig->end.driver, &tag, &written));
 		frames += n;
 	}
-	assert_int_equal(rig->txq.stats.bytes, sent_bytes);
-	assert_int_equal(rig->txq.stats.packets + rig->txq.stats.drops[DROP_NO_BUFFER] +
-				 rig->txq.stats.drops[DROP_TOO_LONG],
+	assert_int_equal(rig->end.txq.stats.bytes, sent_bytes);
+	assert_int_equal(rig->end.txq.stats.packets + rig->end.txq.stats.drops[DROP_NO_BUFFER] +
+				 rig->end.txq.stats.drops[DROP_TOO_LONG],
 			 frames);
-	assert_true(rig->txq.stats.packets > 0);
-	assert_false(virtq_is_broken(&rig->queue.to_guest));
+	assert_true(rig->end.txq.stats.packets > 0);
+	assert_false(virtq_is_broken(&rig->end.queue.to_guest));
 }
 
 static void
@@ -476,17 +427,17 @@ assert_same_bytes(const void *a, const void *b, size_t len)
 static void
 stats_compare(const struct rig *a, const struct rig *b)
 {
-	assert_same_bytes(&a->rxq.stats, &b->rxq.stats, sizeof(a->rxq.stats));
-	assert_same_bytes(&a->txq.stats, &b->txq.stats, sizeof(a->txq.stats));
+	assert_same_bytes(&a->end.rxq.stats, &b->end.rxq.stats, sizeof(a->end.rxq.stats));
+	assert_same_bytes(&a->end.txq.stats, &b->end.txq.stats, sizeof(a->end.txq.stats));
 }
 
 /* What the device leaves behind. */
 static void
 rigs_compare(const struct rig *a, const struct rig *b)
 {
-	driver_mem_same(&a->mem, &b->mem);
+	driver_mem_same(&a->end.mem, &b->end.mem);
 	stats_compare(a, b);
-	assert_same_bytes((void *)a->mem.log.bits, (void *)b->mem.log.bits, a->mem.log.n_bytes);
+	assert_same_bytes((void *)a->end.mem.log.bits, (void *)b->end.mem.log.bits, a->end.mem.log.n_bytes);
 }
 
 /* The same stream through the specialised and the generic functions leaves the same guest memory, bit for
@@ -575,7 +526,7 @@ heads_arrange(struct driver_queue *queue, uint32_t how, uint32_t first)
 static void
 step_make(struct rig *rig, struct step *step, bool writable, uint16_t n, enum oddity odd)
 {
-	const uint16_t hdr_len = rig->conf.hdr_len;
+	const uint16_t hdr_len = rig->end.conf.hdr_len;
 
 	step->n = n;
 	step->odd = odd;
@@ -643,17 +594,17 @@ step_add(struct rig *rig, const struct step *step, bool writable, uint64_t first
 		unsigned int n_bufs = 1;
 		enum driver_form form = DRIVER_DIRECT;
 
-		if (is_odd && step->odd == ODD_CHAIN && rig->driver.n_free > step->n - i) {
+		if (is_odd && step->odd == ODD_CHAIN && rig->end.driver.n_free > step->n - i) {
 			bufs[1] = (struct driver_buf){step->gpa[i] + 20, step->len[i] - 20, write};
 			bufs[0].len = 20;
 			n_bufs = 2;
 		}
 		if (is_odd && step->odd == ODD_INDIRECT)
 			form = DRIVER_INDIRECT;
-		assert_true(driver_add(&rig->driver, bufs, n_bufs, form, first_tag + i));
+		assert_true(driver_add(&rig->end.driver, bufs, n_bufs, form, first_tag + i));
 	}
 	/* Tables are never reused: start over in their region, which ends below ODD_ELSEWHERE. */
-	rig->mem.next[1] = 1 << 20;
+	rig->end.mem.next[1] = 1 << 20;
 }
 
 /* [gpa, gpa + len) is in the first two regions. */
@@ -669,7 +620,7 @@ step_is_mapped(uint64_t gpa, uint32_t len)
 static void
 step_write(struct rig *rig, const struct step *step, uint64_t first_tag)
 {
-	const uint16_t hdr_len = rig->conf.hdr_len;
+	const uint16_t hdr_len = rig->end.conf.hdr_len;
 
 	for (uint16_t i = 0; i < step->n; i++) {
 		uint8_t header[20];
@@ -678,9 +629,9 @@ step_write(struct rig *rig, const struct step *step, uint64_t first_tag)
 
 		if (!step_is_mapped(gpa, len))
 			continue;
-		driver_write(&rig->mem, gpa, noise + tag % 1021, len);
+		driver_write(&rig->end.mem, gpa, noise + tag % 1021, len);
 		memset(header, 0xee, sizeof(header));
-		if (rig->conf.virtq.traits & TRAIT_OFFLOAD) {
+		if (rig->end.conf.virtq.traits & TRAIT_OFFLOAD) {
 			/* Nothing, a checksum, or what makes no sense. */
 			memset(header, 0, sizeof(header));
 			if (tag % 7 == 3) {
@@ -690,7 +641,7 @@ step_write(struct rig *rig, const struct step *step, uint64_t first_tag)
 			header[1] = tag % 11 == 5 ? 99 : 0;
 		}
 		if (len >= hdr_len)
-			driver_write(&rig->mem, gpa, header, hdr_len);
+			driver_write(&rig->end.mem, gpa, header, hdr_len);
 	}
 }
 
@@ -698,11 +649,11 @@ step_write(struct rig *rig, const struct step *step, uint64_t first_tag)
 static void
 pair_compare(struct rig *const rigs[PAIR], const struct virtq *a, const struct virtq *b)
 {
-	const struct driver_queue *ring = &rigs[0]->driver;
+	const struct driver_queue *ring = &rigs[0]->end.driver;
 	const uint64_t end = ring->used_gpa + (ring->packed ? 4 : 6 + 8ull * ring->size);
 
-	assert_same_bytes(driver_va(&rigs[0]->mem, ring->desc_gpa), driver_va(&rigs[1]->mem, ring->desc_gpa),
-			  end - ring->desc_gpa);
+	assert_same_bytes(driver_va(&rigs[0]->end.mem, ring->desc_gpa),
+			  driver_va(&rigs[1]->end.mem, ring->desc_gpa), end - ring->desc_gpa);
 	assert_int_equal(a->avail.idx, b->avail.idx);
 	assert_int_equal(a->avail.wrap, b->avail.wrap);
 	assert_int_equal(a->used_idx, b->used_idx);
@@ -712,11 +663,11 @@ pair_compare(struct rig *const rigs[PAIR], const struct virtq *a, const struct v
 	assert_int_equal(b->batch, 0);
 	assert_int_equal(a->fault, b->fault);
 	stats_compare(rigs[0], rigs[1]);
-	if (rigs[0]->conf.virtq.log) {
-		assert_same_bytes((void *)rigs[0]->mem.log.bits, (void *)rigs[1]->mem.log.bits,
-				  rigs[0]->mem.log.n_bytes);
-		memset((void *)rigs[0]->mem.log.bits, 0, rigs[0]->mem.log.n_bytes);
-		memset((void *)rigs[1]->mem.log.bits, 0, rigs[1]->mem.log.n_bytes);
+	if (rigs[0]->end.conf.virtq.log) {
+		assert_same_bytes((void *)rigs[0]->end.mem.log.bits, (void *)rigs[1]->end.mem.log.bits,
+				  rigs[0]->end.mem.log.n_bytes);
+		memset((void *)rigs[0]->end.mem.log.bits, 0, rigs[0]->end.mem.log.n_bytes);
+		memset((void *)rigs[1]->end.mem.log.bits, 0, rigs[1]->end.mem.log.n_bytes);
 	}
 }
 
@@ -729,7 +680,7 @@ pair_get(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, uint32_t 
 		uint64_t tag;
 
 		for (int k = 0; k < PAIR; k++) {
-			assert_true(driver_get(&rigs[k]->driver, &tag, &written[k]));
+			assert_true(driver_get(&rigs[k]->end.driver, &tag, &written[k]));
 			assert_int_equal(tag, first_tag + i);
 		}
 		assert_int_equal(written[0], written[1]);
@@ -739,7 +690,7 @@ pair_get(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, uint32_t 
 		uint64_t tag;
 		uint32_t written;
 
-		assert_false(driver_get(&rigs[k]->driver, &tag, &written));
+		assert_false(driver_get(&rigs[k]->end.driver, &tag, &written));
 	}
 }
 
@@ -754,14 +705,14 @@ from_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, en
 
 	step_make(rigs[0], &step, false, n, odd);
 	for (int k = 0; k < PAIR; k++) {
-		heads_arrange(&rigs[k]->driver, how, first);
+		heads_arrange(&rigs[k]->end.driver, how, first);
 		step_write(rigs[k], &step, first_tag);
 		step_add(rigs[k], &step, false, first_tag);
 		/* What comes before an odd chain, the odd one, what follows, and perhaps the ring's corner.
 		 */
 		for (int turn = 0; turn < 5; turn++)
-			n_pkts[k] = (uint16_t)(n_pkts[k] +
-					       rig_take(rigs[k], pkts[k] + n_pkts[k], VIRTQ_FETCH_MAX));
+			n_pkts[k] = (uint16_t)(n_pkts[k] + vnet_end_take(&rigs[k]->end, pkts[k] + n_pkts[k],
+									 VIRTQ_FETCH_MAX));
 	}
 	assert_int_equal(n_pkts[0], n_pkts[1]);
 	for (uint16_t i = 0; i < n_pkts[0]; i++) {
@@ -780,8 +731,8 @@ from_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, en
 		rte_pktmbuf_free_bulk(pkts[k], n_pkts[k]);
 	/* See test_variants_agree(). The rest of the ring says nothing either then, until it is used again.
 	 */
-	if (!(rigs[0]->driver.packed && rigs[0]->driver.in_order))
-		pair_compare(rigs, &rigs[0]->queue.from_guest, &rigs[1]->queue.from_guest);
+	if (!(rigs[0]->end.driver.packed && rigs[0]->end.driver.in_order))
+		pair_compare(rigs, &rigs[0]->end.queue.from_guest, &rigs[1]->end.queue.from_guest);
 	else
 		stats_compare(rigs[0], rigs[1]);
 	pair_get(rigs, first_tag, n, written);
@@ -807,32 +758,32 @@ to_guest_step(struct rig *const rigs[PAIR], uint64_t first_tag, uint16_t n, enum
 	for (int k = 0; k < PAIR; k++) {
 		struct rte_mbuf *pkts[VIRTQ_FETCH_MAX];
 
-		heads_arrange(&rigs[k]->driver, how, first);
+		heads_arrange(&rigs[k]->end.driver, how, first);
 		step_add(rigs[k], &step, true, first_tag);
 		for (uint16_t i = 0; i < n_pkts; i++) {
 			pkts[i] = frame_make(first_tag + i, len[i]);
 			frame_mark(pkts[i], first_tag + i);
 			frame_borrow(pkts[i], first_tag + i, i);
 		}
-		rig_give(rigs[k], pkts, n_pkts);
+		vnet_end_give(&rigs[k]->end, pkts, n_pkts);
 		rte_pktmbuf_free_bulk(pkts, n_pkts);
 	}
-	pair_compare(rigs, &rigs[0]->queue.to_guest, &rigs[1]->queue.to_guest);
+	pair_compare(rigs, &rigs[0]->end.queue.to_guest, &rigs[1]->end.queue.to_guest);
 	for (uint16_t i = 0; i < n; i++)
 		if (step_is_mapped(step.gpa[i], 1600))
-			assert_same_bytes(driver_va(&rigs[0]->mem, step.gpa[i]),
-					  driver_va(&rigs[1]->mem, step.gpa[i]), 1600);
+			assert_same_bytes(driver_va(&rigs[0]->end.mem, step.gpa[i]),
+					  driver_va(&rigs[1]->end.mem, step.gpa[i]), 1600);
 	/* Buffers that nobody needed are used up with short frames. */
 	for (int turn = 0; turn < 3; turn++)
 		for (int k = 0; k < PAIR; k++)
 			for (uint16_t i = 0; i < n; i++) {
 				struct rte_mbuf *pkt = frame_make(0, 14);
 
-				rig_give(rigs[k], &pkt, 1);
+				vnet_end_give(&rigs[k]->end, &pkt, 1);
 				rte_pktmbuf_free(pkt);
 			}
 	n_back = n;
-	pair_compare(rigs, &rigs[0]->queue.to_guest, &rigs[1]->queue.to_guest);
+	pair_compare(rigs, &rigs[0]->end.queue.to_guest, &rigs[1]->end.queue.to_guest);
 	pair_get(rigs, first_tag, n_back, written);
 }
 
@@ -871,8 +822,8 @@ bursts_agree(int variant, void (*step)(struct rig *const rigs[PAIR], uint64_t, u
 				}
 			if (!(packed && traits & TRAIT_IN_ORDER))
 				rigs_compare(rigs[0], rigs[1]);
-			assert_false(virtq_is_broken(&rigs[0]->queue.from_guest));
-			assert_false(virtq_is_broken(&rigs[0]->queue.to_guest));
+			assert_false(virtq_is_broken(&rigs[0]->end.queue.from_guest));
+			assert_false(virtq_is_broken(&rigs[0]->end.queue.to_guest));
 			rig_close(rigs[0]);
 			rig_close(rigs[1]);
 		}
@@ -896,14 +847,14 @@ test_bursts_agree_to_guest(void **state)
 static void
 table_continue(struct rig *rig)
 {
-	struct virtq_conf *conf = &rig->conf.virtq;
+	struct virtq_conf *conf = &rig->end.conf.virtq;
 	const uint32_t len = conf->size * (uint32_t)sizeof(struct vring_desc);
-	const uint64_t gpa = driver_alloc(&rig->mem, 2, 2 * len, 16);
+	const uint64_t gpa = driver_alloc(&rig->end.mem, 2, 2 * len, 16);
 
-	memcpy(driver_va(&rig->mem, gpa), rig->driver.desc, len);
+	memcpy(driver_va(&rig->end.mem, gpa), rig->end.driver.desc, len);
 	for (uint32_t i = 0; i < conf->size; i++)
-		memcpy((uint8_t *)driver_va(&rig->mem, gpa) + len + i * sizeof(struct vring_desc),
-		       rig->driver.desc, sizeof(struct vring_desc));
+		memcpy((uint8_t *)driver_va(&rig->end.mem, gpa) + len + i * sizeof(struct vring_desc),
+		       rig->end.driver.desc, sizeof(struct vring_desc));
 	conf->desc = (void *)gmem_va(conf->mem, &conf->hot, gpa, 2 * len);
 	assert_non_null(conf->desc);
 }
@@ -926,12 +877,12 @@ test_bad_head(void **state)
 			step_write(rig, &step, 0);
 			step_add(rig, &step, false, 0);
 			table_continue(rig);
-			rig->driver.avail->ring[bad] = (uint16_t)head;
+			rig->end.driver.avail->ring[bad] = (uint16_t)head;
 			for (int turn = 0; turn < 3; turn++)
-				n = (uint16_t)(n + rig_take(rig, pkts + n, VIRTQ_FETCH_MAX));
+				n = (uint16_t)(n + vnet_end_take(&rig->end, pkts + n, VIRTQ_FETCH_MAX));
 			assert_int_equal(n, bad);
 			rte_pktmbuf_free_bulk(pkts, n);
-			assert_int_equal(rig->queue.from_guest.fault, FAULT_HEAD_RANGE);
+			assert_int_equal(rig->end.queue.from_guest.fault, FAULT_HEAD_RANGE);
 			rig_close(rig);
 		}
 }
@@ -940,13 +891,13 @@ test_bad_head(void **state)
 static void
 log_check(const struct rig *rig, const uint8_t *before)
 {
-	for (uint64_t first = 0, len; driver_mem_next(&rig->mem, &first, &len); first += len)
+	for (uint64_t first = 0, len; driver_mem_next(&rig->end.mem, &first, &len); first += len)
 		for (uint64_t at = first; at < first + len; at += 4096) {
 			unsigned int region = (unsigned int)(at / DRIVER_REGION_SIZE);
 			uint64_t page = (driver_region_gpa(region) + at % DRIVER_REGION_SIZE) / 4096;
 
-			if (memcmp(before + at, rig->mem.file + at, 4096) != 0)
-				assert_true(rig->mem.log.bits[page / 8] >> (page % 8) & 1);
+			if (memcmp(before + at, rig->end.mem.file + at, 4096) != 0)
+				assert_true(rig->end.mem.log.bits[page / 8] >> (page % 8) & 1);
 		}
 }
 
@@ -956,16 +907,16 @@ log_oracle(struct rig *rig, void (*stream)(struct rig *rig))
 {
 	/* What the driver writes is not the device's: compare with the same stream on a queue without the
 	 * log. */
-	struct rig *direct = rig_open(rig->conf.virtq.traits & ~(uint32_t)TRAIT_LOG, rig->conf.virtq.size,
-				      rig->conf.hdr_len, GENERIC);
+	struct rig *direct = rig_open(rig->end.conf.virtq.traits & ~(uint32_t)TRAIT_LOG,
+				      rig->end.conf.virtq.size, rig->end.conf.hdr_len, GENERIC);
 	unsigned int marked = 0;
 
 	direct->rng = rig->rng;
 	stream(direct);
 	stream(rig);
-	driver_mem_same(&rig->mem, &direct->mem);
-	for (uint64_t i = 0; i < rig->mem.log.n_bytes; i++)
-		marked += (unsigned int)__builtin_popcount(rig->mem.log.bits[i]);
+	driver_mem_same(&rig->end.mem, &direct->end.mem);
+	for (uint64_t i = 0; i < rig->end.mem.log.n_bytes; i++)
+		marked += (unsigned int)__builtin_popcount(rig->end.mem.log.bits[i]);
 	assert_true(marked > 0);
 	rig_close(direct);
 }
@@ -997,16 +948,16 @@ test_log_misses_nothing(void **state)
 			struct rte_mbuf *pkt =
 				frame_make(2, 14 + rng_draw(&rig->rng, round % 3 ? 1480 : 5000));
 
-			assert_true(driver_add(&rig->driver, &buf, 1,
+			assert_true(driver_add(&rig->end.driver, &buf, 1,
 					       round % 2 ? DRIVER_INDIRECT : DRIVER_DIRECT, 1));
-			before = driver_mem_copy(&rig->mem);
-			memset((void *)rig->mem.log.bits, 0, rig->mem.log.n_bytes);
+			before = driver_mem_copy(&rig->end.mem);
+			memset((void *)rig->end.mem.log.bits, 0, rig->end.mem.log.n_bytes);
 			frame_borrow(pkt, 2, 0);
-			assert_int_equal(rig_give(rig, &pkt, 1), 1);
+			assert_int_equal(vnet_end_give(&rig->end, &pkt, 1), 1);
 			rte_pktmbuf_free(pkt);
 			log_check(rig, before);
 			free(before);
-			assert_true(driver_get(&rig->driver, &tag, &written));
+			assert_true(driver_get(&rig->end.driver, &tag, &written));
 		}
 		rig_close(rig);
 	}
@@ -1018,7 +969,7 @@ ring_log_lap(uint32_t traits, int variant, bool to_guest)
 {
 	const uint16_t size = traits & TRAIT_PACKED ? 700 : 1024, hdr_len = modern_hdr_len(traits);
 	struct rig *rig = rig_open(traits, size, hdr_len, variant);
-	const struct driver_queue *ring = &rig->driver;
+	const struct driver_queue *ring = &rig->end.driver;
 	const uint64_t first = ring->packed ? ring->desc_gpa : ring->used_gpa,
 		       end = first + (ring->packed ? 16ull : 8ull) * size;
 	unsigned int n_two = 0;
@@ -1034,33 +985,33 @@ ring_log_lap(uint32_t traits, int variant, bool to_guest)
 			const struct driver_buf buf = {driver_region_gpa(0) + i * 2048ull, hdr_len + 100u,
 						       to_guest};
 
-			assert_true(driver_add(&rig->driver, &buf, 1, DRIVER_DIRECT, i));
+			assert_true(driver_add(&rig->end.driver, &buf, 1, DRIVER_DIRECT, i));
 			if (!to_guest)
-				memset(driver_va(&rig->mem, buf.gpa), 0, hdr_len);
+				memset(driver_va(&rig->end.mem, buf.gpa), 0, hdr_len);
 			else
 				pkts[i] = frame_make(i, 100);
 		}
 		assert_true(end - first <= sizeof(before));
-		memcpy(before, driver_va(&rig->mem, first), end - first);
-		memset((void *)rig->mem.log.bits, 0, rig->mem.log.n_bytes);
+		memcpy(before, driver_va(&rig->end.mem, first), end - first);
+		memset((void *)rig->end.mem.log.bits, 0, rig->end.mem.log.n_bytes);
 		if (to_guest)
-			assert_int_equal(rig_give(rig, pkts, VIRTQ_FETCH_MAX), VIRTQ_FETCH_MAX);
+			assert_int_equal(vnet_end_give(&rig->end, pkts, VIRTQ_FETCH_MAX), VIRTQ_FETCH_MAX);
 		else
 			for (uint16_t n = 0; n < VIRTQ_FETCH_MAX;)
-				n = (uint16_t)(n + rig_take(rig, pkts + n, VIRTQ_FETCH_MAX - n));
+				n = (uint16_t)(n + vnet_end_take(&rig->end, pkts + n, VIRTQ_FETCH_MAX - n));
 		for (uint64_t page = first / 4096; page <= (end - 1) / 4096; page++) {
 			uint64_t from = RTE_MAX(page * 4096, first), to = RTE_MIN((page + 1) * 4096, end);
 
-			if (memcmp(before + (from - first), driver_va(&rig->mem, from), to - from) == 0)
+			if (memcmp(before + (from - first), driver_va(&rig->end.mem, from), to - from) == 0)
 				continue;
 			n_changed++;
-			assert_true(rig->mem.log.bits[page / 8] >> (page % 8) & 1);
+			assert_true(rig->end.mem.log.bits[page / 8] >> (page % 8) & 1);
 		}
 		assert_true(n_changed > 0);
 		n_two += n_changed > 1;
 		rte_pktmbuf_free_bulk(pkts, VIRTQ_FETCH_MAX);
 		for (uint16_t i = 0; i < VIRTQ_FETCH_MAX; i++)
-			assert_true(driver_get(&rig->driver, &tag, &written));
+			assert_true(driver_get(&rig->end.driver, &tag, &written));
 	}
 	/* Else it has shown nothing. In order, and nothing written: one element stands for the burst. */
 	assert_true(n_two > 0 || (!to_guest && traits & TRAIT_IN_ORDER));
@@ -1093,20 +1044,20 @@ test_only_what_cannot_fit_is_lost(void **state)
 			struct driver_buf buf = {
 				.gpa = driver_region_gpa(0) + i * 256, .len = 200, .writable = true};
 
-			assert_true(driver_add(&rig->driver, &buf, 1, DRIVER_DIRECT, i));
+			assert_true(driver_add(&rig->end.driver, &buf, 1, DRIVER_DIRECT, i));
 		}
 		for (unsigned int i = 0; i < 5; i++)
 			pkts[i] = frame_make(i, lens[i]);
-		n = rig_give(rig, pkts, 5);
+		n = vnet_end_give(&rig->end, pkts, 5);
 		rte_pktmbuf_free_bulk(pkts, 5);
 		if (traits & TRAIT_MERGEABLE) {
 			/* 1512 bytes (or 1520) take all eight buffers' 1600, but one is gone: 7 * 200 is too
 			 * little. */
 			assert_int_equal(n, 4);
-			assert_int_equal(rig->txq.stats.drops[DROP_NO_BUFFER], 1);
+			assert_int_equal(rig->end.txq.stats.drops[DROP_NO_BUFFER], 1);
 		} else {
 			assert_int_equal(n, 3);
-			assert_int_equal(rig->txq.stats.drops[DROP_TOO_LONG], 2);
+			assert_int_equal(rig->end.txq.stats.drops[DROP_TOO_LONG], 2);
 		}
 		rig_close(rig);
 	}
@@ -1119,6 +1070,21 @@ bufs_for(const struct driver_buf row[], unsigned int n, uint16_t hdr_len, struct
 	memcpy(ret_bufs, row, n * sizeof(row[0]));
 	if (ret_bufs[0].len && ret_bufs[0].len != UINT32_MAX)
 		ret_bufs[0].len += hdr_len - 12u;
+}
+
+/* Transmit chains with the tags 1 to 3, in order and with nothing written; the queue goes on. */
+static void
+three_are_returned(struct rig *rig)
+{
+	uint64_t tag;
+	uint32_t written;
+
+	for (uint64_t want = 1; want <= 3; want++) {
+		assert_true(driver_get(&rig->end.driver, &tag, &written));
+		assert_int_equal(tag, want);
+		assert_int_equal(written, 0);
+	}
+	assert_false(virtq_is_broken(&rig->end.queue.from_guest));
 }
 
 /* What a transmit chain can be that is not a frame: each is dropped, counted once, and the chain comes back.
@@ -1163,29 +1129,22 @@ test_malformed_chains(void **state)
 				const struct driver_buf fine = {good, hdr_len + 60u, false};
 				struct driver_buf bufs[3];
 				struct rte_mbuf *pkts[PORT_BURST];
-				uint64_t tag;
-				uint32_t written;
 				uint16_t n;
 
-				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 1));
+				assert_true(driver_add(&rig->end.driver, &fine, 1, DRIVER_DIRECT, 1));
 				bufs_for(rows[i].bufs, rows[i].n, hdr_len, bufs);
-				assert_true(driver_add(&rig->driver, bufs, rows[i].n, form, 2));
-				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 3));
+				assert_true(driver_add(&rig->end.driver, bufs, rows[i].n, form, 2));
+				assert_true(driver_add(&rig->end.driver, &fine, 1, DRIVER_DIRECT, 3));
 				/* The neighbours are fine. */
 				n = 0;
 				/* The first of them may go by itself. */
 				for (int turn = 0; turn < 2; turn++)
-					n = (uint16_t)(n +
-						       rig_take(rig, pkts + n, (uint16_t)(PORT_BURST - n)));
+					n = (uint16_t)(n + vnet_end_take(&rig->end, pkts + n,
+									 (uint16_t)(PORT_BURST - n)));
 				assert_int_equal(n, 2);
 				rte_pktmbuf_free_bulk(pkts, 2);
-				assert_int_equal(rig->rxq.stats.drops[rows[i].reason], 1);
-				for (uint64_t want = 1; want <= 3; want++) {
-					assert_true(driver_get(&rig->driver, &tag, &written));
-					assert_int_equal(tag, want);
-					assert_int_equal(written, 0);
-				}
-				assert_false(virtq_is_broken(&rig->queue.from_guest));
+				assert_int_equal(rig->end.rxq.stats.drops[rows[i].reason], 1);
+				three_are_returned(rig);
 				rig_close(rig);
 			}
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
@@ -1223,19 +1182,19 @@ test_malformed_receive_chains(void **state)
 			uint32_t written;
 
 			bufs_for(rows[i].bufs, rows[i].n, hdr_len, bufs);
-			assert_true(driver_add(&rig->driver, bufs, rows[i].n, DRIVER_DIRECT, 1));
-			assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 2));
-			assert_int_equal(rig_give(rig, pkts, 2), 1);
+			assert_true(driver_add(&rig->end.driver, bufs, rows[i].n, DRIVER_DIRECT, 1));
+			assert_true(driver_add(&rig->end.driver, &fine, 1, DRIVER_DIRECT, 2));
+			assert_int_equal(vnet_end_give(&rig->end, pkts, 2), 1);
 			rte_pktmbuf_free_bulk(pkts, 2);
-			assert_int_equal(rig->txq.stats.drops[DROP_MALFORMED], 1);
-			assert_true(driver_get(&rig->driver, &tag, &written));
+			assert_int_equal(rig->end.txq.stats.drops[DROP_MALFORMED], 1);
+			assert_true(driver_get(&rig->end.driver, &tag, &written));
 			assert_int_equal(tag, 1);
 			assert_int_equal(written, 0);
 			for (unsigned int b = 0; b < 2000; b++) {
-				driver_read(&rig->mem, good + b, &byte, 1);
+				driver_read(&rig->end.mem, good + b, &byte, 1);
 				assert_int_equal(byte, 0);
 			}
-			assert_true(driver_get(&rig->driver, &tag, &written));
+			assert_true(driver_get(&rig->end.driver, &tag, &written));
 			assert_int_equal(written, hdr_len + 100u);
 			rig_close(rig);
 		}
@@ -1274,24 +1233,22 @@ test_long_chains(void **state)
 				struct rig *rig = rig_open(traits, size, hdr_len, variant);
 				const struct driver_buf fine = {0x100000, hdr_len + 60u, false};
 				struct rte_mbuf *pkts[PORT_BURST];
-				uint64_t tag;
-				uint32_t written;
 				uint16_t n = 0;
 
-				rig->driver.long_tables = true;
-				rig->mem.next[1] = 1 << 20;
+				rig->end.driver.long_tables = true;
+				rig->end.mem.next[1] = 1 << 20;
 				for (uint32_t b = 0; b < hdr_len + len; b++) {
 					uint8_t byte = b < hdr_len ? 0 : pattern(1, b - hdr_len);
 
-					driver_write(&rig->mem, driver_region_gpa(1) - 125 + b, &byte, 1);
+					driver_write(&rig->end.mem, driver_region_gpa(1) - 125 + b, &byte, 1);
 				}
 				long_chain(bufs, n_pieces[i], hdr_len + len, false);
-				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 1));
-				assert_true(driver_add(&rig->driver, bufs, n_pieces[i], form, 2));
-				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 3));
+				assert_true(driver_add(&rig->end.driver, &fine, 1, DRIVER_DIRECT, 1));
+				assert_true(driver_add(&rig->end.driver, bufs, n_pieces[i], form, 2));
+				assert_true(driver_add(&rig->end.driver, &fine, 1, DRIVER_DIRECT, 3));
 				for (int turn = 0; turn < 3; turn++)
-					n = (uint16_t)(n +
-						       rig_take(rig, pkts + n, (uint16_t)(PORT_BURST - n)));
+					n = (uint16_t)(n + vnet_end_take(&rig->end, pkts + n,
+									 (uint16_t)(PORT_BURST - n)));
 				assert_int_equal(n, n_good);
 				for (uint32_t b = 0; n_good == 3 && b < len; b++) {
 					uint8_t byte;
@@ -1301,14 +1258,9 @@ test_long_chains(void **state)
 						pattern(1, b));
 				}
 				rte_pktmbuf_free_bulk(pkts, n);
-				assert_int_equal(rig->rxq.stats.drops[DROP_CHAIN_LONG], 3 - n_good);
-				assert_int_equal(rig->rxq.stats.drops[DROP_MALFORMED], 0);
-				for (uint64_t want = 1; want <= 3; want++) {
-					assert_true(driver_get(&rig->driver, &tag, &written));
-					assert_int_equal(tag, want);
-					assert_int_equal(written, 0);
-				}
-				assert_false(virtq_is_broken(&rig->queue.from_guest));
+				assert_int_equal(rig->end.rxq.stats.drops[DROP_CHAIN_LONG], 3 - n_good);
+				assert_int_equal(rig->end.rxq.stats.drops[DROP_MALFORMED], 0);
+				three_are_returned(rig);
 				rig_close(rig);
 			}
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
@@ -1337,25 +1289,25 @@ test_long_receive_chains(void **state)
 				uint64_t tag;
 				uint32_t written;
 
-				rig->driver.long_tables = true;
-				rig->mem.next[1] = 1 << 20;
+				rig->end.driver.long_tables = true;
+				rig->end.mem.next[1] = 1 << 20;
 				long_chain(bufs, n, 10300, true);
-				assert_true(driver_add(&rig->driver, bufs, n, form, 1));
-				assert_true(driver_add(&rig->driver, &fine, 1, DRIVER_DIRECT, 2));
-				assert_int_equal(rig_give(rig, pkts, 2), good ? 2 : 1);
+				assert_true(driver_add(&rig->end.driver, bufs, n, form, 1));
+				assert_true(driver_add(&rig->end.driver, &fine, 1, DRIVER_DIRECT, 2));
+				assert_int_equal(vnet_end_give(&rig->end, pkts, 2), good ? 2 : 1);
 				rte_pktmbuf_free_bulk(pkts, 2);
-				assert_int_equal(rig->txq.stats.drops[DROP_CHAIN_LONG], !good);
-				assert_int_equal(rig->rxq.stats.drops[DROP_CHAIN_LONG], 0);
-				assert_true(driver_get(&rig->driver, &tag, &written));
+				assert_int_equal(rig->end.txq.stats.drops[DROP_CHAIN_LONG], !good);
+				assert_int_equal(rig->end.rxq.stats.drops[DROP_CHAIN_LONG], 0);
+				assert_true(driver_get(&rig->end.driver, &tag, &written));
 				assert_int_equal(tag, 1);
 				assert_int_equal(written, good ? hdr_len + len : 0);
 				for (uint32_t b = 0; good && b < len; b++) {
 					uint8_t byte;
 
-					driver_read(&rig->mem, bufs[0].gpa + hdr_len + b, &byte, 1);
+					driver_read(&rig->end.mem, bufs[0].gpa + hdr_len + b, &byte, 1);
 					assert_int_equal(byte, pattern(1, b));
 				}
-				assert_true(driver_get(&rig->driver, &tag, &written));
+				assert_true(driver_get(&rig->end.driver, &tag, &written));
 				assert_int_equal(written, hdr_len + len);
 				rig_close(rig);
 			}
@@ -1376,17 +1328,17 @@ test_empty_pool_loses_nothing(void **state)
 	for (n = 0; n < POOL_SIZE && (hoard[n] = rte_pktmbuf_alloc(pool)); n++)
 		;
 	for (uint64_t i = 0; i < 10; i++)
-		assert_true(driver_add(&rig->driver, &big, 1, DRIVER_DIRECT, i));
-	assert_int_equal(rig_take(rig, pkts, PORT_BURST), 0);
-	assert_true(rig->queue.from_guest.no_mbuf > 0);
+		assert_true(driver_add(&rig->end.driver, &big, 1, DRIVER_DIRECT, i));
+	assert_int_equal(vnet_end_take(&rig->end, pkts, PORT_BURST), 0);
+	assert_true(rig->end.queue.from_guest.no_mbuf > 0);
 	/* Enough for the first mbuf of each of ten, but not for the segments. */
 	for (unsigned int i = 0; i < 12; i++)
 		rte_pktmbuf_free(hoard[--n]);
-	assert_int_equal(rig_take(rig, pkts, 10), 1);
+	assert_int_equal(vnet_end_take(&rig->end, pkts, 10), 1);
 	rte_pktmbuf_free(pkts[0]);
 	while (n)
 		rte_pktmbuf_free(hoard[--n]);
-	assert_int_equal(rig_take(rig, pkts, PORT_BURST), 9);
+	assert_int_equal(vnet_end_take(&rig->end, pkts, PORT_BURST), 9);
 	rte_pktmbuf_free_bulk(pkts, 9);
 	assert_int_equal(rte_mempool_in_use_count(pool), 0);
 	rig_close(rig);
@@ -1411,15 +1363,15 @@ borrowing_open(struct borrowing *borrowing, uint32_t traits, int variant)
 		*rigs[k] = rig;
 		borrowing->shared[k] = calloc(1, sizeof(*borrowing->shared[k]));
 		borrowing->shared[k]->link_up = true;
-		rig->queue.shared = borrowing->shared[k];
-		rig->queue.borrowed_conf = NULL;
+		rig->end.queue.shared = borrowing->shared[k];
+		rig->end.queue.borrowed_conf = NULL;
 		if (k == 0)
-			rig->conf.from_guest = rig->from_guest;
+			rig->end.conf.from_guest = rig->end.from_guest;
 		else
-			rig->conf.to_guest = rig->to_guest;
-		rig->conf.offloads = OFFLOADS_ALL;
-		atomic_store(k == 0 ? &rig->queue.from_guest.conf : &rig->queue.to_guest.conf,
-			     &rig->conf.virtq);
+			rig->end.conf.to_guest = rig->end.to_guest;
+		rig->end.conf.offloads = OFFLOADS_ALL;
+		atomic_store(k == 0 ? &rig->end.queue.from_guest.conf : &rig->end.queue.to_guest.conf,
+			     &rig->end.conf.virtq);
 	}
 }
 
@@ -1437,15 +1389,15 @@ borrowing_close(struct borrowing *borrowing)
 static uint64_t
 borrowing_send(struct borrowing *borrowing, uint32_t len, uint64_t tag)
 {
-	const uint16_t hdr_len = borrowing->from->conf.hdr_len;
+	const uint16_t hdr_len = borrowing->from->end.conf.hdr_len;
 	const struct driver_buf buf = {driver_region_gpa(0) + 65536 + tag % 64 * SLOT_LEN + tag % 3,
 				       hdr_len + len, false};
 	const uint8_t header[20] = {0};
 
 	noise_fill();
-	driver_write(&borrowing->from->mem, buf.gpa, header, hdr_len);
-	driver_write(&borrowing->from->mem, buf.gpa + hdr_len, noise + tag, len);
-	assert_true(driver_add(&borrowing->from->driver, &buf, 1, DRIVER_DIRECT, tag));
+	driver_write(&borrowing->from->end.mem, buf.gpa, header, hdr_len);
+	driver_write(&borrowing->from->end.mem, buf.gpa + hdr_len, noise + tag, len);
+	assert_true(driver_add(&borrowing->from->end.driver, &buf, 1, DRIVER_DIRECT, tag));
 	return buf.gpa;
 }
 
@@ -1454,12 +1406,12 @@ static uint16_t
 borrowing_iteration(struct borrowing *borrowing)
 {
 	struct rte_mbuf *pkts[PORT_BURST];
-	uint16_t n = vnet_rx(&borrowing->from->rxq, pkts, PORT_BURST);
+	uint16_t n = vnet_rx(&borrowing->from->end.rxq, pkts, PORT_BURST);
 
 	if (n)
-		n = vnet_tx(&borrowing->to->txq, pkts, n);
-	if (borrowing->from->rxq.borrowed)
-		vnet_rx_release(&borrowing->from->rxq);
+		n = vnet_tx(&borrowing->to->end.txq, pkts, n);
+	if (borrowing->from->end.rxq.borrowed)
+		vnet_rx_release(&borrowing->from->end.rxq);
 	return n;
 }
 
@@ -1493,31 +1445,31 @@ borrowed_deliver(uint32_t traits, int variant, enum receiver how, uint32_t len)
 
 		if (how == RX_CHAIN || how == RX_INDIRECT)
 			bufs[0].len = 900;
-		assert_true(driver_add(&borrowing.to->driver, bufs,
+		assert_true(driver_add(&borrowing.to->end.driver, bufs,
 				       how == RX_CHAIN || how == RX_INDIRECT ? 2 : 1,
 				       how == RX_INDIRECT ? DRIVER_INDIRECT : DRIVER_DIRECT, i));
 	}
 	if (traits & TRAIT_LOG) {
-		before = driver_mem_copy(&borrowing.to->mem);
-		memset((void *)borrowing.to->mem.log.bits, 0, borrowing.to->mem.log.n_bytes);
+		before = driver_mem_copy(&borrowing.to->end.mem);
+		memset((void *)borrowing.to->end.mem.log.bits, 0, borrowing.to->end.mem.log.n_bytes);
 	}
 	borrowing_send(&borrowing, len, tag);
 	assert_int_equal(borrowing_iteration(&borrowing), fits);
 	if (traits & TRAIT_LOG)
 		log_check(borrowing.to, before);
 	/* Whatever became of it, the sender has its buffer back, and it counts once on either side. */
-	assert_true(driver_get(&borrowing.from->driver, &back, &written));
+	assert_true(driver_get(&borrowing.from->end.driver, &back, &written));
 	assert_int_equal(back, tag);
-	assert_int_equal(borrowing.from->rxq.stats.packets, 1);
-	assert_int_equal(borrowing.from->rxq.stats.bytes, len);
-	assert_int_equal(borrowing.to->txq.stats.packets, fits);
-	assert_int_equal(borrowing.to->txq.stats.drops[DROP_NO_BUFFER], how == RX_FULL);
-	assert_int_equal(borrowing.to->txq.stats.drops[DROP_TOO_LONG], !fits && how != RX_FULL);
+	assert_int_equal(borrowing.from->end.rxq.stats.packets, 1);
+	assert_int_equal(borrowing.from->end.rxq.stats.bytes, len);
+	assert_int_equal(borrowing.to->end.txq.stats.packets, fits);
+	assert_int_equal(borrowing.to->end.txq.stats.drops[DROP_NO_BUFFER], how == RX_FULL);
+	assert_int_equal(borrowing.to->end.txq.stats.drops[DROP_TOO_LONG], !fits && how != RX_FULL);
 	for (unsigned int i = 0; fits && got < hdr_len + len; i++) {
-		assert_true(driver_get(&borrowing.to->driver, &back, &written));
+		assert_true(driver_get(&borrowing.to->end.driver, &back, &written));
 		assert_int_equal(back, i);
 		assert_int_equal(written, RTE_MIN(buffer_len, hdr_len + len - got));
-		driver_read(&borrowing.to->mem, receiver_gpa(how, i), whole + got, written);
+		driver_read(&borrowing.to->end.mem, receiver_gpa(how, i), whole + got, written);
 		got += written;
 	}
 	if (fits)
@@ -1574,42 +1526,42 @@ test_borrowed_is_the_devices_until_done(void **state)
 		borrowing_open(&borrowing, traits, variant);
 		for (unsigned int i = 0; i < 8; i++)
 			gpa[i] = borrowing_send(&borrowing, i % 2 ? 1500 : 60, i);
-		ring = driver_va(&borrowing.from->mem, borrowing.from->driver.used_gpa);
+		ring = driver_va(&borrowing.from->end.mem, borrowing.from->end.driver.used_gpa);
 		ring_len = 2 + 2; /* flags and index */
 		if (traits & TRAIT_PACKED) {
-			ring = driver_va(&borrowing.from->mem, borrowing.from->driver.desc_gpa);
+			ring = driver_va(&borrowing.from->end.mem, borrowing.from->end.driver.desc_gpa);
 			ring_len = 16; /* the first slot, which the driver looks at */
 		}
 		before = malloc(ring_len);
 		memcpy(before, ring, ring_len);
-		assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 8);
-		assert_true(borrowing.from->rxq.borrowed);
-		assert_ptr_equal(borrowing.from->queue.borrowed_conf, &borrowing.from->conf);
+		assert_int_equal(vnet_rx(&borrowing.from->end.rxq, pkts, PORT_BURST), 8);
+		assert_true(borrowing.from->end.rxq.borrowed);
+		assert_ptr_equal(borrowing.from->end.queue.borrowed_conf, &borrowing.from->end.conf);
 		assert_same_bytes(ring, before, ring_len);
-		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
+		assert_false(driver_get(&borrowing.from->end.driver, &tag, &written));
 		for (unsigned int i = 0; i < 8; i++) {
-			const uint16_t hdr_len = borrowing.from->conf.hdr_len;
+			const uint16_t hdr_len = borrowing.from->end.conf.hdr_len;
 
 			assert_int_equal(borrow_is(pkts[i]), i % 2);
 			/* What the guest does to a head now comes too late; its tail is its own affair. */
-			memset(driver_va(&borrowing.from->mem, gpa[i]), 0x99,
+			memset(driver_va(&borrowing.from->end.mem, gpa[i]), 0x99,
 			       hdr_len + (i % 2 ? BORROW_HEAD : 60u));
 		}
-		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
+		assert_false(driver_get(&borrowing.from->end.driver, &tag, &written));
 		borrow_materialise_burst(pkts, 8);
 		for (unsigned int i = 0; i < 8; i++) {
 			assert_false(borrow_is(pkts[i]));
 			assert_same_bytes(rte_pktmbuf_mtod(pkts[i], uint8_t *), noise + i, i % 2 ? 1500 : 60);
 		}
-		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
-		vnet_rx_release(&borrowing.from->rxq);
-		assert_false(borrowing.from->rxq.borrowed);
+		assert_false(driver_get(&borrowing.from->end.driver, &tag, &written));
+		vnet_rx_release(&borrowing.from->end.rxq);
+		assert_false(borrowing.from->end.rxq.borrowed);
 		for (unsigned int i = 0; i < 8; i++) {
-			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
+			assert_true(driver_get(&borrowing.from->end.driver, &tag, &written));
 			assert_int_equal(tag, i);
 			assert_int_equal(written, 0);
 		}
-		assert_false(driver_get(&borrowing.from->driver, &tag, &written));
+		assert_false(driver_get(&borrowing.from->end.driver, &tag, &written));
 		rte_pktmbuf_free_bulk(pkts, 8);
 		free(before);
 		borrowing_close(&borrowing);
@@ -1631,16 +1583,16 @@ test_borrowed_on_a_disabled_queue(void **state)
 		uint32_t written;
 
 		borrowing_open(&borrowing, traits, variant);
-		borrowing.from->conf.virtq.enabled = false;
+		borrowing.from->end.conf.virtq.enabled = false;
 		for (unsigned int i = 0; i < 8; i++)
 			borrowing_send(&borrowing, 1500, i);
-		assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 0);
-		assert_false(borrowing.from->rxq.borrowed);
+		assert_int_equal(vnet_rx(&borrowing.from->end.rxq, pkts, PORT_BURST), 0);
+		assert_false(borrowing.from->end.rxq.borrowed);
 		for (unsigned int i = 0; i < 8; i++)
-			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
-		assert_int_equal(borrowing.from->rxq.stats.packets, 8);
-		assert_int_equal(borrowing.from->rxq.stats.drops[DROP_DISABLED], 8);
-		assert_int_equal(borrowing.from->queue.discarded_bytes, 8 * 1500);
+			assert_true(driver_get(&borrowing.from->end.driver, &tag, &written));
+		assert_int_equal(borrowing.from->end.rxq.stats.packets, 8);
+		assert_int_equal(borrowing.from->end.rxq.stats.drops[DROP_DISABLED], 8);
+		assert_int_equal(borrowing.from->end.queue.discarded_bytes, 8 * 1500);
 		borrowing_close(&borrowing);
 	}
 }
@@ -1677,13 +1629,13 @@ deep_frame(uint8_t frame[DEEP_LEN], uint16_t sport)
 static void
 deep_send(struct borrowing *borrowing, const uint8_t header[20], const uint8_t frame[DEEP_LEN], uint64_t tag)
 {
-	const uint16_t hdr_len = borrowing->from->conf.hdr_len;
+	const uint16_t hdr_len = borrowing->from->end.conf.hdr_len;
 	const struct driver_buf buf = {driver_region_gpa(0) + 65536 + tag % 64 * SLOT_LEN + tag % 3,
 				       hdr_len + DEEP_LEN, false};
 
-	driver_write(&borrowing->from->mem, buf.gpa, header, hdr_len);
-	driver_write(&borrowing->from->mem, buf.gpa + hdr_len, frame, DEEP_LEN);
-	assert_true(driver_add(&borrowing->from->driver, &buf, 1, DRIVER_DIRECT, tag));
+	driver_write(&borrowing->from->end.mem, buf.gpa, header, hdr_len);
+	driver_write(&borrowing->from->end.mem, buf.gpa + hdr_len, frame, DEEP_LEN);
+	assert_true(driver_add(&borrowing->from->end.driver, &buf, 1, DRIVER_DIRECT, tag));
 }
 
 /* Flows are learnt from ports that lie behind the head; the frame arrives, and its buffer is back when done.
@@ -1700,8 +1652,8 @@ test_borrowed_flow_behind_the_head(void **state)
 		struct borrowing borrowing;
 
 		borrowing_open(&borrowing, words[t], variant);
-		borrowing.from->conf.flows = flows;
-		borrowing.from->rxq.idx = 3;
+		borrowing.from->end.conf.flows = flows;
+		borrowing.from->end.rxq.idx = 3;
 		for (uint16_t i = 0; i < 20; i++) {
 			const uint64_t gpa = driver_region_gpa(0) + (4 << 20);
 			const struct driver_buf buf = {gpa, 2000, true};
@@ -1712,20 +1664,21 @@ test_borrowed_flow_behind_the_head(void **state)
 
 			deep_frame(frame, i);
 			deep_send(&borrowing, header, frame, i);
-			assert_true(driver_add(&borrowing.to->driver, &buf, 1, DRIVER_DIRECT, i));
-			assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 1);
-			assert_true(borrowing.from->rxq.borrowed);
+			assert_true(driver_add(&borrowing.to->end.driver, &buf, 1, DRIVER_DIRECT, i));
+			assert_int_equal(vnet_rx(&borrowing.from->end.rxq, pkts, PORT_BURST), 1);
+			assert_true(borrowing.from->end.rxq.borrowed);
 			memcpy(rte_pktmbuf_append(whole, DEEP_LEN), frame, DEEP_LEN);
 			assert_true(flow_digest(whole, &digest));
 			assert_int_equal(flows->entries[digest % FLOWS_SIZE], flows_entry(digest, 3));
 			rte_pktmbuf_free(whole);
-			assert_int_equal(vnet_tx(&borrowing.to->txq, pkts, 1), 1);
-			assert_false(driver_get(&borrowing.from->driver, &tag, &written));
-			vnet_rx_release(&borrowing.from->rxq);
-			assert_true(driver_get(&borrowing.from->driver, &tag, &written));
-			assert_true(driver_get(&borrowing.to->driver, &tag, &written));
-			assert_int_equal(written, borrowing.to->conf.hdr_len + DEEP_LEN);
-			driver_read(&borrowing.to->mem, gpa + borrowing.to->conf.hdr_len, got, DEEP_LEN);
+			assert_int_equal(vnet_tx(&borrowing.to->end.txq, pkts, 1), 1);
+			assert_false(driver_get(&borrowing.from->end.driver, &tag, &written));
+			vnet_rx_release(&borrowing.from->end.rxq);
+			assert_true(driver_get(&borrowing.from->end.driver, &tag, &written));
+			assert_true(driver_get(&borrowing.to->end.driver, &tag, &written));
+			assert_int_equal(written, borrowing.to->end.conf.hdr_len + DEEP_LEN);
+			driver_read(&borrowing.to->end.mem, gpa + borrowing.to->end.conf.hdr_len, got,
+				    DEEP_LEN);
 			assert_same_bytes(got, frame, DEEP_LEN);
 		}
 		borrowing_close(&borrowing);
@@ -1758,26 +1711,26 @@ test_checksum_behind_the_head(void **state)
 
 				borrowing_open(&borrowing, packed | TRAIT_MERGEABLE | TRAIT_OFFLOAD, variant);
 				if (!takes) {
-					borrowing.to->conf.offloads = OFFLOADS_NONE;
-					borrowing.to->conf.unsupported = FRAME_REQUESTS;
+					borrowing.to->end.conf.offloads = OFFLOADS_NONE;
+					borrowing.to->end.conf.unsupported = FRAME_REQUESTS;
 				}
-				assert_true(driver_add(&borrowing.to->driver, &buf, 1, DRIVER_DIRECT, 1));
+				assert_true(driver_add(&borrowing.to->end.driver, &buf, 1, DRIVER_DIRECT, 1));
 				deep_frame(frame, 5);
 				header[6] = (uint8_t)starts[s];
 				header[7] = (uint8_t)(starts[s] >> 8);
 				header[8] = 6;
 				deep_send(&borrowing, header, frame, 1);
-				assert_int_equal(vnet_rx(&borrowing.from->rxq, pkts, PORT_BURST), 1);
+				assert_int_equal(vnet_rx(&borrowing.from->end.rxq, pkts, PORT_BURST), 1);
 				/* Such frames are whole at once, and the buffer is back. */
 				assert_false(borrow_is(pkts[0]));
-				assert_false(borrowing.from->rxq.borrowed);
-				assert_true(driver_get(&borrowing.from->driver, &tag, &written));
-				memset(driver_va(&borrowing.from->mem, driver_region_gpa(0) + 65536), 0x77,
-				       2 * SLOT_LEN);
-				assert_int_equal(vnet_tx(&borrowing.to->txq, pkts, 1), 1);
-				assert_true(driver_get(&borrowing.to->driver, &tag, &written));
+				assert_false(borrowing.from->end.rxq.borrowed);
+				assert_true(driver_get(&borrowing.from->end.driver, &tag, &written));
+				memset(driver_va(&borrowing.from->end.mem, driver_region_gpa(0) + 65536),
+				       0x77, 2 * SLOT_LEN);
+				assert_int_equal(vnet_tx(&borrowing.to->end.txq, pkts, 1), 1);
+				assert_true(driver_get(&borrowing.to->end.driver, &tag, &written));
 				assert_int_equal(written, 12 + DEEP_LEN);
-				driver_read(&borrowing.to->mem, gpa, got, written);
+				driver_read(&borrowing.to->end.mem, gpa, got, written);
 				assert_int_equal(got[0], left ? 1 : 0);
 				if (left)
 					assert_same_bytes(got + 6, header + 6, 4);
