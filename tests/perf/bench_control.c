@@ -31,6 +31,7 @@
 #include "frame.h"
 #include "fwd.h"
 #include "isa.h"
+#include "must.h"
 #include "reconcile.h"
 #include "rng.h"
 #include "steer.h"
@@ -116,16 +117,6 @@ static uint8_t templates[TEMPLATES][FRAME_LEN];
 static struct fwd_worker worker;
 static struct port from_port = {.name = "from", .n_queues = 1};
 static struct port_rxq from_queue = {.port = &from_port};
-
-#define MUST(condition, ...)                                \
-	do {                                                \
-		if (!(condition)) {                         \
-			fprintf(stderr, "bench_control: "); \
-			fprintf(stderr, __VA_ARGS__);       \
-			fputc('\n', stderr);                \
-			exit(1);                            \
-		}                                           \
-	} while (0)
 
 /* --- a device --- */
 
@@ -469,8 +460,9 @@ rig_prove(struct rig *rig, const struct row *row)
 	if (rig->features & FILTER) {
 		for (unsigned i = 0; i < BURST; i += 2)
 			rte_pktmbuf_mtod(pkts[i], uint8_t *)[5] ^= 0x55; /* another address */
+		/* Another VLAN, and never 0, which is none. */
 		for (unsigned i = 1; i < BURST; i += 4)
-			rte_pktmbuf_mtod(pkts[i], uint8_t *)[15] ^= 0x02; /* another VLAN, and never 0, which is none */
+			rte_pktmbuf_mtod(pkts[i], uint8_t *)[15] ^= 0x02;
 	}
 	fwd_send(&worker, &from_queue, &rig->port, pkts, BURST);
 	rte_pktmbuf_free_bulk(pkts + BURST, PASS_FRAMES - BURST);

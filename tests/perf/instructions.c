@@ -40,6 +40,7 @@
 #include "hash.h"
 #include "isa.h"
 #include "loop.h"
+#include "must.h"
 #include "steps.h"
 #include "worker.h"
 
@@ -58,16 +59,6 @@ enum {
 	BUFFER = 2048,
 	HEADROOM_L2 = RTE_ETHER_HDR_LEN,
 };
-
-#define MUST(condition, ...)                               \
-	do {                                               \
-		if (!(condition)) {                        \
-			fprintf(stderr, "instructions: "); \
-			fprintf(stderr, __VA_ARGS__);      \
-			fputc('\n', stderr);               \
-			exit(1);                           \
-		}                                          \
-	} while (0)
 
 /* What is in the frames. */
 enum content {
