@@ -609,7 +609,7 @@ main(int argc, char **argv)
 	const char *only = NULL, *isa_wanted = NULL;
 	enum isa isa = isa_select();
 	int c, cpu = sched_getcpu();
-	bool json = false;
+	bool json = false, is_known = true;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'c')
@@ -625,11 +625,11 @@ main(int argc, char **argv)
 		else if (c == 'j')
 			json = true;
 		else
-			optind = argc + 1;
+			is_known = false;
 	}
 	if (n_rounds == 0)
 		n_rounds = counting ? 1 : ROUNDS;
-	MUST(optind == argc && n_rounds <= ROUNDS_MAX && cpu >= 0,
+	MUST(is_known && optind == argc && n_rounds <= ROUNDS_MAX && cpu >= 0,
 	     "usage: bench_control [--cpu N] [--rounds 1..%d] [--row NAME] [--isa NAME] [--instructions] "
 	     "[--json]",
 	     ROUNDS_MAX);

@@ -1095,7 +1095,7 @@ main(int argc, char **argv)
 		{0},
 	};
 	const char *only = NULL;
-	bool facts = false;
+	bool facts = false, is_known = true;
 	int c, cpu = sched_getcpu();
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -1110,10 +1110,11 @@ main(int argc, char **argv)
 
 			MUST(isa_limit(isa) == isa, "this CPU has no %s", optarg);
 		} else {
-			optind = argc + 1;
+			is_known = false;
 		}
 	}
-	MUST(optind == argc, "usage: instructions --facts | [--cpu N] [--isa NAME] [--loop PART_OF_A_NAME]");
+	MUST(is_known && optind == argc,
+	     "usage: instructions --facts | [--cpu N] [--isa NAME] [--loop PART_OF_A_NAME]");
 	if (facts) {
 		facts_print();
 		return 0;
