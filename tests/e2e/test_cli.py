@@ -707,12 +707,16 @@ class PausedReader(unittest.TestCase):
                                  env=dict(os.environ, RUNTIME_DIRECTORY=run_dir))
         self.addCleanup(popen.wait)
         self.addCleanup(popen.kill)
+        return popen, run_dir, self.control_of(run_dir)
+
+    def control_of(self, run_dir):
+        """The control socket, once it is there."""
         control = os.path.join(run_dir, "vnicd.ctl")
         deadline = time.monotonic() + 20
         while not os.path.exists(control):
             self.assertLess(time.monotonic(), deadline)
             time.sleep(0.01)
-        return popen, run_dir, control
+        return control
 
     def serves(self, run_dir, control, path="a.sock"):
         """The control socket and a front-end are answered."""
@@ -866,12 +870,7 @@ class PausedReader(unittest.TestCase):
                                  env=dict(os.environ, RUNTIME_DIRECTORY=run_dir))
         self.addCleanup(popen.wait)
         self.addCleanup(popen.kill)
-        control = os.path.join(run_dir, "vnicd.ctl")
-        deadline = time.monotonic() + 20
-        while not os.path.exists(control):
-            self.assertLess(time.monotonic(), deadline)
-            time.sleep(0.01)
-        self.serves(run_dir, control)
+        self.serves(run_dir, self.control_of(run_dir))
         for fd in (0, 1, 2):
             self.assertEqual(os.readlink(f"/proc/{popen.pid}/fd/{fd}"), "/dev/null")
         popen.terminate()

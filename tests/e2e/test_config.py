@@ -91,16 +91,11 @@ class Frontend(fe.RawFrontend):
         super().close()
 
 
-class Config(unittest.TestCase):
+class Config(vnictest.WithGuests, unittest.TestCase):
     def start(self, ports, mode="io", **kwargs):
         self.vnicd = vnictest.Vnicd(ports, mode, **kwargs)
         self.guests = []
         self.addCleanup(self.stop)
-
-    def stop(self):
-        for guest in self.guests:
-            guest.close()
-        self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
 
     def guest(self, port, **kwargs):
         guest = Frontend(self.vnicd.sock(port), **kwargs)
@@ -267,7 +262,8 @@ class Link(Config):
         self.refused("link: 'dwn' is neither up nor down", "link=down", "port.set", name="a", link="dwn")
         self.refused('no port "c"', 'did you mean "a"? (port.list shows all)', "port.announce", name="c")
         status, output = self.vnicctl("port", "set", "a", "lnk=up")
-        self.assertEqual((status, output), (2, "vnicctl: not a setting: lnk=up\n  link=up, link=down, or a rate: police-in=100mbit\n"))
+        self.assertEqual((status, output), (2, "vnicctl: not a setting: lnk=up\n  link=up, link=down, a rate: police-in=100mbit, "
+                                             "or, of the switch, vlan=10 or trunk=10+20\n"))
         self.vnicd.rpc("port.remove", {"name": "b"})
         self.refused('no guest "c"', 'did you mean "a"? (port.list shows all ports)', "guest.show", name="c")
 

@@ -32,16 +32,11 @@ except ConnectionResetError:
 """
 
 
-class Case(unittest.TestCase):
+class Case(vnictest.WithGuests, unittest.TestCase):
     def start(self, ports, **kwargs):
         self.vnicd = vnictest.Vnicd(ports, "io", **kwargs)
         self.addCleanup(self.stop)
         self.guests = []
-
-    def stop(self):
-        for guest in self.guests:
-            guest.close()
-        self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
 
     def show(self, port):
         return self.vnicd.rpc("guest.show", {"name": port})

@@ -199,16 +199,11 @@ MAC_ONLY = {
 LISTS = f"allow-mac={OWN}+{SECOND},allow-ip={IP4}+10.1.0.0/16+{IP6}+2001:db8:1::/64"
 
 
-class Guarded(unittest.TestCase):
+class Guarded(vnictest.WithGuests, unittest.TestCase):
     def setUp(self):
         self.vnicd = vnictest.Vnicd({"a": f"vhost-user,guard=mac+ip,{LISTS}", "b": "vhost-user"}, "switch")
         self.guests = {name: fe.RawFrontend(self.vnicd.sock(name)).start() for name in ("a", "b")}
         self.addCleanup(self.stop)
-
-    def stop(self):
-        for guest in self.guests.values():
-            guest.close()
-        self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
 
     def set(self, options):
         self.vnicd.rpc("port.set", {"name": "a", "options": options})

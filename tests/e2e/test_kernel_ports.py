@@ -209,7 +209,7 @@ def tagged(frame, *tags):
     return frame[:12] + b"".join(struct.pack("!HH", *tag) for tag in tags) + frame[12:]
 
 
-class Frames(unittest.TestCase):
+class Frames(vnictest.WithGuests, unittest.TestCase):
     """Two raw front-ends, a and b, each wired to an end of a veth pair: what one sends crosses the kernel to the other."""
 
     LONGEST = 1514
@@ -235,9 +235,7 @@ class Frames(unittest.TestCase):
         return f"packet,ifname={link}"
 
     def stop(self):
-        for guest in self.guests:
-            guest.close()
-        self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
+        super().stop()
         self.assertNotIn("Invalid port_id", self.vnicd.output, "DPDK is asked of an ethdev that is not there")
 
     def guest(self, port, **options):

@@ -18,7 +18,7 @@ MAC = {name: bytes([2, 0, 0, 0, 0, i]) for i, name in enumerate(("a", "b", "cap"
 BROADCAST = b"\xff" * 6
 
 
-class Mirrors(unittest.TestCase):
+class Mirrors(vnictest.WithGuests, unittest.TestCase):
     # What the switch floods stays away from `cap`, in a VLAN of its own.
     PORTS = {"a": "vhost-user", "b": "vhost-user", "cap": "vhost-user,vlan=4000"}
 
@@ -34,11 +34,6 @@ class Mirrors(unittest.TestCase):
 
     def attach(self, name, **options):
         self.guests[name] = fe.RawFrontend(self.vnicd.sock(name), **options).start()
-
-    def stop(self):
-        for guest in self.guests.values():
-            guest.close()
-        self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
 
     def mirror(self, line):
         return self.vnicd.rpc("mirror.add", {"config": line})

@@ -208,16 +208,11 @@ def all_frames():
 
 
 @unittest.skipUnless(Ether, "scapy is not installed (Debian package python3-scapy)")
-class Matrix(unittest.TestCase):
+class Matrix(vnictest.WithGuests, unittest.TestCase):
     def setUp(self):
         self.vnicd = vnictest.Vnicd({"a": "vhost-user", "b": "vhost-user"}, "io")
         self.guests = []
         self.addCleanup(self.stop)
-
-    def stop(self):
-        for guest in self.guests:
-            guest.close()
-        self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
 
     def guest(self, port, *features):
         guest = fe.RawFrontend(self.vnicd.sock(port), features=w.BASE | fe.bits(*features), size=256).start()

@@ -57,18 +57,13 @@ def u64(value):
     return struct.pack("<Q", value)
 
 
-class Protocol(unittest.TestCase):
+class Protocol(vnictest.WithGuests, unittest.TestCase):
     PORTS = {"a": f"vhost-user,queues=2,mac={MAC},mtu=1500", "b": "vhost-user,queues=2"}
 
     def setUp(self):
         self.vnicd = vnictest.Vnicd(self.PORTS, "io")
         self.addCleanup(self.stop)
         self.guests = []
-
-    def stop(self):
-        for guest in self.guests:
-            guest.close()
-        self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
 
     def guest(self, port, **kwargs):
         guest = fe.RawFrontend(self.vnicd.sock(port), queues=kwargs.pop("queues", 2), **kwargs)

@@ -17,7 +17,7 @@ VNICCTL = HERE.parents[1] / "usertools" / "vnicctl"
 BROADCAST = b"\xff" * 6
 
 
-class Isolated(unittest.TestCase):
+class Isolated(vnictest.WithGuests, unittest.TestCase):
     """Two isolated guests, a and b, and a third that stands for the uplink."""
 
     def setUp(self):
@@ -31,11 +31,6 @@ class Isolated(unittest.TestCase):
         # Until all addresses are known.
         self.vnicd.wait_stats(lambda ports: self.flooded_no_more())
         self.drain()
-
-    def stop(self):
-        for guest in self.guests.values():
-            guest.close()
-        self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)
 
     def flooded_no_more(self):
         before = self.vnicd.stats()["up"]["copies"]

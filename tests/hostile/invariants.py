@@ -156,6 +156,20 @@ def helper(name):
     return target
 
 
+def flip(program, guest, spots, duration_s, cpu=None):
+    """The program flipper, which changes words of the guest's memory as fast as it can: spots are [(guest address, width,
+    values)], all in one file. On the CPU, if one is given. It ends by itself, and prints how often it went round."""
+    region = guest.mem.find(spots[0][0])[0]
+    arguments = []
+    for address, width, values in spots:
+        r, offset = guest.mem.find(address, width)
+        assert r is region, "one file only"
+        arguments.append(f"{offset}:{width}:" + ":".join(str(v) for v in values))
+    pin = None if cpu is None else lambda: os.sched_setaffinity(0, {cpu})
+    return subprocess.Popen([program, str(region.fd), str(duration_s)] + arguments, pass_fds=[region.fd],
+                            stdout=subprocess.PIPE, preexec_fn=pin)
+
+
 class ControlPing:
     """The program controlping on a guest's control queue, which has to be empty and at its start: commands as fast as
     they are answered, and how long each took. restart_ring() before anything else is done there."""

@@ -14,7 +14,6 @@ import functools
 import itertools
 import os
 import struct
-import subprocess
 import time
 
 import pytest
@@ -209,15 +208,7 @@ class LentCases:
         return guest, buffers
 
     def flipper(self, guest, spots):
-        region = guest.mem.regions[0]
-        arguments = []
-        for address, width, values in spots:
-            r, offset = guest.mem.find(address, width)
-            self.assertIs(r, region, "one file only")
-            arguments.append(f"{offset}:{width}:" + ":".join(str(v) for v in values))
-        return subprocess.Popen([self.program, str(region.fd), str(self.FLIP_S)] + arguments, pass_fds=[region.fd],
-                                stdout=subprocess.PIPE,
-                                preexec_fn=lambda: os.sched_setaffinity(0, {self.cpus[-1]}))
+        return invariants.flip(self.program, guest, spots, self.FLIP_S, self.cpus[-1])
 
     def counters(self):
         """(taken from the sender, lost on the way, given to the receiver), and the lost ones by reason."""

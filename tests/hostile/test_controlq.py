@@ -10,7 +10,6 @@ import os
 import random
 import socket
 import struct
-import subprocess
 import time
 import unittest
 
@@ -568,14 +567,7 @@ class Chains(ControlCase):
         for command, descs, _ in commands:
             chains.append([self.table_of(guest, descs)] if shape == "indirect" else self.chain(descs))
         spots = places(guest, commands, chains)
-        region = guest.mem.find(spots[0][0])[0]
-        arguments = []
-        for address, width, values in spots:
-            r, offset = guest.mem.find(address)
-            self.assertIs(r, region, "one file only")
-            arguments.append(f"{offset}:{width}:" + ":".join(str(v) for v in values))
-        flipper = subprocess.Popen([program, str(region.fd), str(self.FLIP_S)] + arguments, pass_fds=[region.fd],
-                                   stdout=subprocess.PIPE)
+        flipper = invariants.flip(program, guest, spots, self.FLIP_S)
         until = time.monotonic() + self.FLIP_S
         n = 0
         try:

@@ -25,6 +25,17 @@ REPEAT = 1_000_000 if LONG else 20_000
 ALL_ONES = (1 << 64) - 1
 
 
+def fill(fd):
+    """A pipe or socket takes no more, and whoever writes to it waits."""
+    os.set_blocking(fd, False)
+    try:
+        while True:
+            os.write(fd, bytes(4096))
+    except BlockingIOError:
+        pass
+    os.set_blocking(fd, True)
+
+
 def u64(value):
     return struct.pack("<Q", value & ALL_ONES)
 
@@ -945,25 +956,13 @@ class Messages(HostileCase):
         os.eventfd_write(full, 2**64 - 2)
         yield "eventfd at its maximum", full
         r, w = self.fds.pipe()
-        os.set_blocking(w, False)
-        try:
-            while True:
-                os.write(w, bytes(4096))
-        except BlockingIOError:
-            pass
-        os.set_blocking(w, True)
+        fill(w)
         yield "full pipe", w
         r, w = self.fds.pipe()
         self.fds.close(r)
         yield "pipe that nobody reads", w
         a, b = self.fds.sockets()
-        os.set_blocking(a, False)
-        try:
-            while True:
-                os.write(a, bytes(4096))
-        except BlockingIOError:
-            pass
-        os.set_blocking(a, True)
+        fill(a)
         yield "full socket", a
         r, w = self.fds.pipe()
         yield "read end of a pipe", r

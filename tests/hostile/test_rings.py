@@ -6,38 +6,19 @@ Every row runs for both layouts, both directions, direct and indirect, where it 
 transmits, `rx` what it receives.
 """
 import itertools
-import os
-import pathlib
 import random
-import shutil
 import struct
-import subprocess
 import time
 
 import invariants
 from invariants import KeptGuestCase, LONG, Silent, bits, frame_of, seconds
 import rawfe as fe
 from rawfe import At, D, INDIRECT, NEXT, WRITE
-import vnictest
 
 LAYOUTS = ("split", "packed")
 WAYS = ("tx", "rx")
 DROP_TX = ("malformed", "runt", "oversize", "chain_long")
 UNMAPPED = 0x2000_0000
-
-
-def flipper():
-    """The helper built with the tests; built here when somebody runs the file by hand."""
-    for place in (os.environ.get("FLIPPER"),
-                  pathlib.Path(vnictest.VNICD).resolve().parents[1] / "tests/hostile/flipper"):
-        if place and os.access(place, os.X_OK):
-            return str(place)
-    compiler = shutil.which("cc")
-    if not compiler:
-        return None
-    target = os.path.join(vnictest.tmpdir(), "flipper")
-    subprocess.run([compiler, "-O2", "-o", target, str(pathlib.Path(__file__).with_name("flipper.c"))], check=True)
-    return target
 
 
 class Rings(KeptGuestCase):
@@ -279,7 +260,7 @@ class Rings(KeptGuestCase):
     def flip(self, layout, way, places, descs_of, duration):
         """Traffic through descriptors that another process changes all the time. places(guest, gpa, table) gives
         [(guest address, width, values)]."""
-        program = flipper()
+        program = invariants.helper("flipper")
         if not program:
             self.skipTest("no C compiler to build the flipper")
         guest = self.on(layout, size=64)
@@ -290,14 +271,7 @@ class Rings(KeptGuestCase):
         gpa = self.buffer(guest, way, 4096, frame_of(1, 200))
         fixed = [descs_of(guest, flag, gpa) for _ in range(8)]
         spots = places(guest, gpa, fixed, ring)
-        region = guest.mem.find(spots[0][0])[0]
-        arguments = []
-        for address, width, values in spots:
-            r, offset = guest.mem.find(address)
-            self.assertIs(r, region, "one file only")
-            arguments.append(f"{offset}:{width}:" + ":".join(str(v) for v in values))
-        helper = subprocess.Popen([program, str(region.fd), str(duration)] + arguments, pass_fds=[region.fd],
-                                  stdout=subprocess.PIPE)
+        helper = invariants.flip(program, guest, spots, duration)
         until = time.monotonic() + duration
         rounds = n = 0
         try:

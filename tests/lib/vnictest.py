@@ -238,3 +238,13 @@ class Vnicd(Proc):
                 raise AssertionError(f"counters never got there: {json.dumps(ports)}")
             time.sleep(pause_s)
             pause_s = min(0.05, 1.5 * pause_s)
+
+
+class WithGuests:
+    """For a test that has its `vnicd`, and its front-ends in `guests`: a list, or a dictionary of ports."""
+
+    def stop(self):
+        """Cleans up: the front-ends close, then vnicd ends well."""
+        for guest in self.guests.values() if isinstance(self.guests, dict) else self.guests:
+            guest.close()
+        self.assertEqual(self.vnicd.stop(), 0, self.vnicd.output)

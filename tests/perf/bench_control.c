@@ -31,6 +31,7 @@
 #include "frame.h"
 #include "fwd.h"
 #include "isa.h"
+#include "must.h"
 #include "reconcile.h"
 #include "rng.h"
 #include "steer.h"
@@ -116,16 +117,6 @@ static uint8_t templates[TEMPLATES][FRAME_LEN];
 static struct fwd_worker worker;
 static struct port from_port = {.name = "from", .n_queues = 1};
 static struct port_rxq from_queue = {.port = &from_port};
-
-#define MUST(condition, ...)                                \
-	do {                                                \
-		if (!(condition)) {                         \
-			fprintf(stderr, "bench_control: "); \
-			fprintf(stderr, __VA_ARGS__);       \
-			fputc('\n', stderr);                \
-			exit(1);                            \
-		}                                           \
-	} while (0)
 
 /* --- a device --- */
 
@@ -469,8 +460,9 @@ rig_prove(struct rig *rig, const struct row *row)
 	if (rig->features & FILTER) {
 		for (unsigned i = 0; i < BURST; i += 2)
 			rte_pktmbuf_mtod(pkts[i], uint8_t *)[5] ^= 0x55; /* another address */
+		/* Another VLAN, and never 0, which is none. */
 		for (unsigned i = 1; i < BURST; i += 4)
-			rte_pktmbuf_mtod(pkts[i], uint8_t *)[15] ^= 0x02; /* another VLAN, and never 0, which is none */
+			rte_pktmbuf_mtod(pkts[i], uint8_t *)[15] ^= 0x02;
 	}
 	fwd_send(&worker, &from_queue, &rig->port, pkts, BURST);
 	rte_pktmbuf_free_bulk(pkts + BURST, PASS_FRAMES - BURST);
@@ -617,7 +609,7 @@ main(int argc, char **argv)
 	const char *only = NULL, *isa_wanted = NULL;
 	enum isa isa = isa_select();
 	int c, cpu = sched_getcpu();
-	bool json = false;
+	bool json = false, is_known = true;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (c == 'c')
@@ -633,11 +625,11 @@ main(int argc, char **argv)
 		else if (c == 'j')
 			json = true;
 		else
-			optind = argc + 1;
+			is_known = false;
 	}
 	if (n_rounds == 0)
 		n_rounds = counting ? 1 : ROUNDS;
-	MUST(optind == argc && n_rounds <= ROUNDS_MAX && cpu >= 0,
+	MUST(is_known && optind == argc && n_rounds <= ROUNDS_MAX && cpu >= 0,
 	     "usage: bench_control [--cpu N] [--rounds 1..%d] [--row NAME] [--isa NAME] [--instructions] "
 	     "[--json]",
 	     ROUNDS_MAX);

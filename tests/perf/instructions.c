@@ -40,6 +40,7 @@
 #include "hash.h"
 #include "isa.h"
 #include "loop.h"
+#include "must.h"
 #include "steps.h"
 #include "worker.h"
 
@@ -58,16 +59,6 @@ enum {
 	BUFFER = 2048,
 	HEADROOM_L2 = RTE_ETHER_HDR_LEN,
 };
-
-#define MUST(condition, ...)                               \
-	do {                                               \
-		if (!(condition)) {                        \
-			fprintf(stderr, "instructions: "); \
-			fprintf(stderr, __VA_ARGS__);      \
-			fputc('\n', stderr);               \
-			exit(1);                           \
-		}                                          \
-	} while (0)
 
 /* What is in the frames. */
 enum content {
@@ -1134,7 +1125,7 @@ main(int argc, char **argv)
 		{0},
 	};
 	const char *only = NULL;
-	bool facts = false;
+	bool facts = false, is_known = true;
 	int c, cpu = sched_getcpu();
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
@@ -1149,10 +1140,11 @@ main(int argc, char **argv)
 
 			MUST(isa_limit(isa) == isa, "this CPU has no %s", optarg);
 		} else {
-			optind = argc + 1;
+			is_known = false;
 		}
 	}
-	MUST(optind == argc, "usage: instructions --facts | [--cpu N] [--isa NAME] [--loop PART_OF_A_NAME]");
+	MUST(is_known && optind == argc,
+	     "usage: instructions --facts | [--cpu N] [--isa NAME] [--loop PART_OF_A_NAME]");
 	if (facts) {
 		facts_print();
 		return 0;

@@ -6,12 +6,15 @@ A count is the same on any machine, quiet or not. A rise that is worth it goes o
 reason. An ISA variant that this CPU lacks is not run, and says so.
 """
 import pathlib
+import subprocess
 import sys
 import unittest
 import warnings
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parent / "lib")]
 import instructions  # noqa: E402
+import vnictest  # noqa: E402
 
 
 class HotLoops(unittest.TestCase):
@@ -57,6 +60,17 @@ def _add_variants():
 
 
 _add_variants()
+
+
+class Usage(unittest.TestCase):
+    def test_unknown_option(self):
+        for name in ("instructions", "bench_control"):
+            with self.subTest(name):
+                program = pathlib.Path(vnictest.VNICD).resolve().parents[1] / "tests/perf" / name
+                done = subprocess.run([program, "--nonsense"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                      stderr=subprocess.PIPE, text=True, timeout=20, check=False)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(f"\n{name}: usage: {name} ", done.stderr)
 
 
 class Records(unittest.TestCase):
