@@ -30,7 +30,9 @@ int
 net_address_parse(struct net_address *address, const char *text, int type, const char *object,
 		  struct diag *diag)
 {
-	const struct addrinfo hints = {.ai_socktype = type, .ai_flags = AI_PASSIVE | AI_ADDRCONFIG};
+	/* A name is asked for in the families that this machine has; an address is one whatever it has. */
+	const struct addrinfo hints = {.ai_socktype = type, .ai_flags = AI_PASSIVE | AI_ADDRCONFIG},
+			      literal = {.ai_socktype = type, .ai_flags = AI_PASSIVE | AI_NUMERICHOST};
 	const char *colon = strrchr(text, ':');
 	size_t host_len = colon ? (size_t)(colon - text) : 0;
 	const char *host = text;
@@ -53,7 +55,9 @@ net_address_parse(struct net_address *address, const char *text, int type, const
 		return address_refuse(text, object, "the name of the host is too long", diag);
 	memcpy(name, host, host_len);
 	name[host_len] = '\0';
-	ret = getaddrinfo(host_len ? name : NULL, colon + 1, &hints, &found);
+	ret = host_len ? getaddrinfo(name, colon + 1, &literal, &found) : EAI_NONAME;
+	if (ret != 0)
+		ret = getaddrinfo(host_len ? name : NULL, colon + 1, &hints, &found);
 	if (ret != 0)
 		return address_refuse(text, object, gai_strerror(ret), diag);
 	memcpy(&address->room, found->ai_addr, found->ai_addrlen);

@@ -12,7 +12,7 @@
 
 struct diag {
 	char cause[320]; /* one line, no newline, names the object first */
-	char hint[320];  /* one line: the nearest valid form, or what to do; may be empty */
+	char hint[640];  /* one line: the nearest valid form, or what to do; may be empty */
 };
 
 /* Set both lines and return `err` (a negative errno), so that a caller can write `return diag_set(...)`. */

@@ -1070,7 +1070,7 @@ keys_unknown(const struct key_set sets[], unsigned int n_sets, const struct keyv
 	const struct key *args = NULL;
 	const char *words[KEYS_WORDS_MAX], *near;
 	unsigned int n = 0;
-	char all[200], form[KEY_TEXT_MAX];
+	char all[KEY_TEXT_MAX], form[KEY_TEXT_MAX];
 
 	for (unsigned int i = 0; i < n_sets; i++) {
 		const struct key *row = keys_find(&sets[i], pair->key);

@@ -168,7 +168,7 @@ switch_admit(struct fwd_worker *worker, struct port_rxq *from, bool isolated, bo
 	if (*to == from->port)
 		reason = DROP_SAME_PORT;
 	else if (!*to && !forwards_bpdu && switch_is_reserved(*pkt))
-		reason = DROP_NO_PORT;
+		reason = DROP_BPDU;
 	else if (isolated && switch_port_is_isolated(its))
 		reason = DROP_ISOLATED;
 	/* It has just been taken out of the VLAN. */

@@ -379,6 +379,8 @@ fdb_set_port(struct fdb *fdb, const struct port *port, uint32_t limit, bool may_
 {
 	fdb->ports[port->id].limit = limit;
 	fdb->ports[port->id].may_hold = may_hold;
+	if (!may_hold)
+		fdb_port_tell(fdb, port->id, FDB_PORT_HELD, false);
 	fdb_port_count(fdb, port->id, 0);
 	fdb_publish(fdb);
 }

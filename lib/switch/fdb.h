@@ -187,7 +187,7 @@ unsigned int fdb_waiting(const struct fdb *fdb);
 int fdb_find(const struct fdb *fdb, uint16_t vlan, const struct rte_ether_addr *mac);
 
 /* A port that is there, or has changed: how many stations it may learn (0: any number), and may it be held?
- */
+ * One that may not is let go. */
 void fdb_set_port(struct fdb *fdb, const struct port *port, uint32_t limit, bool may_hold);
 const struct fdb_port *fdb_port(const struct fdb *fdb, const struct port *port);
 /* A port to which one station moves so many times in a second is held for so long; 0 moves: never. `held` is

@@ -209,7 +209,8 @@ switch_change(void *values, uint64_t said, uint64_t *given)
 	const uint64_t anew = RTE_BIT64(ROW_VLAN) | RTE_BIT64(ROW_TRUNK) | RTE_BIT64(ROW_QINQ);
 	struct switch_args *args = values;
 	/* Who says anew what the port is says all of it; native alone goes with the trunk that it is of. */
-	uint64_t dropped = said & anew ? (anew | RTE_BIT64(ROW_NATIVE)) & ~said : 0;
+	const uint64_t off = args->qinq ? 0 : RTE_BIT64(ROW_QINQ); /* says nothing anew */
+	uint64_t dropped = said & anew & ~off ? (anew | RTE_BIT64(ROW_NATIVE)) & ~said : 0;
 
 	/* And who says what is guarded says by which lists. */
 	if (said & RTE_BIT64(ROW_GUARD))

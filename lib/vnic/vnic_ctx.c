@@ -49,7 +49,7 @@ error_set(struct vnic_error *error, const struct diag *diag, int err)
 {
 	if (error) {
 		snprintf(error->cause, sizeof(error->cause), "%s", diag->cause);
-		snprintf(error->hint, sizeof(error->hint), "%s", diag->hint);
+		snprintf(error->hint, sizeof(error->hint), "%.*s", (int)sizeof(error->hint) - 1, diag->hint);
 	}
 	return err;
 }

@@ -12,6 +12,7 @@ import unittest
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib"), str(HERE.parent / "hostile")]
+import netns  # noqa: E402
 import rawfe as fe  # noqa: E402
 import vnictest  # noqa: E402
 import wire as w  # noqa: E402
@@ -161,6 +162,17 @@ class StreamClient(SocketTest):
         peer.close()
         peer, _ = listener.accept()
         peer.close()
+
+
+class Loopback(SocketTest):
+    def test_without_another_address(self):
+        """An address is one, whatever this machine has besides."""
+        ns = netns.Netns()
+        self.addCleanup(ns.remove)
+        vnicd = vnictest.Vnicd({"a": "stream,listen=127.0.0.1:7000", "b": "dgram,local=127.0.0.1:7001,remote=127.0.0.1:7002"},
+                               netns=ns.name)
+        self.addCleanup(lambda: self.assertEqual(vnicd.stop(), 0, vnicd.output))
+        self.assertEqual([p["name"] for p in vnicd.rpc("port.list")], ["a", "b"])
 
 
 class Refused(SocketTest):

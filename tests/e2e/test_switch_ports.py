@@ -110,6 +110,7 @@ class Vlans(unittest.TestCase):
         self.assertEqual(line("up"), "up=vhost-user,trunk=10+20-30,native=30")
         # Who says anew what the port is says all of it.
         self.assertEqual(set_("up", "native=20"), "up=vhost-user,trunk=10+20-30,native=20")
+        self.assertEqual(set_("up", "qinq=0"), "up=vhost-user,trunk=10+20-30,native=20,qinq=0")
         self.assertEqual(set_("up", "trunk=10+40"), "up=vhost-user,trunk=10+40")
         self.assertEqual(set_("up", "vlan=9"), "up=vhost-user,vlan=9")
         self.assertEqual(set_("up", "isolated=on"), "up=vhost-user,isolated=on,vlan=9")

@@ -127,7 +127,10 @@ class Reference:
                 self.drops[name, "isolated"] += 1
                 return {}
             return {to: self.leave(to, vlan, bare, priority)}
-        ports = [] if dst[:5] == b"\x01\x80\xc2\x00\x00" and dst[5] < 16 else [
+        if dst[:5] == b"\x01\x80\xc2\x00\x00" and dst[5] < 16:
+            self.drops[name, "bpdu"] += 1
+            return {}
+        ports = [
             other for other in self.members(vlan)
             if other != name and not (self.ports[name]["isolated"] and self.ports[other]["isolated"])]
         if not ports:
@@ -325,7 +328,7 @@ class Compared(SocketTest):
         self.assertEqual(drops, {key: n for key, n in self.reference.drops.items() if n}, f"seed {self.seed}")
         # All of them have been seen.
         reasons = {reason for _, reason in drops}
-        self.assertEqual(reasons, {"vlan_tagged", "vlan_untagged", "vlan_foreign", "same_port", "isolated", "no_port"})
+        self.assertEqual(reasons, {"vlan_tagged", "vlan_untagged", "vlan_foreign", "same_port", "isolated", "no_port", "bpdu"})
 
     def change(self):
         """A port becomes another one."""

@@ -87,7 +87,7 @@ test_switch_learn(void **state)
 	/* Not for bridges; the neighbours of that block are. */
 	for (uint8_t i = 0; i < 18; i++)
 		scene_say(0, 0x0180c2000000 + i, STATION(1), i);
-	assert_int_equal(scene_drops(0, DROP_NO_PORT), 16);
+	assert_int_equal(scene_drops(0, DROP_BPDU), 16);
 	ASSERT_SENT(1, 16, 17);
 	scene_forget(2);
 	scene_forget(3);

@@ -669,8 +669,8 @@ test_bpdu(void **state)
 	say(2, 0x0180c200000e, STATION(2), NO_TAGS, 3);
 	say(3, 0x0180c200000e, STATION(3), NO_TAGS, 4);
 	EXPECT("", "1", "4", "");
-	assert_int_equal(scene_drops(1, DROP_NO_PORT), 1);
-	assert_int_equal(scene_drops(2, DROP_NO_PORT), 1);
+	assert_int_equal(scene_drops(1, DROP_BPDU), 1);
+	assert_int_equal(scene_drops(2, DROP_BPDU), 1);
 	close_ports();
 }
 
@@ -818,10 +818,19 @@ test_loops(void **state)
 	changed(2);
 	say(2, BROADCAST, STATION(12), NO_TAGS, 4);
 	EXPECT("4", "4", "", "4");
+	/* Held, and then it may not be. */
+	move(1, 6, 125);
+	assert_int_equal(told.n_held, 3);
+	port_is(1, "loop=ignore");
+	changed(1);
+	say(1, BROADCAST, STATION(11), NO_TAGS, 5);
+	EXPECT("5", "", "5", "5");
+	port_is(1, "");
+	changed(1);
 	/* Switched off. */
 	fdb_set_loops(vlans.fdb, 0, 60, tell_held, NULL);
 	move(1, 20, 130);
-	assert_int_equal(told.n_held, 2);
+	assert_int_equal(told.n_held, 3);
 	close_ports();
 }
 
@@ -921,24 +930,15 @@ int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keys),
-		cmocka_unit_test(test_flood),
-		cmocka_unit_test(test_tunnel),
-		cmocka_unit_test(test_learning),
-		cmocka_unit_test(test_mixed_burst),
-		cmocka_unit_test(test_isolated),
-		cmocka_unit_test(test_changes),
-		cmocka_unit_test(test_not_ours),
-		cmocka_unit_test(test_requests),
-		cmocka_unit_test(test_tags_behind),
-		cmocka_unit_test(test_cut_tags),
-		cmocka_unit_test(test_no_buffers),
-		cmocka_unit_test(test_all_vlans),
-		cmocka_unit_test(test_storm),
-		cmocka_unit_test(test_bpdu),
-		cmocka_unit_test(test_learn_limit),
-		cmocka_unit_test(test_loops),
-		cmocka_unit_test(test_loops_at_any_time),
+		cmocka_unit_test(test_keys),        cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_tunnel),      cmocka_unit_test(test_learning),
+		cmocka_unit_test(test_mixed_burst), cmocka_unit_test(test_isolated),
+		cmocka_unit_test(test_changes),     cmocka_unit_test(test_not_ours),
+		cmocka_unit_test(test_requests),    cmocka_unit_test(test_tags_behind),
+		cmocka_unit_test(test_cut_tags),    cmocka_unit_test(test_no_buffers),
+		cmocka_unit_test(test_all_vlans),   cmocka_unit_test(test_storm),
+		cmocka_unit_test(test_bpdu),        cmocka_unit_test(test_learn_limit),
+		cmocka_unit_test(test_loops),       cmocka_unit_test(test_loops_at_any_time),
 	};
 
 	return UNIT_RUN_WITH(tests, scene_env_open, scene_env_close);
