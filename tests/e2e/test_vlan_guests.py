@@ -4,6 +4,8 @@ import pathlib
 import re
 import sys
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "guests")]
 import guests  # noqa: E402
@@ -68,6 +70,7 @@ class Vlans(guests.GuestTest):
         self.report(f"moved to VLAN 20: answered after {ten.ping_until('10.0.20.1'):.2f} s")
         ten.ping("10.0.20.2")
 
+    @pytest.mark.long
     def test_guarded_guest(self):
         """A guest speaks for itself, IPv4 and IPv6, and for nobody else; its neighbour does not learn that it tries."""
         vnicd = self.start({"a": "vhost-user,guard=mac+ip,allow-ip=10.0.0.1+fd00::1,learn-limit=2", "b": "vhost-user"}, "switch")

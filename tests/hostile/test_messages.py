@@ -21,6 +21,8 @@ from invariants import (HostileCase, LONG, Closed, Nack, RawFrontend, Silent, SA
 import rawfe as fe
 from rawfe import D, PAGE
 
+pytestmark = pytest.mark.long_plain  # with sanitizers more is found
+
 REPEAT = 1_000_000 if LONG else 20_000
 ALL_ONES = (1 << 64) - 1
 

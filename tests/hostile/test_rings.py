@@ -10,10 +10,14 @@ import random
 import struct
 import time
 
+import pytest
+
 import invariants
 from invariants import KeptGuestCase, LONG, Silent, bits, frame_of, seconds
 import rawfe as fe
 from rawfe import At, D, INDIRECT, NEXT, WRITE
+
+pytestmark = pytest.mark.long_plain  # with sanitizers more is found
 
 LAYOUTS = ("split", "packed")
 WAYS = ("tx", "rx")
