@@ -427,14 +427,17 @@ scan_byte(struct rpc_scan *scan, char byte)
 	}
 }
 
-/* Handle all complete texts of the input; with `at_end` the rest too. */
+/*
+ * Handle the complete texts of the input, until its replies are more than a client may leave unread; what is
+ * not looked at yet waits. With `at_end` the rest of the input too.
+ */
 static void
 client_scan(struct rpc_client *client, bool at_end)
 {
 	struct rpc_scan *scan = &client->scan;
 	size_t begin = 0;
 
-	while (scan->at < client->in.len && !client->gone) {
+	while (scan->at < client->in.len && !client->gone && client->out.len < RPC_REQUEST_MAX) {
 		char byte = client->in.data[scan->at++];
 		bool skip = scan->skip;
 
@@ -445,12 +448,12 @@ client_scan(struct rpc_client *client, bool at_end)
 		begin = scan->at;
 		*scan = (struct rpc_scan){.at = begin, .skip = skip && byte != '\n'};
 	}
-	if (at_end && !client->gone && !scan->skip && begin < client->in.len) {
+	if (at_end && scan->at == client->in.len && !client->gone && !scan->skip && begin < client->in.len) {
 		client_text(client, client->in.data + begin, client->in.len - begin);
 		begin = client->in.len;
 	}
 	if (scan->skip)
-		begin = client->in.len;
+		begin = scan->at;
 	if (begin)
 		buffer_consume(&client->in, begin);
 	scan->at -= begin < scan->at ? begin : scan->at;
@@ -511,6 +514,10 @@ client_settle(struct rpc_client *client)
 
 	if (!client->gone)
 		client_flush(client);
+	while (!client->gone && client->scan.at < client->in.len && client->out.len < RPC_REQUEST_MAX) {
+		client_scan(client, client->no_more);
+		client_flush(client);
+	}
 	if (client->gone || (client->no_more && client->out.len == 0)) {
 		client_close(client);
 		return;

@@ -23,6 +23,8 @@ variants_of(enum isa isa)
 static uint32_t
 variants_row(const struct vnet_variants *variants, uint32_t traits)
 {
+	/* Of what has no functions of its own, those for frames from guests know nothing. */
+	traits &= TRAIT_N - 1;
 	if (!(traits & TRAIT_PACKED))
 		traits &= ~(uint32_t)TRAIT_IN_ORDER;
 	return variants->from_guest[traits] ? traits : traits ^ TRAIT_MERGEABLE;

@@ -94,7 +94,7 @@ REFUSED = [
     ("unknown mode", ["--port", "a=vhost-user", "--forward-mode", "swich"], r'no mode "swich"',
      r"did you mean --forward-mode switch\?"),
     ("unknown key of a mode", ["--port", "a=vhost-user", "--forward-mode", "switch,agein=5s"],
-     r"switch.*'agein'", r"ageing=5s \(keys: ageing, entries\)"),
+     r"switch.*'agein'", r"ageing=5s \(keys: ageing, entries, loop-moves, loop-hold\)"),
     ("bad value of a mode's key", ["--port", "a=vhost-user", "--forward-mode", "switch,ageing=soon"],
      r"switch: ageing: 'soon'", r"ageing=1\.\.1000000"),
     ("a mode without keys", two_ports()[:4] + ["--forward-mode", "io,ageing=5s"], r"io.*'ageing'", r"no keys"),

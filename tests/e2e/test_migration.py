@@ -43,12 +43,12 @@ PAGE = 4096
 class MovableGuest(guests.QemuGuest):
     """A guest that is one QEMU process after the other; each has a machine protocol socket."""
 
-    def _start(self, args, env=None):
+    def _start(self, args, env=None, netns=None):
         self._plain = list(args)
         self._extra = getattr(self, "_extra", [])
         self.qmp_path = os.path.join(self.dir, "qmp")
         self._qmp = None
-        super()._start(self._plain + ["-qmp", f"unix:{self.qmp_path},server=on,wait=off"] + self._extra, env)
+        super()._start(self._plain + ["-qmp", f"unix:{self.qmp_path},server=on,wait=off"] + self._extra, env, netns)
 
     @property
     def qmp(self):
