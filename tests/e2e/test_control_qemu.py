@@ -6,6 +6,8 @@ import pathlib
 import sys
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib"), str(HERE.parent / "guests"), str(HERE.parent / "hostile")]
 import guests  # noqa: E402
@@ -67,6 +69,7 @@ class QemuControl(guests.GuestTest):
         drops = {k: n for k in after["drops"] if (n := after["drops"][k] - before["drops"].get(k, 0))}
         return by_queue, drops
 
+    @pytest.mark.long
     def test_channels(self):
         for n in (4, 1, 2, 3):
             with self.subTest(combined=n):

@@ -306,6 +306,7 @@ class Queues(ControlTest):
         got = self.outcome(before, len(expected))
         self.assertEqual(got.by_queue, [expected.count(i) for i in range(PAIRS)], what)
 
+    @pytest.mark.long
     def test_rss_table_and_key(self):
         for options, queues in (("equal 4", {0, 1, 2, 3}), ("equal 2", {0, 1}), ("weight 1 0 2 1", {0, 2, 3}),
                                 ("start 2 equal 2", {2, 3}), ("weight 0 1", {1})):
@@ -509,6 +510,7 @@ class Coalescing(ControlTest):
         self.assertEqual(self.outcome(frames, self.N).arrived, self.N)
         return self.interrupts() - before, took
 
+    @pytest.mark.long
     def test_receive(self):
         # Each frame is answered before the next one comes: however busy the machine is, none is found by chance.
         before = self.interrupts()

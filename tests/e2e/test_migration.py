@@ -369,6 +369,10 @@ class Packed(Moves):
         super().test_1_stop_and_cont()
 
     @pytest.mark.long
+    def test_2_savevm_and_loadvm(self):
+        super().test_2_savevm_and_loadvm()
+
+    @pytest.mark.long
     def test_3_migration_cancelled(self):
         super().test_3_migration_cancelled()
 

@@ -184,6 +184,7 @@ class Links(PciTest):
     def test_e1000(self):
         self.change(E1000, "pc", by_interrupt=True)
 
+    @pytest.mark.long
     def test_e1000e(self):
         self.change(E1000E, by_interrupt=True)
 

@@ -175,6 +175,7 @@ class Guests(guests.GuestTest):
         vnicd = self.make("vhost-user,without=guest_ufo")
         self.receive(self.guest(vnicd.sock("b"), "10.0.0.1", programs=[str(self.PROGRAM)]), vnicd, whole=False)
 
+    @pytest.mark.long
     def test_qemu(self):
         """Its properties host_ufo and guest_ufo are on by default."""
         try:

@@ -126,6 +126,7 @@ class FrontEndKilled(Life):
         self.eventually("packet buffers in use", lambda: backend.rpc("system.info")["pool"]["in_use"], 0)
         self.stop(backend)
 
+    @pytest.mark.long
     def test_split_sends_to_packed(self):
         self.run_kills("S-MRG", "P-NOM-IO")
 

@@ -131,6 +131,7 @@ class RingSizes(Pair):
     def test_split_1024(self):
         self.ring("S-NOM", 1024)
 
+    @pytest.mark.long
     def test_split_4096(self):
         self.ring("S-MRG-IO", 4096)
 
@@ -140,6 +141,7 @@ class RingSizes(Pair):
     def test_packed_1025(self):
         self.ring("P-NOM", 1025)
 
+    @pytest.mark.long
     def test_packed_4096(self):
         self.ring("P-MRG-IO", 4096)
 
@@ -251,6 +253,7 @@ class Queues(unittest.TestCase):
         self.assertEqual(drops(backend.stats()), {})
         self.assertEqual(backend.stop(), 0)
 
+    @pytest.mark.long
     def test_handoff_split(self):
         self.handoff("S-MRG")
 
@@ -304,6 +307,7 @@ class Queues(unittest.TestCase):
             self.assertLess(time.monotonic(), deadline, f"{active} queue pairs in use, {queues} expected")
             time.sleep(0.05)
 
+    @pytest.mark.long
     def test_change_split(self):
         self.change_queues("S-MRG", 1)
 

@@ -266,6 +266,7 @@ class Honest(ControlCase):
                         self.assertEqual(len(result), used - 1)
         self.assert_soon()
 
+    @pytest.mark.long
     def test_R25_more_commands_than_the_ring_has_entries(self):
         """R25, R18: indexes wrap: many times round small rings, packed ones of odd sizes too; every command once."""
         for layout, size in (("split", 2), ("split", 4), ("split", 64), ("packed", 3), ("packed", 5), ("packed", 64)):
@@ -1347,6 +1348,7 @@ class Storm(ControlCase):
 
     COMMANDS = Life.COMMANDS
 
+    @pytest.mark.long
     def test_X05_commands(self):
         """X05: command after command, and whole rings of them at once; the victims don't notice, others are served."""
         for layout, depth in (("split", 1), ("packed", 100)) if not LONG else itertools.product(LAYOUTS, (1, 100)):

@@ -601,6 +601,7 @@ class Packet(KernelWays, unittest.TestCase):
         return KernelEnd(self.ns, "p1")
 
 
+@pytest.mark.long
 class Macvtap(Packet):
     LINKS = "p1", "mv0"
     COUNTER = "mv0", "rx_packets"
@@ -633,6 +634,7 @@ class Stream(Ways, unittest.TestCase):
         return StreamEnd(f"{self.dir}/s.sock")
 
 
+@pytest.mark.long
 class Dgram(Ways, unittest.TestCase):
     def make(self):
         return f"dgram,local={self.dir}/port.sock,remote={self.dir}/far.sock"
