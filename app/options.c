@@ -72,7 +72,7 @@ set_mirror(struct options *options, const char *value, struct diag *diag)
 	const char **mirrors = realloc(options->mirrors, (options->n_mirrors + 1) * sizeof(*mirrors));
 
 	if (!mirrors)
-		return diag_set(diag, -ENOMEM, NULL, "out of memory");
+		return diag_no_memory(diag, "out of memory");
 	options->mirrors = mirrors;
 	mirrors[options->n_mirrors++] = value;
 	return 0;

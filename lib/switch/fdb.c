@@ -334,7 +334,8 @@ fdb_forget_all(struct fdb *fdb, const struct fdb_choice *choice)
 {
 	uint32_t n = 0;
 
-	for (uint64_t i = 0; i <= fdb->bucket_mask; i++) {
+	/* Of an empty table, as when ports are added at start, nothing. */
+	for (uint64_t i = 0; fdb->n_known && i <= fdb->bucket_mask; i++) {
 		for (unsigned int k = 0; k < FDB_BUCKET_WORDS; k++) {
 			if (!fdb_is_chosen(fdb, choice, &fdb->buckets[i], k))
 				continue;
