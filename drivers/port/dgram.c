@@ -114,6 +114,9 @@ dgram_why(int error, bool *ret_goes_on)
 	case EMSGSIZE:
 		*ret_goes_on = true;
 		return DROP_TOO_LONG;
+	case EFAULT: /* borrowed from a guest whose memory has gone from its file */
+		*ret_goes_on = true;
+		return DROP_MALFORMED;
 	case EAGAIN:
 	case ENOBUFS:
 	case ENOMEM:
@@ -310,6 +313,7 @@ dgram_open(struct port *port, const struct port_config *config, struct diag *dia
 	port->dev = dgram;
 	port->rxqs[0].rx = dgram_rx;
 	port->txqs[0].tx = dgram_tx;
+	port->txqs[0].accepts_borrowed = true;
 	port->rxqs[0].dev = port->txqs[0].dev = dgram;
 	port_mac_from_config(port, config);
 	atomic_store_explicit(&port->n_active, 1, memory_order_relaxed);

@@ -166,7 +166,7 @@ kernel_frame_request(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr)
 			frame->ol_flags |= RTE_MBUF_F_RX_L4_CKSUM_GOOD;
 		return true;
 	}
-	return vnet_offload_from_guest(frame, hdr, OFFLOADS_ALL);
+	return vnet_offload_from_guest(frame, hdr, OFFLOADS_ALL) == VNET_OFFLOAD_TAKEN;
 }
 
 enum port_drop
@@ -220,13 +220,19 @@ kernel_frame_header(const struct rte_mbuf *frame)
 unsigned int
 kernel_frame_pieces(const struct rte_mbuf *frame, struct iovec iov[])
 {
-	unsigned int n = 0;
+	const struct borrow_piece *pieces;
+	struct borrow_piece one;
+	unsigned int n = 0, n_pieces;
 
 	if (unlikely(frame->nb_segs > KERNEL_FRAME_PIECES_MAX))
 		return 0;
+	n_pieces = borrow_is(frame) ? borrow_pieces(frame, &one, &pieces) : 0;
 	for (; frame; frame = frame->next)
 		iov[n++] = (struct iovec){.iov_base = rte_pktmbuf_mtod(frame, void *),
 					  .iov_len = frame->data_len};
+	for (unsigned int i = 0; i < n_pieces; i++)
+		iov[n++] =
+			(struct iovec){.iov_base = (void *)(uintptr_t)pieces[i].va, .iov_len = pieces[i].len};
 	return n;
 }
 

@@ -19,6 +19,7 @@
 #include <rte_cycles.h>
 #include <rte_mbuf.h>
 
+#include "borrow.h"
 #include "nic_limit.h"
 #include "port.h"
 #include "request.h"
@@ -27,7 +28,8 @@
 enum {
 	/* What the kernel gives in one piece, and takes. */
 	KERNEL_FRAME_MAX = PORT_FRAME_MAX,
-	KERNEL_FRAME_PIECES_MAX = 96,         /* of one on its way to the kernel, without its header */
+	/* Of one on its way to the kernel, without its header. */
+	KERNEL_FRAME_PIECES_MAX = 1 + BORROW_PIECES_MAX,
 	KERNEL_BUFFERS_PAIR = 2 * PORT_BURST, /* of the long ones, for a queue pair */
 	KERNEL_BUFFERS_PAIR_BYTES = (KERNEL_BUFFERS_PAIR + 1) * (66 << 10),
 };
@@ -113,7 +115,8 @@ uint16_t kernel_frame_sendmmsg(struct port_txq *txq, int fd, struct mmsghdr msgs
 
 /* The header of a frame to the kernel, which does what the frame requests. */
 struct virtio_net_hdr kernel_frame_header(const struct rte_mbuf *frame);
-/* Its pieces, at most KERNEL_FRAME_PIECES_MAX; 0: there are more. */
+/* Its pieces, at most KERNEL_FRAME_PIECES_MAX; 0: there are more. Of a borrowed one (borrow.h), those in the
+ * guest's memory, too. */
 unsigned int kernel_frame_pieces(const struct rte_mbuf *frame, struct iovec iov[]);
 
 #endif

@@ -43,7 +43,7 @@ static const struct nic_borrow_driver nic_borrow_drivers[] = {
  * without an atomic operation.
  */
 struct nic_borrow_queue {
-	struct rte_mbuf_ext_shared_info payloads[PORT_BURST];
+	struct rte_mbuf_ext_shared_info payloads[NIC_BORROW_PIECES];
 } __rte_cache_aligned;
 
 /* --- worker -----------------------------------------------------------------------------------------------
@@ -56,49 +56,74 @@ nic_borrow_back(void *payload, void *arg)
 }
 
 static inline void
-nic_borrow_attach_one(struct rte_mbuf *pkt, struct rte_mbuf *payload, struct rte_mbuf_ext_shared_info *info)
+nic_borrow_attach_one(struct rte_mbuf *payload, const struct borrow_piece *piece,
+		      struct rte_mbuf_ext_shared_info *info)
 {
-	uint16_t len = (uint16_t)(pkt->data_len - BORROW_HEAD);
-
 	rte_mbuf_ext_refcnt_set(info, 1);
 	/* No IOVA: the PMDs in the table use virtual addresses. */
-	rte_pktmbuf_attach_extbuf(payload, (void *)(uintptr_t)borrow_payload(pkt), RTE_BAD_IOVA, len, info);
-	payload->data_len = len;
-	pkt->data_len = BORROW_HEAD;
-	pkt->next = payload;
-	pkt->nb_segs = 2;
-	pkt->ol_flags &= ~BORROW_FLAG;
-	pkt->tx_offload = 0;
+	rte_pktmbuf_attach_extbuf(payload, (void *)(uintptr_t)piece->va, RTE_BAD_IOVA, (uint16_t)piece->len,
+				  info);
+	payload->data_len = (uint16_t)piece->len;
+}
+
+/* The pieces of a borrowed frame as its segments, for which infos[] has room. False: they can't be. */
+static bool
+nic_borrow_attach_frame(struct rte_mbuf *pkt, struct rte_mempool *pool, uint16_t pieces_max,
+			struct rte_mbuf_ext_shared_info infos[])
+{
+	struct rte_mbuf *payloads[NIC_BORROW_PIECES];
+	const struct borrow_piece *pieces;
+	struct borrow_piece one;
+	const uint16_t n = borrow_pieces(pkt, &one, &pieces);
+
+	if (unlikely(n > pieces_max))
+		return false;
+	for (uint16_t i = 0; i < n; i++)
+		if (unlikely(pieces[i].len > UINT16_MAX))
+			return false;
+	if (unlikely(rte_pktmbuf_alloc_bulk(pool, payloads, n) != 0))
+		return false;
+	for (uint16_t i = 0; i < n; i++) {
+		nic_borrow_attach_one(payloads[i], &pieces[i], &infos[i]);
+		payloads[i]->next = i + 1 < n ? payloads[i + 1] : NULL;
+	}
+	pkt->next = payloads[0];
+	pkt->nb_segs = (uint16_t)(1 + n);
+	if (!borrow_is_in_pieces(pkt))
+		pkt->tx_offload = 0;
+	pkt->ol_flags &= ~(BORROW_FLAG | BORROW_PIECES_FLAG);
+	return true;
 }
 
 uint16_t
-nic_borrow_attach(struct nic_borrow *borrow, uint16_t queue_idx, struct rte_mempool *pool,
-		  struct rte_mbuf **pkts, uint16_t n)
+nic_borrow_attach(struct nic_borrow *borrow, struct port_txq *txq, struct rte_mempool *pool,
+		  struct rte_mbuf **pkts, uint16_t n, uint64_t *bytes, uint16_t *ret_n_payloads)
 {
-	struct rte_mbuf *payloads[PORT_BURST], *borrowed[PORT_BURST];
-	uint16_t n_borrowed = 0;
+	struct nic_borrow_queue *queue = &borrow->queues[txq->idx];
+	const bool may = !atomic_load_explicit(&borrow->kept, memory_order_relaxed);
+	uint16_t n_payloads = 0, n_left = 0;
 
-	if (unlikely(atomic_load_explicit(&borrow->kept, memory_order_relaxed))) {
-		borrow_materialise_burst(pkts, n);
-		return 0;
-	}
 	for (uint16_t i = 0; i < n; i++) {
-		if (!borrow_is(pkts[i]))
-			continue;
-		if (likely(pkts[i]->pkt_len <= borrow->frame_max))
-			borrowed[n_borrowed++] = pkts[i];
-		else
-			borrow_materialise(pkts[i]);
+		struct rte_mbuf *pkt = pkts[i];
+
+		if (borrow_is(pkt)) {
+			const uint16_t pieces_max =
+				RTE_MIN((uint16_t)(NIC_BORROW_PIECES - n_payloads), borrow->pieces_max);
+
+			if (likely(may && pkt->pkt_len <= borrow->frame_max &&
+				   nic_borrow_attach_frame(pkt, pool, pieces_max,
+							   &queue->payloads[n_payloads]))) {
+				n_payloads = (uint16_t)(n_payloads + pkt->nb_segs - 1);
+			} else if (unlikely(!borrow_materialise(pkt))) {
+				*bytes -= pkt->pkt_len;
+				port_tx_drop(txq, DROP_NO_MBUF, &pkt, 1);
+				continue;
+			}
+		}
+		pkts[n_left++] = pkt;
 	}
-	if (n_borrowed == 0)
-		return 0;
-	if (unlikely(rte_pktmbuf_alloc_bulk(pool, payloads, n_borrowed) != 0)) {
-		borrow_materialise_burst(borrowed, n_borrowed);
-		return 0;
-	}
-	for (uint16_t i = 0; i < n_borrowed; i++)
-		nic_borrow_attach_one(borrowed[i], payloads[i], &borrow->queues[queue_idx].payloads[i]);
-	return n_borrowed;
+	*ret_n_payloads = n_payloads;
+	return n_left;
 }
 
 void
@@ -172,6 +197,7 @@ nic_borrow_open(struct nic_borrow *borrow, struct port *port, const struct rte_e
 	borrow->port = port;
 	borrow->n_queues = port->n_queues;
 	borrow->frame_max = driver->frame_max;
+	borrow->pieces_max = driver->pieces ? NIC_BORROW_PIECES : (uint16_t)(segs_max - 1);
 	borrow->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, size);
 	if (borrow->queues && port->ctx->loop)
 		borrow->timer = loop_timer_add(port->ctx->loop, NIC_BORROW_PERIOD_MS, NIC_BORROW_PERIOD_MS,
@@ -184,7 +210,7 @@ nic_borrow_open(struct nic_borrow *borrow, struct port *port, const struct rte_e
 	}
 	memset(borrow->queues, 0, size);
 	for (uint16_t q = 0; q < port->n_queues; q++) {
-		for (uint16_t i = 0; i < PORT_BURST; i++)
+		for (uint16_t i = 0; i < NIC_BORROW_PIECES; i++)
 			borrow->queues[q].payloads[i].free_cb = nic_borrow_back;
 		port->txqs[q].accepts_borrowed = true;
 	}
@@ -196,7 +222,7 @@ static bool
 nic_borrow_is_out(const struct nic_borrow *borrow)
 {
 	for (uint16_t q = 0; q < borrow->n_queues; q++)
-		for (uint16_t i = 0; i < PORT_BURST; i++)
+		for (uint16_t i = 0; i < NIC_BORROW_PIECES; i++)
 			if (rte_mbuf_ext_refcnt_read(&borrow->queues[q].payloads[i]) != 0)
 				return true;
 	return false;

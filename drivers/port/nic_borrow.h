@@ -21,9 +21,12 @@
 #include <rte_ethdev.h>
 #include <rte_mbuf.h>
 
+#include "port.h"
+
 struct loop_timer;
 struct nic_borrow_queue;
-struct port;
+
+enum { NIC_BORROW_PIECES = 4 * PORT_BURST }; /* that a burst may have attached */
 
 /* Of one NIC port. All zero: nothing is borrowed. */
 struct nic_borrow {
@@ -37,6 +40,7 @@ struct nic_borrow {
 	/* control only */
 	uint16_t n_queues;
 	struct port *port;
+	uint16_t pieces_max;      /* of a frame */
 	struct loop_timer *timer; /* checks `kept` */
 };
 
@@ -51,14 +55,15 @@ void nic_borrow_open(struct nic_borrow *borrow, struct port *port, const struct 
 void nic_borrow_close(struct nic_borrow *borrow);
 
 /*
- * Worker: some of n (1 .. PORT_BURST) frames are borrowed, and have one segment. On return none is: the
- * payload is attached as a second segment, or copied if the PMD has kept one, if the frame is longer than
- * frame_max, or if `pool` has no mbuf. Returns the number of attached payloads. The caller sends the burst
- * and frees what was not sent, and then, in the same poll iteration, calls nic_borrow_check() with that
- * number.
+ * Worker: some of n (1 .. PORT_BURST) frames of `bytes` bytes are borrowed. On return none is: their pieces
+ * are attached as segments, or copied if the PMD has kept one, if the frame is longer than frame_max or in
+ * more pieces than the device takes segments, or if `pool` has no mbufs. Returns how many frames are left:
+ * those for which there are no mbufs to copy them are dropped. *ret_n_payloads: how many segments were
+ * attached. The caller sends the burst and frees what was not sent, and then, in the same poll iteration,
+ * calls nic_borrow_check() with that number.
  */
-uint16_t nic_borrow_attach(struct nic_borrow *borrow, uint16_t queue_idx, struct rte_mempool *pool,
-			   struct rte_mbuf **pkts, uint16_t n);
+uint16_t nic_borrow_attach(struct nic_borrow *borrow, struct port_txq *txq, struct rte_mempool *pool,
+			   struct rte_mbuf **pkts, uint16_t n, uint64_t *bytes, uint16_t *ret_n_payloads);
 /* Worker: check that none of the attached payloads is referenced any more. */
 void nic_borrow_check(struct nic_borrow *borrow, uint16_t queue_idx, uint16_t n_payloads);
 

@@ -246,7 +246,7 @@ nic_send_borrowed(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	uint64_t bytes;
 
 	n = nic_tx_check(txq, pkts, n, &bytes);
-	n_payloads = nic_borrow_attach(&nic->borrow, txq->idx, nic->pool, pkts, n);
+	n = nic_borrow_attach(&nic->borrow, txq, nic->pool, pkts, n, &bytes, &n_payloads);
 	n_sent = nic_tx_burst(txq, pkts, n, bytes);
 	nic_borrow_check(&nic->borrow, txq->idx, n_payloads);
 	return n_sent;
@@ -261,7 +261,7 @@ nic_tx_slow(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n, uint64_t f
 	if (!(flags & FRAME_REQUESTS))
 		return nic_send_borrowed(txq, pkts, n);
 	/* The burst becomes others, in which some may be borrowed and some not. */
-	borrow_materialise_burst(pkts, n);
+	n = borrow_materialise_burst(pkts, n, &txq->stats.drops[DROP_NO_MBUF]);
 	return port_software_offload(txq, nic->pool, nic->offload.capabilities, pkts, n, nic_send_requests,
 				     NULL);
 }

@@ -204,6 +204,8 @@ packet_why(int error, bool *ret_goes_on)
 		return DROP_TOO_LONG;
 	case EINVAL:
 		return DROP_BAD_OFFLOAD;
+	case EFAULT: /* borrowed from a guest whose memory has gone from its file */
+		return DROP_MALFORMED;
 	case ENOBUFS: /* a queueing discipline, or a filter, did not want this one */
 		return DROP_TX_FULL;
 	case EAGAIN:
@@ -301,6 +303,7 @@ packet_open_sockets(struct packet *packet, struct port *port, struct diag *diag)
 		packet->queues[i].socket = &packet->sockets->each[i];
 		port->rxqs[i].rx = packet_rx;
 		port->txqs[i].tx = packet_tx;
+		port->txqs[i].accepts_borrowed = true;
 		port->rxqs[i].dev = port->txqs[i].dev = &packet->queues[i];
 	}
 	return 0;

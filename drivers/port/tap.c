@@ -146,6 +146,8 @@ tap_why(int error)
 	case EINVAL:
 	case EMSGSIZE:
 		return DROP_BAD_OFFLOAD;
+	case EFAULT: /* borrowed from a guest whose memory has gone from its file */
+		return DROP_MALFORMED;
 	case EAGAIN:
 	case ENOBUFS:
 	case ENOMEM:
@@ -405,6 +407,7 @@ tap_open_all(struct tap *tap, struct port *port, const struct port_config *confi
 			return ret;
 		port->rxqs[i].rx = tap_rx;
 		port->txqs[i].tx = tap_tx;
+		port->txqs[i].accepts_borrowed = true;
 		port->rxqs[i].dev = port->txqs[i].dev = &tap->queues[i];
 	}
 	ret = tap_set_up(tap, port, config, diag);

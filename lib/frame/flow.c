@@ -34,12 +34,14 @@ flow_read(const struct rte_mbuf *pkt, uint32_t at, uint32_t len, uint32_t end, u
 {
 	if (at + len > end)
 		return NULL;
-	/* Long rows of headers, which fast-path frames have not: what lies beyond the head is to be private
-	 * too.
+	/*
+	 * Long rows of headers, which fast-path frames have not: what lies beyond the head is to be private,
+	 * too. Without packet buffers for that it is read where it is, and what is decided may be about other
+	 * bytes than those that arrive.
 	 */
-	if (unlikely(at + len > BORROW_HEAD))
-		borrow_materialise((struct rte_mbuf *)(uintptr_t)pkt);
-	return rte_pktmbuf_read(pkt, at, len, copy);
+	if (unlikely(borrow_is(pkt) && at + len > pkt->data_len))
+		(void)borrow_materialise((struct rte_mbuf *)(uintptr_t)pkt);
+	return borrow_read(pkt, at, len, copy);
 }
 
 static void

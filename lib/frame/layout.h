@@ -19,6 +19,8 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "borrow.h"
+
 enum {
 	LAYOUT_TAGS_MAX = 2,
 	/* Extension headers that are looked at; and what an mbuf's l3_len has bits for. */
@@ -42,11 +44,12 @@ struct layout_front {
 	uint8_t copy[LAYOUT_HEADERS_MAX];
 };
 
-/* They are the frame's own, where they are in one piece. */
+/* They are the frame's own, where they are in one piece; of a borrowed frame, its head. */
 static inline void
 layout_front(struct layout_front *front, const struct rte_mbuf *frame)
 {
-	front->len = RTE_MIN(frame->pkt_len, (uint32_t)sizeof(front->copy));
+	front->len =
+		RTE_MIN(borrow_is(frame) ? frame->data_len : frame->pkt_len, (uint32_t)sizeof(front->copy));
 	front->at = rte_pktmbuf_read(frame, 0, front->len, front->copy);
 }
 

@@ -10,6 +10,7 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "borrow.h"
 #include "checksum.h"
 #include "layout.h"
 
@@ -128,10 +129,9 @@ segment_start(struct segmenter *segmenter, const struct rte_mbuf *frame, enum se
 	segmenter->l4_at = (uint32_t)frame->l2_len + frame->l3_len;
 	segmenter->headers_len = segmenter->l4_at + frame->l4_len;
 	segmenter->payload_len = frame->pkt_len - segmenter->headers_len;
-	headers = rte_pktmbuf_read(frame, 0, segmenter->headers_len, segmenter->headers);
+	headers = borrow_read(frame, 0, segmenter->headers_len, segmenter->headers);
 	if (headers != segmenter->headers)
 		memcpy(segmenter->headers, headers, segmenter->headers_len);
-	segmenter->at = frame;
 	segmenter->at_offset = segmenter->headers_len;
 	segmenter->done = 0;
 	segmenter->n = 0;
@@ -141,6 +141,10 @@ segment_start(struct segmenter *segmenter, const struct rte_mbuf *frame, enum se
 		       sizeof(segmenter->ip_id));
 		segmenter->ip_id = rte_be_to_cpu_16(segmenter->ip_id);
 	}
+	segmenter->at = frame;
+	segmenter->span = rte_pktmbuf_mtod(frame, const uint8_t *);
+	segmenter->span_len = frame->data_len;
+	segmenter->n_pieces = borrow_is(frame) ? borrow_pieces(frame, &segmenter->one, &segmenter->piece) : 0;
 	if (segmenter->kind == SEGMENT_FRAGMENTS) {
 		fragments_start(segmenter, frame);
 		return;
@@ -150,6 +154,22 @@ segment_start(struct segmenter *segmenter, const struct rte_mbuf *frame, enum se
 	segmenter->sum = sum_without(sum, rte_cpu_to_be_16(l4_len));
 }
 
+/* The next segment of the frame; or piece, of one that is borrowed. */
+static void
+segment_span_next(struct segmenter *segmenter)
+{
+	if (segmenter->n_pieces) {
+		segmenter->span = segmenter->piece->va;
+		segmenter->span_len = segmenter->piece->len;
+		segmenter->piece++;
+		segmenter->n_pieces--;
+		return;
+	}
+	segmenter->at = segmenter->at->next;
+	segmenter->span = rte_pktmbuf_mtod(segmenter->at, const uint8_t *);
+	segmenter->span_len = segmenter->at->data_len;
+}
+
 /* The next len bytes of payload. */
 static void
 segment_read(struct segmenter *segmenter, uint8_t *to, uint32_t len)
@@ -157,13 +177,12 @@ segment_read(struct segmenter *segmenter, uint8_t *to, uint32_t len)
 	while (len) {
 		uint32_t now;
 
-		while (segmenter->at_offset >= segmenter->at->data_len) {
-			segmenter->at_offset -= segmenter->at->data_len;
-			segmenter->at = segmenter->at->next;
+		while (segmenter->at_offset >= segmenter->span_len) {
+			segmenter->at_offset -= segmenter->span_len;
+			segment_span_next(segmenter);
 		}
-		now = RTE_MIN(len, segmenter->at->data_len - segmenter->at_offset);
-		memcpy(to, rte_pktmbuf_mtod_offset(segmenter->at, const uint8_t *, segmenter->at_offset),
-		       now);
+		now = RTE_MIN(len, segmenter->span_len - segmenter->at_offset);
+		memcpy(to, segmenter->span + segmenter->at_offset, now);
 		to += now;
 		len -= now;
 		segmenter->at_offset += now;

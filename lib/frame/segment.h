@@ -21,6 +21,7 @@
 
 #include <rte_mbuf.h>
 
+#include "borrow.h"
 #include "request.h"
 
 enum {
@@ -62,9 +63,14 @@ struct segmenter {
 	uint32_t headers_len, l4_at;
 	uint32_t payload_len; /* of what is cut: of fragments UDP's header is a part */
 	uint16_t sum; /* of the pseudo header without length, as it lies in memory; FRAGMENTS: the checksum */
-	uint16_t ip_id;            /* IPv4: of the first segment, or of all fragments */
-	const struct rte_mbuf *at; /* where the payload goes on */
-	uint32_t at_offset;
+	uint16_t ip_id; /* IPv4: of the first segment, or of all fragments */
+	/* Where the payload goes on: at at_offset of this, */
+	const uint8_t *span;
+	uint32_t span_len, at_offset;
+	const struct rte_mbuf *at; /* which is of this segment, or the piece in front of these, */
+	const struct borrow_piece *piece;
+	struct borrow_piece one;
+	uint16_t n_pieces;                    /* so many */
 	uint32_t done;                        /* bytes of payload */
 	uint16_t n;                           /* segments made */
 	uint8_t headers[SEGMENT_HEADERS_MAX]; /* with room for the one that a fragment has */
@@ -84,7 +90,8 @@ segment_size_is_fair(enum segment_kind kind, uint32_t payload_len, uint32_t size
  * for the buffers of `pool`.
  */
 bool segment_is_possible(const struct rte_mbuf *frame, const struct rte_mempool *pool);
-/* segment_is_possible() has said so. */
+/* segment_is_possible() has said so. The frame may be borrowed (borrow.h), but not one for SEGMENT_FRAGMENTS,
+ * whose payload is read twice. */
 void segment_start(struct segmenter *segmenter, const struct rte_mbuf *frame, enum segment_checksum checksum);
 /* While segmenter->done is less than payload_len: the next segment; NULL: no packet buffer. */
 struct rte_mbuf *segment_next(struct segmenter *segmenter, struct rte_mempool *pool);

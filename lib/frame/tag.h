@@ -6,7 +6,7 @@
  *
  * What a frame requests (request.h) goes with it: l2_len moves by the four bytes. All three write to the
  * first segment, which must be the caller's alone (frame_own() in lib/fwd), with the first TAG_REACH bytes in
- * one piece, and not borrowed.
+ * one piece. It may be borrowed (borrow.h): its head changes.
  */
 #ifndef VNICD_TAG_H
 #define VNICD_TAG_H

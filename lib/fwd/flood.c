@@ -10,9 +10,6 @@ flood_send_copies(struct fwd_worker *worker, struct port_rxq *from, struct port 
 	struct rte_mbuf *copies[PORT_BURST];
 	uint16_t n_copies = 0;
 
-	/* Copies share their data. */
-	if (from->borrowed)
-		borrow_materialise_burst(pkts, n);
 	for (uint16_t i = 0; i < n; i++) {
 		copies[n_copies] = rte_pktmbuf_clone(pkts[i], worker->clone_pool);
 		if (likely(copies[n_copies]))
@@ -31,6 +28,12 @@ fwd_send_all(struct fwd_worker *worker, struct port_rxq *from, struct port *cons
 	if (unlikely(n_to == 0)) {
 		port_rx_drop(from, DROP_NO_PORT, pkts, n);
 		return;
+	}
+	/* Copies share their data. */
+	if (from->borrowed && n_to > 1) {
+		n = fwd_materialise(from, pkts, n);
+		if (unlikely(n == 0))
+			return;
 	}
 	for (uint16_t i = 0; i < n_to - 1; i++)
 		flood_send_copies(worker, from, to[i], pkts, n);

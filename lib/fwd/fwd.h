@@ -130,6 +130,19 @@ void fwd_mode_names(char *buf, size_t size);
 /* Ready-made mode->check: an even number of ports, 2 or more (io, mac, macswap: "ports in pairs"). */
 int fwd_check_pairs(unsigned int n_ports, struct diag *diag);
 
+/* Worker: materialise those of n frames from `from` that are borrowed (borrow.h). Returns how many are left:
+ * those for which there is no packet buffer are dropped. */
+static inline uint16_t
+fwd_materialise(struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
+{
+	const uint16_t n_kept = borrow_materialise_burst(pkts, n, &from->stats.drops[DROP_NO_CLONE]);
+
+	/* The digests are those of the frames by their places. */
+	if (unlikely(n_kept < n))
+		from->has_digests = false;
+	return n_kept;
+}
+
 /* Worker: forward n (1 .. PORT_BURST) frames that rx took from `from`. On return the borrowed ones are
  * released, and has_digests is cleared. */
 static inline void
@@ -138,8 +151,10 @@ fwd_forward(struct fwd_worker *worker, const struct fwd_mode *mode, struct port_
 {
 	if (from->borrowed &&
 	    (!mode->accepts_borrowed || atomic_load_explicit(&from->materialises, memory_order_relaxed))) {
-		borrow_materialise_burst(pkts, n);
+		n = fwd_materialise(from, pkts, n);
 		from->release(from);
+		if (unlikely(n == 0))
+			return;
 	}
 	mode->forward(worker, from, pkts, n);
 	if (from->borrowed)

@@ -54,8 +54,11 @@ static inline void
 handoff_or_tx(struct fwd_worker *worker, struct port_rxq *from, struct port_txq *txq, struct rte_mbuf **pkts,
 	      uint16_t n)
 {
-	if (unlikely(from->borrowed) && !(txq->accepts_borrowed && txq->worker == worker->idx))
-		borrow_materialise_burst(pkts, n);
+	if (unlikely(from->borrowed) && !(txq->accepts_borrowed && txq->worker == worker->idx)) {
+		n = fwd_materialise(from, pkts, n);
+		if (unlikely(n == 0))
+			return;
+	}
 	if (likely(txq->worker == worker->idx))
 		port_tx(txq, pkts, n);
 	else

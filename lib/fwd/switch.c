@@ -69,8 +69,9 @@ switch_copy(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **
 	uint16_t n_copies = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
-		borrow_materialise(pkts[i]);
-		ret_copies[n_copies] = rte_pktmbuf_copy(pkts[i], worker->clone_pool, 0, UINT32_MAX);
+		ret_copies[n_copies] = borrow_is(pkts[i])
+					       ? borrow_copy(pkts[i], worker->clone_pool)
+					       : rte_pktmbuf_copy(pkts[i], worker->clone_pool, 0, UINT32_MAX);
 		ret_each[n_copies] = switch_frame(frames, i);
 		n_copies += ret_copies[n_copies] != NULL;
 	}

@@ -173,7 +173,7 @@ switch_retag(struct fwd_worker *worker, struct rte_mbuf *pkt, struct switch_fram
 {
 	if (switch_has_right_tag(frame, tagged))
 		return pkt;
-	borrow_materialise(pkt);
+	/* Of a borrowed one the head becomes longer or shorter. */
 	pkt = frame_own(worker, pkt, TAG_REACH, TAG_LEN);
 	if (unlikely(!pkt))
 		return NULL;

@@ -124,21 +124,7 @@ mirror_wants(const struct mirror *mirror, const struct port *port, enum mirror_d
 static struct rte_mbuf *
 mirror_copy(struct rte_mempool *pool, struct rte_mbuf *pkt)
 {
-	struct rte_mbuf *copy;
-
-	if (!borrow_is(pkt))
-		return rte_pktmbuf_clone(pkt, pool);
-	copy = rte_pktmbuf_alloc(pool);
-	if (!copy)
-		return NULL;
-	if (!rte_pktmbuf_append(copy, pkt->data_len)) {
-		rte_pktmbuf_free(copy);
-		return NULL;
-	}
-	memcpy(rte_pktmbuf_mtod(copy, void *), rte_pktmbuf_mtod(pkt, const void *), BORROW_HEAD);
-	memcpy(rte_pktmbuf_mtod_offset(copy, void *, BORROW_HEAD), borrow_payload(pkt),
-	       pkt->data_len - BORROW_HEAD);
-	return copy;
+	return borrow_is(pkt) ? borrow_copy(pkt, pool) : rte_pktmbuf_clone(pkt, pool);
 }
 
 /* `copies` counts those of the queue. */
@@ -152,6 +138,11 @@ mirror_see(struct mirror *mirror, const struct port *port, enum mirror_direction
 	uint16_t n_made = 0, n_wanted = 0, n_sent = 0;
 
 	for (uint16_t i = 0; i < n; i++) {
+		/* One of which that can't be told counts as wanted, and lost. */
+		if (mirror->filter && unlikely(!mirror_filter_prepare(mirror->filter, pkts[i]))) {
+			n_wanted++;
+			continue;
+		}
 		if (!mirror_wants(mirror, port, direction, pkts[i]))
 			continue;
 		counter_add(&own->stats.matched, 1);

@@ -112,9 +112,13 @@ mirror_filter_close(struct mirror_filter *filter)
 }
 
 bool
+mirror_filter_prepare(const struct mirror_filter *filter, struct rte_mbuf *pkt)
+{
+	return !filter->is_deep || borrow_materialise(pkt);
+}
+
+bool
 mirror_filter_wants(const struct mirror_filter *filter, struct rte_mbuf *pkt)
 {
-	if (filter->is_deep)
-		borrow_materialise(pkt);
 	return (filter->run ? filter->run(pkt) : rte_bpf_exec(filter->bpf, pkt)) != 0;
 }

@@ -20,7 +20,10 @@ int mirror_filter_open(struct mirror_filter **ret_filter, const char *expression
 /* No worker uses it any more. Accepts NULL. */
 void mirror_filter_close(struct mirror_filter *filter);
 
-/* Any worker. A borrowed frame is materialised where the expression may look behind its head (borrow.h). */
+/* Any worker, before mirror_filter_wants(). A borrowed frame is materialised where the expression may look
+ * behind its head (borrow.h). False: there are no packet buffers for that. */
+bool mirror_filter_prepare(const struct mirror_filter *filter, struct rte_mbuf *pkt);
+/* Any worker. */
 bool mirror_filter_wants(const struct mirror_filter *filter, struct rte_mbuf *pkt);
 
 #endif

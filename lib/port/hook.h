@@ -66,21 +66,23 @@ void port_tx_hook_attach(struct port_txq *txq, struct port_hook *hook);
 void port_rx_hook_detach(struct port_rxq *rxq, struct port_hook *hook);
 void port_tx_hook_detach(struct port_txq *txq, struct port_hook *hook);
 
-/* In a hook: the same frame, to be freed by who keeps it. */
+/* In a hook: the same frame, to be freed by who keeps it. NULL: it is borrowed, and packet buffers are
+ * wanting. */
 static inline struct rte_mbuf *
 port_hook_keep(struct rte_mbuf *pkt)
 {
-	borrow_materialise(pkt);
+	if (unlikely(!borrow_materialise(pkt)))
+		return NULL;
 	rte_pktmbuf_refcnt_update(pkt, 1);
 	return pkt;
 }
 
-/* In a hook: may the first segment be written to? The frame is materialised, whatever is returned. */
+/* In a hook: may the first segment be written to? The frame is materialised, unless packet buffers are
+ * wanting. */
 static inline bool
 port_hook_is_own(struct rte_mbuf *pkt)
 {
-	borrow_materialise(pkt);
-	return RTE_MBUF_DIRECT(pkt) && rte_mbuf_refcnt_read(pkt) == 1;
+	return borrow_materialise(pkt) && RTE_MBUF_DIRECT(pkt) && rte_mbuf_refcnt_read(pkt) == 1;
 }
 
 #endif

@@ -6,6 +6,7 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "borrow.h"
 #include "checksum.h"
 #include "segment.h"
 
@@ -20,6 +21,8 @@ frame_requests_tcp(const struct rte_mbuf *frame)
 static struct rte_mbuf *
 offload_checksum(struct rte_mbuf *frame, struct rte_mempool *pool)
 {
+	if (unlikely(!borrow_materialise(frame)))
+		return NULL;
 	if (!frame_is_own(frame)) {
 		struct rte_mbuf *copy = rte_pktmbuf_copy(frame, pool, 0, UINT32_MAX);
 
@@ -70,6 +73,10 @@ burst_add_segments(struct offload_burst *burst, struct rte_mbuf *frame)
 {
 	struct segmenter segmenter;
 
+	if (unlikely(segment_kind(frame->ol_flags) == SEGMENT_FRAGMENTS && !borrow_materialise(frame))) {
+		port_tx_drop(burst->txq, DROP_NO_MBUF, &frame, 1);
+		return;
+	}
 	if (!segment_is_possible(frame, burst->pool)) {
 		port_tx_drop(burst->txq, DROP_BAD_OFFLOAD, &frame, 1);
 		return;

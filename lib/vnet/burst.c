@@ -8,6 +8,7 @@
 #include "copy.h"
 #include "from_guest.h"
 #include "header.h"
+#include "prefetch.h"
 #include "ring.h"
 #include "to_guest.h"
 #include "vnet.h"
@@ -70,26 +71,90 @@ burst_mbufs_fill(struct rte_mempool *pool, struct rte_mbuf *first, struct burst_
 	}
 }
 
+/*
+ * Are there packet buffers to materialise a frame of len bytes as well? Without, it is better left in the
+ * ring: a frame that is borrowed and has to be materialised then is lost. What is counted here is reserved
+ * for nobody; other workers may take it.
+ */
+static bool
+burst_may_borrow(struct rte_mempool *pool, uint32_t len, struct vnet_spare *spare)
+{
+	const uint32_t room = (uint32_t)rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM;
+	/* A frame that is copied after all has taken them, which comes to the same. */
+	const uint32_t need = spare->promised + (len - 1) / room;
+
+	/* First what costs little to ask. */
+	if (need > spare->n && spare->known == VNET_SPARE_NONE) {
+		const struct rte_mempool_cache *cache = rte_mempool_default_cache(pool, rte_lcore_id());
+
+		spare->n = cache ? cache->len : 0;
+		spare->known = VNET_SPARE_CACHE;
+	}
+	if (need > spare->n && spare->known == VNET_SPARE_CACHE) {
+		spare->n = rte_mempool_avail_count(pool);
+		spare->known = VNET_SPARE_POOL;
+	}
+	if (unlikely(need > spare->n))
+		return false;
+	spare->promised = need;
+	return true;
+}
+
+/*
+ * Borrow the frame of len bytes, BORROW_MIN or more, that the reader is at the beginning of: copy its head,
+ * and list the pieces that follow. False: they are too many; `pkt` is as before.
+ */
+static bool
+burst_borrow(struct rte_mbuf *pkt, const struct virtq_chain *chain, struct burst_reader *reader, uint32_t len)
+{
+	struct borrow_pieces *pieces = borrow_pieces_of(pkt);
+	uint32_t left = len - BORROW_HEAD;
+	uint16_t n = 0;
+
+	if (unlikely(chain->n_segs > BORROW_PIECES_MAX))
+		return false;
+	from_guest_mbuf_set(pkt, len);
+	burst_read(reader, rte_pktmbuf_mtod(pkt, uint8_t *), BORROW_HEAD);
+	for (; left; reader->seg++, reader->offset = 0) {
+		const uint32_t now = RTE_MIN(left, reader->seg->len - reader->offset);
+
+		pieces->at[n++] = (struct borrow_piece){.va = reader->seg->va + reader->offset, .len = now};
+		left -= now;
+	}
+	pieces->n = n;
+	borrow_start_pieces(pkt);
+	return true;
+}
+
 bool
 vnet_from_guest_request(const struct vnet_conf *conf, struct port_rxq *rxq, const struct virtio_net_hdr *hdr,
 			struct rte_mbuf *pkt)
 {
-	if (likely_true(vnet_offload_from_guest(pkt, hdr, conf->offloads)))
+	if (likely_true(vnet_offload_from_guest(pkt, hdr, conf->offloads) == VNET_OFFLOAD_TAKEN))
 		return true;
 	counter_add(&rxq->stats.drops[DROP_BAD_OFFLOAD], 1);
 	rte_pktmbuf_free(pkt);
 	return false;
 }
 
+static enum vnet_took
+burst_no_mbuf(struct vnet_queue *queue)
+{
+	counter_add(&queue->from_guest.no_mbuf, 1);
+	return VNET_TOOK_NONE;
+}
+
 enum vnet_took
 vnet_from_guest_chain(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_rxq *rxq,
-		      const struct virtq_elem *elem, struct rte_mbuf *first, struct rte_mbuf **ret_pkt)
+		      const struct virtq_elem *elem, struct rte_mbuf *first, struct vnet_spare *spare,
+		      struct rte_mbuf **ret_pkt)
 {
 	enum port_drop reason = DROP_MALFORMED;
-	struct burst_reader reader;
+	struct burst_reader reader, start;
 	uint8_t header[HEADER_LEN_MAX];
 	struct virtio_net_hdr hdr;
 	struct virtq_chain chain;
+	bool may_borrow;
 	uint32_t len;
 
 	switch (virtq_walk(&queue->from_guest, &conf->virtq, elem, &chain)) {
@@ -112,14 +177,33 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct vnet_conf *conf, st
 	}
 	reader = (struct burst_reader){.seg = chain.segs};
 	burst_read(&reader, conf->virtq.traits & TRAIT_OFFLOAD ? header : NULL, conf->hdr_len);
-	*ret_pkt = burst_mbufs_fill(queue->pool, first, &reader, len);
-	if (!*ret_pkt) {
-		counter_add(&queue->from_guest.no_mbuf, 1);
-		return VNET_TOOK_NONE;
+	hdr = conf->virtq.traits & TRAIT_OFFLOAD ? header_read(header) : (struct virtio_net_hdr){0};
+	start = reader;
+	may_borrow = len >= BORROW_MIN && queue->borrows_pieces;
+	if (may_borrow && !burst_may_borrow(queue->pool, len, spare)) {
+		/* A copy would take what is promised to frames of this burst. */
+		if (spare->promised)
+			return burst_no_mbuf(queue);
+		may_borrow = false;
 	}
-	if (!(conf->virtq.traits & TRAIT_OFFLOAD))
-		return VNET_TOOK_FRAME;
-	hdr = header_read(header);
+	if (may_borrow && burst_borrow(first, &chain, &reader, len)) {
+		*ret_pkt = first;
+		switch (vnet_offload_requested(&hdr) ? vnet_offload_from_guest(first, &hdr, conf->offloads)
+						     : VNET_OFFLOAD_TAKEN) {
+		case VNET_OFFLOAD_TAKEN:
+			rxq->borrowed = true;
+			return VNET_TOOK_FRAME;
+		case VNET_OFFLOAD_REFUSED:
+			reason = DROP_BAD_OFFLOAD;
+			goto drop;
+		case VNET_OFFLOAD_NEEDS_WHOLE:
+			break;
+		}
+		reader = start;
+	}
+	*ret_pkt = burst_mbufs_fill(queue->pool, first, &reader, len);
+	if (!*ret_pkt)
+		return burst_no_mbuf(queue);
 	if (vnet_offload_requested(&hdr) && !vnet_from_guest_request(conf, rxq, &hdr, *ret_pkt))
 		return VNET_TOOK_DROP;
 	return VNET_TOOK_FRAME;
@@ -148,16 +232,27 @@ struct burst_span {
 	uint64_t total;
 };
 
-/* The next available chain; false: there is none. */
-static bool
-burst_next(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers *buffers, uint16_t n_taken,
-	   struct virtq_elem *ret_elem)
+/* The next available chain, which stays in `buffers`; NULL: there is none. */
+static const struct virtq_elem *
+burst_next(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers *buffers, uint16_t n_taken)
 {
-	if (buffers->next + n_taken < buffers->n) {
-		*ret_elem = buffers->elems[buffers->next + n_taken];
-		return true;
+	if (buffers->next + n_taken == buffers->n) {
+		uint16_t n;
+
+		if (buffers->n + VIRTQ_FETCH_MAX > VNET_BUFFERS_MAX) {
+			buffers->n = (uint16_t)(buffers->n - buffers->next);
+			memmove(buffers->elems, buffers->elems + buffers->next,
+				buffers->n * sizeof(buffers->elems[0]));
+			buffers->next = 0;
+			buffers->moved = true;
+		}
+		n = virtq_fetch(vq, &conf->virtq, &buffers->at, buffers->elems + buffers->n, VIRTQ_FETCH_MAX,
+				conf->virtq.traits);
+		if (n == 0)
+			return NULL;
+		buffers->n = (uint16_t)(buffers->n + n);
 	}
-	return virtq_fetch(vq, &conf->virtq, &buffers->at, ret_elem, 1, conf->virtq.traits) == 1;
+	return &buffers->elems[buffers->next + n_taken];
 }
 
 /* Retire the span's buffers, and remove them from `buffers`. */
@@ -171,7 +266,7 @@ burst_give(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers *
 		virtq_retire(vq, &conf->virtq, &span->elems[i], len, conf->virtq.traits);
 		written -= len;
 	}
-	buffers->next = (uint16_t)RTE_MIN((uint32_t)buffers->next + span->n, (uint32_t)buffers->n);
+	buffers->next = (uint16_t)(buffers->next + span->n);
 }
 
 /* Add to the span those segments of the chain that a frame of `need` bytes takes. */
@@ -194,6 +289,26 @@ burst_span_add(struct burst_span *span, const struct virtq_elem *elem, const str
 	return true;
 }
 
+/* The same for a buffer of one descriptor in one piece. False: it is not one, or is wrong in some way. */
+static bool
+burst_span_add_direct(struct burst_span *span, const struct vnet_conf *conf, const struct virtq_elem *elem)
+{
+	const uint16_t flags = elem->flags & (VRING_DESC_F_NEXT | VRING_DESC_F_INDIRECT | VRING_DESC_F_WRITE);
+	uint8_t *va;
+
+	if (flags != VRING_DESC_F_WRITE || elem->len < conf->hdr_len || span->n_pieces == BURST_PIECES_MAX)
+		return false;
+	va = gmem_va(conf->virtq.mem, &conf->virtq.hot, elem->addr, elem->len);
+	if (!va)
+		return false;
+	prefetch_write(va);
+	span->pieces[span->n_pieces++] = (struct virtq_seg){.va = va, .gpa = elem->addr, .len = elem->len};
+	span->elems[span->n] = *elem;
+	span->room[span->n++] = elem->len;
+	span->total += elem->len;
+	return true;
+}
+
 static bool
 burst_is_useless(enum port_drop reason)
 {
@@ -209,23 +324,26 @@ burst_gather(struct virtq *vq, const struct vnet_conf *conf, struct vnet_buffers
 	     struct burst_span *span)
 {
 	while (span->total < need) {
+		const struct virtq_elem *elem;
 		struct virtq_chain chain;
-		struct virtq_elem elem;
 		enum virtq_walk walked;
 
 		if (span->n && (!(conf->virtq.traits & TRAIT_MERGEABLE) || span->n == BURST_SPAN_MAX))
 			return DROP_TOO_LONG;
-		if (!burst_next(vq, conf, buffers, span->n, &elem))
+		elem = burst_next(vq, conf, buffers, span->n);
+		if (!elem)
 			return virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER;
-		walked = virtq_walk(vq, &conf->virtq, &elem, &chain);
+		if (burst_span_add_direct(span, conf, elem))
+			continue;
+		walked = virtq_walk(vq, &conf->virtq, elem, &chain);
 		if (walked == VIRTQ_WALK_BROKEN)
 			return DROP_BROKEN;
 		if (walked != VIRTQ_WALK_OK || chain.n_readable || chain.writable_len < conf->hdr_len) {
-			span->elems[span->n] = elem;
+			span->elems[span->n] = *elem;
 			span->room[span->n++] = 0;
 			return walked == VIRTQ_WALK_LONG ? DROP_CHAIN_LONG : DROP_MALFORMED;
 		}
-		if (!burst_span_add(span, &elem, &chain, need))
+		if (!burst_span_add(span, elem, &chain, need))
 			return DROP_TOO_LONG;
 	}
 	return DROP_N;
@@ -247,6 +365,39 @@ burst_write(const struct virtq_seg **piece, uint32_t *offset, const uint8_t *fro
 			(*piece)++;
 			*offset = 0;
 		}
+	}
+}
+
+static void
+burst_write_frame(const struct virtq_seg *piece, uint32_t offset, const struct rte_mbuf *pkt)
+{
+	const struct borrow_piece *from;
+	struct borrow_piece one;
+	uint16_t n;
+
+	if (!borrow_is(pkt)) {
+		for (; pkt; pkt = pkt->next)
+			burst_write(&piece, &offset, rte_pktmbuf_mtod(pkt, const uint8_t *), pkt->data_len);
+		return;
+	}
+	burst_write(&piece, &offset, rte_pktmbuf_mtod(pkt, const uint8_t *), pkt->data_len);
+	n = borrow_pieces(pkt, &one, &from);
+	for (uint16_t i = 0; i < n; i++)
+		burst_write(&piece, &offset, from[i].va, from[i].len);
+}
+
+void
+vnet_to_guest_borrowed(const struct rte_mbuf *pkt, uint8_t *to)
+{
+	const struct borrow_piece *pieces;
+	struct borrow_piece one;
+	const uint16_t n = borrow_pieces(pkt, &one, &pieces);
+
+	copy_frame(to, rte_pktmbuf_mtod(pkt, const uint8_t *), pkt->data_len);
+	to += pkt->data_len;
+	for (uint16_t i = 0; i < n; i++) {
+		copy_frame(to, pieces[i].va, pieces[i].len);
+		to += pieces[i].len;
 	}
 }
 
@@ -276,7 +427,6 @@ bool
 vnet_to_guest_frame(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 		    const struct rte_mbuf *pkt, struct vnet_buffers *buffers)
 {
-	const struct virtq_cursor at = buffers->at;
 	const uint32_t need = conf->hdr_len + pkt->pkt_len;
 	struct virtq *vq = &queue->to_guest;
 	uint8_t bytes[HEADER_LEN_MAX];
@@ -296,10 +446,9 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 		reason = burst_gather(vq, conf, buffers, need, &span);
 	if (reason != DROP_N) {
 		counter_add(&txq->stats.drops[reason], 1);
+		/* Other chains that were read stay in the ring. */
 		if (burst_is_useless(reason))
 			burst_give(vq, conf, buffers, &span, 0);
-		else
-			buffers->at = at; /* chains that were read stay in the ring */
 		return false;
 	}
 
@@ -307,8 +456,7 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 	header_write(bytes, conf->hdr_len, &header, conf->virtq.traits);
 	piece = span.pieces;
 	burst_write(&piece, &offset, bytes, conf->hdr_len);
-	for (; pkt; pkt = pkt->next)
-		burst_write(&piece, &offset, rte_pktmbuf_mtod(pkt, const uint8_t *), pkt->data_len);
+	burst_write_frame(piece, offset, pkt);
 	if (conf->virtq.log)
 		burst_log(conf, &span, need);
 	burst_give(vq, conf, buffers, &span, need);

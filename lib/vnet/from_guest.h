@@ -40,17 +40,33 @@ from_guest_mbuf_set(struct rte_mbuf *pkt, uint32_t len)
 	memcpy(&pkt->data_len, &second, sizeof(second));
 }
 
-/* Put the header's request into the mbuf. False: it was invalid; the drop is counted and the mbuf freed. */
+/*
+ * Read the request of a frame's header, and copy the frame to the mbuf: all of it, or the head of a frame
+ * that is borrowed. False: the drop is counted and the mbuf freed.
+ */
 TEMPLATE bool
-from_guest_request(const struct vnet_conf *conf, struct port_rxq *rxq, const uint8_t *header,
-		   struct rte_mbuf *pkt, const uint32_t traits)
+from_guest_frame(const struct vnet_conf *conf, struct port_rxq *rxq, const uint8_t *header, uint32_t len,
+		 struct rte_mbuf *pkt, const uint32_t traits)
 {
-	struct virtio_net_hdr hdr;
+	const uint8_t *frame = header + conf->hdr_len;
 
-	if (!(traits & TRAIT_OFFLOAD))
-		return true;
-	hdr = header_read(header);
-	return !vnet_offload_requested(&hdr) || vnet_from_guest_request(conf, rxq, &hdr, pkt);
+	from_guest_mbuf_set(pkt, len);
+	if (traits & TRAIT_OFFLOAD) {
+		struct virtio_net_hdr hdr = header_read(header);
+
+		if (likely_false(vnet_offload_requested(&hdr))) {
+			copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, len);
+			return vnet_from_guest_request(conf, rxq, &hdr, pkt);
+		}
+	}
+	if (len >= BORROW_MIN) {
+		copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, BORROW_HEAD);
+		borrow_start(pkt, frame);
+		rxq->borrowed = true;
+	} else {
+		copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, len);
+	}
+	return true;
 }
 
 TEMPLATE uint16_t
@@ -67,6 +83,7 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 	struct virtq_elem elems[VIRTQ_FETCH_MAX];
 	struct rte_mbuf *fresh[VIRTQ_FETCH_MAX];
 	const uint8_t *frame[VIRTQ_FETCH_MAX];
+	struct vnet_spare spare = {0};
 	uint16_t n_chains, n_done, n_pkts = 0;
 	uint64_t bytes = 0;
 
@@ -103,14 +120,13 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 		if (likely_true(frame[n_done] != NULL)) {
 			uint32_t len = elems[n_done].len - hdr_len;
 
-			from_guest_mbuf_set(pkt, len);
-			copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame[n_done], len);
-			if (from_guest_request(conf, rxq, frame[n_done] - hdr_len, pkt, traits)) {
+			if (from_guest_frame(conf, rxq, frame[n_done] - hdr_len, len, pkt, traits)) {
 				bytes += len;
 				pkts[n_pkts++] = pkt;
 			}
 		} else {
-			took = vnet_from_guest_chain(queue, conf, rxq, &elems[n_done], pkt, &pkts[n_pkts]);
+			took = vnet_from_guest_chain(queue, conf, rxq, &elems[n_done], pkt, &spare,
+						     &pkts[n_pkts]);
 			if (took == VNET_TOOK_NONE)
 				break;
 			if (took == VNET_TOOK_FRAME)
@@ -127,40 +143,14 @@ vnet_from_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 
 	if (batched)
 		virtq_retire_batch(vq, &conf->virtq, elems, n_done, traits);
-	virtq_publish(vq, &conf->virtq, traits);
-	virtq_notify(vq, &conf->virtq, n_done);
 	counter_add(&rxq->stats.packets, n_done);
 	counter_add(&rxq->stats.bytes, bytes);
+	/* As in vnet_from_guest_burst(). */
+	if (!rxq->borrowed) {
+		virtq_publish(vq, &conf->virtq, traits);
+		virtq_notify(vq, &conf->virtq, n_done);
+	}
 	return n_pkts;
-}
-
-/*
- * Read the request of a frame's header, and copy the frame to the mbuf: all of it, or the head of a frame
- * that is borrowed. False: the drop is counted and the mbuf freed.
- */
-TEMPLATE bool
-from_guest_frame(const struct vnet_conf *conf, struct port_rxq *rxq, const uint8_t *header, uint32_t len,
-		 struct rte_mbuf *pkt, const uint32_t traits)
-{
-	const uint8_t *frame = header + conf->hdr_len;
-
-	from_guest_mbuf_set(pkt, len);
-	if (traits & TRAIT_OFFLOAD) {
-		struct virtio_net_hdr hdr = header_read(header);
-
-		if (likely_false(vnet_offload_requested(&hdr))) {
-			copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, len);
-			return vnet_from_guest_request(conf, rxq, &hdr, pkt);
-		}
-	}
-	if (len >= BORROW_MIN) {
-		copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, BORROW_HEAD);
-		borrow_start(pkt, frame);
-		rxq->borrowed = true;
-	} else {
-		copy_frame((uint8_t *)pkt->buf_addr + RTE_PKTMBUF_HEADROOM, frame, len);
-	}
-	return true;
 }
 
 enum { FROM_GUEST_AHEAD = 16 }; /* frames */

@@ -13,6 +13,7 @@
 #include <rte_tcp.h>
 #include <rte_udp.h>
 
+#include "borrow.h"
 #include "checksum.h"
 #include "layout.h"
 #include "segment.h"
@@ -21,6 +22,7 @@
 enum {
 	OFFLOAD_TCP_CHECKSUM = offsetof(struct rte_tcp_hdr, cksum),
 	OFFLOAD_UDP_CHECKSUM = offsetof(struct rte_udp_hdr, dgram_cksum),
+	OFFLOAD_TCP_MAX = 60, /* bytes of a TCP header, options included */
 };
 
 /* --- accepted features --- */
@@ -211,7 +213,7 @@ from_guest_segments(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, ui
 	return true;
 }
 
-bool
+enum vnet_offload_took
 vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint32_t offloads)
 {
 	const uint32_t sum_at = (uint32_t)hdr->csum_start + hdr->csum_offset;
@@ -223,21 +225,26 @@ vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr
 	 * in front of the network header has one. */
 	if (!(hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) || !(offloads & OFFLOAD_BIT(CHECKSUM)) ||
 	    hdr->csum_start < RTE_ETHER_HDR_LEN || sum_at + sizeof(uint16_t) > frame->pkt_len)
-		return false;
+		return VNET_OFFLOAD_REFUSED;
+	/* The longest TCP header is in the head, then, and so are all that come before it. */
+	if (borrow_is(frame) && hdr->csum_start + OFFLOAD_TCP_MAX > frame->data_len)
+		return VNET_OFFLOAD_NEEDS_WHOLE;
 	layout_front(&front, frame);
 	layout = layout_parse(&front);
 	request = from_guest_checksum(frame, hdr, &layout, &front);
+	if (!request && borrow_is(frame))
+		return VNET_OFFLOAD_NEEDS_WHOLE;
 	if (unlikely(hdr->gso_type != VIRTIO_NET_HDR_GSO_NONE) &&
 	    !from_guest_segments(frame, hdr, offloads, &front, &layout, request))
-		return false;
+		return VNET_OFFLOAD_REFUSED;
 	if (!request) {
 		checksum_store(frame, hdr->csum_start, hdr->csum_offset);
-		return true;
+		return VNET_OFFLOAD_TAKEN;
 	}
 	frame->l2_len = layout.l2_len & 0x7f;
 	frame->l3_len = layout.l3_len & 0x1ff;
 	frame->ol_flags |= request;
-	return true;
+	return VNET_OFFLOAD_TAKEN;
 }
 
 /* --- to the guest --- */

@@ -77,13 +77,21 @@ vnet_offload_requested(const struct virtio_net_hdr *hdr)
 	return (hdr->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM) | hdr->gso_type;
 }
 
+enum vnet_offload_took {
+	VNET_OFFLOAD_TAKEN,
+	/* The header contradicts itself, the frame or the features: to be dropped (DROP_BAD_OFFLOAD). */
+	VNET_OFFLOAD_REFUSED,
+	/* The frame is borrowed (borrow.h), and more of it is needed than its head; it has no request. */
+	VNET_OFFLOAD_NEEDS_WHOLE,
+};
+
 /*
  * Put what the header (a private copy) requests in the frame, which was just taken from the guest: it is not
  * shared and has no request. `offloads`: the set that was negotiated. A checksum other than that of TCP or
- * UDP at the usual place, and that of a datagram for a DHCP client, is computed here. False: the header
- * contradicts itself, the frame or the features, and the frame has to be dropped (DROP_BAD_OFFLOAD).
+ * UDP at the usual place, and that of a datagram for a DHCP client, is computed here.
  */
-bool vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr, uint32_t offloads);
+enum vnet_offload_took vnet_offload_from_guest(struct rte_mbuf *frame, const struct virtio_net_hdr *hdr,
+					       uint32_t offloads);
 
 /* The header for a frame whose request, if any, the guest is capable of. */
 struct virtio_net_hdr vnet_offload_to_guest(const struct rte_mbuf *frame);

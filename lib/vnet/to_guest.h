@@ -52,8 +52,10 @@ to_guest_frame(const struct vnet_conf *conf, const struct rte_mbuf *pkt, uint8_t
 	else
 		header_write(buffer, conf->hdr_len, &header, traits);
 	if (borrow_is(pkt)) {
+		if (unlikely(pkt->ol_flags & BORROW_PIECES_FLAG || pkt->data_len != BORROW_HEAD))
+			return vnet_to_guest_borrowed(pkt, frame);
 		copy_frame(frame, head, BORROW_HEAD);
-		copy_frame(frame + BORROW_HEAD, borrow_payload(pkt), pkt->data_len - BORROW_HEAD);
+		copy_frame(frame + BORROW_HEAD, borrow_payload(pkt), pkt->pkt_len - BORROW_HEAD);
 	} else {
 		copy_frame(frame, head, pkt->pkt_len);
 	}
@@ -68,14 +70,15 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct
 	struct virtq *vq = &queue->to_guest;
 	struct vnet_buffers buffers;
 	uint8_t *buffer[VIRTQ_FETCH_MAX];
+	uint64_t gpa[VIRTQ_FETCH_MAX];
 	uint32_t written[VIRTQ_FETCH_MAX];
-	uint16_t n_sent = 0;
+	uint16_t n_first, n_written = 0, n_sent = 0;
 	uint64_t bytes = 0;
 
-	borrow_materialise_burst(pkts, n);
 	buffers.at = vq->avail;
 	buffers.next = 0;
-	buffers.n = virtq_fetch(vq, &conf->virtq, &buffers.at, buffers.elems, n, traits);
+	buffers.moved = false;
+	n_first = buffers.n = virtq_fetch(vq, &conf->virtq, &buffers.at, buffers.elems, n, traits);
 	if (buffers.n == 0) {
 		counter_add(&txq->stats.drops[virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER], n);
 		return 0;
@@ -86,7 +89,6 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct
 		const struct virtq_elem *elem = &buffers.elems[i];
 
 		buffer[i] = NULL;
-		written[i] = 0;
 		if (likely_true((elem->flags & VRING_DESC_F_WRITE) && !(elem->flags & slow)))
 			buffer[i] = gmem_va(conf->virtq.mem, &conf->virtq.hot, elem->addr, elem->len);
 		if (likely_true(buffer[i] != NULL))
@@ -100,10 +102,13 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct
 		const uint32_t len = pkt->pkt_len;
 		const uint16_t k = buffers.next;
 
-		if (likely_true(k < buffers.n && buffer[k] && pkt->nb_segs == 1 && len <= frame_max &&
-				hdr_len + len <= buffers.elems[k].len)) {
+		if (likely_true(k < n_first && !buffers.moved && buffer[k] && pkt->nb_segs == 1 &&
+				len <= frame_max && hdr_len + len <= buffers.elems[k].len)) {
 			to_guest_frame(conf, pkt, buffer[k], traits);
-			written[k] = hdr_len + len;
+			if (traits & TRAIT_LOG) {
+				gpa[n_written] = buffers.elems[k].addr;
+				written[n_written++] = hdr_len + len;
+			}
 			virtq_retire(vq, &conf->virtq, &buffers.elems[k], hdr_len + len, traits);
 			buffers.next++;
 		} else if (!vnet_to_guest_frame(queue, conf, txq, pkt, &buffers)) {
@@ -115,8 +120,8 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct
 	/* Malformed buffers may have been returned although no frame was sent. */
 	if (likely_true(vq->batch != 0)) {
 		virtq_publish(vq, &conf->virtq, traits);
-		for (uint16_t i = 0; traits & TRAIT_LOG && i < buffers.n; i++)
-			gmem_log_mark(conf->virtq.log, buffers.elems[i].addr, written[i]);
+		for (uint16_t i = 0; traits & TRAIT_LOG && i < n_written; i++)
+			gmem_log_mark(conf->virtq.log, gpa[i], written[i]);
 		virtq_notify(vq, &conf->virtq, n_sent);
 	}
 	counter_add(&txq->stats.packets, n_sent);

@@ -97,7 +97,7 @@ vnet_rx_whole(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
 {
 	n = vnet_rx(rxq, pkts, n);
 	if (rxq->borrowed) {
-		borrow_materialise_burst(pkts, n);
+		n = borrow_materialise_burst(pkts, n, &rxq->stats.drops[DROP_NO_CLONE]);
 		vnet_rx_release(rxq);
 	}
 	return n;

@@ -82,6 +82,7 @@ struct vnet_queue {
 	/* For frames from the guest, and for segments and copies of frames to it. Read-only. */
 	struct rte_mempool *pool;
 	struct vnet_shared *shared;            /* the device's */
+	bool borrows_pieces;                   /* the pool has room for them (borrow_fits()). Read-only. */
 	const struct vnet_conf *borrowed_conf; /* of the last vnet_rx(), for vnet_rx_release() */
 	/* Counter (counter.h) for the driver's statistics (controlq_stats.c): bytes of frames that were
 	 * discarded because the queue was not enabled. */
@@ -130,22 +131,33 @@ enum vnet_took {
 	VNET_TOOK_DROP,  /* the drop was counted; the chain is to be returned */
 	VNET_TOOK_NONE,  /* the chain stays in the ring: no mbuf is free, or the queue broke */
 };
+/* Of a burst: free packet buffers, as far as is known, and how many of them its borrowed frames take when
+ * they are materialised (borrow.h). All zero at first. */
+struct vnet_spare {
+	uint32_t n, promised;
+	enum { VNET_SPARE_NONE, VNET_SPARE_CACHE, VNET_SPARE_POOL } known;
+};
 enum vnet_took vnet_from_guest_chain(struct vnet_queue *queue, const struct vnet_conf *conf,
 				     struct port_rxq *rxq, const struct virtq_elem *elem,
-				     struct rte_mbuf *first, struct rte_mbuf **ret_pkt);
+				     struct rte_mbuf *first, struct vnet_spare *spare,
+				     struct rte_mbuf **ret_pkt);
 
 /* The header has a request. True: it is in pkt now; false: it is invalid, counted, and pkt is freed. */
 bool vnet_from_guest_request(const struct vnet_conf *conf, struct port_rxq *rxq,
 			     const struct virtio_net_hdr *hdr, struct rte_mbuf *pkt);
 
 /* Receive buffers of a burst: elems[next .. n) are fetched and unused; `at` is the position after those. */
+enum { VNET_BUFFERS_MAX = 256 };
 struct vnet_buffers {
-	struct virtq_elem elems[VIRTQ_FETCH_MAX];
+	struct virtq_elem elems[VNET_BUFFERS_MAX];
 	uint16_t n, next;
+	bool moved; /* elems[0] is not the first any more that was fetched */
 	struct virtq_cursor at;
 };
 /* True: the frame was given; false: it was counted as dropped. */
 bool vnet_to_guest_frame(struct vnet_queue *queue, const struct vnet_conf *conf, struct port_txq *txq,
 			 const struct rte_mbuf *pkt, struct vnet_buffers *buffers);
+/* Copy a borrowed frame of any form (borrow.h) to where there is room for all of it. */
+void vnet_to_guest_borrowed(const struct rte_mbuf *pkt, uint8_t *to);
 
 #endif

@@ -232,8 +232,11 @@ VNIC_API void vnic_rx_release(struct vnic_dev *dev, uint16_t queue);
 /* Is a part of the frame still in a guest's memory? Such frames may be sent to a device of the same context,
  * changed in their first 128 bytes, or freed. */
 VNIC_API bool vnic_frame_is_borrowed(const struct rte_mbuf *pkt);
-/* Copy the rest of a borrowed frame, which may be kept from then on. Only before vnic_rx_release(). */
-VNIC_API void vnic_frame_materialise(struct rte_mbuf *pkt);
+/*
+ * Copy the rest of a borrowed frame, which may be kept from then on. Only before vnic_rx_release(). 0; or
+ * -ENOMEM: it takes more packet buffers than are free, and the frame is as it was.
+ */
+VNIC_API int vnic_frame_materialise(struct rte_mbuf *pkt);
 
 /*
  * Send n frames to the guest's receiveq `queue`. Takes all of them. Frames may have several segments, be

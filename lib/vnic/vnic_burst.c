@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* vnic_burst: the data functions of vnic.h. */
+#include <errno.h>
+
 #include "borrow.h"
 #include "vnic_private.h"
 
@@ -44,10 +46,10 @@ vnic_frame_is_borrowed(const struct rte_mbuf *pkt)
 	return borrow_is(pkt);
 }
 
-void
+int
 vnic_frame_materialise(struct rte_mbuf *pkt)
 {
-	borrow_materialise(pkt);
+	return borrow_materialise(pkt) ? 0 : -ENOMEM;
 }
 
 /* --- to the guest --- */

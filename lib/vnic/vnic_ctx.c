@@ -129,9 +129,10 @@ home_open(struct vnic_home *home, struct diag *diag)
 	if (request_init() < 0)
 		home->foreign_flags |= FRAME_UFO;
 	if (borrow_init() < 0) {
-		home->foreign_flags |= BORROW_FLAG;
-		log_info(&home->ctx.log, "frames are never borrowed: bit %d of ol_flags is somebody else's",
-			 BORROW_FLAG_BIT);
+		home->foreign_flags |= BORROW_FLAG | BORROW_PIECES_FLAG;
+		log_info(&home->ctx.log,
+			 "frames are never borrowed: bit %d or %d of ol_flags is somebody else's",
+			 BORROW_FLAG_BIT, BORROW_PIECES_FLAG_BIT);
 	}
 	quiesce_set(&home->ctx.quiesce, section_wait_all, NULL, section_all_passed, home);
 	return 0;

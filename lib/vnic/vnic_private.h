@@ -57,8 +57,8 @@ struct vnic_home {
 	/* The kernel has no membarrier: data functions execute a fence of their own. */
 	bool fences;
 	/* Of ol_flags, those of the library's bits that the program uses otherwise: they are cleared in
-	 * frames to guests. BORROW_FLAG (borrow.h): nothing is borrowed; FRAME_UFO (request.h): that is not
-	 * offered, anyway. */
+	 * frames to guests. BORROW_FLAG, BORROW_PIECES_FLAG (borrow.h): nothing is borrowed; FRAME_UFO
+	 * (request.h): that is not offered, anyway. */
 	uint64_t foreign_flags;
 	/* The program's log. */
 	void (*log)(void *arg, enum vnic_log_level level, const char *text);

@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "borrow.h"
 #include "rng.h"
 #include "unit.h"
 
@@ -28,6 +29,26 @@ segment_add(struct rte_mempool *pool, struct rte_mbuf *head, const uint8_t *byte
 	return head;
 }
 
+static struct rte_mbuf *
+frame_borrow(struct rte_mempool *pool, const uint8_t *bytes, uint32_t len)
+{
+	struct rte_mbuf *pkt = segment_add(pool, NULL, bytes, BORROW_HEAD);
+	struct borrow_pieces *pieces = borrow_pieces_of(pkt);
+	uint32_t at = BORROW_HEAD, n = 0;
+
+	while (at < len) {
+		const uint32_t left = len - at;
+		const uint32_t now = n + 1 == BORROW_PIECES_MAX ? left : 1 + rng_below(RTE_MIN(left, 8000u));
+
+		pieces->at[n++] = (struct borrow_piece){.va = bytes + at, .len = now};
+		at += now;
+	}
+	pieces->n = n;
+	pkt->pkt_len = len;
+	borrow_start_pieces(pkt);
+	return pkt;
+}
+
 struct rte_mbuf *
 mbufs_make(struct rte_mempool *pool, const uint8_t *bytes, uint32_t len, enum mbufs_cuts cuts)
 {
@@ -35,6 +56,8 @@ mbufs_make(struct rte_mempool *pool, const uint8_t *bytes, uint32_t len, enum mb
 	struct rte_mbuf *head = NULL;
 	uint32_t done = 0;
 
+	if (cuts == MBUFS_BORROWED && len > BORROW_HEAD)
+		return frame_borrow(pool, bytes, len);
 	do {
 		uint32_t now = RTE_MIN(len - done, room);
 		uint32_t least = RTE_MIN(done ? 1u : (uint32_t)ETHERNET_LEN, now), spread = now - least + 1;

@@ -15,6 +15,9 @@ enum mbufs_cuts {
 	MBUFS_WHOLE, /* as few as there is room for */
 	MBUFS_FEW_CUTS,
 	MBUFS_MANY_CUTS, /* pieces of up to 15 bytes where headers are */
+	/* Borrowed (borrow.h) in pieces of chance where the frame is longer than a head: the bytes have to
+	   stay. */
+	MBUFS_BORROWED,
 };
 
 /* Never NULL: a pool that is too small fails the test. */

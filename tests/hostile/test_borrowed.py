@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
-"""Long frames whose sender rewrites them, and their descriptors, while they are lent (lib/port/lend.h).
+"""Long frames whose sender rewrites them, and their descriptors, while they are borrowed (lib/frame/borrow.h).
 
 The receiver, a1, has asked for all that makes vnicd look into frames: its address filter, RSS, hash reports. Whatever
 the sender does meanwhile, what was decided about a frame is what its receiver finds in it: address, queue, hash. The
@@ -26,7 +26,7 @@ import vnictest
 
 LAYOUTS = ("split", "packed")
 UNMAPPED = 0x2000_0000
-LEND_HEAD, LEND_MIN = 128, 384      # as in lend.h
+BORROW_HEAD, BORROW_MIN = 128, 384      # as in borrow.h
 N_BUFFERS = 8
 FRAME = 1500
 HEADER = 12                         # of the sender's driver; the frame behind it starts on a cache line
@@ -113,7 +113,7 @@ def differs(at, **what):
 
 TO_OTHER = bytes(a ^ b for a, b in zip(ME + b"\0\0", OTHER + b"\0\0"))
 # Behind the head nobody decides anything, with plain headers.
-TAIL = {at: differs(1, by=(0x80, 0x20)) for at in (LEND_HEAD, LEND_MIN - 8, 1024, 1488)}
+TAIL = {at: differs(1, by=(0x80, 0x20)) for at in (BORROW_HEAD, BORROW_MIN - 8, 1024, 1488)}
 
 
 def udp4():
@@ -268,7 +268,7 @@ class LentCases:
                 self.finish(guest)
 
     def flip_frames(self, guest, buffers, shape):
-        ring, lengths, seen = guest.pairs[0].tx, (FRAME, LEND_MIN), set()
+        ring, lengths, seen = guest.pairs[0].tx, (FRAME, BORROW_MIN), set()
         chains = [D(gpa, HEADER + lengths[k % 2]) for k, gpa in enumerate(buffers)]
         before, n_sent, n_got = self.at_rest(), 0, 0
         helper = self.flipper(guest, [spot for k, gpa in enumerate(buffers)
@@ -318,7 +318,7 @@ class LentCases:
         for i in range(ring.size // 4):
             at = ring.desc + 16 * i
             if which == "len":
-                spots.append((at + 8, 4, [HEADER + FRAME, HEADER + LEND_MIN, 0, HEADER + LEND_MIN - 1, 11, 0xffffffff,
+                spots.append((at + 8, 4, [HEADER + FRAME, HEADER + BORROW_MIN, 0, HEADER + BORROW_MIN - 1, 11, 0xffffffff,
                                           HEADER + 700]))
             elif which == "addr":
                 spots.append((at, 8, [buffers[i % N_BUFFERS], buffers[(i + 1) % N_BUFFERS], UNMAPPED, end - 100,
@@ -333,7 +333,7 @@ class LentCases:
     def flip_descriptors(self, guest, buffers, which, shape):
         guest.restart_ring(1)
         ring, seen = guest.pairs[0].tx, set()
-        lengths = (FRAME, LEND_MIN, LEND_MIN - 1, 700)
+        lengths = (FRAME, BORROW_MIN, BORROW_MIN - 1, 700)
         chains = [D(gpa, HEADER + lengths[k % 2]) for k, gpa in enumerate(buffers)]
         before, n_sent, n_got, rounds = self.at_rest(), 0, 0, 0
         spots = self.places(guest, ring, buffers, which)

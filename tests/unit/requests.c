@@ -3,6 +3,7 @@
 
 #include <string.h>
 
+#include "borrow.h"
 #include "software_offload.h"
 #include "unit_eal.h"
 
@@ -72,11 +73,14 @@ requests_packet(const struct packet_spec *spec, enum packet_sum sum)
 struct rte_mbuf *
 requests_make(const struct packet *frame, uint16_t segment_size, enum mbufs_cuts cuts)
 {
-	struct rte_mbuf *pkt = mbufs_make(requests_pool, frame->bytes, frame->len, cuts);
+	/* Headers that are longer than a head are never borrowed. */
+	struct rte_mbuf *pkt =
+		mbufs_make(requests_pool, frame->bytes, frame->len,
+			   cuts == MBUFS_BORROWED && frame->payload > BORROW_HEAD ? MBUFS_FEW_CUTS : cuts);
 	const bool tcp = frame->proto == PACKET_TCP;
 
-	pkt->ol_flags = (frame->v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4) |
-			(tcp ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM);
+	pkt->ol_flags |= (frame->v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4) |
+			 (tcp ? RTE_MBUF_F_TX_TCP_CKSUM : RTE_MBUF_F_TX_UDP_CKSUM);
 	pkt->l2_len = frame->l3 & 0x7f;
 	pkt->l3_len = (frame->l4 - frame->l3) & 0x1ff;
 	if (segment_size && frame->len - frame->payload > segment_size) {

@@ -32,7 +32,7 @@ borrowed_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	for (uint16_t i = 0; i < n; i++)
 		assert_true(!borrow_is(pkts[i]) ||
 			    (RTE_MBUF_DIRECT(pkts[i]) && rte_mbuf_refcnt_read(pkts[i]) == 1));
-	borrow_materialise_burst(pkts, n);
+	assert_int_equal(borrow_materialise_burst(pkts, n, NULL), n);
 	return scene_port_tx(txq, pkts, n);
 }
 
@@ -45,7 +45,25 @@ unborrowed_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	return scene_port_tx(txq, pkts, n);
 }
 
-/* Frames 0 .. n - 1, the odd ones borrowed, from queue q of port i; n at most BORROWED_N. */
+/* Borrow a frame whose bytes are in memory, in pieces that grow by and by. */
+static void
+borrow_in_pieces(struct rte_mbuf *pkt, const uint8_t *memory)
+{
+	struct borrow_pieces *pieces = borrow_pieces_of(pkt);
+	uint32_t at = BORROW_HEAD, n = 0;
+
+	while (at < BORROWED_LEN) {
+		const uint32_t len = RTE_MIN(1 + 40 * n, BORROWED_LEN - at);
+
+		pieces->at[n++] = (struct borrow_piece){.va = memory + at, .len = len};
+		at += len;
+	}
+	pieces->n = n;
+	borrow_start_pieces(pkt);
+}
+
+/* Frames 0 .. n - 1, the odd ones borrowed, every second of these in pieces, from queue q of port i; n at
+ * most BORROWED_N. */
 static void
 borrowed_arrive(unsigned int i, uint16_t q, uint64_t dst, uint16_t n)
 {
@@ -66,7 +84,10 @@ borrowed_arrive(unsigned int i, uint16_t q, uint64_t dst, uint16_t n)
 		memcpy(borrowed_memory[k], rte_pktmbuf_mtod(pkts[k], void *), BORROWED_LEN);
 		memset(borrowed_memory[k], 0xcc, BORROW_HEAD);
 		memset(rte_pktmbuf_mtod(pkts[k], uint8_t *) + BORROW_HEAD, 0xdd, BORROWED_LEN - BORROW_HEAD);
-		borrow_start(pkts[k], borrowed_memory[k]);
+		if (k % 4 == 1)
+			borrow_start(pkts[k], borrowed_memory[k]);
+		else
+			borrow_in_pieces(pkts[k], borrowed_memory[k]);
 		from->borrowed = true;
 	}
 	fwd_forward(worker, worker->plan->mode, from, pkts, n);

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "borrow.h"
 #include "diag.h"
 #include "offload.h"
 #include "rng.h"
@@ -119,7 +120,7 @@ requested(const struct packet *frame, uint8_t gso_type, uint16_t gso_size, enum 
 	struct rte_mbuf *pkt = mbufs_make(requests_pool, frame->bytes, frame->len, cuts);
 	struct virtio_net_hdr hdr = requests_hdr(frame, gso_type, gso_size);
 
-	assert_true(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL));
+	assert_int_equal(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL), VNET_OFFLOAD_TAKEN);
 	assert_true(requests_any(pkt));
 	return pkt;
 }
@@ -136,10 +137,10 @@ segmentation_check(unsigned int i, bool v6)
 	struct virtio_net_hdr hdr = requests_hdr(frame, list[i].gso, 1000);
 	struct rte_mbuf *pkt = mbufs_make(requests_pool, frame->bytes, frame->len, MBUFS_WHOLE);
 
-	assert_false(vnet_offload_from_guest(pkt, &hdr, set & ~(1u << i)));
+	assert_int_equal(vnet_offload_from_guest(pkt, &hdr, set & ~(1u << i)), VNET_OFFLOAD_REFUSED);
 	/* Nor with all others. */
-	assert_false(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL & ~(1u << i)));
-	assert_true(vnet_offload_from_guest(pkt, &hdr, set));
+	assert_int_equal(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL & ~(1u << i)), VNET_OFFLOAD_REFUSED);
+	assert_int_equal(vnet_offload_from_guest(pkt, &hdr, set), VNET_OFFLOAD_TAKEN);
 	assert_int_equal(frame_offloads(pkt), set);
 	assert_int_equal(vnet_offload_to_guest(pkt).gso_type, list[i].gso);
 	assert_int_equal(vnet_offload_to_guest(pkt).gso_size, 1000);
@@ -188,7 +189,8 @@ test_request_of_every_shape(void **state)
 			struct rte_mbuf *pkt = mbufs_make(requests_pool, frame->bytes, frame->len, cuts);
 			uint64_t ip = frame->v6 ? RTE_MBUF_F_TX_IPV6 : RTE_MBUF_F_TX_IPV4;
 
-			assert_true(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL));
+			assert_int_equal(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL),
+					 VNET_OFFLOAD_TAKEN);
 			assert_int_equal(pkt->ol_flags,
 					 ip | (frame->proto == PACKET_TCP ? RTE_MBUF_F_TX_TCP_CKSUM
 									  : RTE_MBUF_F_TX_UDP_CKSUM));
@@ -204,7 +206,8 @@ test_request_of_every_shape(void **state)
 								      : G_V4,
 					   700);
 			pkt = mbufs_make(requests_pool, frame->bytes, frame->len, cuts);
-			assert_true(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL));
+			assert_int_equal(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL),
+					 VNET_OFFLOAD_TAKEN);
 			/* What is one segment is no longer asked for. */
 			assert_int_equal(
 				!!(pkt->ol_flags & (frame->proto == PACKET_UDP ? RTE_MBUF_F_TX_UDP_SEG
@@ -221,7 +224,8 @@ test_request_of_every_shape(void **state)
 				continue;
 			hdr.gso_type = G_UDP;
 			pkt = mbufs_make(requests_pool, frame->bytes, frame->len, cuts);
-			assert_true(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL));
+			assert_int_equal(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL),
+					 VNET_OFFLOAD_TAKEN);
 			assert_int_equal(!!(pkt->ol_flags & FRAME_UFO), requests_cut_len(frame) > 700);
 			assert_false(pkt->ol_flags & RTE_MBUF_F_TX_UDP_SEG);
 			assert_same_request(pkt, requests_make_fragments(frame, 700, MBUFS_WHOLE));
@@ -251,7 +255,7 @@ test_c66_c67_c69_what_is_not_asked_is_not_read(void **state)
 
 		hdr = requests_hdr(frame, G_NONE, 0);
 		hdr.flags = (uint8_t)(i << 1 | F_CSUM);
-		assert_true(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL));
+		assert_int_equal(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL), VNET_OFFLOAD_TAKEN);
 		assert_int_equal(pkt->ol_flags, RTE_MBUF_F_TX_IPV4 | RTE_MBUF_F_TX_TCP_CKSUM);
 		rte_pktmbuf_free(pkt);
 	}
@@ -269,7 +273,7 @@ test_c68_hdr_len_is_not_believed(void **state)
 		struct rte_mbuf *pkt = mbufs_make(requests_pool, frame->bytes, frame->len, MBUFS_FEW_CUTS);
 
 		hdr.hdr_len = lens[i];
-		assert_true(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL));
+		assert_int_equal(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL), VNET_OFFLOAD_TAKEN);
 		assert_int_equal(vnet_offload_to_guest(pkt).hdr_len, frame->payload);
 		assert_int_equal(requests_complete(OFFLOADS_NONE, &pkt, 1), 6);
 		requests_check_segments(frame, requests_sink.pkts, requests_sink.n, 1000);
@@ -285,7 +289,7 @@ outcome_check(const struct packet *frame, const struct virtio_net_hdr *hdr, uint
 {
 	static struct packet after;
 	struct rte_mbuf *pkt = mbufs_make(requests_pool, frame->bytes, frame->len, MBUFS_WHOLE);
-	bool kept = vnet_offload_from_guest(pkt, hdr, offloads);
+	bool kept = vnet_offload_from_guest(pkt, hdr, offloads) == VNET_OFFLOAD_TAKEN;
 
 	assert_int_equal(kept ? requests_any(pkt) ? REQUESTED : SUMMED : DROPPED, want);
 	if (want == SUMMED) {
@@ -329,7 +333,8 @@ test_dhcp_clients_get_whole_checksums(void **state)
 			packet_finish(&packet, PACKET_SUM_PSEUDO);
 			pkt = mbufs_make(requests_pool, packet.bytes, packet.len, cuts);
 			hdr = requests_hdr(&packet, G_NONE, 0);
-			assert_true(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL));
+			assert_int_equal(vnet_offload_from_guest(pkt, &hdr, OFFLOADS_ALL),
+					 VNET_OFFLOAD_TAKEN);
 			assert_int_equal(!requests_any(pkt), rows[i].whole);
 			mbufs_read(pkt, &packet);
 			assert_int_equal(packet_is_whole(&packet), rows[i].whole);
@@ -669,15 +674,16 @@ test_hostile_headers(void **state)
 {
 	static struct packet_fragments fragments;
 	static struct packet frame, got;
-	unsigned int n_kinds[SEGMENT_FRAGMENTS + 1] = {0};
+	unsigned int n_kinds[SEGMENT_FRAGMENTS + 1] = {0}, n_whole = 0, n_borrowed = 0;
 
 	for (int round = 0; round < 60000; round++) {
 		struct packet_spec spec = requests_specs[rng_below(REQUESTS_SPECS)];
 		uint32_t mode = rng_below(4);
 		struct virtio_net_hdr hdr;
 		struct rte_mbuf *pkt;
+		enum vnet_offload_took took;
 		enum segment_kind kind;
-		uint32_t least;
+		uint32_t least, offloads;
 		bool segments;
 
 		spec.payload %= 4000;
@@ -704,11 +710,21 @@ test_hostile_headers(void **state)
 			hdr.csum_start = (uint16_t)(rng_below(2) ? rng_below(100) : rng_below(65536));
 		if (rng_below(4) == 0)
 			hdr.csum_offset = (uint16_t)(rng_below(2) ? rng_below(20) : rng_below(65536));
-		pkt = mbufs_make(requests_pool, frame.bytes, frame.len, (enum mbufs_cuts)rng_below(3));
-		if (!vnet_offload_from_guest(pkt, &hdr, rng_below(8) ? OFFLOADS_ALL : CSUM)) {
+		offloads = rng_below(8) ? OFFLOADS_ALL : CSUM;
+		pkt = mbufs_make(requests_pool, frame.bytes, frame.len, (enum mbufs_cuts)rng_below(4));
+		took = vnet_offload_from_guest(pkt, &hdr, offloads);
+		if (took == VNET_OFFLOAD_NEEDS_WHOLE) {
+			assert_true(borrow_is(pkt) && !requests_any(pkt));
+			assert_true(borrow_materialise(pkt));
+			took = vnet_offload_from_guest(pkt, &hdr, offloads);
+			assert_int_not_equal(took, VNET_OFFLOAD_NEEDS_WHOLE);
+			n_whole++;
+		}
+		if (took != VNET_OFFLOAD_TAKEN) {
 			rte_pktmbuf_free(pkt);
 			continue;
 		}
+		n_borrowed += borrow_is(pkt);
 		segments = pkt->ol_flags & FRAME_REQUESTS_SEGMENTS;
 		kind = segment_kind(pkt->ol_flags);
 		least = kind == SEGMENT_DATAGRAMS ? 1 : SEGMENT_PAYLOAD_MIN;
@@ -737,6 +753,7 @@ test_hostile_headers(void **state)
 	}
 	for (size_t i = 0; i < RTE_DIM(n_kinds); i++)
 		assert_true(n_kinds[i] > 100);
+	assert_true(n_whole > 100 && n_borrowed > 100);
 	assert_int_equal(rte_mempool_in_use_count(requests_pool), 0);
 }
 

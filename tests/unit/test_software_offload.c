@@ -75,7 +75,7 @@ static void
 test_checksum_in_software(void **state)
 {
 	for (size_t i = 0; i < REQUESTS_SPECS; i++)
-		for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_MANY_CUTS; cuts++) {
+		for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_BORROWED; cuts++) {
 			static struct packet want;
 			struct rte_mbuf *pkt;
 
@@ -98,7 +98,7 @@ test_segments_in_software(void **state)
 
 	for (size_t i = 0; i < REQUESTS_SPECS; i++)
 		for (size_t k = 0; k < RTE_DIM(sizes); k++)
-			for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_MANY_CUTS; cuts++) {
+			for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_BORROWED; cuts++) {
 				const struct packet *frame =
 					requests_packet(&requests_specs[i], PACKET_SUM_PSEUDO);
 				uint32_t n = (requests_specs[i].payload + sizes[k] - 1) / sizes[k];
@@ -136,7 +136,7 @@ test_fragments_in_software(void **state)
 
 	for (size_t i = 0; i < REQUESTS_SPECS; i++)
 		for (size_t k = 0; k < RTE_DIM(sizes); k++)
-			for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_MANY_CUTS; cuts++)
+			for (enum mbufs_cuts cuts = MBUFS_WHOLE; cuts <= MBUFS_BORROWED; cuts++)
 				for (int df = 0; df < 2; df++) {
 					struct packet *frame =
 						requests_packet(&requests_specs[i], PACKET_SUM_PSEUDO);

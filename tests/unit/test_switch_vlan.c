@@ -438,6 +438,7 @@ test_not_ours(void **state)
 				m->data_len = sizeof(payload);
 				m->pkt_len = sizeof(payload);
 				borrow_start(m, payload);
+				rxq->borrowed = true;
 				break;
 			case PIECES: {
 				struct rte_mbuf *rest = rte_pktmbuf_alloc(scene.pool);
@@ -463,6 +464,7 @@ test_not_ours(void **state)
 			}
 			rxq->stats.packets++;
 			scene.workers[0].plan->mode->forward(&scene.workers[0], rxq, &m, 1);
+			rxq->borrowed = false;
 			for (unsigned int to = 0; to < 3; to++) {
 				struct rte_mbuf *sent;
 				const bool tagged = to != 1;
@@ -926,19 +928,101 @@ test_no_buffers(void **state)
 	close_ports();
 }
 
+/* --- long frames (borrow.h) --- */
+
+enum { LONG_LEN = 4000 };
+
+static unsigned int n_borrowed;
+
+static uint16_t
+borrowed_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
+{
+	for (uint16_t i = 0; i < n; i++)
+		n_borrowed += borrow_is(pkts[i]);
+	assert_int_equal(borrow_materialise_burst(pkts, n, NULL), n);
+	return scene_port_tx(txq, pkts, n);
+}
+
+static void
+borrowed_release(struct port_rxq *rxq)
+{
+	rxq->borrowed = false;
+}
+
+/* They stay borrowed when a tag is put on or taken off, and only their heads change. */
+static void
+test_tags_of_borrowed_frames(void **state)
+{
+	static const char *const pairs[] = {"vlan=10", "trunk=10+20"};
+	static uint8_t bytes[2][LONG_LEN], got[LONG_LEN + TAG_LEN];
+
+	open_ports(pairs, RTE_DIM(pairs));
+	for (unsigned int i = 0; i < 2; i++) {
+		struct port_rxq *from = &scene.ports[i]->rxqs[0];
+		struct rte_mbuf *pkt;
+		const uint8_t *sent;
+		/* The trunk's frame has a tag that goes. */
+		const uint32_t at = i ? TAG_AT + TAG_LEN : TAG_AT;
+
+		for (uint32_t b = 0; b < LONG_LEN; b++)
+			bytes[i][b] = (uint8_t)(b * 3 + (b >> 8) + i);
+		packet_put48(bytes[i], BROADCAST);
+		packet_put48(bytes[i] + 6, STATION(i));
+		if (i) {
+			tag_put_word(bytes[i] + TAG_AT, RTE_ETHER_TYPE_VLAN);
+			tag_put_word(bytes[i] + TAG_AT + 2, 0x600a);
+		}
+		tag_put_word(bytes[i] + at, PACKET_TYPE_TEST);
+		pkt = mbufs_make(scene.pool, bytes[i], LONG_LEN, MBUFS_BORROWED);
+		scene.ports[!i]->txqs[0].tx = borrowed_tx;
+		scene.ports[!i]->txqs[0].accepts_borrowed = true;
+		from->borrowed = true;
+		from->release = borrowed_release;
+		n_borrowed = 0;
+		from->stats.packets++;
+		fwd_forward(&scene.workers[0], vlans.plan->mode, from, &pkt, 1);
+		assert_int_equal(n_borrowed, 1);
+		assert_false(from->borrowed);
+		assert_int_equal(scene.fakes[!i]->n_sent, 1);
+		pkt = scene.fakes[!i]->sent[0];
+		assert_int_equal(pkt->pkt_len, i ? LONG_LEN - TAG_LEN : LONG_LEN + TAG_LEN);
+		sent = rte_pktmbuf_read(pkt, 0, pkt->pkt_len, got);
+		assert_non_null(sent);
+		assert_memory_equal(sent, bytes[i], TAG_AT);
+		if (i) {
+			assert_memory_equal(sent + TAG_AT, bytes[i] + at, LONG_LEN - at);
+		} else {
+			assert_memory_equal(sent + TAG_AT, "\x81\0\0\x0a", TAG_LEN);
+			assert_memory_equal(sent + TAG_AT + TAG_LEN, bytes[i] + at, LONG_LEN - at);
+		}
+		scene_forget(!i);
+	}
+	close_ports();
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_keys),        cmocka_unit_test(test_flood),
-		cmocka_unit_test(test_tunnel),      cmocka_unit_test(test_learning),
-		cmocka_unit_test(test_mixed_burst), cmocka_unit_test(test_isolated),
-		cmocka_unit_test(test_changes),     cmocka_unit_test(test_not_ours),
-		cmocka_unit_test(test_requests),    cmocka_unit_test(test_tags_behind),
-		cmocka_unit_test(test_cut_tags),    cmocka_unit_test(test_no_buffers),
-		cmocka_unit_test(test_all_vlans),   cmocka_unit_test(test_storm),
-		cmocka_unit_test(test_bpdu),        cmocka_unit_test(test_learn_limit),
-		cmocka_unit_test(test_loops),       cmocka_unit_test(test_loops_at_any_time),
+		cmocka_unit_test(test_keys),
+		cmocka_unit_test(test_flood),
+		cmocka_unit_test(test_tunnel),
+		cmocka_unit_test(test_learning),
+		cmocka_unit_test(test_mixed_burst),
+		cmocka_unit_test(test_isolated),
+		cmocka_unit_test(test_changes),
+		cmocka_unit_test(test_not_ours),
+		cmocka_unit_test(test_requests),
+		cmocka_unit_test(test_tags_behind),
+		cmocka_unit_test(test_cut_tags),
+		cmocka_unit_test(test_no_buffers),
+		cmocka_unit_test(test_all_vlans),
+		cmocka_unit_test(test_storm),
+		cmocka_unit_test(test_bpdu),
+		cmocka_unit_test(test_learn_limit),
+		cmocka_unit_test(test_loops),
+		cmocka_unit_test(test_loops_at_any_time),
+		cmocka_unit_test(test_tags_of_borrowed_frames),
 	};
 
 	return UNIT_RUN_WITH(tests, scene_env_open, scene_env_close);

@@ -1548,7 +1548,7 @@ test_borrowed_is_the_devices_until_done(void **state)
 			       hdr_len + (i % 2 ? BORROW_HEAD : 60u));
 		}
 		assert_false(driver_get(&borrowing.from->end.driver, &tag, &written));
-		borrow_materialise_burst(pkts, 8);
+		assert_int_equal(borrow_materialise_burst(pkts, 8, NULL), 8);
 		for (unsigned int i = 0; i < 8; i++) {
 			assert_false(borrow_is(pkts[i]));
 			assert_same_bytes(rte_pktmbuf_mtod(pkts[i], uint8_t *), noise + i, i % 2 ? 1500 : 60);

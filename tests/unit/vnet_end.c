@@ -17,6 +17,7 @@ vnet_end_open(struct vnet_end *end, unsigned int region, uint32_t traits, uint16
 	end->conf.hdr_len = hdr_len;
 	end->conf.frame_max = PORT_FRAME_MAX;
 	end->queue.pool = pool;
+	end->queue.borrows_pieces = borrow_fits(pool);
 	end->queue.borrowed_conf = &end->conf;
 	end->rxq.dev = end->txq.dev = &end->queue;
 	assert_int_equal(virtq_start(&end->queue.from_guest, &end->conf.virtq, base), 0);
@@ -42,7 +43,7 @@ vnet_end_take(struct vnet_end *end, struct rte_mbuf **pkts, uint16_t n)
 {
 	n = end->from_guest(&end->queue, &end->conf, &end->rxq, pkts, n);
 	if (end->rxq.borrowed) {
-		borrow_materialise_burst(pkts, n);
+		n = borrow_materialise_burst(pkts, n, &end->rxq.stats.drops[DROP_NO_CLONE]);
 		vnet_rx_release(&end->rxq);
 	}
 	assert_false(end->rxq.borrowed);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "borrow.h"
 #include "filter.h"
 #include "flows.h"
 #include "reconcile.h"
@@ -248,6 +249,7 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	memset(dev->queues, 0, config->n_pairs * sizeof(dev->queues[0]));
 	for (uint16_t i = 0; i < config->n_pairs; i++) {
 		dev->queues[i].pool = config->pool;
+		dev->queues[i].borrows_pieces = config->pool && borrow_fits(config->pool);
 		dev->queues[i].shared = &dev->shared;
 	}
 	if (vdev_init(&dev->vdev, config->ctx, config->name, &vnet_ops, dev, 2u * config->n_pairs + 1) < 0)
