@@ -35,6 +35,25 @@ chain_break(struct chain_walk *walk, enum virtq_fault fault)
 	return VIRTQ_WALK_BROKEN;
 }
 
+/* A buffer in the region where most lie, which is a single segment. False: it is not, or there is no room. */
+static inline bool
+chain_add_whole(struct chain_walk *walk, uint64_t gpa, uint32_t len, bool writable)
+{
+	struct virtq_chain *chain = walk->chain;
+	uint8_t *va = gmem_cache_va(&walk->conf->hot, gpa, len);
+
+	if (!va || chain->n_segs == VIRTQ_SEGS_MAX)
+		return false;
+	chain->segs[chain->n_segs++] = (struct virtq_seg){.va = va, .gpa = gpa, .len = len};
+	if (writable) {
+		chain->writable_len += len;
+	} else {
+		chain->readable_len += len;
+		chain->n_readable = chain->n_segs;
+	}
+	return true;
+}
+
 /* Take one buffer into the chain. VIRTQ_WALK_OK: go on; else the walk is over. */
 static enum virtq_walk
 chain_add(struct chain_walk *walk, const struct chain_desc *desc)
@@ -51,6 +70,8 @@ chain_add(struct chain_walk *walk, const struct chain_desc *desc)
 	walk->writing = writable;
 	if (left == 0 || left > UINT32_MAX - *total)
 		walk->bad = true;
+	else if (likely_true(chain_add_whole(walk, gpa, (uint32_t)left, writable)))
+		return VIRTQ_WALK_OK;
 	while (left && !walk->bad) {
 		struct virtq_seg *seg = &chain->segs[chain->n_segs];
 		uint64_t len;

@@ -28,10 +28,8 @@ burst_read(struct burst_reader *reader, uint8_t *to, uint32_t len)
 		uint32_t left = reader->seg->len - reader->offset;
 		uint32_t now = len < left ? len : left;
 
-		if (to) {
-			copy_frame(to, reader->seg->va + reader->offset, now);
-			to += now;
-		}
+		copy_frame(to, reader->seg->va + reader->offset, now);
+		to += now;
 		len -= now;
 		reader->offset += now;
 		if (reader->offset == reader->seg->len) {
@@ -49,8 +47,7 @@ burst_mbufs_fill(struct rte_mempool *pool, struct rte_mbuf *first, struct burst_
 	const uint32_t room = rte_pktmbuf_data_room_size(pool) - RTE_PKTMBUF_HEADROOM;
 	struct rte_mbuf *last = first;
 
-	rte_pktmbuf_reset(first);
-	first->pkt_len = len;
+	from_guest_mbuf_set(first, len);
 	for (;;) {
 		uint32_t now = len < room ? len : room;
 
@@ -152,6 +149,7 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct vnet_conf *conf, st
 	enum port_drop reason = DROP_MALFORMED;
 	struct burst_reader reader, start;
 	uint8_t header[HEADER_LEN_MAX];
+	const uint8_t *header_at;
 	struct virtio_net_hdr hdr;
 	struct virtq_chain chain;
 	bool may_borrow;
@@ -176,8 +174,16 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct vnet_conf *conf, st
 		goto drop;
 	}
 	reader = (struct burst_reader){.seg = chain.segs};
-	burst_read(&reader, conf->virtq.traits & TRAIT_OFFLOAD ? header : NULL, conf->hdr_len);
-	hdr = conf->virtq.traits & TRAIT_OFFLOAD ? header_read(header) : (struct virtio_net_hdr){0};
+	if (likely(chain.segs[0].len >= conf->hdr_len)) {
+		header_at = chain.segs[0].va;
+		reader.offset = conf->hdr_len;
+		if (reader.offset == chain.segs[0].len)
+			reader = (struct burst_reader){.seg = chain.segs + 1};
+	} else {
+		burst_read(&reader, header, conf->hdr_len);
+		header_at = header;
+	}
+	hdr = conf->virtq.traits & TRAIT_OFFLOAD ? header_read(header_at) : (struct virtio_net_hdr){0};
 	start = reader;
 	may_borrow = len >= BORROW_MIN && queue->borrows_pieces;
 	if (may_borrow && !burst_may_borrow(queue->pool, len, spare)) {
@@ -453,9 +459,14 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 	}
 
 	header = header_of(pkt, span.n, conf->virtq.traits);
-	header_write(bytes, conf->hdr_len, &header, conf->virtq.traits);
 	piece = span.pieces;
-	burst_write(&piece, &offset, bytes, conf->hdr_len);
+	if (likely(piece->len > conf->hdr_len)) {
+		header_write(piece->va, conf->hdr_len, &header, conf->virtq.traits);
+		offset = conf->hdr_len;
+	} else {
+		header_write(bytes, conf->hdr_len, &header, conf->virtq.traits);
+		burst_write(&piece, &offset, bytes, conf->hdr_len);
+	}
 	burst_write_frame(piece, offset, pkt);
 	if (conf->virtq.log)
 		burst_log(conf, &span, need);
