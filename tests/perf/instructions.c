@@ -372,7 +372,7 @@ to_guest_prepare_borrowed(struct bench *bench)
 {
 	struct port_rxq *rxq = &bench->guests[1]->port.rxqs[0];
 
-	guest_post(bench, bench->guests[0], 0, bench->n_frames);
+	guest_post(bench, bench->guests[0], 0, bench->n_frames * to_guest_buffers(bench));
 	guest_send(bench, bench->guests[1]);
 	bench->n_pkts = port_rx(rxq, bench->pkts, bench->n_frames);
 	must_be(bench, bench->n_pkts, bench->n_frames, "frames came");
@@ -839,7 +839,7 @@ poll_prepare(struct bench *bench)
 	for (unsigned int k = 0; k <= ITERATION_COUNTED; k++)
 		for (unsigned int i = 0; i < 2; i++) {
 			guest_send(bench, bench->guests[i]);
-			guest_post(bench, bench->guests[i], 0, bench->n_frames);
+			guest_post(bench, bench->guests[i], 0, bench->n_frames * to_guest_buffers(bench));
 		}
 }
 
@@ -869,7 +869,8 @@ poll_finish(struct bench *bench)
 		must_be(bench, bench_guest_reap_sent(bench->guests[i], 0),
 			bench->n_frames * (ITERATION_COUNTED + 1u), "frames were taken");
 		must_be(bench, bench_guest_reap_posted(bench->guests[i], 0),
-			bench->n_frames * (ITERATION_COUNTED + 1u), "frames arrived");
+			bench->n_frames * to_guest_buffers(bench) * (ITERATION_COUNTED + 1u),
+			"buffers came back");
 	}
 }
 
@@ -929,6 +930,9 @@ static const struct loop_row rows[] = {
 	{"to_guest/1514/borrowed", .open = open_guests, .prepare = to_guest_prepare_borrowed,
 	 .run = to_guest_run, .finish = to_guest_finish_borrowed, .n_guests = 2, .len = FRAME_LONG,
 	 .by_layout = true},
+	{"to_guest/9014/borrowed", .open = open_guests, .prepare = to_guest_prepare_borrowed,
+	 .run = to_guest_run, .finish = to_guest_finish_borrowed, .n_guests = 2, .n_frames = 2,
+	 .len = FRAME_JUMBO, .features = LINUX, .buffer = 2060, .by_layout = true},
 	{"to_guest/1514/span", TO_GUEST, .n_frames = 4, .len = FRAME_LONG, .features = MERGEABLE,
 	 .buffer = 512, .by_layout = true},
 	{"to_guest/64/chain", TO_GUEST, .n_frames = 4, .shape = {.first = 12}, .by_layout = true},
@@ -1000,6 +1004,9 @@ static const struct loop_row rows[] = {
 	 .n_guests = 2, .self_counted = true, .by_layout = true, .n_frames = 8},
 	{"poll/io/1514", .open = open_poll, .prepare = poll_prepare, .run = poll_run, .finish = poll_finish,
 	 .n_guests = 2, .len = FRAME_LONG, .self_counted = true, .by_layout = true, .n_frames = 8},
+	{"poll/io/9014", .open = open_poll, .prepare = poll_prepare, .run = poll_run, .finish = poll_finish,
+	 .n_guests = 2, .len = FRAME_JUMBO, .features = LINUX, .buffer = 2060, .self_counted = true,
+	 .by_layout = true, .n_frames = 2},
 	{"poll/idle", .open = open_poll, .prepare = poll_prepare_idle, .run = poll_run,
 	 .finish = poll_finish_idle, .n_guests = 2, .n_frames = 1, .self_counted = true, .by_layout = true},
 };
