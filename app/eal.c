@@ -14,6 +14,7 @@
 #include "eal_options.h"
 #include "eal_output.h"
 #include "hugepages.h"
+#include "isa.h"
 #include "lcores.h"
 #include "log.h"
 #include "options.h"
@@ -22,6 +23,7 @@
 enum {
 	MEMORY_SLACK_MIB = 64,  /* rings, tables and what PMDs allocate */
 	MEMORY_SPARE_MIB = 128, /* for ports added while running */
+	SIMD_WIDEST_BITS = 512, /* of the ISA variants */
 };
 
 static void
@@ -79,6 +81,17 @@ pick_pci(const struct options *options)
 	}
 }
 
+/* --force-max-simd-bitwidth is for us, too: no variant beyond the portable one does with less than 512 bits.
+ * (EAL can't be asked: it has a value of its own choice that looks the same.) */
+static void
+simd_bitwidth_heed(const struct options *options)
+{
+	const char *bits = eal_options_value(options, "--force-max-simd-bitwidth");
+
+	if (bits && strtoul(bits, NULL, 0) < SIMD_WIDEST_BITS && strtoul(bits, NULL, 0) > 0)
+		isa_limit(ISA_PORTABLE);
+}
+
 int
 eal_open(const struct log *log, const char *program, const struct options *options,
 	 const struct pool_size *size, struct diag *diag)
@@ -132,6 +145,7 @@ eal_open(const struct log *log, const char *program, const struct options *optio
 	if (output[0])
 		fputs(output, stderr);
 	eal_output_redirect_log(options);
+	simd_bitwidth_heed(options);
 	return 0;
 }
 

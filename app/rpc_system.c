@@ -10,6 +10,7 @@
 #include "eal.h"
 #include "fwd.h"
 #include "fwd_config.h"
+#include "isa.h"
 #include "list.h"
 #include "pools.h"
 #include "port.h"
@@ -113,20 +114,21 @@ system_info_call(const char *const values[], json_t **ret_result, struct diag *d
 	char forward_mode[KEY_TEXT_MAX];
 
 	fwd_config_print(dataplane_fwd(), forward_mode, sizeof(forward_mode));
-	*ret_result =
-		json_pack("{s:s, s:o, s:s, s:i, s:s, s:s, s:s, s:i, s:o, s:s, s:{s:i, s:i, s:o}, s:o}",
-			  "version", VNICD_VERSION, "api", api_json(), "dpdk", rte_version(), "pid",
-			  (int)getpid(), "mode", dataplane_fwd()->mode->name, "forward_mode", forward_mode,
-			  "control_socket", rpc_path(), "main_lcore", (int)rte_get_main_lcore(), "main_cpus",
-			  cpus_json(rte_get_main_lcore()), "picked", eal_describe(), "pool", "size",
-			  (int)pool->size, "in_use", (int)rte_mempool_in_use_count(pool), "waiting",
-			  pools_waiting_json(), "workers", workers_json());
+	*ret_result = json_pack(
+		"{s:s, s:o, s:s, s:s, s:i, s:s, s:s, s:s, s:i, s:o, s:s, s:{s:i, s:i, s:o}, s:o}", "version",
+		VNICD_VERSION, "api", api_json(), "dpdk", rte_version(), "isa", isa_name(isa_select()), "pid",
+		(int)getpid(), "mode", dataplane_fwd()->mode->name, "forward_mode", forward_mode,
+		"control_socket", rpc_path(), "main_lcore", (int)rte_get_main_lcore(), "main_cpus",
+		cpus_json(rte_get_main_lcore()), "picked", eal_describe(), "pool", "size", (int)pool->size,
+		"in_use", (int)rte_mempool_in_use_count(pool), "waiting", pools_waiting_json(), "workers",
+		workers_json());
 	return RPC_OK;
 }
 
 static struct rpc_method system_info = {
 	.name = "system.info",
-	.help = "version, forwarding mode, lcores, packet buffers, iterations of the workers' poll loops",
+	.help = "version, forwarding mode, ISA variant, lcores, packet buffers, iterations of the workers' "
+		"poll loops",
 	.call = system_info_call,
 };
 RPC_METHOD_REGISTER(system_info)

@@ -38,8 +38,8 @@ enum isa isa_select(void);
 enum isa isa_select_by(bool (*cpu_has)(enum isa_extension extension));
 
 /*
- * For tests and benchmarks, before there is a device: isa_select() says no more than this from now on.
- * Returns what it says.
+ * Before there is a device, for a user's wish (app/eal.c), tests and benchmarks: isa_select() says no more
+ * than this from now on. Returns what it says.
  */
 enum isa isa_limit(enum isa isa);
 

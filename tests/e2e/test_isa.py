@@ -104,6 +104,22 @@ class Objects(unittest.TestCase):
                 self.assertTrue(refused(found, BASELINE))
 
 
+class Limit(unittest.TestCase):
+    def isa(self, *eal):
+        cpu = vnictest.cpus()[0]
+        vnicd = vnictest.Vnicd({"vm0": "vhost-user"}, "switch", eal=[
+            "--lcores", f"0@{cpu},1@{cpu}", "--no-pci", "--no-huge", "-m", "256", "--no-shconf", "--no-telemetry",
+            "--file-prefix", "vnictest", *eal])
+        self.addCleanup(vnicd.stop)
+        return vnicd.rpc("system.info")["isa"]
+
+    def test_eal_option(self):
+        """A width that is EAL's own choice says nothing, a forced one does."""
+        widest = self.isa()
+        self.assertEqual(self.isa("--force-max-simd-bitwidth=512"), widest)
+        self.assertEqual(self.isa("--force-max-simd-bitwidth=256"), "portable")
+
+
 def qemu_user():
     program = shutil.which("qemu-x86_64")
     if not program:
