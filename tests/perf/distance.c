@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* distance.c: see distance.h. Two threads play ping-pong with one line. A hypervisor brings two virtual CPUs
  * together only once it has seen both busy for some tenths of a second, and lets them drift apart when they
- * idle: what counts is how far apart they are while both work, so they play a while before it is measured.
+ * idle: what counts is how far apart they are while both work, so they play a while before it is measured,
+ * where both have idled.
  */
 #include "distance.h"
 
+#include <assert.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdbool.h>
@@ -15,8 +17,7 @@
 
 #include "fail.h"
 
-enum { RALLIES = 501, STROKES = 200 };
-#define WARM_UP_S 0.5
+enum { STROKES = 200 };
 
 struct distance_court {
 	_Alignas(128) uint32_t ball; /* even: the first thread's turn; nothing else in its lines */
@@ -73,15 +74,17 @@ compare_doubles(const void *a, const void *b)
 }
 
 double
-distance_measure(int cpu_a, int cpu_b)
+distance_measure(int cpu_a, int cpu_b, double warm_up_s, unsigned n_rallies)
 {
 	static struct distance_court court;
-	double ns[RALLIES];
+	double ns[DISTANCE_RALLIES_MAX];
 	pthread_attr_t attr;
 	pthread_t second;
 	cpu_set_t set;
 	int err;
 
+	assert(n_rallies > 0 && n_rallies <= DISTANCE_RALLIES_MAX && "there is room for each");
+	court = (struct distance_court){0};
 	CPU_ZERO(&set);
 	CPU_SET(cpu_a, &set);
 	if (sched_setaffinity(0, sizeof(set), &set))
@@ -94,12 +97,12 @@ distance_measure(int cpu_a, int cpu_b)
 	if (err)
 		fail("thread on CPU %d: %s", cpu_b, strerror(err));
 	pthread_attr_destroy(&attr);
-	for (double end_s = now_s() + WARM_UP_S; now_s() < end_s;)
+	for (double end_s = now_s() + warm_up_s; now_s() < end_s;)
 		rally_ns(&court);
-	for (uint32_t i = 0; i < RALLIES; i++)
+	for (unsigned i = 0; i < n_rallies; i++)
 		ns[i] = rally_ns(&court);
 	__atomic_store_n(&court.over, true, __ATOMIC_RELAXED);
 	pthread_join(second, NULL);
-	qsort(ns, RALLIES, sizeof(ns[0]), compare_doubles);
-	return ns[RALLIES / 2];
+	qsort(ns, n_rallies, sizeof(ns[0]), compare_doubles);
+	return ns[n_rallies / 2];
 }

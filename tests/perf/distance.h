@@ -3,9 +3,13 @@
 #ifndef PERF_DISTANCE_H
 #define PERF_DISTANCE_H
 
-/* Nanoseconds that a changed cache line takes from one CPU to the other while both are busy, median of many
- * short rallies. Takes about half a second, and both CPUs.
+enum { DISTANCE_RALLIES_MAX = 501 };
+#define DISTANCE_WARM_UP_S 0.5 /* of CPUs that have idled */
+
+/* Nanoseconds that a changed cache line takes from one CPU to the other while both are busy: median of so
+ * many rallies of some 50 microseconds, behind the warm-up. The caller's thread is on cpu_a from then on; a
+ * second one is on cpu_b meanwhile.
  */
-double distance_measure(int cpu_a, int cpu_b);
+double distance_measure(int cpu_a, int cpu_b, double warm_up_s, unsigned n_rallies);
 
 #endif

@@ -6,6 +6,7 @@
  */
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -22,6 +23,7 @@
 #include "guest_mem.h"
 #include "idle_pairs.h"
 #include "ring.h"
+#include "slices.h"
 #include "traffic.h"
 #include "vhost_frontend.h"
 
@@ -60,6 +62,8 @@ struct options {
 	double duration_s;
 	double warmup_s;
 	double pps;
+	bool in_slices;
+	struct slices slices;
 };
 
 struct guest {
@@ -73,8 +77,9 @@ struct guest {
 	struct vhost_frontend frontend;
 };
 
-/* What happened between two moments. */
+/* What happened between two moments, or in several such times. */
 struct period {
+	double began_s; /* CLOCK_MONOTONIC */
 	double seconds;
 	struct flow_counters flows[2];
 	uint64_t n_dirty_pages;
@@ -148,7 +153,20 @@ static const char usage_text[] =
 	"  --wait S                 for sockets and for the first frames (10)\n"
 	"  --cpu N                  run on this CPU\n"
 	"  --pages auto|huge|small  guest memory on 2 MiB hugepages or 4 KiB pages (auto)\n"
-	"  --distance CPU,CPU       nothing of all this: how many ns a line takes between two CPUs\n"
+	"  --slices                 behind the warm-up, run only when told to, by lines on standard input:\n"
+	"                           SECONDS SKIP_S PPS [keep]; each is answered by a line of JSON; the end "
+	"of "
+	"input\n"
+	"                           ends the run. The first SKIP_S of a slice do not count; PPS other than 0 "
+	"paces it\n"
+	"  --stop PID               again for more: processes that run in slices only (SIGSTOP, SIGCONT), or "
+	"go "
+	"on\n"
+	"                           behind one with keep\n"
+	"  --beside CPU             the back-end's: before and behind each slice, how far it is from ours\n"
+	"  --distance CPU,CPU       nothing of all this: how many ns a line takes between two CPUs;\n"
+	"                           --distance CPU,CPU,brief: in two milliseconds, for CPUs that were busy "
+	"before\n"
 	"  --json                   one JSON object on standard output instead of text\n";
 
 static __attribute__((noreturn, format(printf, 1, 2))) void
@@ -275,6 +293,20 @@ arrivals_of(const struct options *options)
 }
 
 static void
+options_check_slices(struct options *options)
+{
+	if (options->in_slices && !options->json)
+		usage_error("--slices answers in JSON: it needs --json");
+	if ((options->slices.n_pids || options->slices.beside >= 0) && !options->in_slices)
+		usage_error("--stop and --beside are for --slices");
+	if (options->slices.beside >= 0 && (options->cpu < 0 || options->cpu == options->slices.beside))
+		usage_error("--beside %d: needs --cpu, and that another one", options->slices.beside);
+	if (options->in_slices && options->mode == TRAFFIC_PACED)
+		usage_error("--slices are paced one by one: not with --mode paced");
+	options->slices.cpu = (int)options->cpu;
+}
+
+static void
 options_check(struct options *options)
 {
 	if (!options->n_sockets)
@@ -301,17 +333,23 @@ options_check(struct options *options)
 	if (options->control & CONTROL_FILTER && options->frames != FRAME_VLAN)
 		usage_error("--filter needs --frames vlan: it lets no others in");
 	options_check_tso(options);
+	options_check_slices(options);
 }
 
 static void
 distance_print(const char *text)
 {
 	int cpu_a, cpu_b, end = 0;
+	bool brief;
 
-	if (sscanf(text, "%d,%d%n", &cpu_a, &cpu_b, &end) != 2 || text[end] || cpu_a < 0 || cpu_b < 0 ||
+	if (sscanf(text, "%d,%d%n", &cpu_a, &cpu_b, &end) != 2 || cpu_a < 0 || cpu_b < 0 ||
 	    cpu_a >= CPU_SETSIZE || cpu_b >= CPU_SETSIZE || cpu_a == cpu_b)
 		usage_error("--distance %s: not two CPUs, as in 0,1", text);
-	printf("%.1f\n", distance_measure(cpu_a, cpu_b));
+	brief = !strcmp(&text[end], ",brief");
+	if (text[end] && !brief)
+		usage_error("--distance %s: not two CPUs, as in 0,1 or 0,1,brief", text);
+	printf("%.1f\n", brief ? slices_distance(&(struct slices){.cpu = cpu_a, .beside = cpu_b})
+			       : distance_measure(cpu_a, cpu_b, DISTANCE_WARM_UP_S, DISTANCE_RALLIES_MAX));
 }
 
 static void
@@ -348,6 +386,9 @@ options_parse(struct options *options, int argc, char **argv)
 		WAIT,
 		CPU,
 		PAGES,
+		SLICES,
+		STOP,
+		BESIDE,
 		DISTANCE,
 		JSON,
 		HELP
@@ -383,6 +424,9 @@ options_parse(struct options *options, int argc, char **argv)
 		{"wait", required_argument, NULL, WAIT},
 		{"cpu", required_argument, NULL, CPU},
 		{"pages", required_argument, NULL, PAGES},
+		{"slices", no_argument, NULL, SLICES},
+		{"stop", required_argument, NULL, STOP},
+		{"beside", required_argument, NULL, BESIDE},
 		{"distance", required_argument, NULL, DISTANCE},
 		{"json", no_argument, NULL, JSON},
 		{"help", no_argument, NULL, HELP},
@@ -401,6 +445,7 @@ options_parse(struct options *options, int argc, char **argv)
 		.cpu = -1,
 		.duration_s = 5,
 		.warmup_s = 1,
+		.slices = {.cpu = -1, .beside = -1},
 	};
 	while ((c = getopt_long(argc, argv, "", table, &at)) != -1) {
 		const char *name = c == '?' ? "" : table[at].name;
@@ -497,6 +542,18 @@ options_parse(struct options *options, int argc, char **argv)
 			break;
 		case PAGES:
 			options->pages = choice(name, optarg, pages, 3);
+			break;
+		case SLICES:
+			options->in_slices = true;
+			break;
+		case STOP:
+			if (options->slices.n_pids == SLICES_PIDS_MAX)
+				usage_error("--stop %s: no more than %d", optarg, SLICES_PIDS_MAX);
+			options->slices.pids[options->slices.n_pids++] =
+				(pid_t)whole_number(name, optarg, 2, INT_MAX);
+			break;
+		case BESIDE:
+			options->slices.beside = (int)whole_number(name, optarg, 0, CPU_SETSIZE - 1);
 			break;
 		case DISTANCE:
 			distance_print(optarg);
@@ -626,20 +683,33 @@ traffic_plan(struct traffic *traffic, const struct options *options, const struc
 	}
 }
 
+/* a + sign * b; sign: 1, or all ones for a difference. */
+static void
+counters_combine(struct flow_counters *a, const struct flow_counters *b, uint64_t sign)
+{
+	a->posted += sign * b->posted;
+	a->taken += sign * b->taken;
+	a->delivered += sign * b->delivered;
+	a->bytes += sign * b->bytes;
+	a->unsent += sign * b->unsent;
+	a->lost += sign * b->lost;
+	a->duplicated += sign * b->duplicated;
+	a->reordered += sign * b->reordered;
+	a->foreign += sign * b->foreign;
+	a->malformed += sign * b->malformed;
+	a->unhashed += sign * b->unhashed;
+}
+
+static void
+counters_add(struct flow_counters *a, const struct flow_counters *b)
+{
+	counters_combine(a, b, 1);
+}
+
 static void
 counters_subtract(struct flow_counters *a, const struct flow_counters *b)
 {
-	a->posted -= b->posted;
-	a->taken -= b->taken;
-	a->delivered -= b->delivered;
-	a->bytes -= b->bytes;
-	a->unsent -= b->unsent;
-	a->lost -= b->lost;
-	a->duplicated -= b->duplicated;
-	a->reordered -= b->reordered;
-	a->foreign -= b->foreign;
-	a->malformed -= b->malformed;
-	a->unhashed -= b->unhashed;
+	counters_combine(a, b, UINT64_MAX);
 }
 
 static double
@@ -670,9 +740,9 @@ measure(struct traffic *traffic, double seconds, struct period *ret_period)
 	for (unsigned i = 0; i < traffic->n_flows; i++)
 		flow_counters_get(&traffic->flows[i], &before[i]);
 	ret_period->n_involuntary_switches = involuntary_switches();
-	ret_period->seconds = seconds_now();
+	ret_period->began_s = seconds_now();
 	traffic_run(traffic, seconds);
-	ret_period->seconds = seconds_now() - ret_period->seconds;
+	ret_period->seconds = seconds_now() - ret_period->began_s;
 	ret_period->n_involuntary_switches = involuntary_switches() - ret_period->n_involuntary_switches;
 	ret_period->n_dirty_pages = traffic_dirty_pages(traffic) - ret_period->n_dirty_pages;
 	for (unsigned i = 0; i < traffic->n_flows; i++) {
@@ -690,6 +760,7 @@ struct sums {
 	double frames_per_iteration; /* of those that moved something */
 	double idle_share;
 	double stalled_share;
+	double dry_share;
 };
 
 /* In the frames that the figure counts. Of those that were taken only the number is known: on average. */
@@ -725,8 +796,20 @@ sum_up(const struct traffic *traffic, const struct period *period)
 	if (tsc > 0) {
 		sums.idle_share = (double)traffic->tsc_idle / tsc;
 		sums.stalled_share = (double)traffic->tsc_stalled / tsc;
+		sums.dry_share = (double)traffic->tsc_dry / tsc;
 	}
 	return sums;
+}
+
+/* Of the total, the counters; of the times and latencies, the last period's are the traffic's. */
+static void
+period_add(struct period *total, const struct period *period, unsigned n_flows)
+{
+	total->seconds += period->seconds;
+	total->n_dirty_pages += period->n_dirty_pages;
+	total->n_involuntary_switches += period->n_involuntary_switches;
+	for (unsigned i = 0; i < n_flows; i++)
+		counters_add(&total->flows[i], &period->flows[i]);
 }
 
 static double
@@ -745,12 +828,35 @@ report_flow_json(const char *name, const struct flow_counters *c, const char *en
 	       c->reordered, c->foreign, c->malformed, c->unhashed, end);
 }
 
+/* What was reached, without the counters: of a whole run, or of a slice. */
+static void
+report_figures_json(const struct options *options, const struct traffic *traffic, const struct period *period)
+{
+	struct sums sums = sum_up(traffic, period);
+
+	if (options->tso)
+		printf("\"payload_gbps\":%.4f,", sums.payload_gbps);
+	printf("\"seconds\":%.6f,\"mpps\":%.6f,\"gbps\":%.4f,\"guest_stalled_share\":%.4f,", period->seconds,
+	       sums.mpps, sums.gbps, sums.stalled_share);
+	if (traffic->mode != TRAFFIC_LATENCY)
+		printf("\"guest_tsc_per_frame\":%.1f,\"guest_frames_per_iteration\":%.1f,"
+		       "\"guest_idle_share\":%.4f,\"dry_share\":%.4f,",
+		       sums.guest_tsc_per_frame, sums.frames_per_iteration, sums.idle_share, sums.dry_share);
+	else
+		printf("\"latency_ns\":{\"n\":%lu,\"timeouts\":%lu,\"min\":%.0f,\"p50\":%.0f,\"p99\":%.0f,"
+		       "\"p99.9\":%.0f,"
+		       "\"max\":%.0f},",
+		       traffic->latency.n, traffic->n_timeouts,
+		       (double)traffic->latency.min / traffic->tsc_hz * 1e9, latency_ns(traffic, 0.5),
+		       latency_ns(traffic, 0.99), latency_ns(traffic, 0.999),
+		       (double)traffic->latency.max / traffic->tsc_hz * 1e9);
+	printf("\"involuntary_switches\":%ld", period->n_involuntary_switches);
+}
+
 static void
 report_json(const struct options *options, const struct guest *guests, const struct traffic *traffic,
 	    const struct period *period)
 {
-	struct sums sums = sum_up(traffic, period);
-
 	printf("{\"layout\":\"%s\",\"ring_size\":%lu,\"mergeable\":%s,\"in_order\":%s,\"shape\":\"%s\","
 	       "\"touch\":\"%s\","
 	       "\"mode\":\"%s\",\"frame_size\":",
@@ -768,29 +874,15 @@ report_json(const struct options *options, const struct guest *guests, const str
 	if (options->frames == FRAME_MANY_MACS)
 		printf(",\"macs\":%lu", options->n_macs);
 	if (options->tso)
-		printf(",\"tso\":\"%s\",\"segments_per_frame\":%u,\"payload_gbps\":%.4f",
-		       tso_names[options->tso], arrivals_of(options), sums.payload_gbps);
+		printf(",\"tso\":\"%s\",\"segments_per_frame\":%u", tso_names[options->tso],
+		       arrivals_of(options));
 	printf(",\"idle_pairs\":%u", guests[0].idle.n);
 	if (options->dirty_log)
 		printf(",\"dirty_pages\":%lu", period->n_dirty_pages);
-	printf(",\"burst\":%lu,\"page_kib\":%u,\"tsc_hz\":%.0f,\"seconds\":%.4f,\"mpps\":%.4f,\"gbps\":%.4f,",
-	       options->burst, guests[0].mem.page_kib, traffic->tsc_hz, period->seconds, sums.mpps,
-	       sums.gbps);
-	if (traffic->mode != TRAFFIC_LATENCY)
-		printf("\"guest_tsc_per_frame\":%.1f,\"guest_frames_per_iteration\":%.1f,\"guest_idle_"
-		       "share\":%."
-		       "4f,\"guest_stalled_share\":%.4f,",
-		       sums.guest_tsc_per_frame, sums.frames_per_iteration, sums.idle_share,
-		       sums.stalled_share);
-	else
-		printf("\"latency_ns\":{\"n\":%lu,\"timeouts\":%lu,\"min\":%.0f,\"p50\":%.0f,\"p99\":%.0f,"
-		       "\"p99.9\":%.0f,"
-		       "\"max\":%.0f},",
-		       traffic->latency.n, traffic->n_timeouts,
-		       (double)traffic->latency.min / traffic->tsc_hz * 1e9, latency_ns(traffic, 0.5),
-		       latency_ns(traffic, 0.99), latency_ns(traffic, 0.999),
-		       (double)traffic->latency.max / traffic->tsc_hz * 1e9);
-	printf("\"involuntary_switches\":%ld,\"measured\":{", period->n_involuntary_switches);
+	printf(",\"burst\":%lu,\"page_kib\":%u,\"tsc_hz\":%.0f,", options->burst, guests[0].mem.page_kib,
+	       traffic->tsc_hz);
+	report_figures_json(options, traffic, period);
+	printf(",\"measured\":{");
 	for (unsigned i = 0; i < traffic->n_flows; i++)
 		report_flow_json(traffic->flows[i].name, &period->flows[i],
 				 i + 1 < traffic->n_flows ? "," : "");
@@ -902,6 +994,58 @@ descriptors_allow(void)
 		fail("RLIMIT_NOFILE: %m");
 }
 
+static void
+slice_report(const struct options *options, const struct traffic *traffic, const struct period *period,
+	     const double distances[2])
+{
+	printf("{\"slice\":true,\"began_s\":%.6f,\"distance_ns\":[%.1f,%.1f],", period->began_s, distances[0],
+	       distances[1]);
+	report_figures_json(options, traffic, period);
+	printf("}\n");
+	fflush(stdout);
+}
+
+/* One slice. What is under way at its end stays in the rings, for the next one to find. */
+static void
+slice_run(struct traffic *traffic, const struct options *options, const struct slice_order *order,
+	  struct period *ret_period)
+{
+	double distances[2];
+
+	if (options->mode == TRAFFIC_SATURATED)
+		traffic_pace(traffic, order->pps);
+	distances[0] = slices_distance(&options->slices);
+	slices_go(&options->slices);
+	traffic_run(traffic, order->skip_s);
+	measure(traffic, order->seconds, ret_period);
+	if (!order->keep) {
+		slices_halt(&options->slices);
+		distances[1] = slices_distance(&options->slices);
+	} else {
+		distances[1] = distances[0];
+	}
+	slice_report(options, traffic, ret_period, distances);
+}
+
+/* Slices until the end of input; their sum. */
+static void
+slices_serve(struct traffic *traffic, const struct options *options, struct period *ret_total)
+{
+	struct slice_order order;
+
+	*ret_total = (struct period){0};
+	slices_halt(&options->slices);
+	printf("{\"ready\":true,\"tsc_hz\":%.0f}\n", traffic->tsc_hz);
+	fflush(stdout);
+	while (slices_next(&order) && !traffic_stopped) {
+		struct period period;
+
+		slice_run(traffic, options, &order, &period);
+		period_add(ret_total, &period, traffic->n_flows);
+	}
+	slices_go(&options->slices);
+}
+
 /* Of the frames that this port sends. What leaves by --direction out goes to addresses of a port B all the
  * same. */
 static struct frame_macs
@@ -924,7 +1068,7 @@ main(int argc, char **argv)
 	static struct traffic traffic; /* large: histogram and gaps */
 	static struct guest guests[PORTS_MAX];
 	struct options options;
-	struct period period;
+	struct period period = {0};
 	uint16_t one_length;
 	struct ring_config config;
 
@@ -959,7 +1103,10 @@ main(int argc, char **argv)
 
 	traffic_await(&traffic, (unsigned)options.wait_s);
 	traffic_run(&traffic, options.warmup_s);
-	measure(&traffic, options.duration_s, &period);
+	if (options.in_slices)
+		slices_serve(&traffic, &options, &period);
+	else
+		measure(&traffic, options.duration_s, &period);
 	traffic_drain(&traffic);
 	for (unsigned i = 0; i < options.n_sockets; i++)
 		idle_pairs_check(&guests[i].idle);

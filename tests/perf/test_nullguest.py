@@ -289,6 +289,80 @@ class Window(NullGuest):
                 self.assertGreater(whole["sent"], 100)
 
 
+class Slices(NullGuest):
+    """vnicd runs only while the guest is told to."""
+
+    def setUp(self):
+        super().setUp()
+        self.device = self.vnicd({"vm0": "vhost-user", "vm1": "vhost-user"})
+
+    def start_in_slices(self, *args):
+        sockets = [word for port in ("vm0", "vm1") for word in ("--socket", self.device.sock(port))]
+        process = subprocess.Popen([self.program, "--cpu", str(vnictest.cpus()[-1]), "--json", "--warmup", "0.05",
+                                    "--slices", *sockets, *map(str, args)], stdin=subprocess.PIPE,
+                                   stdout=subprocess.PIPE, text=True)
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+        self.addCleanup(process.stdout.close)
+        self.assertIs(json.loads(process.stdout.readline())["ready"], True)
+        return process
+
+    @staticmethod
+    def order(process, line):
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
+        return json.loads(process.stdout.readline())
+
+    @staticmethod
+    def stands_still(pid):
+        """Whether all threads are stopped."""
+        return all(path.read_text().rsplit(")", 1)[1].split()[0] == "T"
+                   for path in pathlib.Path(f"/proc/{pid}/task").glob("*/stat"))
+
+    def soon_stands_still(self, pid):
+        deadline = time.monotonic() + 5
+        while not self.stands_still(pid) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.assertTrue(self.stands_still(pid))
+
+    def test_back_end_stands_still_between_slices(self):
+        pid = self.device.pid
+        process = self.start_in_slices("--stop", pid)
+        self.soon_stands_still(pid)
+        reports = [self.order(process, "0.03 0.01 0") for _ in range(4)]
+        paced = self.order(process, "0.1 0 1000")
+        self.soon_stands_still(pid)
+        self.order(process, "0.03 0 0 keep")
+        self.assertFalse(self.stands_still(pid))
+        process.stdin.close()
+        whole = json.loads(process.stdout.readline())["whole_run"]
+        self.assertEqual(process.wait(30), 0)
+        for report in reports:
+            self.assertGreater(report["mpps"], 0)
+            self.assertGreaterEqual(report["seconds"], 0.03)
+            self.assertEqual(report["distance_ns"], [0, 0])
+        self.assertLess(paced["mpps"], 0.01)
+        missing = sum(flow["sent"] - flow["delivered"] for flow in whole.values())
+        self.assertEqual(missing, sum(sum(port["drops"].values()) for port in self.device.stats().values()))
+        for flow in whole.values():
+            self.assertEqual([flow[key] for key in ("duplicated", "reordered", "foreign")], [0, 0, 0])
+        self.assertNotIn("stands still", self.device.output)
+
+    def test_latency(self):
+        process = self.start_in_slices("--stop", self.device.pid, "--mode", "latency")
+        latency = self.order(process, "0.05 0.01 0")["latency_ns"]
+        self.assertGreater(latency["n"], 0)
+        self.assertLessEqual(latency["p50"], latency["p99"])
+        process.stdin.close()
+        self.assertEqual(process.wait(30), 0)
+
+    def test_an_order_that_is_none(self):
+        process = self.start_in_slices()
+        process.stdin.write("1 0 0 drop\n")
+        process.stdin.close()
+        self.assertEqual(process.wait(30), 1)
+
+
 class Nonsense(NullGuest):
     CASES = (
         ("works with one --socket only", "--direction out --socket b"),
@@ -310,6 +384,9 @@ class Nonsense(NullGuest):
         ("with --touch one only", "--tso segments --touch all"),
         ("without --no-mergeable", "--tso segments --no-mergeable"),
         ("all descriptors in turn", "--window 4 --in-order"),
+        ("for --slices", "--stop 1000"),
+        ("for --slices", "--beside 0"),
+        ("one by one", "--slices --mode paced --pps 1000"),
     )
 
     def test_refused(self):

@@ -354,6 +354,16 @@ steps_abreast(const struct traffic *traffic, enum traffic_touch touch)
 	return traffic->burst <= SMALL_BURST || (!traffic->packed && touch != TOUCH_ALL);
 }
 
+void
+traffic_pace(struct traffic *traffic, double pps)
+{
+	traffic->mode = pps > 0 ? TRAFFIC_PACED : TRAFFIC_SATURATED;
+	traffic->pps = pps;
+	traffic->next_due = 0;
+	for (unsigned i = 0; i < traffic->n_flows; i++)
+		traffic->flows[i].allowance = 0;
+}
+
 static always_inline void
 stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t end)
 {
@@ -362,6 +372,7 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 	uint64_t stall = (uint64_t)(traffic->tsc_hz / 1e6 * STALL_US);
 	uint64_t before = tsc_now(), kick_due = before;
 	const bool interleaved = steps_abreast(traffic, touch);
+	uint64_t dry = 0;
 
 	if (paced && traffic->next_due + kick_period < before)
 		traffic->next_due = before;
@@ -401,6 +412,11 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 		} else {
 			traffic->n_iterations_idle++;
 			traffic->tsc_idle += now - before;
+			dry += now - before;
+		}
+		if (n_moved) {
+			traffic->tsc_dry += dry > stall ? dry : 0;
+			dry = 0;
 		}
 		if (now >= kick_due) {
 			traffic_kick(traffic);
@@ -409,6 +425,7 @@ stream_body(struct traffic *traffic, const enum traffic_touch touch, uint64_t en
 		}
 		before = now;
 	}
+	traffic->tsc_dry += dry > stall ? dry : 0;
 }
 
 static void
@@ -471,11 +488,14 @@ probe(struct traffic *traffic, struct flow *flow)
 static void
 probes(struct traffic *traffic, uint64_t end)
 {
+	uint64_t stall = (uint64_t)(traffic->tsc_hz / 1e6 * STALL_US);
 	unsigned i = 0;
 
-	while (tsc_now() < end && !traffic_stopped) {
+	for (uint64_t before = tsc_now(), now; before < end && !traffic_stopped; before = now) {
 		probe(traffic, &traffic->flows[i++ % traffic->n_flows]);
-		traffic_harvest(traffic, tsc_now());
+		now = tsc_now();
+		traffic->tsc_stalled += now - before > stall ? now - before : 0;
+		traffic_harvest(traffic, now);
 	}
 }
 
@@ -576,7 +596,7 @@ traffic_drain(struct traffic *traffic)
 void
 traffic_times_reset(struct traffic *traffic)
 {
-	traffic->tsc_busy = traffic->tsc_idle = traffic->tsc_stalled = 0;
+	traffic->tsc_busy = traffic->tsc_idle = traffic->tsc_stalled = traffic->tsc_dry = 0;
 	traffic->n_iterations = traffic->n_iterations_idle = 0;
 	traffic->n_timeouts = 0;
 	memset(&traffic->latency, 0, sizeof(traffic->latency));

@@ -74,6 +74,8 @@ struct traffic {
 	uint64_t tsc_busy; /* in turns that moved something */
 	uint64_t tsc_idle;
 	uint64_t tsc_stalled; /* in turns so long that something else must have had our CPU */
+	uint64_t
+		tsc_dry; /* in turns that found nothing for so long that the back-end must have stood still */
 	uint64_t n_iterations;
 	uint64_t n_iterations_idle;
 	uint64_t n_timeouts; /* latency: probes that did not arrive in time */
@@ -90,6 +92,9 @@ double traffic_tsc_calibrate(void);
 /* Posts all receive buffers and starts to send; returns when every flow moves what it is measured by. Exits
  * with the cause if not. */
 void traffic_await(struct traffic *traffic, unsigned wait_s);
+
+/* From now on: paced at so many frames per second and flow, or, with 0, saturated. */
+void traffic_pace(struct traffic *traffic, double pps);
 
 /* The chosen mode for so long. */
 void traffic_run(struct traffic *traffic, double seconds);
