@@ -2,16 +2,15 @@
 # SPDX-License-Identifier: BSD-3-Clause
 """What RSS, the receive filter and hash reports cost a worker on the whole path, guest to guest.
 
-    tests/perf/control_cost.py                        three features, both layouts, six pairs of runs each
-    tests/perf/control_cost.py --row '^rss' --pairs 12
+    tests/perf/control_cost.py                        three features, both layouts
+    tests/perf/control_cost.py --row '^rss' --budget 40
 
-The same vnicd, the same frames; in one run the guests switch the feature on by their control queues, in the other
-they don't. Runs with and without alternate, each with fresh processes. The worker is what limits the rate, so it
-spends TSC Hz / frames per second on each frame; the difference is the feature's. README.md says how to read it.
+Two vnicds, the same frames; guests of one switch the feature on by their control queues, those of the other don't.
+They run in slices, in turns. The worker is what limits the rate, so it spends TSC Hz / frames per second on each
+frame; the difference is the feature's. README.md says how to read it.
 """
 import argparse
 import json
-import math
 import pathlib
 import re
 import statistics
@@ -19,7 +18,7 @@ import subprocess
 import sys
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-from bench import backends, cli, machine, measure as bench, rows as bench_rows  # noqa: E402
+from bench import backends, cli, machine, measure as bench, rows as bench_rows, slices  # noqa: E402
 
 IDLE_MIN = 0.02  # of the guests' time; with less, they are the limit
 LAYOUTS = ("split", "packed")
@@ -59,17 +58,9 @@ for _layout in LAYOUTS:
     })
 
 
-def cycles(report):
-    """TSC cycles that the worker had for each frame that it delivered."""
-    return report["tsc_hz"] / (report["mpps"] * 1e6)
-
-
-def margin(differences):
-    """How far the median of the differences may be off by chance: two standard errors, from the median deviation, so
-    that a single run gone wrong doesn't widen it."""
-    middle = statistics.median(differences)
-    sigma = 1.4826 * statistics.median(abs(d - middle) for d in differences)
-    return 2 * 1.2533 * sigma / math.sqrt(len(differences))
+def cycles(one, tsc_hz):
+    """TSC cycles that the worker had in a slice for each frame that it delivered."""
+    return tsc_hz / (one.figures[bench_rows.THROUGHPUT.name] * 1e6)
 
 
 def code_alone():
@@ -92,59 +83,37 @@ def check(report, feature_on):
         raise AssertionError(f"control commands: {report['control_ok']} ok, {report['control_errors']} refused")
 
 
-def describe(name, pair, on, report):
-    text = (f"{name} {pair} {'on ' if on else 'off'}: {cycles(report):.1f} cycles a frame, {report['mpps']:.2f} Mpps, "
-            f"guests idle {100 * report['guest_idle_share']:.0f} %, CPUs {report['distance_ns'][0]:.0f} ns apart")
-    return text + ("; NOISY: " + ", ".join(report["noise"]) if report["noise"] else "")
-
-
-def measure_pair(which, name, pair, cpus, *, duration_s, warmup_s, quiet_wait_s, noisy, say):
-    """(report without, report with the feature); who goes first changes from pair to pair."""
-    common, feature, _ = ROWS[name]
-    reports = {}
-    for on in (False, True) if pair % 2 else (True, False):
-        complaints = machine.quiet(cpus, quiet_wait_s, noisy)
-        report = bench.run_once(which, bench_rows.Row(name, "a feature of the control queue", tuple(common)), cpus,
-                                duration_s=duration_s, warmup_s=warmup_s, more=feature if on else ())
-        report["noise"] = complaints
-        check(report, on)
-        reports[on] = report
-        say(describe(name, pair, on, report))
-    return reports[False], reports[True]
-
-
-def summary(name, runs):
-    budget = BUDGET[ROWS[name][2]]
-    off, on = ([cycles(report) for report in runs[key]] for key in ("off", "on"))
-    differences = [b - a for a, b in zip(off, on)]
+def summary(name, result):
+    """From measure_row()'s: cycles without and with the feature, and the difference of neighbours with its interval."""
+    taken = [slices.Slice(**dict(zip(result["slices"]["fields"], row))) for row in result["slices"]["rows"]]
+    pairs, dropped = slices.pair_up(taken, slices.nearest(taken))
+    if len(pairs) < slices.PAIRS_MIN:
+        raise machine.NotPossible(f"{name}: {len(pairs)} pairs of one class, at least {slices.PAIRS_MIN} are needed")
+    tsc_hz = result["tsc_hz"]
+    on, off = ([cycles(pair[i], tsc_hz) for pair in pairs] for i in (1, 2))
+    differences = [a - b for a, b in zip(on, off)]
+    low, high = slices.interval(differences)
+    ends = {key: result["ends"][0][side] for key, side in (("on", "a"), ("off", "b"))}
+    for key, report in ends.items():
+        check(report, key == "on")
     return {
-        "off": bench.spread(off), "on": bench.spread(on), "difference": bench.spread(differences),
-        "margin": margin(differences), "budget": budget, "allowed": SHARE_MAX[ROWS[name][2]] * statistics.median(off),
-        "unit": "TSC cycles a frame",
-        "tsc_hz": statistics.median(report["tsc_hz"] for report in runs["on"]),
-        "guest_idle_share": {key: statistics.median(r["guest_idle_share"] for r in runs[key]) for key in runs},
-        "dropped_share": {key: statistics.median(
-            r["missing"] / sum(flow["sent"] for flow in r["whole_run"].values()) for r in runs[key]) for key in runs},
+        "off": slices.spread(off), "on": slices.spread(on), "difference": slices.spread(differences),
+        "margin": (high - low) / 2, "pairs": len(pairs), "dropped": dropped, "budget": BUDGET[ROWS[name][2]],
+        "allowed": SHARE_MAX[ROWS[name][2]] * statistics.median(off), "unit": "TSC cycles a frame", "tsc_hz": tsc_hz,
+        "guest_idle_share": {"on": result["guest_idle_share"]["a"], "off": result["guest_idle_share"]["b"]},
+        "dropped_share": {key: report["missing"] / report["sent"] for key, report in ends.items()},
     }
 
 
-def measure(which, names, cpus, *, pairs, duration_s, warmup_s=0.5, quiet_wait_s=30, noisy=False, say=lambda s: None):
-    """{row: {"off": .., "on": .., "difference": .., "margin": .., "runs": {"off": [report..], "on": [..]}}}"""
+def measure(which, names, plan):
+    """{row: summary(), with "slices"}"""
     result = {}
     for name in names:
-        runs, discarded = {"off": [], "on": []}, []
-        while len(runs["on"]) < pairs:
-            both = measure_pair(which, name, len(runs["on"]) + 1, cpus, duration_s=duration_s, warmup_s=warmup_s,
-                                quiet_wait_s=quiet_wait_s, noisy=noisy, say=say)
-            if bench.same_distance(both) or noisy:
-                runs["off"].append(both[0])
-                runs["on"].append(both[1])
-                continue
-            discarded.append(both)
-            say(f"{name}: the CPUs moved in this pair; once more")
-            if len(discarded) > 2 * pairs:
-                raise machine.NotPossible("the distance of the two CPUs never stays the same for the time of two runs")
-        result[name] = {**summary(name, runs), "runs": runs, "discarded": discarded}
+        common, feature, _ = ROWS[name]
+        row = bench_rows.Row(name, "a feature of the control queue", tuple(common))
+        measured = bench.measure_row(row, {"a": (which, tuple(feature)), "b": (which, ())}, plan)
+        result[name] = {**summary(name, measured), "slices": measured["slices"]}
+        plan.say(table({name: result[name]}).splitlines()[-1])
     return result
 
 
@@ -168,31 +137,24 @@ def main():
                         default="", help="the program to measure ($VNICD, or build/app/vnicd)")
     parser.add_argument("--row", action="append", metavar="REGEX",
                         help="the rows whose name it matches, again for more (the first six)")
-    cli.add_run_options(parser, pairs=6, pairs_of="runs with and without, per row", duration_s=1.5, warmup_s=0.3,
-                        output="perf-control.json")
+    cli.add_run_options(parser, budget_s=20, output="perf-control.json")
     args = parser.parse_args()
     names = [n for n in ROWS if any(re.search(r, n) for r in args.row)] if args.row else STANDARD
     if not names:
         parser.error("no row matches; there are: " + " ".join(ROWS))
     cli.end_cleanly()
     try:
-        cpus = machine.Cpus(args.cpus)
+        plan = cli.plan_of(args, costs=False, settle=lambda taken, name: False)
         machine.nullguest_path()
-        with machine.hugepages(args.reserve, args.vnicd.HUGEPAGES):
-            code = code_alone()
-            result = measure(args.vnicd, names, cpus, pairs=args.pairs, duration_s=args.duration, warmup_s=args.warmup,
-                             quiet_wait_s=args.quiet_wait, noisy=args.noisy,
-                             say=lambda s: print(s, file=sys.stderr, flush=True))
-    except machine.NotPossible as error:
+        code = code_alone()
+        result = measure(args.vnicd, names, plan)
+    except (machine.NotPossible, machine.RunFailed) as error:
         sys.exit(f"control_cost.py: {error}")
     pathlib.Path(args.output).write_text(json.dumps(
-        {**machine.facts(cpus), "vnicd": args.vnicd.version(), "code": code, "rows": result}, indent=1) + "\n")
+        {**machine.facts(plan.cpus), "vnicd": args.vnicd.version(), "code": code, "rows": result}) + "\n")
     print(table(result))
     for name, figures in code["rows"].items():
         print(f"{name:30}  code alone: {figures['cost']:5.1f}")
-    noisy_runs = sum(bool(r["noise"]) for row in result.values() for runs in row["runs"].values() for r in runs)
-    if noisy_runs:
-        print(f"{noisy_runs} runs were disturbed by other programs: not figures to publish")
 
 
 if __name__ == "__main__":

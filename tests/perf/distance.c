@@ -17,7 +17,7 @@
 
 #include "fail.h"
 
-enum { STROKES = 200 };
+enum { STROKES = 200, PATIENCE = 1000 /* looks, a stroke takes some two */ };
 
 struct distance_court {
 	_Alignas(128) uint32_t ball; /* even: the first thread's turn; nothing else in its lines */
@@ -49,9 +49,21 @@ second_player(void *arg)
 	return NULL;
 }
 
-/* Nanoseconds for one way of the ball. */
+/* The ball comes back. False: not before the end, so the other player has no CPU. */
+static bool
+ball_awaited(const struct distance_court *court, uint32_t ball, double end_s)
+{
+	for (unsigned i = 0; __atomic_load_n(&court->ball, __ATOMIC_ACQUIRE) != ball; i++) {
+		__builtin_ia32_pause();
+		if (i % PATIENCE == PATIENCE - 1 && now_s() >= end_s)
+			return false;
+	}
+	return true;
+}
+
+/* Nanoseconds for one way of the ball; 0: it did not come back before the end. */
 static double
-rally_ns(struct distance_court *court)
+rally_ns(struct distance_court *court, double end_s)
 {
 	double start_s = now_s();
 
@@ -59,8 +71,8 @@ rally_ns(struct distance_court *court)
 		uint32_t ball = court->ball;
 
 		__atomic_store_n(&court->ball, ball + 1, __ATOMIC_RELEASE);
-		while (__atomic_load_n(&court->ball, __ATOMIC_ACQUIRE) != ball + 2)
-			__builtin_ia32_pause();
+		if (!ball_awaited(court, ball + 2, end_s))
+			return 0;
 	}
 	return (now_s() - start_s) * 1e9 / (STROKES * 2);
 }
@@ -74,10 +86,11 @@ compare_doubles(const void *a, const void *b)
 }
 
 double
-distance_measure(int cpu_a, int cpu_b, double warm_up_s, unsigned n_rallies)
+distance_measure(int cpu_a, int cpu_b, double warm_up_s, unsigned n_rallies, double limit_s)
 {
 	static struct distance_court court;
-	double ns[DISTANCE_RALLIES_MAX];
+	double ns[DISTANCE_RALLIES_MAX], start_s, end_s;
+	unsigned n = 0;
 	pthread_attr_t attr;
 	pthread_t second;
 	cpu_set_t set;
@@ -97,12 +110,14 @@ distance_measure(int cpu_a, int cpu_b, double warm_up_s, unsigned n_rallies)
 	if (err)
 		fail("thread on CPU %d: %s", cpu_b, strerror(err));
 	pthread_attr_destroy(&attr);
-	for (double end_s = now_s() + warm_up_s; now_s() < end_s;)
-		rally_ns(&court);
-	for (unsigned i = 0; i < n_rallies; i++)
-		ns[i] = rally_ns(&court);
+	start_s = now_s();
+	end_s = start_s + limit_s;
+	while (now_s() < start_s + warm_up_s && rally_ns(&court, end_s) > 0)
+		;
+	while (n < n_rallies && now_s() < end_s && (ns[n] = rally_ns(&court, end_s)) > 0)
+		n++;
 	__atomic_store_n(&court.over, true, __ATOMIC_RELAXED);
 	pthread_join(second, NULL);
-	qsort(ns, n_rallies, sizeof(ns[0]), compare_doubles);
-	return ns[n_rallies / 2];
+	qsort(ns, n, sizeof(ns[0]), compare_doubles);
+	return n ? ns[n / 2] : 0;
 }

@@ -349,7 +349,8 @@ distance_print(const char *text)
 	if (text[end] && !brief)
 		usage_error("--distance %s: not two CPUs, as in 0,1 or 0,1,brief", text);
 	printf("%.1f\n", brief ? slices_distance(&(struct slices){.cpu = cpu_a, .beside = cpu_b})
-			       : distance_measure(cpu_a, cpu_b, DISTANCE_WARM_UP_S, DISTANCE_RALLIES_MAX));
+			       : distance_measure(cpu_a, cpu_b, DISTANCE_WARM_UP_S, DISTANCE_RALLIES_MAX,
+						  DISTANCE_LIMIT_S));
 }
 
 static void
@@ -776,7 +777,9 @@ static struct sums
 sum_up(const struct traffic *traffic, const struct period *period)
 {
 	struct sums sums = {0};
-	double tsc = (double)(traffic->tsc_busy + traffic->tsc_idle + traffic->tsc_stalled);
+	double tsc = traffic->mode == TRAFFIC_LATENCY
+			     ? period->seconds * traffic->tsc_hz
+			     : (double)(traffic->tsc_busy + traffic->tsc_idle + traffic->tsc_stalled);
 	double bytes = 0;
 
 	for (unsigned i = 0; i < traffic->n_flows; i++) {
@@ -1067,6 +1070,8 @@ main(int argc, char **argv)
 {
 	static struct traffic traffic; /* large: histogram and gaps */
 	static struct guest guests[PORTS_MAX];
+	/* No SA_RESTART: one that waits for an order ends, too. */
+	const struct sigaction ends = {.sa_handler = on_signal};
 	struct options options;
 	struct period period = {0};
 	uint16_t one_length;
@@ -1089,8 +1094,8 @@ main(int argc, char **argv)
 		.frame_pattern = options.imix ? imix_pattern : &one_length,
 		.n_pattern = options.imix ? sizeof(imix_pattern) / sizeof(imix_pattern[0]) : 1,
 	};
-	signal(SIGINT, on_signal);
-	signal(SIGTERM, on_signal);
+	sigaction(SIGINT, &ends, NULL);
+	sigaction(SIGTERM, &ends, NULL);
 	pin(options.cpu);
 	traffic.tsc_hz = traffic_tsc_calibrate();
 	if (options.n_idle_pairs)

@@ -11,6 +11,7 @@
 
 enum { BRIEF_RALLIES = 21 };
 #define BRIEF_WARM_UP_S 0.0005
+#define BRIEF_LIMIT_S 0.01
 
 bool
 slices_next(struct slice_order *ret_order)
@@ -56,5 +57,5 @@ slices_distance(const struct slices *slices)
 {
 	if (slices->cpu < 0 || slices->beside < 0)
 		return 0;
-	return distance_measure(slices->cpu, slices->beside, BRIEF_WARM_UP_S, BRIEF_RALLIES);
+	return distance_measure(slices->cpu, slices->beside, BRIEF_WARM_UP_S, BRIEF_RALLIES, BRIEF_LIMIT_S);
 }

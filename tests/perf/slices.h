@@ -38,7 +38,7 @@ void slices_go(const struct slices *slices);
 void slices_halt(const struct slices *slices);
 
 /* Nanoseconds that a line takes between the two CPUs, in two milliseconds, while the processes stand still;
- * 0: not asked for. */
+ * 0: not asked for, or not to be had in ten. */
 double slices_distance(const struct slices *slices);
 
 #endif

@@ -302,8 +302,9 @@ class Slices(NullGuest):
                                     "--slices", *sockets, *map(str, args)], stdin=subprocess.PIPE,
                                    stdout=subprocess.PIPE, text=True)
         self.addCleanup(process.wait)
-        self.addCleanup(process.kill)
+        self.addCleanup(process.terminate)
         self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stdin.close)
         self.assertIs(json.loads(process.stdout.readline())["ready"], True)
         return process
 
@@ -353,8 +354,13 @@ class Slices(NullGuest):
         latency = self.order(process, "0.05 0.01 0")["latency_ns"]
         self.assertGreater(latency["n"], 0)
         self.assertLessEqual(latency["p50"], latency["p99"])
-        process.stdin.close()
+
+    def test_ended_while_it_waits(self):
+        """What it has stopped goes on."""
+        process = self.start_in_slices("--stop", self.device.pid)
+        process.terminate()
         self.assertEqual(process.wait(30), 0)
+        self.assertFalse(self.stands_still(self.device.pid))
 
     def test_an_order_that_is_none(self):
         process = self.start_in_slices()

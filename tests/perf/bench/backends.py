@@ -11,6 +11,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import time
 
 from . import machine
 from .kernel import IFNAME
@@ -63,7 +64,7 @@ class Backend:
     KIND = ""
     BINARY = ""
     MISSING = "usertools/install-deps bench installs all peers"
-    HUGEPAGES = 320  # its memory, and what the guests need
+    HUGEPAGES = 320  # its memory, and what its guests need
     GUEST_LISTENS = False  # who makes the socket
     MODES = ("io",)
     PORTS = ("guest",)
@@ -72,6 +73,7 @@ class Backend:
     def __init__(self, spec, binary=None):
         self.name = spec
         self.binary = binary or self.BINARY
+        self.simd_bits = None  # no wider vectors than that; None: whatever the CPU has
 
     def check(self, stage):
         """Whether this back-end can be that, as far as one knows before it is started."""
@@ -96,10 +98,12 @@ class Backend:
     def facts(self):
         return {"spec": self.name, "binary": self.binary, "version": self.version()}
 
-    @staticmethod
-    def eal(cpus):
+    def simd(self):
+        return [f"--force-max-simd-bitwidth={self.simd_bits}"] if self.simd_bits else []
+
+    def eal(self, cpus):
         return ["--lcores", f"0@{cpus.control},1@{cpus.forward}", "--no-pci", "--in-memory",
-                "--socket-mem", BACKEND_MEM_MIB]
+                "--socket-mem", BACKEND_MEM_MIB, *self.simd()]
 
     @staticmethod
     def null_vdev(i, kind, stage):
@@ -115,8 +119,18 @@ def await_line(proc, pattern):
         raise RunFailed(str(error)) from error
 
 
+@dataclasses.dataclass
+class Work:
+    """What a back-end's forwarding core has done since its start."""
+    cpu_s: float  # that the whole process had a CPU, without what others took of it
+    frames: int  # that its ports received
+    cycles: int | None = None  # in iterations that found frames
+    idle_iterations: int | None = None  # of those that found none, where cycles are not counted
+
+
 class Running:
-    """A started back-end: ended by stop(), which returns its Account, or by kill()."""
+    """A started back-end: ended by stop(), which returns its Account, or by kill(), which may be done to one that stands
+    still."""
 
     def __init__(self, proc, command):
         self.proc = proc
@@ -128,6 +142,21 @@ class Running:
 
     def last_lines(self):
         return "\n".join(self.proc.lines[-15:])
+
+    def count_work(self):
+        """From now on work() is asked for. False: it never says."""
+        return False
+
+    def work(self):
+        raise NotImplementedError
+
+    def complaints(self):
+        """Lines in which it says that it stood still: the bench made it."""
+        return []
+
+    def isa(self):
+        """The ISA variant that it runs, if it says so."""
+        return None
 
     def stop(self):
         self.proc.stop()
@@ -171,7 +200,7 @@ class Vnicd(Backend):
         command = [self.binary, *eal, "--", *args, "--forward-mode", stage.mode, "--json"]
         proc = vnictest.Proc(command, name=self.name, env={"RUNTIME_DIRECTORY": run_dir}, netns=netns)
         await_line(proc, r"vnicd: ready")
-        return RunningVnicd(proc, command)
+        return RunningVnicd(proc, command, os.path.join(run_dir, "vnicd.ctl"))
 
     def version(self):
         return machine.output_of(self.binary, "--version")
@@ -181,6 +210,27 @@ class Vnicd(Backend):
 
 
 class RunningVnicd(Running):
+    def __init__(self, proc, command, control):
+        super().__init__(proc, command)
+        self.control = control
+
+    def count_work(self):
+        return True
+
+    def work(self):
+        before = machine.cpu_seconds(self.pid)
+        worker, = vnictest.rpc(self.control, "system.info")["workers"]
+        cpu_s = (before + machine.cpu_seconds(self.pid)) / 2
+        ports = vnictest.rpc(self.control, "stats.get")["ports"]
+        return Work(cpu_s, sum(port["rx_packets"] for port in ports.values()),
+                    idle_iterations=worker["turns"] - worker["busy_turns"])
+
+    def complaints(self):
+        return [line for line in self.proc.lines if "stands still" in line]
+
+    def isa(self):
+        return vnictest.rpc(self.control, "system.info").get("isa")
+
     def stop(self):
         self.proc.stop()
         finals = [line for line in self.proc.lines if line.startswith('{"')]
@@ -216,37 +266,40 @@ class Testpmd(Backend):
                 command += ["--vdev", f"net_tap{i},iface={IFNAME}"]
             else:
                 command += self.null_vdev(i, kind, stage)
-        command += ["--", "--nb-cores=1"]
+        command += ["--", "-i", "--nb-cores=1"]
         if stage.queues > 1:
             command += [f"--rxq={stage.queues}", f"--txq={stage.queues}"]
+        lines, mode = ["start"], "io"
         if stage.offload == "cut":
-            return self.start_interactive(stage, command)
-        # Not interactive: it forwards at once and ends at a line on its standard input, which we keep open.
-        command += ["--forward-mode=io"]
-        proc = vnictest.Proc(command, name=self.name, netns=netns)
-        await_line(proc, r"Checking link statuses|Press enter")
-        return RunningTestpmd(proc, command)
-
-    def start_interactive(self, stage, command):
-        """Ports have to be stopped for some of these settings."""
-        # Guests' frames with an open checksum are fine: else net_vhost would sum up each whole one first.
-        command += [f"--rx-offloads={self.RX_UDP_CKSUM | self.RX_TCP_CKSUM:#x}", "-i"]
-        proc = vnictest.Proc(["stdbuf", "-oL", *command], name=self.name)
+            # Guests' frames with an open checksum are fine: else net_vhost would sum up each whole one first.
+            command += [f"--rx-offloads={self.RX_UDP_CKSUM | self.RX_TCP_CKSUM:#x}"]
+            # Ports have to be stopped for some of these settings.
+            lines, mode = ["port stop all", *self.GSO_PORTS,
+                           *(line.format(port=port) for port in range(len(stage.ports)) for line in self.GSO_PORT),
+                           "port start all", "start"], "csum"
+        else:
+            command += ["--forward-mode=io"]
+        proc = vnictest.Proc(["stdbuf", "-oL", *command], name=self.name, netns=netns)
         await_line(proc, r"Checking link statuses")
-        for line in ("port stop all", *self.GSO_PORTS,
-                     *(line.format(port=port) for port in range(len(stage.ports)) for line in self.GSO_PORT),
-                     "port start all", "start"):
+        for line in lines:
             proc.send(line)
-        await_line(proc, r"csum packet forwarding - ports=")
-        return RunningTestpmdInteractive(proc, command)
+        await_line(proc, rf"{mode} packet forwarding - ports=")
+        return RunningTestpmd(proc, command)
 
 
 class RunningTestpmd(Running):
-    LAST_WORDS = ("",)
+    def count_work(self):
+        """Not from the start: it reads the TSC twice for each burst then."""
+        self.proc.send("set record-core-cycles on")
+        return True
+
+    def work(self):
+        stats = testpmd_stats(self.proc)
+        return Work(machine.cpu_seconds(self.pid), stats["rx"], stats["cycles"])
 
     def stop(self):
         with contextlib.suppress(BrokenPipeError):
-            for line in self.LAST_WORDS:
+            for line in ("stop", "quit"):
                 self.proc.send(line)
         try:
             self.proc.wait(END_S)
@@ -255,8 +308,26 @@ class RunningTestpmd(Running):
         return testpmd_account(self.proc.output)
 
 
-class RunningTestpmdInteractive(RunningTestpmd):
-    LAST_WORDS = ("stop", "quit")
+def testpmd_stats(proc):
+    """Of all its ports, asked for while it forwards and counts cycles: {"time", "rx", "tx", "cycles", "mhz"}."""
+    mark, now = proc.mark(), time.monotonic()
+    proc.send("show fwd stats all")
+    try:
+        proc.expect(r"CPU cycles/packet=", READY_S, since=mark)
+    except AssertionError as error:
+        raise RunFailed(str(error)) from error
+    return {"time": now, **forward_stats("\n".join(proc.lines[mark:]))}
+
+
+def forward_stats(output):
+    """Of the last "Accumulated forward statistics" in there."""
+    tail = output.rpartition("statistics for all ports")[2]
+    counts = {key: re.search(rf"{word}: (\d+)", tail) for key, word in (("rx", "RX-packets"), ("tx", "TX-packets"))}
+    m = re.search(r"total cycles=(\d+).* at (\d+) MHz", tail)
+    if not (m and all(counts.values())):
+        raise RunFailed(f"testpmd: can't read its statistics: {tail[-600:]}")
+    return {**{key: int(found.group(1)) for key, found in counts.items()}, "cycles": int(m.group(1)),
+            "mhz": int(m.group(2))}
 
 
 def testpmd_account(output):
@@ -309,7 +380,7 @@ class Ovs(Backend):
                       f"other_config:dpdk-socket-mem={BACKEND_MEM_MIB}",
                       f"other_config:dpdk-lcore-mask={1 << cpus.control:#x}",
                       f"other_config:pmd-cpu-mask={1 << cpus.forward:#x}",
-                      'other_config:dpdk-extra="--no-pci --in-memory"')
+                      f'other_config:dpdk-extra="{" ".join(["--no-pci", "--in-memory", *self.simd()])}"')
             command = [self.binary, remote, f"--unixctl={run_dir}/switch.ctl"]
             running = RunningOvs(vnictest.Proc(command, name=self.name, env=env), command, database)
             self.tool(env, *vsctl, "add-br", "br0", "--", "set", "bridge", "br0", "datapath_type=netdev")

@@ -9,29 +9,31 @@ import subprocess
 import sys
 import threading
 
-from . import backends, machine, measure, plot, report, rows, search
+from . import backends, machine, measure, plot, report, rows, search, slices
 from .guests import FRONT_ENDS
 from .machine import NotPossible, RunFailed
 
 EXIT_MEASURED, EXIT_NOT_MEASURED, EXIT_USAGE, EXIT_MISSED = 0, 1, 2, 3
 
 ABOUT = """\
-How fast is a virtio-net back-end with one forwarding core, and beside others? Fresh processes for each run, back-ends
-in turns, frames counted by the guests that receive them.
+How fast is a virtio-net back-end with one forwarding core, and beside others? Both run in turns of a tenth of a second
+on the same CPUs; frames are counted by the guests that receive them.
 """
 
 EPILOG = """\
 examples:
-  vnic-bench scoreboard --row '^64-.*-256$'      some rows beside their peers, ten pairs each
-  vnic-bench scoreboard --plot pictures --gate   all rows; exit status 3 when a bar is missed
+  vnic-bench scoreboard --row '^64-.*-256$'      some rows beside their peers
+  vnic-bench scoreboard --plot pictures --gate   all rows, 20 minutes; exit status 3 when a bar is missed
+  vnic-bench scoreboard --quick                  all rows in five minutes, with wider intervals
+  vnic-bench scoreboard --simd 256               on a CPU with AVX-512: both sides do without
   vnic-bench --a vnicd:new/vnicd --b vnicd:old/vnicd --row '^64-'   two builds (short for: vnic-bench compare ..)
   vnic-bench list                                rows, with what they are
   vnic-bench search --backend testpmd            the highest rate without loss (RFC 2544)
   vnic-bench search --sockets /tmp/a,/tmp/b      the same of a back-end that you have started
   vnic-bench table scoreboard.json --markdown    what a file says, as a table
-  vnic-bench plot scoreboard.json --output-dir pictures
+  vnic-bench table epyc.json xeon.json --markdown --plot pictures    two kinds of CPU beside each other
 
-Two CPUs that nobody else uses, and 2 MiB hugepages (320 free; Open vSwitch wants 768; --reserve gets them as root).
+Two CPUs that nobody else uses, and 2 MiB hugepages (640 free; some rows want 1152; --reserve gets them as root).
 tests/perf/README.md says what the figures mean.
 
 exit status: 0 measured; 1 something could not be measured, or was refused; 2 wrong usage; 3 a bar was missed
@@ -79,6 +81,13 @@ def positive(kind):
     return convert
 
 
+def slice_option(text):
+    value = positive(float)(text)
+    if not 2 * measure.SKIP_S <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text}: slices are from {2 * measure.SKIP_S} to 1 second")
+    return value
+
+
 def shares_option(text):
     """"0,0.001": shares of frames, rising."""
     try:
@@ -107,22 +116,40 @@ def sockets_option(text):
     return paths
 
 
-def add_machine_options(parser, output, warmup_s=0.5):
+def add_machine_options(parser, output, warmup_s, quiet_wait_s):
     parser.add_argument("--warmup", type=float, default=warmup_s, metavar="S", help=f"seconds before each ({warmup_s})")
     parser.add_argument("--cpus", metavar="BACKEND,GUEST", type=cpus_option, help="(the first two we may use)")
     parser.add_argument("--output", metavar="FILE", default=output, help=f"all figures as JSON ({output})")
     parser.add_argument("--reserve", action="store_true", help="as root: reserve hugepages, give them back at the end")
-    parser.add_argument("--noisy", action="store_true", help="measure although other programs run; marked as such")
-    parser.add_argument("--quiet-wait", type=float, default=60, metavar="S", help="to wait for quiet CPUs (60)")
+    parser.add_argument("--quiet-wait", type=float, default=quiet_wait_s, metavar="S",
+                        help=f"to wait for quiet CPUs ({quiet_wait_s})")
 
 
-def add_run_options(parser, *, pairs, pairs_of, duration_s, warmup_s, output):
-    """How to measure: what all programs here that measure in pairs have in common."""
-    parser.add_argument("--pairs", "--restarts", type=positive(int), default=pairs, metavar="N",
-                        help=f"{pairs_of} ({pairs})")
-    parser.add_argument("--duration", type=positive(float), default=duration_s, metavar="S",
-                        help=f"seconds per run ({duration_s})")
-    add_machine_options(parser, output, warmup_s)
+def add_run_options(parser, *, budget_s, output):
+    """How to measure: what all programs here that measure in slices have in common."""
+    parser.add_argument("--budget", type=positive(float), default=budget_s, metavar="S",
+                        help=f"seconds of slices for a row at most ({budget_s})")
+    parser.add_argument("--slice", type=slice_option, default=measure.SLICE_S, metavar="S",
+                        help=f"seconds, of which the first {measure.SKIP_S} do not count ({measure.SLICE_S})")
+    parser.add_argument("--starts", type=positive(int), default=1, metavar="N",
+                        help="of both back-ends within the budget: memory lands elsewhere each time (1)")
+    add_machine_options(parser, output, measure.WARMUP_S, measure.QUIET_WAIT_S)
+
+
+def add_rows_options(parser, output):
+    """Of scoreboard and compare."""
+    add_run_options(parser, budget_s=measure.BUDGET_S, output=output)
+    parser.set_defaults(budget=None)
+    parser.add_argument("--quick", action="store_true", help=f"a budget of {measure.QUICK_BUDGET_S} s unless said "
+                        "otherwise, and no cycles a frame where guests are the limit")
+    parser.add_argument("--simd", type=int, choices=sorted(machine.SIMD_BITS.values()), metavar="BITS",
+                        help="both sides limited to vectors so wide, 256 or 512 (as the CPU has them)")
+    parser.add_argument("--plot", metavar="DIR", help="write pictures there too")
+
+
+def plan_of(args, **more):
+    return measure.Plan(machine.Cpus(args.cpus), budget_s=args.budget, slice_s=args.slice, starts=args.starts,
+                        warmup_s=args.warmup, quiet_wait_s=args.quiet_wait, reserve=args.reserve, say=say, **more)
 
 
 def add_row_option(parser, default):
@@ -144,36 +171,32 @@ def parser_make():
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, parser_class=Parser)
 
     one = commands.add_parser("scoreboard", help="all rows beside their peers and bars", **raw, description=f"""\
-Every row of the table that has a bar: our vnicd and the row's peer in turns, A B A B, all processes fresh for each run
-(memory lands elsewhere each time, and that matters). What is compared is the ratio of each pair; the table shows its
-median and range.
+Every row of the table that has a bar: our vnicd and the row's peer, each started once with guests of its own, in slices
+of a tenth of a second in the order A B B A; the one whose turn it isn't stands still. What is compared is the ratio of
+neighbouring slices of the same class; shown are the median and its 95 % interval, and what became of all other slices.
 
-{measure.SPREAD_RULE}
-The same when in a single run frames vanished uncounted (sent = delivered + dropped, by the back-end's own counters), or
-another program was busy on our CPUs. Such a row counts as not measured, whatever its figure.
+{slices.RULES}
 
-A pair in whose time the CPUs moved apart or together is thrown away and repeated.""")
+A row ends when it is settled or its budget is spent. A bar is met or missed when the whole interval is on one side of
+it, and open otherwise. A row in which frames vanished uncounted (sent = delivered + dropped, by the back-end's own
+counters) counts as not measured, whatever its figure.""")
     one.add_argument("--vnicd", "--a", type=backend_option, default="vnicd", metavar="KIND[:PATH]", dest="a",
                      help="ours ($VNICD, or build/app/vnicd)")
     add_row_option(one, "all with a bar")
-    add_run_options(one, pairs=10, pairs_of="pairs of runs per row", duration_s=2, warmup_s=0.5,
-                    output="scoreboard.json")
-    one.add_argument("--plot", metavar="DIR", help="write pictures there too")
+    add_rows_options(one, "scoreboard.json")
     one.add_argument("--gate", action="store_true", help="exit status 3 when a bar is missed")
     one.set_defaults(run=run_scoreboard)
 
     one = commands.add_parser("compare", help="two back-ends on any rows (the default command)", **raw,
                               epilog="rows: " + " ".join(rows.ROWS), description=f"""\
-Two back-ends under the same guests, turn by turn. Without --b: the row's peer, as in the scoreboard.
+Two back-ends under the same guests, slice by slice. Without --b: the row's peer, as in the scoreboard.
 
-{measure.SPREAD_RULE}""")
+{slices.RULES}""")
     one.add_argument("--a", type=backend_option, default="vnicd", metavar="KIND[:PATH]",
                      help=f"{backends.SPECS} (vnicd)")
     one.add_argument("--b", type=backend_option, metavar="KIND[:PATH]", help="the peer (the row's)")
     add_row_option(one, "eight of 64 and 1518 B")
-    add_run_options(one, pairs=5, pairs_of="runs of each back-end per row", duration_s=3, warmup_s=0.5,
-                    output="compare.json")
-    one.add_argument("--plot", metavar="DIR", help="write pictures there too")
+    add_rows_options(one, "compare.json")
     one.set_defaults(run=run_compare)
 
     one = commands.add_parser("list", help="the rows, with what they are", **raw)
@@ -218,20 +241,17 @@ reconnect.""")
     one.add_argument("--max", type=positive(float), metavar="LOAD",
                      help="highest load: Mpps each way, or frames a turn with --source testpmd "
                      "(a tenth above what a saturated run delivers; 64)")
-    add_machine_options(one, "search.json", 0.5)
+    add_machine_options(one, "search.json", 0.5, 60)
+    one.add_argument("--noisy", action="store_true", help="measure although other programs run; marked as such")
     one.set_defaults(run=run_search_command)
 
-    one = commands.add_parser("plot", help="pictures of what was measured", **raw, description="""\
-SVG pictures of files that scoreboard or compare wrote: throughput.svg, cycles.svg (TSC Hz / rate), latency.svg,
-ratios.svg. A row in more than one file is taken from the last. Refused figures are hatched.""")
-    one.add_argument("files", nargs="+", metavar="FILE.json")
-    one.add_argument("--output-dir", required=True, metavar="DIR")
-    one.set_defaults(run=run_plot)
+    one = commands.add_parser("table", help="tables and pictures of what was measured", **raw, description="""\
+Files of scoreboard or compare as one table, with a column for each kind of CPU (AVX-512; AVX2 only, or limited to
+that), or one file of search. A row in more than one file of a kind is taken from the last.
 
-    one = commands.add_parser("table", help="tables of what was measured", **raw, description="""\
-Files of scoreboard or compare as one table (a row in more than one file is taken from the last), or one file of
-search.""")
+Pictures are SVG: throughput.svg, cycles.svg (TSC Hz / rate), latency.svg, ratios.svg.""")
     one.add_argument("files", nargs="+", metavar="FILE.json")
+    one.add_argument("--plot", metavar="DIR", help="write pictures there too")
     one.add_argument("--markdown", action="store_true",
                      help="for a page of documentation, with what it was measured on")
     one.set_defaults(run=run_table)
@@ -250,34 +270,60 @@ def selected(args, default):
 
 def run_list(args):
     for row in selected(args, rows.ROWS):
-        bar = f"{'>=' if row.better == 'higher' else '<='} {row.bar:g} x {', '.join(row.peers)}" if row.bar else ""
-        print(f"{row.name:28}{bar:20}{row.about}".rstrip())
+        print(f"{row.name:28}{bars_words(row):28}{row.about}".rstrip())
     return EXIT_MEASURED
 
 
-def run_rows(args, chosen, sides_for, kind):
+def bars_words(row):
+    """">= 3.3 x testpmd", or with that of another kind of CPU: ">= 3.3 (AVX2: 3) x testpmd"."""
+    if not row.bars:
+        return ""
+    first = row.bars[machine.KINDS[0]]
+    others = [f" ({report.KIND_WORDS[kind]}: {bar:g})" for kind, bar in row.bars.items() if bar != first]
+    return f"{'>=' if row.better == 'higher' else '<='} {first:g}{''.join(others)} x {row.peer}"
+
+
+def limit_simd(args):
+    """(machine.KINDS' one to be measured, bits that both sides are limited to or None)"""
+    kind = machine.kind()
+    if not args.simd:
+        return kind, None
+    if args.simd > machine.SIMD_BITS[kind]:
+        raise NotPossible(f"--simd {args.simd}: this CPU has no AVX-512")
+    if args.simd == machine.SIMD_BITS[kind]:
+        return kind, None
+    return "avx2", args.simd
+
+
+def run_rows(args, chosen, sides_for, command):
     """Measures, writes after each row, prints. Returns the rows' results."""
-    cpus = machine.Cpus(args.cpus)
+    kind, bits = limit_simd(args)
+    if args.budget is None:
+        args.budget = measure.QUICK_BUDGET_S if args.quick else measure.BUDGET_S
+    plan = plan_of(args, kind=kind, costs=not args.quick)
     machine.nullguest_path()
-    plan = measure.Plan(cpus, pairs=args.pairs, duration_s=args.duration, warmup_s=args.warmup,
-                        quiet_wait_s=args.quiet_wait, noisy=args.noisy, reserve=args.reserve, say=say)
-    facts = machine.facts(cpus)
+    facts = {**machine.facts(plan.cpus), "cpu_kind": kind, "simd_limited": bool(bits)}
     whiches = {which.name: which for row in chosen for which, _ in sides_for(row).values()}
     facts_of = {name: which.facts() for name, which in whiches.items()}
 
+    def sides(row):
+        both = sides_for(row)
+        for which, _ in both.values():
+            which.simd_bits = bits
+        return both
+
     def save(result):
         facts["tsc_hz"] = next((row["tsc_hz"] for row in result.values() if "tsc_hz" in row), None)
-        report.write(args.output, kind, facts, facts_of,
-                     {"pairs": args.pairs, "duration_s": args.duration, "warmup_s": args.warmup,
-                      "spread_rule": measure.SPREAD_RULE, "rows": result})
+        report.write(args.output, command, facts, facts_of,
+                     {"budget_s": args.budget, "slice_s": args.slice, "skip_s": plan.skip_s, "starts": args.starts,
+                      "warmup_s": args.warmup, "rules": slices.RULES, "rows": result})
 
-    result = measure.measure_rows(chosen, sides_for, plan, done=save)
-    print(report.table(result))
-    for sentence in report.disturbances(result):
-        print(sentence)
+    result = measure.measure_rows(chosen, sides, plan, done=save)
+    boards = {kind: {**facts, "rows": result}}
+    print(report.table(boards))
     print(f"all figures are in {args.output}")
     if args.plot:
-        for path in plot.write(result, args.plot):
+        for path in plot.write(boards, args.plot):
             print(path)
     return result
 
@@ -294,10 +340,9 @@ def run_scoreboard(args):
 
 def run_compare(args):
     chosen = selected(args, rows.STANDARD)
-    peers = [args.b] if args.b else None
-    if peers:  # a bar is for the row's own peer
-        chosen = [dataclasses.replace(row, bar=None) for row in chosen]
-    result = run_rows(args, chosen, lambda row: measure.sides_of(row, args.a, peers), "compare")
+    if args.b:  # a bar is for the row's own peer
+        chosen = [dataclasses.replace(row, bars={}) for row in chosen]
+    result = run_rows(args, chosen, lambda row: measure.sides_of(row, args.a, args.b), "compare")
     return EXIT_NOT_MEASURED if report.totals(result)["not measured"] else EXIT_MEASURED
 
 
@@ -372,23 +417,19 @@ def search_one(args, row, size, stand, cpus, complaints):
             "backend_command": stand.running.command if stand.running else None}
 
 
-def run_plot(args):
-    _, result = report.read_rows(args.files)
-    for path in plot.write(result, args.output_dir):
-        print(path)
-    return EXIT_MEASURED
-
-
 def run_table(args):
     first = report.read(args.files[0])
     if first["kind"] == "search":
-        if len(args.files) > 1:
-            say("vnic-bench table: one file of search at a time")
+        if len(args.files) > 1 or args.plot:
+            say("vnic-bench table: one file of search at a time, and no pictures")
             return EXIT_USAGE
         print(report.search_markdown(first) if args.markdown else report.search_table(first["searches"]))
         return EXIT_MEASURED
-    data, result = report.read_rows(args.files)
-    print(report.markdown(data, result) if args.markdown else report.table(result))
+    boards = report.read_boards(args.files)
+    print(report.markdown(boards) if args.markdown else report.table(boards))
+    if args.plot:
+        for path in plot.write(boards, args.plot):
+            say(path)
     return EXIT_MEASURED
 
 

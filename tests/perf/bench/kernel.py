@@ -5,6 +5,7 @@ what the kernel counts.
 A sink needs no process: frames are for another MAC address, so the kernel's network stack takes them, looks who wants
 them, and lets them go. The source is a process (tap_source.py).
 """
+import bisect
 import ctypes
 import os
 import pathlib
@@ -18,7 +19,7 @@ import netns  # beside vnictest
 
 IFNAME = "tap0"
 READY_S = 10
-SAMPLE_S = 0.02
+SAMPLE_S = 0.005
 SOURCE = pathlib.Path(__file__).with_name("tap_source.py")
 
 
@@ -72,17 +73,23 @@ class Kernel:
             self.thread.join()
         return self.samples[-1][1] if self.samples else {}
 
-    def rate(self, key, warmup_s, duration_s):
-        """Per second, of what the kernel counted in the time in which the guests measured, which begins warmup_s after
-        the first frame."""
-        moving = [(at, values[key]) for at, values in self.samples if values.get(key)]
-        if not moving:
-            raise RunFailed("the kernel got no frame")
-        within = [(at, n) for at, n in moving if warmup_s <= at - moving[0][0] <= warmup_s + duration_s]
-        if len(within) < 2:
-            raise RunFailed("the kernel's counters were not seen often enough")
-        (first, before), (last, after) = within[0], within[-1]
-        return (after - before) / (last - first)
+    def rate(self, key, began_s, seconds):
+        """Per second, of what the kernel counted in that time of the monotonic clock; between samples on a straight
+        line."""
+        deadline = time.monotonic() + READY_S
+        while not self.samples or self.samples[-1][0] < began_s + seconds:
+            if not self.thread or self.ended.is_set() or time.monotonic() > deadline:
+                raise RunFailed("the kernel's counters were not seen until then")
+            time.sleep(SAMPLE_S)
+        return (self.at(key, began_s + seconds) - self.at(key, began_s)) / seconds
+
+    def at(self, key, when_s):
+        i = bisect.bisect_left(self.samples, when_s, key=lambda sample: sample[0])
+        if i == 0:
+            raise RunFailed("the kernel's counters were not seen from then on")
+        (before_s, before), (after_s, after) = self.samples[i - 1], self.samples[i]
+        share = (when_s - before_s) / (after_s - before_s)
+        return before.get(key, 0) + share * (after.get(key, 0) - before.get(key, 0))
 
     def close(self):
         self.stop()

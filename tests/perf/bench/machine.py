@@ -20,8 +20,6 @@ import vnictest  # noqa: E402
 HUGEPAGES_RESERVED = 1024
 NR_HUGEPAGES = pathlib.Path("/proc/sys/vm/nr_hugepages")
 RUN_SLACK_S = 60
-DISTANCE_TRIES = 5
-LOOKS = 4  # distances measured to see whether the CPUs stay where they are
 STOP_NS = 200_000  # a gap that no code of ours makes
 STOPPED_SHARE_MAX = 0.01
 BUSY_MAX = 0.10  # of a CPU that is to be measured on
@@ -86,6 +84,7 @@ def build_options(binary):
     except (OSError, ValueError):
         return {}
     words = next((shlex.split(c["command"]) for c in commands if c["file"].endswith("app/main.c")), [])
+    words = words[1:] if words[:1] and words[0].endswith("ccache") else words
     version = output_of(*words[:1], "--version").splitlines() if words else []
     return {"buildtype": next((o["value"] for o in options if o["name"] == "buildtype"), None),
             "compiler": version[0] if version else None,
@@ -164,6 +163,11 @@ def stolen_ticks(cpus):
     return sum(f[7] for f in cpu_fields(cpus).values())
 
 
+def cpu_seconds(pid):
+    """That all threads of a process had a CPU, to this moment: the clock that clock_getcpuclockid(3) names."""
+    return time.clock_gettime((~pid << 3) | 2)
+
+
 def process_times():
     """{pid: (name, ticks)} of all processes but this one."""
     times = {}
@@ -237,44 +241,31 @@ def stopped_share(seconds_=1):
     return lost / (seconds_ * 1e9)
 
 
-def look(cpus, wait_s, spread):
-    """A few seconds' look at whether runs can be compared here and now; NotPossible when not."""
+def look(cpus, wait_s):
+    """A few seconds' look at whether anything can be measured here and now; NotPossible when not."""
     quiet(cpus, wait_s, False)
     stopped = stopped_share()
     if stopped > STOPPED_SHARE_MAX:
         raise NotPossible(f"the machine itself stops {100 * stopped:.1f} % of the time")
-    distances = [distance_now(cpus) for _ in range(LOOKS)]
-    if max(distances) > spread * min(distances):
-        raise NotPossible("the distance of the two CPUs changes from moment to moment: "
-                          + ", ".join(f"{ns:.0f}" for ns in distances) + " ns")
 
 
-def distance_ns(cpus, near=None):
-    """How long a cache line takes between the two CPUs now. A hypervisor moves virtual CPUs, and that triples it, often
-    for no longer than they idle. With near: measured again, for a few seconds, while it is farther than that; what is
-    said last counts."""
-    for _ in range(DISTANCE_TRIES if near else 1):
-        measured = distance_now(cpus)
-        if near and measured > near:
-            time.sleep(0.2)
-        else:
-            break
-    return measured
-
-
-def distance_now(cpus):
-    done = subprocess.run([nullguest_path(), "--distance", f"{cpus.forward},{cpus.guest}"],
+def distance_now(cpus, brief=False):
+    """How long a cache line takes between the two CPUs. A hypervisor moves virtual CPUs, and that triples it. brief: in
+    two milliseconds, which is right for CPUs that have been busy until now."""
+    done = subprocess.run([nullguest_path(), "--distance", f"{cpus.forward},{cpus.guest}" + (",brief" if brief else "")],
                           capture_output=True, text=True, timeout=RUN_SLACK_S, check=True)
     return float(done.stdout)
 
 
-def switches(pid):
-    """Times the kernel took a CPU away from one of the process's threads."""
-    n = 0
-    for path in pathlib.Path(f"/proc/{pid}/task").glob("*/status"):
-        with contextlib.suppress(OSError):
-            n += int(re.search(r"nonvoluntary_ctxt_switches:\s+(\d+)", path.read_text()).group(1))
-    return n
+# --- Its kind --------------------------------------------------------------------------------------------------------
+
+KINDS = ("avx512", "avx2")  # what back-ends may use: vectors of 512 bits, or of 256
+SIMD_BITS = {"avx512": 512, "avx2": 256}
+AVX512_FLAGS = {"avx512f", "avx512bw", "avx512dq", "avx512vl"}
+
+
+def kind():
+    return "avx512" if AVX512_FLAGS <= set((cpu_info("flags") or "").split()) else "avx2"
 
 
 # --- What a figure is worth nothing without --------------------------------------------------------------------------

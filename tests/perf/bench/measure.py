@@ -1,28 +1,34 @@
 # SPDX-License-Identifier: BSD-3-Clause
-"""Runs in turns: fresh processes for each, A and B alternating, so that a slow minute of the machine hits both.
+"""Two back-ends in slices: both are started once, each with guests of its own, all on the same two CPUs; then one of them
+stands still (SIGSTOP) while the other runs for a moment. What the slices say is slices.py's affair.
 
-A figure is refused, not averaged away, when the pairs don't agree (SPREAD_RULE) or when frames vanished uncounted.
+A row's ratio is refused only when frames vanished uncounted, or when there are too few pairs to say anything.
 """
+import collections
+import contextlib
+import itertools
 import os
+import signal
 import statistics
 import subprocess
 import time
 
-from . import backends, kernel, machine
+import instructions  # beside this package
+from . import backends, cost, kernel, machine, slices
 from .guests import FRONT_ENDS
 from .machine import NotPossible, RunFailed, vnictest
-from .rows import SELF
+from .rows import SELF, THROUGHPUT
+from .slices import Slice
 
-DISTANCE_SPREAD = 1.5
-SPREAD_MAX = 0.10
-PAIRS_MIN = 4  # fewer have no quartiles
-PAIRS_TO_PUBLISH = 10
-SPREAD_RULE = (f"A ratio is refused when half the distance between its quartiles is more than {100 * SPREAD_MAX:.0f} % "
-               f"of its median, or with fewer than {PAIRS_MIN} pairs. Fewer than {PAIRS_TO_PUBLISH} are marked: not to "
-               "be published.")
+BUDGET_S, QUICK_BUDGET_S = 30, 3
+SLICE_S, SKIP_S = 0.08, 0.01
+WARMUP_S = 0.3
+QUIET_WAIT_S = 10
+RECORDED_ISA = {"avx512": "avx512", "avx2": "portable"}  # what vnicd runs of tests/perf/instructions
+GUESTS_LIMIT = 0.10  # of their time idle: with less they are the limit
 
 
-# --- One run ---------------------------------------------------------------------------------------------------------
+# --- One back-end with its guests ------------------------------------------------------------------------------------
 
 def conserved(row, report, account):
     """Whether every frame was delivered or counted as dropped; None when the back-end doesn't say."""
@@ -67,243 +73,280 @@ def kernel_of(row, cpus):
     return kernel.Kernel(source=cpus.control if row.option("--direction") == "in" else None)
 
 
-def run_once(which, row, cpus, *, duration_s, warmup_s=0.5, more=(), near=None):
-    """One fresh back-end, one fresh guest: the guest's report, and what the back-end says. `more`: guest arguments;
-    `near`: how far apart the CPUs should be at most, before and after, if patience helps."""
-    front_end = FRONT_ENDS[row.front_end]()
-    run_dir = vnictest.tmpdir("vnic-bench-")
-    warmup_s = max(warmup_s, row.warmup_s)
-    sockets = [os.path.join(run_dir, name) for name in backends.PORT_NAMES[:row.stage.n_guests]]
-    distances = [machine.distance_ns(cpus, near)]
-    stolen = machine.stolen_ticks(cpus.pair)
-    started = time.monotonic()
-    other_end = kernel_of(row, cpus)
-    running = None
-    try:
-        running = which.start(row.stage, cpus, run_dir, sockets, **({"netns": other_end.netns} if other_end else {}))
-        if other_end:
-            other_end.start()
-        before = machine.switches(running.pid)
+class Side:
+    """A back-end and its guests, started, and standing still but for slices. close() it."""
+
+    def __init__(self, which, row, cpus, more, warmup_s):
+        """more: guest arguments of this side's own."""
+        self.which = which
+        self.row = row
+        self.cpus = cpus
+        self.running = self.guest = None
+        self.other_end = kernel_of(row, cpus)
+        run_dir = vnictest.tmpdir("vnic-bench-")
+        sockets = [os.path.join(run_dir, name) for name in backends.PORT_NAMES[:row.stage.n_guests]]
         try:
-            report = front_end.run(sockets, [*row.guest, *more], cpus, duration_s=duration_s, warmup_s=warmup_s,
-                                   listens=which.GUEST_LISTENS)
+            self.running = which.start(row.stage, cpus, run_dir, sockets,
+                                       **({"netns": self.other_end.netns} if self.other_end else {}))
+            if self.other_end:
+                self.other_end.start()
+            self.pids = [self.running.pid, *([self.other_end.sender.pid] if self.other_end and self.other_end.sender
+                                             else [])]
+            self.guest = FRONT_ENDS[row.front_end]().open(
+                sockets, [*row.guest, *more], cpus, warmup_s=max(warmup_s, row.warmup_s), listens=which.GUEST_LISTENS,
+                pids=self.pids)
         except RunFailed as error:
-            raise RunFailed(f"with {which.name}: {error}; the back-end's last lines:\n"
-                            + running.last_lines()) from error
-        after = machine.switches(running.pid)
-        if other_end:
-            report["kernel"] = other_end.stop()
-            if report["sent"]:
-                report["kernel_gbps"] = other_end.rate("rx_bytes", warmup_s, duration_s) * 8 / 1e9
-        account = running.stop()
-    finally:
-        if running:
-            running.kill()
-        if other_end:
-            other_end.close()
-    ticks = (time.monotonic() - started) * os.sysconf("SC_CLK_TCK") * len(set(cpus.pair))
-    report.update(
-        backend_command=running.command, backend_switches=after - before, backend_drops=account.drops,
-        conserved=conserved(row, report, account), stolen_share=(machine.stolen_ticks(cpus.pair) - stolen) / ticks,
-        distance_ns=[*distances, machine.distance_ns(cpus, near)], noise=[])
-    return report
+            self.close()
+            raise self.with_last_lines(error) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def with_last_lines(self, error):
+        return RunFailed(f"with {self.which.name}: {error}" + (
+            f"; the back-end's last lines:\n{self.running.last_lines()}" if self.running else ""))
+
+    def slice(self, key, seconds, skip_s):
+        """The Slice of side `key`."""
+        stolen, started = machine.stolen_ticks(self.cpus.pair), time.monotonic()
+        try:
+            report = self.guest.slice(seconds, skip_s)
+            if not self.running.proc.alive():
+                raise RunFailed("the back-end has ended")
+        except RunFailed as error:
+            raise self.with_last_lines(error) from error
+        ticks = (time.monotonic() - started) * os.sysconf("SC_CLK_TCK") * len(set(self.cpus.pair))
+        if self.other_end:
+            report["kernel_gbps"] = self.other_end.rate("rx_bytes", report["began_s"], report["seconds"]) * 8 / 1e9
+        return Slice(key, {figure.name: figure.of(report) for figure in self.row.figures}, tuple(report["distance_ns"]),
+                     report.get("guest_stalled_share", 0), report.get("dry_share", 0),
+                     (machine.stolen_ticks(self.cpus.pair) - stolen) / ticks, idle_share(report))
+
+    def go(self):
+        for pid in self.pids:
+            os.kill(pid, signal.SIGCONT)
+
+    @contextlib.contextmanager
+    def awake(self):
+        """The back-end runs inside, and its guest does what it is asked for."""
+        self.go()
+        try:
+            yield
+        finally:
+            for pid in self.pids:
+                os.kill(pid, signal.SIGSTOP)
+
+    def finish(self):
+        """Ends it well: its frames are all accounted for."""
+        self.go()
+        try:
+            report = self.guest.finish()
+            if self.other_end:
+                report["kernel"] = self.other_end.stop()
+            complaints, isa = self.running.complaints(), self.running.isa()
+            account = self.running.stop()
+        except RunFailed as error:
+            raise self.with_last_lines(error) from error
+        return {**report, "backend_command": self.running.command, "backend_drops": account.drops, "complaints": complaints,
+                "isa": isa, "conserved": conserved(self.row, report, account)}
+
+    def close(self):
+        for one in (self.guest, self.running):
+            if one:
+                one.kill()
+        if self.other_end:
+            self.other_end.close()
 
 
-def same_distance(reports):
-    """Whether the CPUs stayed equally far apart: only then can runs be compared."""
-    distances = [ns for report in reports for ns in report["distance_ns"]]
-    return max(distances) <= DISTANCE_SPREAD * min(distances)
-
-
-def describe(row, which, report):
-    text = f"{row.name} {which.name}: " + ", ".join(
-        f"{f.of(report):.{f.digits}f} {f.unit}{'' if f.name == 'throughput' else ' ' + f.name}" for f in row.figures)
-    if "guest_idle_share" in report:
-        text += f", guests idle {100 * report['guest_idle_share']:.0f} %"
-    text += f", CPUs {' then '.join(f'{ns:.0f}' for ns in report['distance_ns'])} ns apart"
-    if report["noise"]:
-        text += "; NOISY: " + ", ".join(report["noise"])
-    if report["conserved"] is False:
-        text += (f"; NOT CONSERVED: {report['missing']} frames missing, {report['backend_drops']} counted as dropped, "
-                 f"{report['wrong'] or 'none'} came wrongly")
-    return text
-
-
-# --- Many runs -------------------------------------------------------------------------------------------------------
-
-def spread(values):
-    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
-
-
-def half_iqr(values):
-    """Half the distance between the quartiles, over the median: one run gone wrong does not widen it. None with too
-    few to say."""
-    if len(values) < PAIRS_MIN:
+def idle_share(report):
+    """Of the time in which both sides ran, that in which the guests had nothing to do; None when it isn't counted."""
+    if "guest_idle_share" not in report:
         return None
-    low, middle, high = statistics.quantiles(values, n=4, method="inclusive")
-    return (high - low) / 2 / middle
+    stalled, dry = report.get("guest_stalled_share", 0), report.get("dry_share", 0)
+    return max(report["guest_idle_share"] - dry, 0) / (1 - stalled - dry) if stalled + dry < 1 else None
 
 
-def verdict(better, bar, ratio):
-    if bar is None:
-        return "no bar"
-    return "met" if (ratio >= bar if better == "higher" else ratio <= bar) else "missed"
+# --- A row -----------------------------------------------------------------------------------------------------------
+
+def sides_of(row, ours, peer=None):
+    """{"a": (back-end, guest arguments of its own), "b": ..}: ours and the row's peer, or one given instead."""
+    if peer:
+        return {"a": (ours, row.ours), "b": (peer, row.ours)}
+    if row.peer == SELF:
+        return {"a": (ours, row.ours), "b": (ours, ())}
+    peer = backends.backend(row.peer)
+    peer.simd_bits = ours.simd_bits
+    return {"a": (ours, row.ours), "b": (peer, ())}
 
 
-def refusal(ratios, runs):
-    """Why the ratio of these pairs is no figure; None when it is one. runs: all reports behind it."""
-    leaks = sum(report["conserved"] is False for report in runs)
+def hugepages_wanted(row, sides):
+    return sum(which.HUGEPAGES + FRONT_ENDS[row.front_end].HUGEPAGES for which, _ in sides.values())
+
+
+class Plan:
+    """How to measure: the same for all rows."""
+
+    def __init__(self, cpus, *, budget_s=BUDGET_S, slice_s=SLICE_S, skip_s=SKIP_S, warmup_s=WARMUP_S, starts=1, costs=True,
+                 kind=None, quiet_wait_s=QUIET_WAIT_S, reserve=False, settle=slices.is_settled, say=lambda s: None):
+        """budget_s: of slices for a row. starts: so often both sides are started afresh in that time. costs: measured
+        where guests are the limit. kind: of machine.KINDS, whose bars count."""
+        self.cpus = cpus
+        self.budget_s = budget_s
+        self.slice_s = slice_s
+        self.skip_s = skip_s
+        self.warmup_s = warmup_s
+        self.starts = starts
+        self.costs = costs
+        self.kind = kind or machine.kind()
+        self.quiet_wait_s = quiet_wait_s
+        self.reserve = reserve
+        self.settle = settle
+        self.say = say
+
+
+def take_slices(started, plan, name):
+    """[Slice]: A B B A and so on until the figure of that name is settled, or the time is spent; twice the time where
+    there would be no figure else. Always whole pairs."""
+    taken, began = [], time.monotonic()
+    for keys in itertools.cycle(slices.ORDER):
+        taken += [started[key].slice(key, plan.slice_s - plan.skip_s, plan.skip_s) for key in keys]
+        spent = (time.monotonic() - began) * plan.starts / plan.budget_s
+        if spent >= 2 or (spent >= 1 and slices.n_pairs(taken) >= slices.PAIRS_MIN):
+            return taken
+        if len(taken) // 2 % slices.LOOK_EVERY == 0 and plan.settle(taken, name):
+            return taken
+
+
+def idle_shares(taken):
+    """{side: median idle share of its guests}"""
+    idle = {key: [one.idle for one in taken if one.side == key and one.idle is not None] for key in "ab"}
+    return {key: statistics.median(values) for key, values in idle.items() if values}
+
+
+def guests_limit(idle):
+    return bool(idle) and min(idle.values()) < GUESTS_LIMIT
+
+
+def cost_of(row, started, taken, plan):
+    """cost.measure() where it says something that the ratio does not; None elsewhere."""
+    pairs, _ = slices.pair_up(taken, slices.nearest(taken))
+    if not (plan.costs and pairs and row.can_be_paced and guests_limit(idle_shares(taken))):
+        return None
+    rates = [statistics.median(one.figures[THROUGHPUT.name] for one in taken if one.side == key) for key in "ab"]
+    return cost.measure(started, min(rates), 1 if "--direction" in row.guest else 2, started["a"].guest.tsc_hz)
+
+
+def start_sides(row, sides, plan, stack):
+    started = {}
+    for key, (which, more) in sides.items():
+        started[key] = Side(which, row, plan.cpus, more, plan.warmup_s)
+        stack.callback(started[key].close)
+    return started
+
+
+def measure_row(row, sides, plan):
+    """summary() of one row. NotPossible or RunFailed when it can't be."""
+    FRONT_ENDS[row.front_end]().check()
+    for which, _ in sides.values():
+        which.check(row.stage)
+    noise = machine.await_quiet(plan.cpus.pair, plan.quiet_wait_s) if plan.quiet_wait_s else []
+    began, taken, medians, ends, costs = time.monotonic(), [], [], [], []
+    with machine.hugepages(plan.reserve, hugepages_wanted(row, sides)):
+        for _ in range(plan.starts):
+            with contextlib.ExitStack() as stack:
+                started = start_sides(row, sides, plan, stack)
+                mine = take_slices(started, plan, row.figures[0].name)
+                costs.append(cost_of(row, started, mine, plan))
+                ends.append({key: side.finish() for key, side in started.items()})
+            taken += mine
+            ratios = slices.ratios(slices.pair_up(mine, slices.nearest(mine))[0], row.figures[0].name)
+            medians.append(statistics.median(ratios) if ratios else None)
+    return summary(row, sides, taken, ends, plan.kind, medians=medians, cost=costs[0], noise=noise,
+                   took_s=time.monotonic() - began)
+
+
+def refusal(compared, ends):
+    """Why the ratio is no figure; None when it is one."""
+    reports = [report for both in ends for report in both.values()]
+    leaks = sum(report["conserved"] is False for report in reports)
     if leaks:
-        return f"in {leaks} of {len(runs)} runs frames vanished uncounted, or came twice"
-    noisy = sum(bool(report["noise"]) for report in runs)
-    if noisy:
-        return f"{noisy} of {len(runs)} runs were disturbed by other programs"
-    wide = half_iqr(ratios)
-    if wide is None:
-        return f"{len(ratios)} pairs, at least {PAIRS_MIN} are needed"
-    if wide > SPREAD_MAX:
-        return f"half the quartile distance is {100 * wide:.0f} % of the median, {100 * SPREAD_MAX:.0f} % allowed"
+        return f"in {leaks} of {len(reports)} runs frames vanished uncounted, or came twice"
+    if "too_few" in compared:
+        return f"{compared['too_few']} pairs of one class, at least {slices.PAIRS_MIN} are needed"
     return None
 
 
-def summary(row, sides, runs):
-    """What the runs say: for each figure and each peer, medians, ranges, the ratio pair by pair, and the verdict."""
+def summary(row, sides, taken, ends, kind, **more):
+    """What the slices say: for each figure medians, the ratio with its interval, and the verdict; and what became of all
+    slices. ends: [{side: its last report}], one for each start."""
+    nearest_ns = slices.nearest(taken)
+    pairs, dropped = slices.pair_up(taken, nearest_ns)
     figures = []
-    for figure in row.figures:
-        ours = [figure.of(report) for report in runs["a"]]
-        for key in list(sides)[1:]:
-            theirs = [figure.of(report) for report in runs[key]]
-            ratios = [x / y for x, y in zip(ours, theirs)]
-            refused = refusal(ratios, runs["a"] + runs[key])
-            figures.append({
-                "figure": figure.name, "unit": figure.unit, "better": figure.better, "digits": figure.digits,
-                "bar": row.bar, "a": spread(ours), "peer": key, "b": spread(theirs), "ratio": spread(ratios),
-                "ratio_half_iqr": half_iqr(ratios), "refused": refused, "pairs": len(ratios),
-                "publishable": not refused and len(ratios) >= PAIRS_TO_PUBLISH,
-                "verdict": "not measured" if refused else verdict(row.better, row.bar, statistics.median(ratios)),
-            })
+    for i, figure in enumerate(row.figures):
+        compared = slices.compare(taken, figure.name)
+        bar = row.bars.get(kind) if i == 0 else None
+        refused = refusal(compared, ends)
+        settled = "ratio" in compared and compared["ratio"]["half_width"] <= slices.HALF_WIDTH_MAX
+        figures.append({
+            "figure": figure.name, "unit": figure.unit, "better": figure.better, "digits": figure.digits, "bar": bar,
+            **compared, "refused": refused, "settled": settled,
+            "verdict": "not measured" if refused else slices.verdict(figure.better, bar, compared["ratio"])})
+    idle = idle_shares(taken)
     return {
         "about": row.about, "layout": row.layout, "ring_size": row.ring_size, "front_end": row.front_end,
-        "frame_size": "imix" if "--imix" in row.guest else int(row.option("--frame-size", 64)), "bar": row.bar,
-        "sides": {key: which.name + more_words(more) for key, (which, more) in sides.items()},
-        "figures": figures,
-        "guest_idle_share": {key: statistics.median(report["guest_idle_share"] for report in runs[key])
-                             for key in runs if all("guest_idle_share" in report for report in runs[key])},
-        "tsc_hz": statistics.median(report["tsc_hz"] for report in runs["a"]),
-        "runs": runs,
+        "frame_size": "imix" if "--imix" in row.guest else int(row.option("--frame-size", 64)), "bar": row.bars.get(kind),
+        "sides": {key: which.name + more_words(words) for key, (which, words) in sides.items()},
+        "simd_bits": sides["a"][0].simd_bits, "instructions": instructions_of(row.loop, kind), "figures": figures, "n_slices": len(taken),
+        "n_pairs": len(pairs), "classes": collections.Counter(pair[0] for pair in pairs), "dropped": dropped,
+        "nearest_ns": nearest_ns, "farthest_ns": max((ns for one in taken for ns in one.distance_ns), default=0),
+        "guest_idle_share": idle, "guests_limit": guests_limit(idle),
+        "tsc_hz": ends[0]["a"]["tsc_hz"], **more, "ends": ends,
+        "slices": {"fields": slices.FIELDS, "rows": [[getattr(one, field) for field in slices.FIELDS] for one in taken]},
     }
+
+
+def instructions_of(loop, kind):
+    """What tests/perf/instructions has on record for a frame of that loop; None when it has nothing."""
+    for path in sorted(instructions.RECORDS.glob("*.txt")):
+        counts = instructions.Record.parse(path.read_text()).counts.get(RECORDED_ISA[kind], {})
+        if loop in counts:
+            return counts[loop][0]
+    return None
 
 
 def more_words(more):
     return (" " + " ".join(more)) if more else ""
 
 
-def sides_of(row, ours, peers=None):
-    """{"a": (back-end, guest arguments of its own), "b": ..}: ours and the row's peers, or those given instead."""
-    sides = {"a": (ours, row.ours)}
-    for key, peer in zip("bcdefg", peers or row.peers):
-        if peer == SELF:
-            sides[key] = (ours, ())
-        elif isinstance(peer, str):
-            sides[key] = (backends.backend(peer), ())
-        else:
-            sides[key] = (peer, row.ours)
-    return sides
-
-
-def hugepages_wanted(row, sides):
-    return max(which.HUGEPAGES for which, _ in sides.values()) + FRONT_ENDS[row.front_end].HUGEPAGES
-
-
-class Plan:
-    """How to measure: the same for all rows."""
-
-    def __init__(self, cpus, *, pairs, duration_s, warmup_s=0.5, quiet_wait_s=30, noisy=False, reserve=False,
-                 discards=None, say=lambda s: None):
-        self.cpus = cpus
-        self.pairs = pairs
-        self.duration_s = duration_s
-        self.warmup_s = warmup_s
-        self.quiet_wait_s = quiet_wait_s
-        self.noisy = noisy
-        self.reserve = reserve
-        self.discards = 2 * pairs if discards is None else discards
-        self.say = say
-        self.nearest = None  # of the CPUs, in any run so far
-
-    def run(self, which, row, more):
-        complaints = machine.quiet(self.cpus, self.quiet_wait_s, self.noisy)
-        report = run_once(which, row, self.cpus, duration_s=self.duration_s, warmup_s=self.warmup_s, more=more,
-                          near=self.nearest and DISTANCE_SPREAD * self.nearest)
-        report["noise"] = complaints
-        self.nearest = min([*report["distance_ns"], *([self.nearest] if self.nearest else [])])
-        return report
-
-
-class Progress:
-    """How much is left, judged by how long runs took so far."""
-
-    def __init__(self, n_runs, run_s):
-        self.n_runs = max(n_runs, 1)
-        self.n_done = 0
-        self.guess_s = run_s
-        self.started = time.monotonic()
-
-    def step(self):
-        self.n_done += 1
-
-    def skip(self, n):
-        self.n_runs -= n
-
-    def __str__(self):
-        each = (time.monotonic() - self.started) / self.n_done if self.n_done else self.guess_s
-        left = max(self.n_runs - self.n_done, 0) * each
-        text = f"{left / 60:.0f} min" if left > 90 else f"{left:.0f} s"
-        return f"[{self.n_done}/{self.n_runs}, {text} left]"
-
-
-def measure_row(row, sides, plan, progress=None):
-    """summary() of as many rounds as the plan says. NotPossible or RunFailed when it can't be."""
-    progress = progress or Progress(plan.pairs * len(sides), plan.duration_s)
-    FRONT_ENDS[row.front_end]().check()
-    for which, _ in sides.values():
-        which.check(row.stage)
-    runs, n_discarded, discarded = {key: [] for key in sides}, 0, []
-    with machine.hugepages(plan.reserve, hugepages_wanted(row, sides)):
-        while len(runs["a"]) < plan.pairs:
-            both = {}
-            for key, (which, more) in sides.items():
-                report = both[key] = plan.run(which, row, more)
-                progress.step()
-                plan.say(f"{progress} {len(runs['a']) + 1}/{plan.pairs} {describe(row, which, report)}")
-            if same_distance(both.values()) or plan.noisy:
-                for key in sides:
-                    runs[key].append(both[key])
-                continue
-            n_discarded += 1
-            discarded.append(both)
-            progress.skip(-len(sides))
-            plan.say(f"{row.name}: the CPUs moved in this pair; once more")
-            if n_discarded > plan.discards:
-                raise NotPossible("the distance of the two CPUs never stays the same for the time of two runs")
-    return {**summary(row, sides, runs), "discarded": discarded}
+def describe(name, result):
+    """A line when a row is done."""
+    said = []
+    for figure in result["figures"]:
+        if figure["refused"]:
+            said.append(f"{figure['figure']}: not measured: {figure['refused']}")
+            continue
+        ratio = figure["ratio"]
+        said.append(f"{figure['figure']} {ratio['median']:.2f} [{ratio['low']:.2f}-{ratio['high']:.2f}] of {ratio['n']} pairs"
+                    + ("" if figure["settled"] else ", not settled"))
+    return f"{name}: {'; '.join(said)}; {result['took_s']:.0f} s"
 
 
 def measure_rows(rows, sides_for, plan, *, done=lambda result: None):
     """{row's name: summary, or {"not_measured": why}}: a row that can't be measured doesn't stop the others. `done` is
     called with the whole after each row."""
     result = {}
-    all_sides = {row.name: sides_for(row) for row in rows}
-    progress = Progress(plan.pairs * sum(map(len, all_sides.values())), plan.duration_s + plan.warmup_s + 2.5)
-    for row in rows:
-        sides = all_sides[row.name]
-        n_before = progress.n_done
+    began = time.monotonic()
+    for i, row in enumerate(rows):
+        sides = sides_for(row)
+        each = (time.monotonic() - began) / i if i else plan.budget_s
+        plan.say(f"[{i + 1}/{len(rows)}, {each * (len(rows) - i) / 60:.0f} min left] {row.name} ..")
         try:
-            result[row.name] = measure_row(row, sides, plan, progress)
-        except (NotPossible, RunFailed, AssertionError, subprocess.SubprocessError) as why:
-            progress.skip(max(plan.pairs * len(sides) - (progress.n_done - n_before), 0))
+            result[row.name] = measure_row(row, sides, plan)
+            plan.say(describe(row.name, result[row.name]))
+        except (NotPossible, RunFailed, AssertionError, OSError, subprocess.SubprocessError) as why:
             plan.say(f"{row.name}: not measured: {why}")
-            result[row.name] = {"about": row.about, "not_measured": str(why), "bar": row.bar, "figures": [],
+            result[row.name] = {"about": row.about, "not_measured": str(why), "bar": row.bars.get(plan.kind),
+                                "figures": [],
                                 "sides": {key: which.name + more_words(more) for key, (which, more) in sides.items()}}
         done(result)
     return result

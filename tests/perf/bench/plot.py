@@ -5,7 +5,9 @@ import pathlib
 from . import report
 from .machine import NotPossible
 
-COLOURS = ("#1b6ca8", "#e08e2b", "#6b9a3c", "#9b4f96")
+COLOURS = ("#1b6ca8", "#e08e2b", "#6b9a3c", "#9b4f96", "#57a5a5", "#b5651d", "#8c8c3c", "#555555")
+MARKERS = {"avx512": "o", "avx2": "s"}
+MARKER_WORDS = {"avx512": "round", "avx2": "square"}
 REFUSED = {"hatch": "///", "edgecolor": "white", "alpha": 0.5}
 
 
@@ -21,20 +23,25 @@ def pyplot():
     return plt
 
 
-def series_of(rows, wanted, value):
-    """(labels, {side's name: [(label index, median, least, most, refused)]}); value: (figure, key) -> spread."""
+def side_name(kind, boards, row, key):
+    return row["sides"][key] + (f", {report.KIND_WORDS[kind]}" if len(boards) > 1 else "")
+
+
+def series_of(boards, wanted, value):
+    """(labels, {side's name: [(label index, median, least, most, refused)]}); value: (row, spread) -> spread. Figures
+    that were refused for want of pairs have no spread and are left out."""
     labels, series = [], {}
-    for name, row, figure in report.figures(rows):
-        if not wanted(figure):
-            continue
-        text = report.label(name, figure)
-        if text not in labels:
-            labels.append(text)
-        for key in ("a", "b"):
-            side = row["sides"]["a" if key == "a" else figure["peer"]]
-            s = value(row, figure[key])
-            series.setdefault(side, []).append((labels.index(text), s["median"], s["min"], s["max"],
-                                                bool(figure["refused"])))
+    for kind, board in boards.items():
+        for name, row, figure in report.figures(board["rows"]):
+            if not wanted(figure) or "a" not in figure:
+                continue
+            text = report.label(name, figure)
+            if text not in labels:
+                labels.append(text)
+            for key in ("a", "b"):
+                s = value(row, figure[key])
+                series.setdefault(side_name(kind, boards, row, key), []).append(
+                    (labels.index(text), s["median"], s["min"], s["max"], bool(figure["refused"])))
     return labels, series
 
 
@@ -74,34 +81,38 @@ def cycles(row, s):
     return {"median": mega / s["median"], "min": mega / s["max"], "max": mega / s["min"]}
 
 
-def ratios(path, rows):
-    """The ratio of each row beside its bar."""
+def ratios(path, boards):
+    """The ratio of each row with its interval, beside its bar."""
     plt = pyplot()
-    found = [(name, figure) for name, _, figure in report.figures(rows)]
-    fig, ax = plt.subplots(figsize=(7, 1.2 + 0.25 * len(found)))
-    for y, (_, figure) in enumerate(found):
-        s = figure["ratio"]
-        colour = {"met": COLOURS[2], "missed": "#c0392b"}.get(figure["verdict"], "#888888")
-        ax.errorbar(s["median"], y, xerr=[[s["median"] - s["min"]], [s["max"] - s["median"]]], fmt="o", color=colour,
-                    ecolor=colour, elinewidth=1, capsize=2, markersize=4,
-                    fillstyle="none" if figure["refused"] else "full")
-        if figure["bar"] is not None:
-            ax.plot([figure["bar"]] * 2, [y - 0.4, y + 0.4], color="black", linewidth=1.5)
+    found = {kind: {report.label(name, figure): figure for name, _, figure in report.figures(board["rows"])
+                    if "ratio" in figure} for kind, board in boards.items()}
+    labels = list(dict.fromkeys(text for figures in found.values() for text in figures))
+    fig, ax = plt.subplots(figsize=(7, 1.2 + 0.25 * len(labels) * max(len(boards), 1)))
+    for i, (kind, figures) in enumerate(found.items()):
+        shift = (i - (len(found) - 1) / 2) * 0.4
+        for text, figure in figures.items():
+            y, s = labels.index(text) + shift, figure["ratio"]
+            colour = {"met": COLOURS[2], "missed": "#c0392b", "open": COLOURS[1]}.get(figure["verdict"], "#888888")
+            ax.errorbar(s["median"], y, xerr=[[s["median"] - s["low"]], [s["high"] - s["median"]]], fmt=MARKERS[kind],
+                        color=colour, ecolor=colour, elinewidth=1, capsize=2, markersize=4,
+                        fillstyle="none" if figure["refused"] else "full")
+            if figure["bar"] is not None:
+                ax.plot([figure["bar"]] * 2, [y - 0.2, y + 0.2], color="black", linewidth=1.5)
     ax.axvline(1, color="#888888", linewidth=0.6)
-    ax.set_yticks(range(len(found)), [report.label(name, figure) for name, figure in found])
+    ax.set_yticks(range(len(labels)), labels)
     ax.invert_yaxis()
     ax.set_xlim(left=0)
-    ax.set_xlabel("A/B, median and range over pairs of runs; black: the bar; hollow: refused")
+    ax.set_xlabel("A/B, median and 95 % interval; black: the bar; hollow: refused\n" + ", ".join(
+        f"{MARKER_WORDS[kind]}: {report.KIND_WORDS[kind]}" for kind in boards))
     fig.tight_layout()
     fig.savefig(path, format="svg", metadata={"Date": None})
     plt.close(fig)
     return path
 
 
-def write(rows, directory):
+def write(boards, directory):
     """The paths of the pictures that the rows give."""
-    rows = {name: row for name, row in rows.items() if row["figures"]}
-    if not rows:
+    if not any("ratio" in figure for board in boards.values() for _, _, figure in report.figures(board["rows"])):
         raise NotPossible("no row was measured: nothing to draw")
     pyplot()
     directory = pathlib.Path(directory)
@@ -114,15 +125,15 @@ def write(rows, directory):
     def is_latency(figure):
         return figure["unit"] == "ns"
 
-    labels, series = series_of(rows, is_throughput, lambda row, s: s)
+    labels, series = series_of(boards, is_throughput, lambda row, s: s)
     if labels:
         written.append(bars(directory / "throughput.svg", "Frames per second, one forwarding core", "Mpps", labels,
                             series))
-        labels, series = series_of(rows, is_throughput, cycles)
+        labels, series = series_of(boards, is_throughput, cycles)
         written.append(bars(directory / "cycles.svg", "TSC cycles of the forwarding core per frame", "cycles", labels,
                             series))
-    labels, series = series_of(rows, is_latency, lambda row, s: s)
+    labels, series = series_of(boards, is_latency, lambda row, s: s)
     if labels:
         written.append(bars(directory / "latency.svg", "One way, one frame in flight", "ns", labels, series))
-    written.append(ratios(directory / "ratios.svg", rows))
+    written.append(ratios(directory / "ratios.svg", boards))
     return written

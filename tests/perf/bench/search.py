@@ -153,7 +153,7 @@ class NullGuestSource:
         self.guest = NullGuest()
         self.guest.check()
         self.run_args = (sockets, args, cpus)
-        self.command = self.guest.command(sockets, args, cpus, trial_s, warmup_s, listens)
+        self.command = self.guest.command(sockets, args, cpus, warmup_s, listens)
         self.run_more = {"duration_s": trial_s, "warmup_s": warmup_s, "listens": listens}
 
     def report(self, *more):
