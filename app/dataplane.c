@@ -23,6 +23,7 @@
 #include "ctx.h"
 #include "fwd.h"
 #include "fwd_config.h"
+#include "keyval.h"
 #include "loop.h"
 #include "mirror.h"
 #include "nearest.h"
@@ -661,20 +662,38 @@ dataplane_port_find(const char *name, struct diag *diag)
 	return port;
 }
 
+/* What was seen by the old keys comes before what they are now. */
+static void
+port_was_set(struct port *port, const char *said)
+{
+	if (dp.mode->tick)
+		dp.mode->tick(dp.mode_state);
+	if (dp.mode->port_changed)
+		dp.mode->port_changed(dp.mode_state, port);
+	log_info(&dp.ctx->log, "port %s: set: %s", port->name, said);
+}
+
 int
 dataplane_port_set(struct port *port, const char *pairs, struct diag *diag)
 {
 	int ret = port_set(port, pairs, diag);
 
-	if (ret < 0)
-		return ret;
-	/* What was seen by the old keys comes before what they are now. */
-	if (dp.mode->tick)
-		dp.mode->tick(dp.mode_state);
-	if (dp.mode->port_changed)
-		dp.mode->port_changed(dp.mode_state, port);
-	log_info(&dp.ctx->log, "port %s: set: %s", port->name, pairs);
-	return 0;
+	if (ret == 0)
+		port_was_set(port, pairs);
+	return ret;
+}
+
+int
+dataplane_port_become(struct port *port, struct port_config *as, struct diag *diag)
+{
+	char line[KEYVAL_LINE_MAX];
+	int ret = port_become(port, as, diag);
+
+	if (ret == 0) {
+		port_config_print(port->config, line, sizeof(line));
+		port_was_set(port, line);
+	}
+	return ret;
 }
 
 int

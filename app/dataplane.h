@@ -49,6 +49,8 @@ int dataplane_port_remove(const char *name, struct diag *diag);
 
 /* Change a port's keys (port_set()), which its mode is told of. 0, or -errno with diag filled. */
 int dataplane_port_set(struct port *port, const char *pairs, struct diag *diag);
+/* The same, to what another line says (port_become()); 1: it would have to be opened anew. */
+int dataplane_port_become(struct port *port, struct port_config *as, struct diag *diag);
 
 /* NULL with diag filled: there is none of that name. */
 struct port *dataplane_port_find(const char *name, struct diag *diag);

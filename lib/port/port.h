@@ -355,6 +355,9 @@ void port_close(struct port *port);
 /* Control lock. Change what can be while the port is open, as port_config_change() reads it. Until it
  * returns, the old limits and the new ones hold. 0, or -errno with diag filled and nothing changed. */
 int port_set(struct port *port, const char *pairs, struct diag *diag);
+/* The same, to what another line of it says, as port_config_change_to() reads it; `as` stays the caller's. 1:
+ * it would have to be opened anew, and nothing has changed. */
+int port_become(struct port *port, struct port_config *as, struct diag *diag);
 
 /* The table: control thread only (workers see ports through their plan). NULL for an empty slot or unknown
  * name. */

@@ -458,6 +458,45 @@ port_config_change(const struct port_config *config, const char *pairs, struct p
 	return 0;
 }
 
+/* Are the pairs of those rows the same that `fixed` (bit by row) says? */
+static bool
+config_sets_equal(struct key_set a, struct key_set b, uint64_t fixed)
+{
+	char text[2][KEYVAL_LINE_MAX] = {"", ""};
+
+	a.given &= fixed;
+	b.given &= fixed;
+	keys_print(&a, text[0], sizeof(text[0]), 0);
+	keys_print(&b, text[1], sizeof(text[1]), 0);
+	return strcmp(text[0], text[1]) == 0;
+}
+
+bool
+port_config_change_to(const struct port_config *config, struct port_config *as,
+		      struct port_config_change *ret_change)
+{
+	const bool mode_changes = as->mode_args && config->mode_args && config->mode_keys->change;
+	const uint64_t fixed[PORT_CONFIG_SETS] = {
+		[PORT_CONFIG_COMMON] = (1u << CONFIG_FIXED) - 1,
+		[PORT_CONFIG_KIND] = UINT64_MAX,
+		[PORT_CONFIG_MODE] = mode_changes ? 0 : UINT64_MAX,
+	};
+	struct key_set was[PORT_CONFIG_SETS], sets[PORT_CONFIG_SETS];
+
+	if (strcmp(config->name, as->name) != 0 || config->kind != as->kind)
+		return false;
+	config_sets(config, was);
+	config_sets(as, sets);
+	for (unsigned int i = 0; i < PORT_CONFIG_SETS; i++)
+		if (!config_sets_equal(was[i], sets[i], fixed[i]))
+			return false;
+	*ret_change = (struct port_config_change){.police = as->police};
+	memcpy(ret_change->given, as->given, sizeof(as->given));
+	if (mode_changes)
+		RTE_SWAP(ret_change->mode_args, as->mode_args);
+	return true;
+}
+
 void
 port_config_take(struct port_config *config, struct port_config_change *change)
 {

@@ -98,6 +98,13 @@ struct port_config_change {
  */
 int port_config_change(const struct port_config *config, const char *pairs,
 		       struct port_config_change *ret_change, struct diag *diag);
+/*
+ * Of a port that is open: what would be with the line that `as` was parsed from, whose struct of the mode's
+ * goes to *ret_change. False: something else differs, too, or what differs is fixed while a port is open;
+ * nothing was done.
+ */
+bool port_config_change_to(const struct port_config *config, struct port_config *as,
+			   struct port_config_change *ret_change);
 /* Takes over what `change` has. */
 void port_config_take(struct port_config *config, struct port_config_change *change);
 void port_config_change_free(const struct port_config *config, struct port_config_change *change);

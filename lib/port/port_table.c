@@ -145,34 +145,50 @@ fail:
 	return ret;
 }
 
-int
-port_set(struct port *port, const char *pairs, struct diag *diag)
+static int
+port_change(struct port *port, struct port_config_change *change, struct diag *diag)
 {
 	const void *was = atomic_load_explicit(&port->of_mode, memory_order_relaxed);
-	struct port_config_change change;
 	void *of_mode = NULL;
-	int ret = port_config_change(port->config, pairs, &change, diag);
+	int ret = 0;
 
-	if (ret < 0)
-		return ret;
-	if (change.mode_args)
-		ret = port_make_of_mode(port, port->config, change.mode_args, &of_mode);
+	if (change->mode_args)
+		ret = port_make_of_mode(port, port->config, change->mode_args, &of_mode);
 	/* New ones begin with full buckets. */
-	if (ret == 0 && !policer_config_equal(&change.police, &port->config->police))
-		ret = policer_replace(port, &change.police);
+	if (ret == 0 && !policer_config_equal(&change->police, &port->config->police))
+		ret = policer_replace(port, &change->police);
 	if (ret < 0) {
 		free(of_mode);
-		port_config_change_free(port->config, &change);
+		port_config_change_free(port->config, change);
 		return port_no_memory(port->name, diag);
 	}
-	if (change.mode_args) {
+	if (change->mode_args) {
 		/* Release: pairs with the acquire of the mode's workers. */
 		atomic_store_explicit(&port->of_mode, of_mode, memory_order_release);
 		quiesce_wait(&port->ctx->quiesce);
 		free((void *)(uintptr_t)was);
 	}
-	port_config_take(port->config, &change);
+	port_config_take(port->config, change);
 	return 0;
+}
+
+int
+port_set(struct port *port, const char *pairs, struct diag *diag)
+{
+	struct port_config_change change;
+	int ret = port_config_change(port->config, pairs, &change, diag);
+
+	return ret < 0 ? ret : port_change(port, &change, diag);
+}
+
+int
+port_become(struct port *port, struct port_config *as, struct diag *diag)
+{
+	struct port_config_change change;
+
+	if (!port_config_change_to(port->config, as, &change))
+		return 1;
+	return port_change(port, &change, diag);
 }
 
 void
