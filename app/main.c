@@ -203,6 +203,7 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 		return ret;
 	port_env.ctx = &program.ctx;
 	port_env.pool = program.pool;
+	port_env.socket_perms = options->socket_perms;
 	port_env.n_workers = dataplane_n_workers();
 	for (unsigned int i = 0; i < options->n_ports; i++) {
 		ret = dataplane_port_add(&options->ports[i], NULL, diag);
@@ -216,7 +217,8 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 		if (ret < 0)
 			return ret;
 	}
-	ret = rpc_open(&program.ctx, options->control_socket, port_env.run_dir, diag);
+	ret = rpc_open(&program.ctx, options->control_socket, port_env.run_dir, &options->control_perms,
+		       diag);
 	if (ret < 0)
 		return ret;
 	ret = stats_output_open(program.ctx.loop, options->json ? STATS_JSON : STATS_TABLE,
@@ -344,7 +346,7 @@ vnicd(struct options *options, int argc, char **argv)
 		return fail(&diag, EXIT_COMMAND_LINE);
 
 	descriptors_raise();
-	if (signals_open(&diag) < 0 || run_dir_open(&program.ctx.log, &diag) < 0)
+	if (signals_open(&diag) < 0 || run_dir_open(&program.ctx.log, &options->control_perms, &diag) < 0)
 		return fail(&diag, EXIT_RUN_TIME);
 	if (eal_open(&program.ctx.log, argv[0], options, &size, &diag) < 0) {
 		run_dir_close();

@@ -116,6 +116,36 @@ set_control_socket(struct options *options, const char *value, struct diag *diag
 }
 
 static int
+set_socket_owner(struct options *options, const char *value, struct diag *diag)
+{
+	return perms_parse_id(PERMS_USER, value, "--socket-owner", &options->socket_perms.owner, diag);
+}
+
+static int
+set_socket_group(struct options *options, const char *value, struct diag *diag)
+{
+	return perms_parse_id(PERMS_GROUP, value, "--socket-group", &options->socket_perms.group, diag);
+}
+
+static int
+set_socket_mode(struct options *options, const char *value, struct diag *diag)
+{
+	return perms_parse_mode(value, "--socket-mode", &options->socket_perms.mode, diag);
+}
+
+static int
+set_control_group(struct options *options, const char *value, struct diag *diag)
+{
+	return perms_parse_id(PERMS_GROUP, value, "--control-group", &options->control_perms.group, diag);
+}
+
+static int
+set_control_mode(struct options *options, const char *value, struct diag *diag)
+{
+	return perms_parse_mode(value, "--control-mode", &options->control_perms.mode, diag);
+}
+
+static int
 set_log_level(struct options *options, const char *value, struct diag *diag)
 {
 	for (unsigned int i = 0; i < RTE_DIM(level_word); i++) {
@@ -163,6 +193,13 @@ static const struct option option_table[] = {
 	{"--duration", "SECONDS", "stop by itself after so long", set_duration},
 	{"--control-socket", "PATH", "JSON-RPC socket (default: vnicd.ctl in the run-time directory)",
 	 set_control_socket},
+	{"--control-group", "GROUP",
+	 "who may use it, and list the run-time directory (default: who runs vnicd)", set_control_group},
+	{"--control-mode", "MODE", "its mode, octal (default 0660)", set_control_mode},
+	{"--socket-owner", "USER", "owner of the sockets of ports; a port's socket-owner= goes before it",
+	 set_socket_owner},
+	{"--socket-group", "GROUP", "their group: kvm for QEMU started by libvirt", set_socket_group},
+	{"--socket-mode", "MODE", "their mode, octal (default 0660)", set_socket_mode},
 	{"--log-level", "LEVEL", "error, warn, info (the default) or debug", set_log_level},
 	{"--config", "FILE", "more options, one a line without its dashes; eal lines are for EAL",
 	 set_config},

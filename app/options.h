@@ -17,6 +17,7 @@
 #include "diag.h"
 #include "fwd_config.h"
 #include "log.h"
+#include "perms.h"
 #include "port.h"
 
 enum options_action { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION };
@@ -36,6 +37,8 @@ struct options {
 	uint64_t stats_period_ms;   /* 0: none */
 	uint64_t duration_ms;       /* 0: no limit */
 	const char *control_socket; /* NULL: the default one */
+	struct perms socket_perms;  /* of ports' sockets */
+	struct perms control_perms; /* of the control socket; its group is the run-time directory's, too */
 	enum log_level log_level;
 	bool json;
 	const char *config_path; /* into argv; NULL: no --config */

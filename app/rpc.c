@@ -63,6 +63,7 @@ static struct {
 	struct rpc_client *clients;
 	unsigned int n_clients;
 	struct usocket listener;
+	struct perms perms; /* of its socket */
 	bool is_open;
 } server;
 
@@ -614,29 +615,37 @@ server_sweep(void *arg)
 }
 
 static int
+server_listen_at(const char *path, struct diag *diag)
+{
+	return usocket_listen(server.ctx, &server.listener, path, RPC_BACKLOG, &server.perms, diag);
+}
+
+static int
 server_listen(const char *path, const char *run_dir, struct diag *diag)
 {
 	char place[PATH_MAX];
 	int ret;
 
 	if (path)
-		return usocket_listen(server.ctx, &server.listener, path, RPC_BACKLOG, diag);
+		return server_listen_at(path, diag);
 	snprintf(place, sizeof(place), "%s/vnicd.ctl", run_dir);
-	ret = usocket_listen(server.ctx, &server.listener, place, RPC_BACKLOG, diag);
+	ret = server_listen_at(place, diag);
 	if (ret != -EADDRINUSE)
 		return ret;
 	snprintf(place, sizeof(place), "%s/vnicd-%d.ctl", run_dir, (int)getpid());
 	log_info(&server.ctx->log, "control: %s/vnicd.ctl belongs to another running vnicd, using %s",
 		 run_dir, place);
-	return usocket_listen(server.ctx, &server.listener, place, RPC_BACKLOG, diag);
+	return server_listen_at(place, diag);
 }
 
 int
-rpc_open(struct vnic_ctx *ctx, const char *path, const char *run_dir, struct diag *diag)
+rpc_open(struct vnic_ctx *ctx, const char *path, const char *run_dir, const struct perms *perms,
+	 struct diag *diag)
 {
 	int ret;
 
 	server.ctx = ctx;
+	server.perms = *perms;
 	ret = server_listen(path, run_dir, diag);
 	if (ret < 0)
 		return ret;

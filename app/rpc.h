@@ -18,6 +18,7 @@
 
 #include "diag.h"
 
+struct perms;
 struct vnic_ctx;
 
 /*
@@ -65,10 +66,11 @@ struct rpc_method *rpc_methods(void); /* head of the list */
 
 /*
  * Listen on `path`; when it is NULL on vnicd.ctl in run_dir, or vnicd-PID.ctl when a live process has that
- * one. A stale socket is replaced; a live one, or any other file, is left alone. 0 or -errno with diag
- * filled.
+ * one; with the permissions `perms`. A stale socket is replaced; a live one, or any other file, is left
+ * alone. 0 or -errno with diag filled.
  */
-int rpc_open(struct vnic_ctx *ctx, const char *path, const char *run_dir, struct diag *diag);
+int rpc_open(struct vnic_ctx *ctx, const char *path, const char *run_dir, const struct perms *perms,
+	     struct diag *diag);
 /* Close everything and remove the socket. Also without rpc_open(). */
 void rpc_close(void);
 const char *rpc_path(void);

@@ -2,6 +2,7 @@
 #include "run_dir.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -11,6 +12,9 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "perms.h"
+
+enum { RUN_DIR_MODE = 0751 };
 
 static char run_dir[PATH_MAX];
 static bool run_dir_made;
@@ -39,16 +43,35 @@ run_dir_path(struct diag *diag)
 	return run_dir;
 }
 
+/* Of the directory that we have just made. */
+static int
+run_dir_share(const struct log *log, const struct perms *perms, struct diag *diag)
+{
+	const struct perms group = {.group = perms->group};
+	const int fd = open(run_dir, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	int ret = 0;
+
+	/* Whatever the umask. */
+	if (fd < 0 || fchmod(fd, RUN_DIR_MODE) < 0)
+		log_warn(log, "%s: chmod: %s", run_dir, strerror(errno));
+	if (fd >= 0) {
+		ret = perms_give(&group, fd, run_dir, diag);
+		close(fd);
+	}
+	return ret;
+}
+
 int
-run_dir_open(const struct log *log, struct diag *diag)
+run_dir_open(const struct log *log, const struct perms *perms, struct diag *diag)
 {
 	struct stat st;
 
-	if (mkdir(run_dir, 0750) == 0) {
+	if (mkdir(run_dir, RUN_DIR_MODE) == 0) {
 		run_dir_made = true;
-		/* Whatever the umask: the group may look in, to reach the sockets it may use. */
-		if (chmod(run_dir, 0750) < 0)
-			log_warn(log, "%s: chmod: %s", run_dir, strerror(errno));
+		if (run_dir_share(log, perms, diag) < 0) {
+			run_dir_close();
+			return -EPERM;
+		}
 	} else if (errno != EEXIST) {
 		return diag_set(diag, -errno, "set RUNTIME_DIRECTORY to a directory that can be written",
 				"%s: can't make the run-time directory: %s", run_dir, strerror(errno));

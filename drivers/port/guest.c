@@ -12,6 +12,7 @@
 
 #include "ctx.h"
 #include "guest_show.h"
+#include "perms.h"
 #include "port.h"
 #include "show.h"
 #include "transport.h"
@@ -36,8 +37,9 @@ struct guest_args {
 	uint8_t duplex;        /* as in VIRTIO's configuration space; counts when it was given */
 	bool standby;
 	char *uplink;
-	uint64_t memory;  /* bytes */
-	uint64_t without; /* feature bits */
+	struct perms perms; /* of the socket */
+	uint64_t memory;    /* bytes */
+	uint64_t without;   /* feature bits */
 	uint16_t txburst;
 	uint16_t retry;
 	uint64_t retry_us;
@@ -59,6 +61,12 @@ static const struct key guest_keys[] = {
 	{"mode", KEY_WORD, KEY_FIELD(struct guest_args, mode), .words = guest_mode_words,
 	 .n_words = RTE_DIM(guest_mode_words), .initial = "server",
 	 .help = "who makes the socket: vnicd (server, the default) or the front-end"},
+	{"socket-owner", KEY_USER, KEY_FIELD(struct guest_args, perms.owner),
+	 .help = "owner of the socket that vnicd makes (default: --socket-owner, else who runs vnicd)"},
+	{"socket-group", KEY_GROUP, KEY_FIELD(struct guest_args, perms.group),
+	 .help = "its group, kvm for QEMU of libvirt's (default: --socket-group)"},
+	{"socket-mode", KEY_MODE, KEY_FIELD(struct guest_args, perms.mode),
+	 .help = "its mode, octal (default: --socket-mode, else 0660)"},
 	{"speed", KEY_RATE, KEY_FIELD(struct guest_args, speed), .bare = GUEST_MBIT,
 	 .max = VNET_SPEED_MAX * GUEST_MBIT, .form = "MBPS",
 	 .help = "speed that the guest is told, 0..2147483647 Mb/s, or 10gbit (default: unknown)"},
@@ -112,6 +120,11 @@ guest_check(struct port_config *config, struct diag *diag)
 	char path[sizeof(config->resource)];
 
 	config->uplink = args->uplink;
+	if (args->mode == TRANSPORT_CLIENT &&
+	    (args->perms.owner.given || args->perms.group.given || args->perms.mode))
+		return diag_set(diag, -EINVAL, "leave socket-owner, socket-group and socket-mode out",
+				"port %s: with mode=client it is the front-end that makes the socket",
+				config->name);
 	if (args->speed.per_s % GUEST_MBIT) {
 		diag_set(diag, -EINVAL, NULL, "port %s: speed: a guest is told whole Mbit/s", config->name);
 		diag_hint(diag, "speed=%llu", (unsigned long long)(args->speed.per_s / GUEST_MBIT));
@@ -357,8 +370,9 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 	const uint16_t retry = port_config_has(config, "retry") ? args->retry : port_env.retry;
 	const bool has_speed = port_config_has(config, "speed"),
 		   has_duplex = port_config_has(config, "duplex");
-	struct transport_config transport = {.n_pairs = config->n_queues,
-					     .mode = (enum transport_mode)args->mode};
+	struct perms perms = args->perms;
+	struct transport_config transport = {
+		.n_pairs = config->n_queues, .mode = (enum transport_mode)args->mode, .perms = &perms};
 	char path[sizeof(config->resource)];
 	struct vnet_config vnet = {
 		.ctx = port->ctx,
@@ -408,6 +422,7 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 		goto err;
 	}
 	guest_link_update(guest);
+	perms_complete(&perms, &port_env.socket_perms);
 	guest_path(config, path, sizeof(path));
 	transport.path = path;
 	guest->transport_ops = transport_by_name("vhost-user");

@@ -513,7 +513,7 @@ stream_listen(struct stream *stream, const char *name, const char *text, struct 
 
 	if (net_address_is_path(&stream->address)) {
 		int ret = usocket_listen(stream->ctx, &stream->listener, stream->address.unix_path.sun_path,
-					 STREAM_BACKLOG, diag);
+					 STREAM_BACKLOG, &port_env.socket_perms, diag);
 
 		if (ret < 0)
 			stream->listener.fd = -1;

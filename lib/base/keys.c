@@ -13,6 +13,7 @@
 #include <string.h>
 
 #include "nearest.h"
+#include "perms.h"
 #include "show.h"
 
 enum {
@@ -876,6 +877,40 @@ mac_print(const struct key *row, const void *field, const char *doubled, char *b
 				mac[4], mac[5]);
 }
 
+/* --- permissions --- */
+
+static int
+perms_id_parse(const struct key_place *place, void *field, struct diag *diag)
+{
+	const enum perms_kind kind = place->row->type == KEY_USER ? PERMS_USER : PERMS_GROUP;
+	char what[KEY_TEXT_MAX];
+
+	snprintf(what, sizeof(what), "%s: %s", place->object, place->row->name);
+	return perms_parse_id(kind, place->text, what, field, diag);
+}
+
+static size_t
+perms_id_print(const struct key *row, const void *field, const char *doubled, char *buf, size_t size)
+{
+	return (size_t)perms_print_id(row->type == KEY_USER ? PERMS_USER : PERMS_GROUP,
+				      ((const struct perms_id *)field)->id, buf, size);
+}
+
+static int
+mode_parse(const struct key_place *place, void *field, struct diag *diag)
+{
+	char what[KEY_TEXT_MAX];
+
+	snprintf(what, sizeof(what), "%s: %s", place->object, place->row->name);
+	return perms_parse_mode(place->text, what, field, diag);
+}
+
+static size_t
+mode_print(const struct key *row, const void *field, const char *doubled, char *buf, size_t size)
+{
+	return (size_t)snprintf(buf, size, "%04o", *(const uint16_t *)field);
+}
+
 /* --- arguments of somebody else --- */
 
 static int
@@ -951,6 +986,9 @@ static const struct key_type_ops {
 	[KEY_NAMES] = {names_parse, names_print, names_show, names_free, "NAME[+NAME]..."},
 	[KEY_PATH] = {string_parse, string_print, string_show, string_free, "PATH"},
 	[KEY_STRING] = {string_parse, string_print, string_show, string_free, "TEXT"},
+	[KEY_USER] = {perms_id_parse, perms_id_print, NULL, NULL, "USER"},
+	[KEY_GROUP] = {perms_id_parse, perms_id_print, NULL, NULL, "GROUP"},
+	[KEY_MODE] = {mode_parse, mode_print, NULL, NULL, "0660"},
 	[KEY_ARGS] = {NULL, NULL, args_show, args_free, "VALUE"},
 };
 

@@ -35,6 +35,9 @@ enum key_type {
 	KEY_NAMES,    /* struct key_names: vm0+vm1 */
 	KEY_PATH,     /* char * */
 	KEY_STRING,   /* char * */
+	KEY_USER,     /* struct perms_id: a user's name or number */
+	KEY_GROUP,    /* struct perms_id: a group's */
+	KEY_MODE,     /* uint16_t: the mode of a socket, octal; 0 is none: 0660 */
 	KEY_ARGS,     /* struct key_args: ROW.name=value, any number of them: vdev.iface=eth1 */
 };
 

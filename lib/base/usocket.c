@@ -14,7 +14,7 @@
 
 #include "ctx.h"
 
-enum { USOCKET_LOCK_TRIES = 100, USOCKET_LOCK_WAIT_NS = 5000000, USOCKET_UMASK = 0117 };
+enum { USOCKET_LOCK_TRIES = 100, USOCKET_LOCK_WAIT_NS = 5000000, USOCKET_MODE = 0660 };
 
 static int
 usocket_address(struct sockaddr_un *addr, const char *path)
@@ -161,9 +161,32 @@ usocket_clear(const char *path)
 	return unlink(path) < 0 ? -errno : 0;
 }
 
+/*
+ * The file of a socket that is bound and does not listen yet: until it does, nobody connects to it, so nobody
+ * gets in under other permissions. Its mode it has from bind(). The file is held while it is given away, so
+ * that it can't be another one by then, whatever happens to its name: it is one that we have made.
+ */
 static int
-usocket_bind(struct usocket *sock, int backlog)
+usocket_give(const struct usocket *sock, const struct perms *perms, struct stat *ret_st, struct diag *diag)
 {
+	const int fd = open(sock->path, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	int ret;
+
+	if (fd < 0 || fstat(fd, ret_st) < 0)
+		ret = -errno;
+	else if (!S_ISSOCK(ret_st->st_mode) || ret_st->st_uid != geteuid() || ret_st->st_nlink != 1)
+		ret = -ESTALE;
+	else
+		ret = perms ? perms_give(perms, fd, sock->path, diag) : 0;
+	if (fd >= 0)
+		close(fd);
+	return ret;
+}
+
+static int
+usocket_bind(struct usocket *sock, int backlog, const struct perms *perms, struct diag *diag)
+{
+	const mode_t mode = perms && perms->mode ? perms->mode : USOCKET_MODE;
 	struct sockaddr_un addr;
 	struct stat st;
 	mode_t mask;
@@ -177,13 +200,17 @@ usocket_bind(struct usocket *sock, int backlog)
 	sock->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (sock->fd < 0)
 		return -errno;
-	mask = umask(USOCKET_UMASK);
+	mask = umask(~mode & 0777);
 	ret = bind(sock->fd, (struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
 	umask(mask);
 	/* Still under the lock: a bound socket that does not listen looks stale. */
-	if (ret == 0 && (listen(sock->fd, backlog) < 0 || lstat(sock->path, &st) < 0)) {
-		ret = -errno;
-		unlink(sock->path);
+	if (ret == 0) {
+		ret = usocket_give(sock, perms, &st, diag);
+		if (ret == 0 && listen(sock->fd, backlog) < 0)
+			ret = -errno;
+		/* Of what is somebody else's by now nothing is removed. */
+		if (ret < 0 && ret != -ESTALE)
+			unlink(sock->path);
 	}
 	if (ret < 0) {
 		close(sock->fd);
@@ -195,7 +222,8 @@ usocket_bind(struct usocket *sock, int backlog)
 }
 
 int
-usocket_listen(struct vnic_ctx *ctx, struct usocket *sock, const char *path, int backlog, struct diag *diag)
+usocket_listen(struct vnic_ctx *ctx, struct usocket *sock, const char *path, int backlog,
+	       const struct perms *perms, struct diag *diag)
 {
 	int lock, ret;
 
@@ -203,10 +231,13 @@ usocket_listen(struct vnic_ctx *ctx, struct usocket *sock, const char *path, int
 		return diag_set(diag, -ENAMETOOLONG, "name a path of at most 107 characters",
 				"socket %.60s...: its path is too long", path);
 	snprintf(sock->path, sizeof(sock->path), "%s", path);
+	diag->cause[0] = '\0';
 	lock = usocket_lock_directory(path);
-	ret = usocket_bind(sock, backlog);
+	ret = usocket_bind(sock, backlog, perms, diag);
 	if (lock >= 0)
 		close(lock);
+	if (ret < 0 && diag->cause[0])
+		return ret;
 	switch (ret) {
 	case 0:
 		sock->next = ctx->usockets;
@@ -218,6 +249,9 @@ usocket_listen(struct vnic_ctx *ctx, struct usocket *sock, const char *path, int
 	case -EEXIST:
 		return diag_set(diag, ret, "remove it, or name another path",
 				"socket %s: a file that is no socket is there", path);
+	case -ESTALE:
+		return diag_set(diag, ret, "name a path in a directory that nobody else writes to",
+				"socket %s: another process has put a file in its place", path);
 	default:
 		return diag_set(diag, ret, "name a path in a directory that can be written", "socket %s: %s",
 				path, strerror(-ret));

@@ -8,6 +8,7 @@
 #include <sys/un.h>
 
 #include "diag.h"
+#include "perms.h"
 
 enum { USOCKET_PATH_MAX = sizeof(((struct sockaddr_un *)0)->sun_path) - 1 };
 
@@ -22,12 +23,13 @@ struct usocket {
 };
 
 /*
- * Listen at `path`, mode 0660 from the first moment. A socket that nobody listens at any more (left by a
+ * Listen at `path`, with the permissions `perms` (mode 0660 where it has none, or where it is NULL): nobody
+ * can connect before all of them are in effect. A socket that nobody listens at any more (left by a
  * killed program) is replaced; one that somebody answers at (-EADDRINUSE) or that is not for us
  * (-EACCES), and any other kind of file (-EEXIST), is left alone. 0, or -errno with diag filled.
  */
 int usocket_listen(struct vnic_ctx *ctx, struct usocket *sock, const char *path, int backlog,
-		   struct diag *diag);
+		   const struct perms *perms, struct diag *diag);
 /* Stop listening and remove the file, if it is still ours. */
 void usocket_close(struct vnic_ctx *ctx, struct usocket *sock);
 /* Remove the files of all of the context, for a process that ends without closing anything. */

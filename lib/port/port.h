@@ -30,6 +30,7 @@
 #include "diag.h"
 #include "hash.h"
 #include "list.h"
+#include "perms.h"
 #include "port_config.h"
 
 struct rte_kvargs;
@@ -334,11 +335,12 @@ struct port_kind *port_kinds(void); /* head of the list */
 
 /* What a kind needs of the program around it. Set once, before the first port_open(). */
 struct port_env {
-	struct vnic_ctx *ctx;     /* of all ports */
-	struct rte_mempool *pool; /* for frames from guests, and for copies */
-	unsigned int n_workers;   /* 1 or more */
-	const char *run_dir;      /* where sockets go by default */
-	uint16_t retry;           /* of guests, where the port does not say it: the mode's */
+	struct vnic_ctx *ctx;      /* of all ports */
+	struct rte_mempool *pool;  /* for frames from guests, and for copies */
+	unsigned int n_workers;    /* 1 or more */
+	const char *run_dir;       /* where sockets go by default */
+	struct perms socket_perms; /* of ports' sockets, where the port does not say it */
+	uint16_t retry;            /* of guests, where the port does not say it: the mode's */
 	/* Of the forwarding mode; NULL: it gives ports no keys. Set before the first port_config_parse(). */
 	const struct port_mode_keys *mode_keys;
 };

@@ -10,6 +10,7 @@
 
 #include "diag.h"
 
+struct perms;
 struct transport;
 struct vdev;
 
@@ -18,7 +19,8 @@ enum transport_mode { TRANSPORT_SERVER, TRANSPORT_CLIENT };
 struct transport_config {
 	const char *path; /* unix socket */
 	enum transport_mode mode;
-	unsigned int n_pairs; /* of queues; the device may have a control queue more */
+	const struct perms *perms; /* server: of the socket (usocket.h); NULL: none are given */
+	unsigned int n_pairs;      /* of queues; the device may have a control queue more */
 };
 
 /* Who is there, or why nobody is. */

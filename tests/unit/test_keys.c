@@ -14,6 +14,7 @@
 
 #include "keys.h"
 #include "keyval.h"
+#include "perms.h"
 #include "rng.h"
 #include "show.h"
 
@@ -806,17 +807,96 @@ test_random_bytes(void **state)
 	}
 }
 
+/* --- permissions --- */
+
+static void
+test_permissions(void **state)
+{
+	struct sock {
+		struct perms perms;
+	};
+	static const struct key perms_rows[] = {
+		{"owner", KEY_USER, KEY_FIELD(struct sock, perms.owner)},
+		{"group", KEY_GROUP, KEY_FIELD(struct sock, perms.group)},
+		{"mode", KEY_MODE, KEY_FIELD(struct sock, perms.mode)},
+		{0},
+	};
+	static const struct {
+		const char *text;
+		unsigned int row;
+		const char *printed; /* NULL: refused with */
+		const char *cause, *hint;
+	} row[] = {
+		{"root", 0, "root", NULL, NULL},
+		{"0", 0, "root", NULL, NULL},
+		{"0", 1, "root", NULL, NULL},
+		{"4000000000", 1, "4000000000", NULL, NULL},
+		{"4294967295", 1, NULL, "sock s: group: 4294967295 is too large", "less than 4294967295"},
+		{"99999999999999999999", 0, NULL, "is too large", "less than"},
+		{"no-such-group", 1, NULL, "sock s: group: there is no group 'no-such-group' on this machine",
+		 "make it: groupadd --system no-such-group"},
+		{"roots", 0, NULL, "sock s: owner: there is no user 'roots'", "name another one, root for"},
+		{"660", 2, "0660", NULL, NULL},
+		{"0777", 2, "0777", NULL, NULL},
+		{"2660", 2, NULL, "sock s: mode: '2660' is not the mode of a socket", "0660"},
+		{"rw", 2, NULL, "sock s: mode: 'rw' is not the mode of a socket", "0660"},
+		{"0", 2, NULL, "sock s: mode: '0' is not", "0660"},
+		{"0680", 2, NULL, "sock s: mode: '0680' is not", "0660"},
+		{"0444", 2, NULL, "sock s: mode: with 0444 nobody can connect", "permission to write"},
+	};
+
+	for (size_t i = 0; i < DIM(row); i++) {
+		const struct key *key = &perms_rows[row[i].row];
+		struct sock sock = {.perms = {.mode = 0123}};
+		struct diag diag = {0};
+		char text[64];
+		int ret = key_parse(key, &sock, "sock s", row[i].text, &diag);
+
+		if (row[i].printed) {
+			assert_int_equal(ret, 0);
+			key_print(key, &sock, 0, text, sizeof(text));
+			assert_string_equal(text, row[i].printed);
+			continue;
+		}
+		assert_true(ret < 0);
+		assert_non_null(strstr(diag.cause, row[i].cause));
+		assert_non_null(strstr(diag.hint, row[i].hint));
+		assert_int_equal(sock.perms.mode, 0123);
+		assert_false(sock.perms.owner.given || sock.perms.group.given);
+	}
+}
+
+static void
+test_permissions_complete(void **state)
+{
+	const struct perms defaults = {.owner = {1, true}, .group = {2, true}, .mode = 0600};
+	struct perms perms = {.group = {3, true}};
+
+	perms_complete(&perms, &defaults);
+	assert_int_equal(perms.owner.id, 1);
+	assert_int_equal(perms.group.id, 3);
+	assert_int_equal(perms.mode, 0600);
+}
+
 int
 main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_lines),        cmocka_unit_test(test_lines_refused),
-		cmocka_unit_test(test_writing),      cmocka_unit_test(test_defaults),
-		cmocka_unit_test(test_numbers),      cmocka_unit_test(test_values),
-		cmocka_unit_test(test_refused),      cmocka_unit_test(test_nothing_changed),
-		cmocka_unit_test(test_refused_set),  cmocka_unit_test(test_show),
-		cmocka_unit_test(test_forms),        cmocka_unit_test(test_round_trip),
+		cmocka_unit_test(test_lines),
+		cmocka_unit_test(test_lines_refused),
+		cmocka_unit_test(test_writing),
+		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_numbers),
+		cmocka_unit_test(test_values),
+		cmocka_unit_test(test_refused),
+		cmocka_unit_test(test_nothing_changed),
+		cmocka_unit_test(test_refused_set),
+		cmocka_unit_test(test_show),
+		cmocka_unit_test(test_forms),
+		cmocka_unit_test(test_round_trip),
 		cmocka_unit_test(test_random_bytes),
+		cmocka_unit_test(test_permissions),
+		cmocka_unit_test(test_permissions_complete),
 	};
 
 	return UNIT_RUN(tests);

@@ -306,7 +306,8 @@ endpoint_open(struct vdev *vdev, const struct transport_config *config, struct t
 	}
 	if (config->mode == TRANSPORT_SERVER) {
 		loop_timer_stop(endpoint->timer);
-		ret = usocket_listen(vdev->ctx, &endpoint->listener, config->path, ENDPOINT_BACKLOG, diag);
+		ret = usocket_listen(vdev->ctx, &endpoint->listener, config->path, ENDPOINT_BACKLOG,
+				     config->perms, diag);
 		if (ret < 0)
 			goto err;
 		endpoint_wait(endpoint);
