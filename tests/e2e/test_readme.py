@@ -3,10 +3,11 @@
 
 Only the run-time directory is another one, so that a vnicd of the machine's owner is left alone.
 """
-import base64
 import os
 import pathlib
 import re
+import shlex
+import subprocess
 import sys
 import time
 import unittest
@@ -36,35 +37,34 @@ class Attach(unittest.TestCase):
     def attach(self, name, changes=()):
         """The block as it stands; its last command is the guest."""
         script = readme_block(name).replace("/run/vnicd", self.vnicd.run_dir)
+        env = {"TMPDIR": vnictest.tmpdir(), "RUNTIME_DIRECTORY": self.vnicd.run_dir}
         for old, new in changes:
             self.assertIn(old, script)
             script = script.replace(old, new)
-        script, n = re.subn(r"^(qemu-system-x86_64|env|dpdk-testpmd) ", r"exec \1 ", script, flags=re.M)
+        script, n = re.subn(r"^(usertools/guest|dpdk-testpmd) ", r"exec \1 ", script, flags=re.M)
         self.assertEqual(n, 1, script)
-        proc = vnictest.Proc(["bash", "-e", "-c", script], env={"TMPDIR": vnictest.tmpdir()}, cwd=vnictest.ROOT, name=name)
-        self.addCleanup(proc.kill9)
+        proc = vnictest.Proc(["bash", "-e", "-c", script], env=env, cwd=vnictest.ROOT, name=name)
+        self.addCleanup(proc.stop)
         return proc
 
-    def guest(self, name, kind, changes=()):
+    def guest(self, name, kind, port="vm0", changes=()):
         try:
             kind.probe()
         except guests.Missing as e:
             self.skipTest(str(e))
         proc = self.attach(name, changes)
-        proc.expect(r"@guest ready", kind.BOOT_TIMEOUT)
-        self.n_commands = 0
-        self.says_something(proc)
+        proc.expect(r"@\w+ ready", kind.BOOT_TIMEOUT)
+        proc.expect(r"built-in shell", 20)
+        self.says_something(proc, port)
         return proc
 
-    def says_something(self, proc):
-        """The guest's console takes commands (tests/guests/init): make its kernel send something."""
-        before = self.vnicd.stats()["vm0"]["rx_packets"]
+    def says_something(self, proc, port="vm0"):
+        """The guest's console is a shell: make its kernel send something."""
+        before = self.vnicd.stats()[port]["rx_packets"]
         for _ in range(10):
-            self.n_commands += 1
-            command = b"ip addr replace 10.0.0.1/24 dev eth0; ping -c 1 -W 1 10.0.0.2"
-            proc.send(f"guest {self.n_commands} 10 {base64.b64encode(command).decode()}")
+            proc.send("ping -c 1 -W 1 10.0.0.77")
             try:
-                self.vnicd.wait_stats(lambda ports: ports["vm0"]["rx_packets"] > before, 4)
+                self.vnicd.wait_stats(lambda ports: ports[port]["rx_packets"] > before, 4)
                 return
             except AssertionError:
                 pass  # it may not have come back yet
@@ -86,13 +86,28 @@ class Attach(unittest.TestCase):
         self.vnicd.stop()
         self.vnicd = vnictest.Vnicd(ports, "switch", run_dir=self.vnicd.run_dir)
         proc = self.guest("qemu", guests.QemuGuest,
-                          [(f"path={self.vnicd.run_dir}/vm0.sock,reconnect=1",
-                            ports["vm0"].split(",")[1] + ",server=on")])
+                          changes=[("guest qemu", f"guest qemu --listen --socket {ports['vm0'].split(',')[1][5:]}")])
         self.restart(ports)
         self.says_something(proc)
 
     def test_uml(self):
-        self.guest("uml", guests.UmlGuest)
+        proc = self.guest("uml", guests.UmlGuest, "vm1")
+        proc.send("poweroff -f")
+        self.assertEqual(proc.wait(), 0)
+
+    def test_qemu_line(self):
+        """What README says of the line is in the line that is run."""
+        try:
+            guests.QemuGuest.probe()
+        except guests.Missing as e:
+            self.skipTest(str(e))
+        printed = subprocess.run([vnictest.ROOT / "usertools/guest", "qemu", "vm0", "--print", "--mac", "52:54:00:00:00:01"],
+                                 env=dict(os.environ, RUNTIME_DIRECTORY="/run/vnicd"), capture_output=True, text=True, timeout=60,
+                                 check=True).stdout
+        options = [set(word.split(",")) for word in shlex.split(printed)]
+        for word in shlex.split(readme_block("qemu-line").replace("\\\n", " ")):
+            if word not in ("qemu-system-x86_64", "disk.qcow2"):
+                self.assertTrue(any(set(word.split(",")) <= option for option in options), f"{word} is not in: {printed}")
 
     def test_virtio_user(self):
         if len(vnictest.cpus()) < 2:

@@ -438,26 +438,27 @@ class QemuGuest(Guest):
 
     def __init__(self, sock, ip, mac, variant="modern", *, mem=256, smp=1, name=None, kernel_args="", mtu=None,
                  device_args="", queues=1, reconnect=False, server=False, logfile=None, modules=(), programs=(),
-                 backend="memory-backend-memfd,share=on", qmp=None, netdev=None, netns=None):
+                 backend="memory-backend-memfd,share=on", qmp=None, netdev=None, netns=None, accel="tcg", initrd=None):
         """backend: of its memory, without id and size; None: what QEMU takes by itself. qmp: the path of a socket.
         netdev: another kind of QEMU's than vhost-user, without id; sock is of no account then. netns: where QEMU runs."""
         super().__init__(ip, name=name or f"qemu-{pathlib.Path(sock or 'tap').stem}-{variant}", kernel_args=kernel_args,
                          mtu=mtu, logfile=logfile)
         qemu = qemu_program()
         vmlinuz, _ = qemu_kernel()
-        initrd = self.build_initrd(os.path.join(self.dir, "initrd"), modules, programs)
+        initrd = initrd or self.build_initrd(os.path.join(self.dir, "initrd"), modules, programs)
         chardev = f"socket,id=c0,path={sock}"
         if server:
             chardev += ",server=on,wait=off"
         elif reconnect:
             chardev += ",reconnect=1"
         # vectors=0: this QEMU crashes when a driver unmasks an MSI-X vector of a vhost-user device without KVM.
-        device = f"virtio-net-pci,netdev=n0,mac={mac},vectors=0,romfile=,{self.VARIANTS[variant]}"
+        vectors = 0 if accel == "tcg" else 2 * queues + 2
+        device = f"virtio-net-pci,netdev=n0,mac={mac},vectors={vectors},romfile=,{self.VARIANTS[variant]}"
         if queues > 1:
             device += ",mq=on"
         if device_args:
             device += "," + device_args
-        self._start([qemu, "-machine", "q35", "-accel", "tcg", "-cpu", "max", "-smp", smp, "-m", mem, "-nodefaults",
+        self._start([qemu, "-machine", "q35", "-accel", accel, "-cpu", "max", "-smp", smp, "-m", mem, "-nodefaults",
                      "-nographic", "-serial", "stdio", "-monitor", "none"]
                     + (["-object", f"{backend},id=mem,size={mem}M", "-numa", "node,memdev=mem"] if backend else [])
                     + (["-qmp", f"unix:{qmp},server=on,wait=off"] if qmp else []) +
