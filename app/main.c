@@ -25,6 +25,7 @@
 #include "lcores.h"
 #include "loop.h"
 #include "mirror.h"
+#include "notify.h"
 #include "options.h"
 #include "output.h"
 #include "pool.h"
@@ -44,6 +45,7 @@ static struct {
 	struct loop_timer *duration;
 	struct rte_mempool *pool;
 	int signal_fd;
+	const char *log_file; /* NULL: standard error */
 } program = {.ctx.log = {.level = LOG_LEVEL_INFO, .write = output_log}, .signal_fd = -1};
 
 static int
@@ -53,14 +55,14 @@ fail(const struct diag *diag, int status)
 
 	snprintf(lines, sizeof(lines), "vnicd: %s\n  %s\n", diag->cause,
 		 diag->hint[0] ? diag->hint : "see vnicd --help");
-	output_write(OUTPUT_STDERR, OUTPUT_KEEP, lines, strlen(lines));
+	output_last_words(lines, strlen(lines));
 	return status;
 }
 
 /*
  * What operators, terminals and log rotation send. A switch does not end with the terminal that it was
- * started from, nor because something asks it to read its configuration or to open its log again, which it
- * can't yet.
+ * started from, nor because something asks it to read its configuration again, which it can't: vnicctl
+ * changes what runs. A log file is opened again.
  */
 static const struct {
 	int number;
@@ -77,6 +79,18 @@ static const struct {
 };
 
 static void
+on_hangup(struct log_limit *limit)
+{
+	struct diag diag;
+
+	if (output_to_file(program.log_file, &diag) < 0)
+		log_limited(&program.ctx.log, limit, LOG_LEVEL_WARN,
+			    "SIGHUP: the log goes on where it was: %s", diag.cause);
+	else
+		log_limited(&program.ctx.log, limit, LOG_LEVEL_INFO, "SIGHUP: log file opened again");
+}
+
+static void
 on_signal(void *arg, uint32_t events)
 {
 	static struct log_limit limit;
@@ -90,6 +104,8 @@ on_signal(void *arg, uint32_t events)
 		if (program_signals[i].stops) {
 			log_info(&program.ctx.log, "stopping: %s", program_signals[i].name);
 			loop_stop(program.ctx.loop);
+		} else if (program_signals[i].number == SIGHUP && program.log_file) {
+			on_hangup(&limit);
 		} else {
 			log_limited(&program.ctx.log, &limit, LOG_LEVEL_INFO,
 				    "%s is ignored: vnicctl changes what runs", program_signals[i].name);
@@ -120,8 +136,8 @@ signals_open(struct diag *diag)
 	for (unsigned int i = 0; i < RTE_DIM(program_signals); i++) {
 		const int number = program_signals[i].number;
 
-		if (program_signals[i].as_inherited && sigaction(number, NULL, &inherited) == 0 &&
-		    inherited.sa_handler == SIG_IGN)
+		if (program_signals[i].as_inherited && !(number == SIGHUP && program.log_file) &&
+		    sigaction(number, NULL, &inherited) == 0 && inherited.sa_handler == SIG_IGN)
 			continue;
 		sigaddset(&set, number);
 	}
@@ -277,6 +293,8 @@ run(const struct options *options, const struct pool_size *size)
 		return fail(&diag, EXIT_RUN_TIME);
 	}
 	ret = start(options, size, &diag);
+	if (ret == 0)
+		ret = notify_ready(program.ctx.loop, &diag);
 	if (ret < 0) {
 		stop();
 		return fail(&diag, EXIT_RUN_TIME);
@@ -285,7 +303,9 @@ run(const struct options *options, const struct pool_size *size)
 		 dataplane_n_ports(), dataplane_n_ports() == 1 ? "" : "s", options->fwd.mode->name,
 		 dataplane_n_workers(), dataplane_n_workers() == 1 ? "" : "s", service_describe(),
 		 rpc_path());
+	output_forget_terminal();
 	ret = loop_run(program.ctx.loop);
+	notify_stopping();
 	if (dataplane_stop(&diag) < 0)
 		abandon(&diag);
 	stats_output_final();
@@ -345,6 +365,9 @@ vnicd(struct options *options, int argc, char **argv)
 	if (check(options, &size, &diag) < 0)
 		return fail(&diag, EXIT_COMMAND_LINE);
 
+	program.log_file = options->log_file;
+	if (options->log_file && output_to_file(options->log_file, &diag) < 0)
+		return fail(&diag, EXIT_COMMAND_LINE);
 	descriptors_raise();
 	if (signals_open(&diag) < 0 || run_dir_open(&program.ctx.log, &options->control_perms, &diag) < 0)
 		return fail(&diag, EXIT_RUN_TIME);

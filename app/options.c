@@ -160,6 +160,16 @@ set_log_level(struct options *options, const char *value, struct diag *diag)
 	return -EINVAL;
 }
 
+static int
+set_log_file(struct options *options, const char *value, struct diag *diag)
+{
+	if (value[0] == '\0')
+		return diag_set(diag, -EINVAL, "--log-file /var/log/vnicd.log",
+				"--log-file: the path is empty");
+	options->log_file = value;
+	return 0;
+}
+
 /* Read where all options are known: parse_file(). */
 static int
 set_config(struct options *options, const char *value, struct diag *diag)
@@ -201,6 +211,8 @@ static const struct option option_table[] = {
 	{"--socket-group", "GROUP", "their group: kvm for QEMU started by libvirt", set_socket_group},
 	{"--socket-mode", "MODE", "their mode, octal (default 0660)", set_socket_mode},
 	{"--log-level", "LEVEL", "error, warn, info (the default) or debug", set_log_level},
+	{"--log-file", "FILE", "where the log goes, instead of standard error; SIGHUP opens it again",
+	 set_log_file},
 	{"--config", "FILE", "more options, one a line without its dashes; eal lines are for EAL",
 	 set_config},
 	{"--help", NULL, "this text", set_help},
@@ -607,9 +619,10 @@ options_print_help(void)
 	       "    vnicd -l 2-3 -- --port vm0=vhost-user,path=/tmp/vm0.sock --forward-mode icmpecho "
 	       "--duration 10 --json\n"
 	       "\n"
-	       "SIGTERM, SIGINT and SIGQUIT stop vnicd. SIGHUP (a terminal that closes sends it, too), "
-	       "SIGUSR1 and\n"
-	       "SIGUSR2 are logged and change nothing.\n"
+	       "SIGTERM, SIGINT and SIGQUIT stop vnicd. SIGHUP (a terminal that closes sends it, too) opens "
+	       "the "
+	       "--log-file\n"
+	       "again, where there is one; SIGUSR1 and SIGUSR2 are logged and change nothing.\n"
 	       "exit status: 0 stopped as asked; 1 something failed at run time; 2 the command line is "
 	       "wrong.\n"
 	       "An error is two lines: the cause, and what to write instead.\n");

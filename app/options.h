@@ -40,6 +40,7 @@ struct options {
 	struct perms socket_perms;  /* of ports' sockets */
 	struct perms control_perms; /* of the control socket; its group is the run-time directory's, too */
 	enum log_level log_level;
+	const char *log_file; /* into argv and `file`; NULL: standard error */
 	bool json;
 	const char *config_path; /* into argv; NULL: no --config */
 	struct config_file file;

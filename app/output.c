@@ -2,6 +2,7 @@
 #include "output.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <sys/poll.h> /* app/ has a poll.h */
@@ -276,6 +277,45 @@ uint64_t
 output_n_dropped(enum output_stream stream)
 {
 	return output_streams[stream].n_dropped;
+}
+
+/* --- standard error as a file --- */
+
+static int output_terminal =
+	-1; /* what standard error was; -1: it still is, or nobody looks there any more */
+
+int
+output_to_file(const char *path, struct diag *diag)
+{
+	const int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_NOCTTY | O_CLOEXEC | O_NONBLOCK, 0640);
+	static bool is_file;
+
+	if (fd < 0)
+		return diag_set(diag, -errno, "name a file in a directory that can be written",
+				"--log-file %.200s: %s", path, strerror(errno));
+	if (!is_file)
+		output_terminal = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+	is_file = true;
+	dup2(fd, STDERR_FILENO);
+	close(fd);
+	return 0;
+}
+
+void
+output_forget_terminal(void)
+{
+	if (output_terminal >= 0)
+		close(output_terminal);
+	output_terminal = -1;
+}
+
+void
+output_last_words(const char *data, size_t len)
+{
+	output_write(OUTPUT_STDERR, OUTPUT_KEEP, data, len);
+	/* Before anybody is served: it may wait. */
+	if (output_terminal >= 0 && write(output_terminal, data, len) < 0)
+		output_forget_terminal();
 }
 
 /* Lines that found no room because nobody read standard error, in front of the next that does. */

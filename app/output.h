@@ -19,6 +19,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "diag.h"
 #include "log.h"
 
 enum output_stream { OUTPUT_STDOUT, OUTPUT_STDERR, OUTPUT_STREAMS };
@@ -48,6 +49,20 @@ enum { OUTPUT_QUEUE_MAX = 64 << 10, OUTPUT_PATIENCE_MS = 1000 };
 bool output_write(enum output_stream stream, enum output_need need, const char *data, size_t len);
 /* Records of the stream that were dropped so far. */
 uint64_t output_n_dropped(enum output_stream stream);
+
+/*
+ * Standard error is the file at `path` from now on, which is made if it is not there, and added to. Again,
+ * with the same path: another file has its name (log rotation), and what is written now goes there; on
+ * failure everything stays as it is. Any thread may write meanwhile. 0, or -errno with diag filled.
+ */
+int output_to_file(const char *path, struct diag *diag);
+/*
+ * Until then what ends the program is also told where standard error was before. To be called when all is
+ * running: nobody waits there any more.
+ */
+void output_forget_terminal(void);
+/* The last words of a program that has failed: to standard error, and where that was before. */
+void output_last_words(const char *data, size_t len);
 
 /*
  * Where the program's log goes (log.h): to standard error, after its name. Lines that nobody made room for
