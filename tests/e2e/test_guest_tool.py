@@ -33,6 +33,7 @@ class Words(unittest.TestCase):
             "guest: no socket /nowhere/vm7.sock",
             "  start vnicd with --port vm7=vhost-user (or vnicctl port add), or name it: --socket PATH"])
 
+    @pytest.mark.long
     def test_for_the_other_kind(self):
         self.assertIn("--queues is for qemu", self.refused("uml", "--queues", "2")[-1])
         self.assertIn("--listen is for qemu", self.refused("uml", "--listen")[-1])

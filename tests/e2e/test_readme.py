@@ -12,6 +12,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "guests")]
 import guests  # noqa: E402
@@ -95,6 +97,7 @@ class Attach(unittest.TestCase):
         proc.send("poweroff -f")
         self.assertEqual(proc.wait(), 0)
 
+    @pytest.mark.long
     def test_qemu_line(self):
         """What README says of the line is in the line that is run."""
         try:

@@ -8,6 +8,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "lib"))
 import vnictest  # noqa: E402
@@ -59,6 +61,7 @@ class Notify(unittest.TestCase):
         self.assertEqual(manager.recv(4096), b"WATCHDOG=1")
         self.assertEqual(vnicd.stop(), 0)
 
+    @pytest.mark.long
     def test_another_process_is_watched(self):
         address = os.path.join(vnictest.tmpdir(), "notify")
         manager = self.manager(address)
@@ -68,6 +71,7 @@ class Notify(unittest.TestCase):
         self.assertEqual(vnicd.stop(), 0)
         self.assertEqual(manager.recv(4096), b"STOPPING=1")
 
+    @pytest.mark.long
     def test_a_manager_that_does_not_read(self):
         """Its queue is full: nobody waits for it."""
         address = os.path.join(vnictest.tmpdir(), "notify")
@@ -107,6 +111,7 @@ class LogFile(unittest.TestCase):
         self.assertEqual(old.read_text(), before)
         self.assertIn("stopping: SIGTERM", log.read_text())
 
+    @pytest.mark.long
     def test_can_not_be_opened_again(self):
         log = pathlib.Path(vnictest.tmpdir(), "log")
         vnicd = self.start(log)
