@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 import unittest
+import unittest.mock
 
 import pytest
 
@@ -547,8 +548,8 @@ class Vnicctl(unittest.TestCase):
             for counter in one["counters"]:
                 self.assertRegex(text, rf"(?m)^  {counter['name']} +{counter['unit']} .* {re.escape(counter['help'])}$")
 
-    def test_stats_of_counters_to_come(self):
-        """What a later vnicd counts is shown, too."""
+    @staticmethod
+    def module():
         loader = importlib.machinery.SourceFileLoader("vnicctl", VNICCTL)
         ctl = importlib.util.module_from_spec(importlib.util.spec_from_loader("vnicctl", loader))
         bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
@@ -556,6 +557,25 @@ class Vnicctl(unittest.TestCase):
             loader.exec_module(ctl)
         finally:
             sys.dont_write_bytecode = bytecode
+        return ctl
+
+    def test_where_sockets_are(self):
+        """An operator who is not root finds the vnicd of the machine, when he has none of his own."""
+        ctl, own, system = self.module(), tmpdir(), tmpdir()
+        ctl.SYSTEM_DIR = system
+        os.mkdir(f"{own}/vnicd")
+        with unittest.mock.patch.dict(os.environ, XDG_RUNTIME_DIR=own), unittest.mock.patch("os.geteuid", lambda: 1000):
+            os.environ.pop("RUNTIME_DIRECTORY", None)
+            with self.assertRaisesRegex(ctl.Trouble, f"no control socket in {own}/vnicd or {system}"):
+                ctl.find_socket()
+            for directory in (system, f"{own}/vnicd"):
+                path = pathlib.Path(directory, "vnicd.ctl")
+                path.touch()
+                self.assertEqual(ctl.find_socket(), str(path))
+
+    def test_stats_of_counters_to_come(self):
+        """What a later vnicd counts is shown, too."""
+        ctl = self.module()
         none = dict.fromkeys(("rx_packets", "rx_bytes", "tx_packets", "tx_bytes"), 0)
         row = ctl.counters_row("vm0", dict(none, mirrored=7, unused=0, drops={"policed": 3}, device={"crc": 2, "x": 0}), None,
                                None)
