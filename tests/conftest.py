@@ -148,6 +148,8 @@ class Progress:
 def pytest_runtest_protocol(item):
     """Where its time limit (pytest-timeout) does not end a case, this ends the lane."""
     limit = item.config.getoption("timeout") or float(item.config.getini("timeout"))
+    own = item.get_closest_marker("timeout")
+    limit = max(limit, own.args[0]) if own else limit
     faulthandler.dump_traceback_later(limit + 60, exit=True, file=sys.__stderr__)
     yield
     faulthandler.cancel_dump_traceback_later()

@@ -22,6 +22,8 @@ enum { GROUP = 64055, OWNER = 64056 };
 static char directory[] = "/tmp/vnicd-test-XXXXXX";
 static char path[sizeof(directory) + 8];
 
+static struct vnic_ctx ctx;
+
 /* As the file was when listen() was called first. */
 static struct stat at_listen;
 static unsigned int n_listens;
@@ -83,7 +85,6 @@ test_before_it_listens(void **state)
 
 	for (size_t i = 0; i < sizeof(row) / sizeof(row[0]); i++) {
 		const struct perms *perms = &row[i].perms;
-		struct vnic_ctx ctx = {0};
 		struct usocket sock;
 		struct diag diag;
 		mode_t mask = umask(022);
@@ -129,7 +130,6 @@ test_replaced(void **state)
 
 	assert_int_equal(stat("/etc/passwd", &before), 0);
 	for (size_t i = 0; i < sizeof(replace) / sizeof(replace[0]); i++) {
-		struct vnic_ctx ctx = {0};
 		struct usocket sock;
 		struct diag diag;
 
