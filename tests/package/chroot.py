@@ -38,6 +38,7 @@ class Chroot:
         self.path = pathlib.Path(path or vnictest.tmpdir("vnicd-chroot-"))
         self.env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", "HOME": "/root"}
         if self.is_ours:
+            self.path.chmod(0o755)  # it is somebody's /
             subprocess.run(["debootstrap", "--variant=minbase", "--include=ca-certificates", "bookworm", self.path, MIRROR], check=True,
                            stdout=subprocess.DEVNULL, timeout=1800)
         shutil.copy("/etc/resolv.conf", self.path / "etc/resolv.conf")
