@@ -2,6 +2,7 @@
 #include "flows.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static uint32_t
 flows_changed(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests[], uint16_t n, uint16_t pair)
@@ -32,10 +33,12 @@ flows_variant_of(enum isa isa)
 struct vnet_flows *
 vnet_flows_new(void)
 {
-	struct vnet_flows *flows = calloc(1, sizeof(*flows));
+	struct vnet_flows *flows = aligned_alloc(RTE_CACHE_LINE_SIZE, sizeof(*flows));
 
-	if (flows)
-		flows->variant = flows_variant_of(isa_select());
+	if (!flows)
+		return NULL;
+	memset(flows, 0, sizeof(*flows));
+	flows->variant = flows_variant_of(isa_select());
 	return flows;
 }
 

@@ -47,8 +47,8 @@ const struct flows_variant *flows_variant_of(enum isa isa);
 
 struct vnet_flows {
 	const struct flows_variant *variant;
-	_Atomic uint32_t entries[FLOWS_SIZE]; /* 0: empty */
-};
+	_Atomic uint32_t entries[FLOWS_SIZE] __rte_cache_aligned; /* 0: empty */
+} __rte_cache_aligned;
 
 struct vnet_flows *vnet_flows_new(void);        /* NULL: out of memory */
 void vnet_flows_free(struct vnet_flows *flows); /* accepts NULL */

@@ -78,25 +78,27 @@ struct vnet_shared {
 /* One queue pair: the two virtqueues may have different owners. */
 struct vnet_queue {
 	/* Written by the rxq's owner. */
-	struct virtq from_guest; /* transmitq */
-	/* For frames from the guest, and for segments and copies of frames to it. Read-only. */
-	struct rte_mempool *pool;
-	struct vnet_shared *shared;            /* the device's */
-	bool borrows_pieces;                   /* the pool has room for them (borrow_fits()). Read-only. */
+	struct virtq from_guest;               /* transmitq */
 	const struct vnet_conf *borrowed_conf; /* of the last vnet_rx(), for vnet_rx_release() */
 	/* Counter (counter.h) for the driver's statistics (controlq_stats.c): bytes of frames that were
 	 * discarded because the queue was not enabled. */
 	uint64_t discarded_bytes;
 
-	struct vnet_await await; /* of the receiveq; read-only */
+	/* Read-only. */
+	/* For frames from the guest, and for segments and copies of frames to it. */
+	struct rte_mempool *pool __rte_cache_aligned;
+	struct vnet_shared *shared; /* the device's */
+	bool borrows_pieces;        /* the pool has room for them (borrow_fits()) */
+	struct vnet_await await;    /* of the receiveq */
 
 	/* Written by the txq's owner. */
 	struct virtq to_guest; /* receiveq */
 };
 
-static_assert(offsetof(struct vnet_queue, to_guest) % RTE_CACHE_LINE_SIZE == 0 &&
+static_assert(offsetof(struct vnet_queue, pool) % RTE_CACHE_LINE_SIZE == 0 &&
+		      offsetof(struct vnet_queue, to_guest) % RTE_CACHE_LINE_SIZE == 0 &&
 		      sizeof(struct vnet_queue) % RTE_CACHE_LINE_SIZE == 0,
-	      "what one owner writes is in no line of the other's");
+	      "what one owner writes is in no line that the other reads");
 
 /* The functions of a pair's port_rxq and port_txq (port.h), whose `dev` is the struct vnet_queue. */
 uint16_t vnet_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n);
