@@ -19,11 +19,11 @@
 #include "log.h"
 #include "options.h"
 #include "pool.h"
+#include "simd.h"
 
 enum {
 	MEMORY_SLACK_MIB = 64,  /* rings, tables and what PMDs allocate */
 	MEMORY_SPARE_MIB = 128, /* for ports added while running */
-	SIMD_WIDEST_BITS = 512, /* of the ISA variants */
 };
 
 static void
@@ -81,15 +81,15 @@ pick_pci(const struct options *options)
 	}
 }
 
-/* --force-max-simd-bitwidth is for us, too: no variant beyond the portable one does with less than 512 bits.
- * (EAL can't be asked: it has a value of its own choice that looks the same.) */
+/* Who limits DPDK means us too, and is told what that does. */
 static void
-simd_bitwidth_heed(const struct options *options)
+simd_look(const struct log *log)
 {
-	const char *bits = eal_options_value(options, "--force-max-simd-bitwidth");
+	const char *best = isa_name(isa_select()), *allowed = isa_name(simd_limit());
 
-	if (bits && strtoul(bits, NULL, 0) < SIMD_WIDEST_BITS && strtoul(bits, NULL, 0) > 0)
-		isa_limit(ISA_PORTABLE);
+	if (strcmp(best, allowed) != 0)
+		log_info(log, "ISA variant: %s instead of %s, as --force-max-simd-bitwidth says", allowed,
+			 best);
 }
 
 int
@@ -145,7 +145,7 @@ eal_open(const struct log *log, const char *program, const struct options *optio
 	if (output[0])
 		fputs(output, stderr);
 	eal_output_redirect_log(options);
-	simd_bitwidth_heed(options);
+	simd_look(log);
 	return 0;
 }
 

@@ -7,11 +7,13 @@
 struct isa_variant {
 	const char *name;
 	bool is_compiled;
+	unsigned int width; /* bits of its vector registers */
 };
 
 static const struct isa_variant isa_variants[ISA_N] = {
-	[ISA_PORTABLE] = {.name = "portable", .is_compiled = true},
-#define ISA_VARIANT(NAME, word, compiled) [ISA_##NAME] = {.name = #word, .is_compiled = compiled},
+	[ISA_PORTABLE] = {.name = "portable", .is_compiled = true, .width = 128},
+#define ISA_VARIANT(NAME, word, compiled, bits) \
+	[ISA_##NAME] = {.name = #word, .is_compiled = compiled, .width = bits},
 #define ISA_EXTENSION(NAME, word)
 #include "isa.def"
 #undef ISA_VARIANT
@@ -20,7 +22,7 @@ static const struct isa_variant isa_variants[ISA_N] = {
 
 /* One more than there are: none is no array. */
 static const enum isa isa_needed_by[ISA_HAS_N + 1] = {
-#define ISA_VARIANT(NAME, word, compiled)
+#define ISA_VARIANT(NAME, word, compiled, bits)
 #define ISA_EXTENSION(NAME, word) [ISA_HAS_##word] = ISA_##NAME,
 #include "isa.def"
 #undef ISA_VARIANT
@@ -32,9 +34,9 @@ static bool
 isa_cpu_has(enum isa_extension extension)
 {
 	switch (extension) {
-#define ISA_VARIANT(NAME, word, compiled)
-#define ISA_EXTENSION(NAME, word)       \
-	case ISA_HAS_##word: \
+#define ISA_VARIANT(NAME, word, compiled, bits)
+#define ISA_EXTENSION(NAME, word) \
+	case ISA_HAS_##word:      \
 		return __builtin_cpu_supports(#word);
 #include "isa.def"
 #undef ISA_VARIANT
@@ -88,6 +90,16 @@ isa_limit(enum isa isa)
 	isa = isa < most ? isa : most;
 	atomic_store_explicit(&isa_selected, (int)isa, memory_order_relaxed);
 	return isa;
+}
+
+enum isa
+isa_of_width(unsigned int bits)
+{
+	unsigned int isa = ISA_PORTABLE;
+
+	while (isa + 1 < ISA_N && isa_variants[isa + 1].width <= bits)
+		isa++;
+	return (enum isa)isa;
 }
 
 const char *

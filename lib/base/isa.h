@@ -14,7 +14,7 @@
 /* Each runs where those behind it run. */
 enum isa {
 	ISA_PORTABLE, /* any CPU that DPDK runs on */
-#define ISA_VARIANT(NAME, name, is_compiled) ISA_##NAME,
+#define ISA_VARIANT(NAME, name, is_compiled, bits) ISA_##NAME,
 #define ISA_EXTENSION(NAME, word)
 #include "isa.def"
 #undef ISA_VARIANT
@@ -23,7 +23,7 @@ enum isa {
 };
 
 enum isa_extension {
-#define ISA_VARIANT(NAME, name, is_compiled)
+#define ISA_VARIANT(NAME, name, is_compiled, bits)
 #define ISA_EXTENSION(NAME, word) ISA_HAS_##word,
 #include "isa.def"
 #undef ISA_VARIANT
@@ -38,10 +38,13 @@ enum isa isa_select(void);
 enum isa isa_select_by(bool (*cpu_has)(enum isa_extension extension));
 
 /*
- * Before there is a device, for a user's wish (app/eal.c), tests and benchmarks: isa_select() says no more
- * than this from now on. Returns what it says.
+ * Before there is a device: isa_select() says no more than this from now on, whatever an earlier call said.
+ * Returns what it says. For simd.h, tests and benchmarks.
  */
 enum isa isa_limit(enum isa isa);
+
+/* The last one whose vector registers, and those of all before it, have no more than so many bits. */
+enum isa isa_of_width(unsigned int bits);
 
 const char *isa_name(enum isa isa);
 

@@ -3,8 +3,8 @@
  * direct: bursts of direct chains, which nearly all chains are: one descriptor, not indirect, in the region
  * where most buffers lie.
  *
- * These are the types for both layouts. direct_scalar.h and direct_avx512.h have the same functions; ring.h
- * includes one of them, depending on the ISA variant that the file is compiled for.
+ * These are the types for both layouts. direct_scalar.h, direct_avx2.h and direct_avx512.h have the same functions;
+ * ring.h includes one of them, depending on the ISA variant that the file is compiled for.
  */
 #ifndef VNICD_DIRECT_H
 #define VNICD_DIRECT_H

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * direct, eight descriptors at a time: two cache lines of them. See direct.h; twin of
- * direct_scalar.h, which is its oracle.
+ * direct_avx2.h, and of direct_scalar.h, which is its oracle.
  *
  * What is loaded from the guest is pinned: the compiler must not load it again where it is used.
  */

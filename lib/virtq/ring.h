@@ -10,6 +10,8 @@
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512VL__) && defined(__AVX512DQ__)
 #include "direct_avx512.h"
+#elif defined(__AVX2__) && defined(__BMI2__)
+#include "direct_avx2.h"
 #else
 #include "direct_scalar.h"
 #endif

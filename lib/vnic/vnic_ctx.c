@@ -15,6 +15,7 @@
 #include "gmem_sigbus.h"
 #include "loop.h"
 #include "request.h"
+#include "simd.h"
 #include "vnic_private.h"
 
 enum { SECTION_SPINS = 1000 }; /* before the waiting thread lets others run: they may need this very CPU */
@@ -126,6 +127,7 @@ home_open(struct vnic_home *home, struct diag *diag)
 	if (ret < 0)
 		return diag_set(diag, ret, "", "SIGBUS guard: %s", strerror(-ret));
 	home->fences = syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED, 0, 0) != 0;
+	simd_limit();
 	if (request_init() < 0)
 		home->foreign_flags |= FRAME_UFO;
 	if (borrow_init() < 0) {

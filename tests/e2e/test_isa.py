@@ -14,14 +14,16 @@ import subprocess
 import sys
 import unittest
 
+import pytest
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
 import vnictest  # noqa: E402
 
 BUILD = pathlib.Path(vnictest.VNICD).resolve().parents[1]
 # What Debian's libdpdk is compiled for, and with it all of ours that is no variant (pkg-config --cflags libdpdk).
 BASELINE = "corei7"
-# The oldest CPU of that kind, and the first with AVX2, BMI and FMA.
-CPUS = ("Nehalem", "Haswell")
+# The oldest CPU of that kind, and the first with AVX2, BMI and FMA; and which ISA variant runs there.
+CPUS = {"Nehalem": "portable", "Haswell": "avx2"}
 # What older CPUs take for something that does as well: BSF, which is what the compiler meant; NOP; NOP.
 HARMLESS = {"tzcnt", "endbr64", "prefetchw"}
 # Targets of jumps are elsewhere, and what fills gaps is not always spelt as the assembler would have it.
@@ -117,7 +119,8 @@ class Limit(unittest.TestCase):
         """A width that is EAL's own choice says nothing, a forced one does."""
         widest = self.isa()
         self.assertEqual(self.isa("--force-max-simd-bitwidth=512"), widest)
-        self.assertEqual(self.isa("--force-max-simd-bitwidth=256"), "portable")
+        self.assertEqual(self.isa("--force-max-simd-bitwidth=256"), "portable" if widest == "portable" else "avx2")
+        self.assertEqual(self.isa("--force-max-simd-bitwidth=128"), "portable")
 
 
 def qemu_user():
@@ -136,14 +139,21 @@ class Emulated(unittest.TestCase):
         return done.stdout + done.stderr
 
     def test_selection(self):
-        for cpu in CPUS:
+        for cpu, isa in CPUS.items():
             with self.subTest(cpu):
-                self.assertIn("this CPU: portable", self.unit(cpu, "test_isa"))
+                self.assertIn(f"this CPU: {isa}\n", self.unit(cpu, "test_isa"))
 
     def test_filter(self):
         for cpu in CPUS:
             with self.subTest(cpu):
                 self.unit(cpu, "test_filter")
+
+    @pytest.mark.long
+    def test_variants(self):
+        """Burst bodies, flows and hashes."""
+        for program in ("test_direct", "test_steer"):
+            with self.subTest(program):
+                self.unit("Haswell", program)
 
     def test_vnicd(self):
         """All of it: both layouts, RSS, the receive filter and hash reports, frame by frame."""
@@ -159,7 +169,7 @@ class Emulated(unittest.TestCase):
                 with self.subTest(f"{cpu} {' '.join(args)}"):
                     done = subprocess.run([str(nullguest), "--socket", vnicd.sock("vm0"), "--socket",
                                            vnicd.sock("vm1"), "--cpu", str(vnictest.cpus()[-1]), "--json",
-                                           "--duration", "0.2", "--warmup", "0.1", *args],
+                                           "--pages", "small", "--duration", "0.2", "--warmup", "0.1", *args],
                                           capture_output=True, text=True, timeout=60, check=False)
                     self.assertEqual(done.returncode, 0, done.stderr + vnicd.output[-2000:])
                     report = json.loads(done.stdout)

@@ -13,7 +13,7 @@ static const struct {
 	enum isa_extension extension;
 	const char *word;
 } needed[] = {
-#define ISA_VARIANT(NAME, name, is_compiled)
+#define ISA_VARIANT(NAME, name, is_compiled, bits)
 #define ISA_EXTENSION(NAME, word) {ISA_##NAME, ISA_HAS_##word, #word},
 #include "isa.def"
 #undef ISA_VARIANT
@@ -22,7 +22,7 @@ static const struct {
 
 static const bool compiled[ISA_N] = {
 	[ISA_PORTABLE] = true,
-#define ISA_VARIANT(NAME, name, is_compiled) [ISA_##NAME] = is_compiled,
+#define ISA_VARIANT(NAME, name, is_compiled, bits) [ISA_##NAME] = is_compiled,
 #define ISA_EXTENSION(NAME, word)
 #include "isa.def"
 #undef ISA_VARIANT
@@ -98,6 +98,23 @@ test_each_extension_is_asked_for(void **state)
 	}
 }
 
+/* EAL's limits: none, half of and all of a width, and more than there is. */
+static void
+test_width(void **state)
+{
+	static const struct {
+		unsigned int bits;
+		enum isa isa;
+	} cases[] = {
+		{0, ISA_PORTABLE},   {64, ISA_PORTABLE}, {128, ISA_PORTABLE},
+		{255, ISA_PORTABLE}, {256, ISA_AVX2},    {511, ISA_AVX2},
+		{512, ISA_N - 1},    {1024, ISA_N - 1},  {32768, ISA_N - 1},
+	};
+
+	for (unsigned int i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(isa_of_width(cases[i].bits), cases[i].isa);
+}
+
 /* This CPU: no more than it has, whatever is wanted. */
 static void
 test_limit(void **state)
@@ -122,6 +139,7 @@ main(void)
 		cmocka_unit_test(test_cpu_that_has_all),
 		cmocka_unit_test(test_cpu_that_has_none),
 		cmocka_unit_test(test_each_extension_is_asked_for),
+		cmocka_unit_test(test_width),
 		cmocka_unit_test(test_limit),
 	};
 
