@@ -137,10 +137,34 @@ hash_matrices_make(struct hash *hash)
 	}
 }
 
+/* See hash_clmul.c. */
+static void
+hash_windows_make(struct hash *hash)
+{
+	for (unsigned int i = 0; i < FLOW_TUPLE_V6 / 4; i++)
+		for (unsigned int bit = 0; bit < 64; bit++) {
+			uint64_t is_set = hash->key[4 * i + bit / 8] >> (7 - bit % 8) & 1;
+
+			hash->windows[i] |= is_set << bit;
+		}
+}
+
+static bool
+hash_by_gfni(enum isa isa)
+{
+	return isa >= ISA_AVX512_GFNI && hash_gfni_v4;
+}
+
+static bool
+hash_by_clmul(enum isa isa)
+{
+	return !hash_by_gfni(isa) && isa >= ISA_AVX2 && hash_clmul_v4;
+}
+
 struct hash *
 hash_new(const struct hash_params *params, enum isa isa)
 {
-	bool by_tables = isa < ISA_AVX512_GFNI || !hash_gfni_v4;
+	bool by_tables = !hash_by_gfni(isa) && !hash_by_clmul(isa);
 	size_t n_tables = by_tables ? FLOW_TUPLE_V6 : 0;
 	struct hash *hash = calloc(1, sizeof(*hash) + n_tables * sizeof(hash->tables[0]));
 
@@ -157,14 +181,21 @@ hash_new(const struct hash_params *params, enum isa isa)
 		hash_tables_make(hash);
 		hash->v4 = hash_portable_v4;
 		hash->v6 = hash_portable_v6;
+	} else if (hash_by_clmul(isa)) {
+		hash_windows_make(hash);
+		hash->v4 = hash_clmul_v4;
+		hash->v6 = hash_clmul_v6;
+		hash->groups = hash_clmul_groups;
 	} else {
 		hash_matrices_make(hash);
 		hash->v4 = hash_gfni_v4;
 		hash->v6 = hash_gfni_v6;
-		if (hash_report_has_ports(hash->fast_report[FLOW_FAST_TCP4]) &&
-		    hash_report_has_ports(hash->fast_report[FLOW_FAST_UDP4]))
-			hash->groups = hash_gfni_groups;
+		hash->groups = hash_gfni_groups;
 	}
+	/* Groups are hashed with their ports. */
+	if (!hash_report_has_ports(hash->fast_report[FLOW_FAST_TCP4]) ||
+	    !hash_report_has_ports(hash->fast_report[FLOW_FAST_UDP4]))
+		hash->groups = NULL;
 	return hash;
 }
 

@@ -5,9 +5,10 @@
  *
  * A burst at a time: each frame's type is decided and its tuple found (in the frame itself, where it lies in
  * one piece), then all tuples are hashed. A tuple without ports is the one with ports 0: zero bits add
- * nothing to the hash. There are two variants of hashing a list of tuples, with the same results:
+ * nothing to the hash. There are three variants of hashing a list of tuples, with the same results:
  *
  *   portable   a table look-up a byte of the tuple
+ *   CLMUL      a carry-less product of 4 bytes with the key, on CPUs with AVX2 (hash_clmul.c)
  *   GFNI       8 x 8 bit matrices, on CPUs with GFNI and AVX-512 (hash_gfni.c)
  */
 #ifndef VNICD_HASH_H
@@ -39,6 +40,9 @@ enum hash_type {
 /* The hash of tuple byte i depends on key bytes i .. i + 4. */
 enum { HASH_KEY_LEN = FLOW_TUPLE_V6 + 4 };
 
+/* One for each 4 bytes of a tuple, and one of zeros that makes pairs of them. */
+enum { HASH_WINDOWS = FLOW_TUPLE_V6 / 4 + 1 };
+
 /* VIRTIO, "Setting RSS parameters" and "Hash reporting": which hashes are computed, and with which key. */
 struct hash_params {
 	uint32_t types;  /* HASH_TYPE_*; 0: none */
@@ -69,6 +73,8 @@ struct hash {
 	uint8_t key[HASH_KEY_LEN];        /* padded with 0 */
 	/* With GFNI: what byte i of a tuple adds to byte k of the hash is matrix i + k times it. */
 	uint64_t matrices[HASH_KEY_LEN];
+	/* With PCLMULQDQ: window i is key bits 32 i .. 32 i + 63, the first of them the lowest. */
+	uint64_t windows[HASH_WINDOWS];
 	uint32_t tables[][256]; /* portable; [FLOW_TUPLE_V6]: what a byte adds to the hash */
 };
 
@@ -89,6 +95,10 @@ enum hash_source { HASH_NOT_KNOWN, HASH_IN_MBUF };
  */
 void hash_burst(const struct hash *hash, struct rte_mbuf *const *pkts, uint16_t n, enum hash_source source,
 		uint32_t ret_values[], uint8_t ret_reports[]);
+
+/* hash_clmul.c; NULL where the compiler knows no AVX2. */
+extern const hash_tuples_fn hash_clmul_v4, hash_clmul_v6;
+extern const hash_groups_fn hash_clmul_groups;
 
 /* hash_gfni.c; NULL where the compiler knows no GFNI. */
 extern const hash_tuples_fn hash_gfni_v4, hash_gfni_v6;

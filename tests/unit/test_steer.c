@@ -395,16 +395,17 @@ hash_with(uint32_t types)
 }
 
 /* Every variant of hashing that this machine has, with every set of types. */
-static const enum isa hash_isas[] = {ISA_PORTABLE, ISA_AVX512_GFNI};
+static const enum isa hash_isas[] = {ISA_PORTABLE, ISA_AVX2, ISA_AVX512_GFNI};
 static struct hash *hashes[RTE_DIM(hash_isas)][HASH_TYPES_ALL + 1];
 static unsigned int n_isas;
 
 static int
 hashes_open(void **state)
 {
-	n_isas = isa_select() >= ISA_AVX512_GFNI ? 2 : 1;
-	if (n_isas == 1)
-		print_message("# no GFNI on this CPU: the portable variant alone is tested\n");
+	for (n_isas = 0; n_isas < RTE_DIM(hash_isas) && hash_isas[n_isas] <= isa_select();)
+		n_isas++;
+	for (unsigned int isa = n_isas; isa < RTE_DIM(hash_isas); isa++)
+		print_message("# not for this CPU, and not tested: %s\n", isa_name(hash_isas[isa]));
 	for (unsigned int isa = 0; isa < n_isas; isa++)
 		for (uint32_t types = 0; types <= HASH_TYPES_ALL; types++) {
 			struct hash_params rules = hash_with(types);
@@ -1476,8 +1477,9 @@ any_frame(unsigned int share_of_odd)
 static void
 test_digests_of_bursts(void **state)
 {
-	const flow_groups_fn ways[] = {NULL, flows_variant_of(isa_select())->groups};
-	unsigned int n_grouped = 0;
+	const flow_groups_fn ways[] = {NULL, flows_variant_of(isa_limit(ISA_AVX2))->groups,
+				       flows_variant_of(isa_limit(ISA_N - 1))->groups};
+	unsigned int n_grouped[RTE_DIM(ways)] = {0};
 
 	for (unsigned int round = 0; round < 20000; round++) {
 		struct rte_mbuf *pkts[PORT_BURST];
@@ -1501,13 +1503,14 @@ test_digests_of_bursts(void **state)
 			}
 			assert_int_equal(digests[n], 0xeeeeeeee);
 			if (ways[way])
-				n_grouped +=
+				n_grouped[way] +=
 					(unsigned int)__builtin_popcount(ways[way](pkts, n, digests, &known));
 		}
 	}
 	/* The short cut is one: most plain frames take it. */
-	if (ways[1])
-		assert_true(n_grouped > 200000);
+	for (unsigned int way = 0; way < RTE_DIM(ways); way++)
+		if (ways[way])
+			assert_true(n_grouped[way] > 200000);
 }
 
 /*
@@ -1612,8 +1615,12 @@ learn_and_pick(const struct flows_variant *variant)
 static void
 test_c117_bursts(void **state)
 {
-	learn_and_pick(flows_variant_of(ISA_PORTABLE));
-	learn_and_pick(flows_variant_of(isa_select()));
+	const enum isa most = isa_select();
+
+	for (unsigned int isa = ISA_PORTABLE; isa <= most; isa++)
+		if (isa == ISA_PORTABLE ||
+		    flows_variant_of((enum isa)isa) != flows_variant_of((enum isa)(isa - 1)))
+			learn_and_pick(flows_variant_of((enum isa)isa));
 }
 
 /*
