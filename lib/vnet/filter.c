@@ -142,6 +142,14 @@ vnet_filter_port(const struct vnet_filter *filter)
 	return filter ? &filter->port : NULL;
 }
 
+static filter_groups_fn
+filter_groups_of(enum isa isa)
+{
+	if (isa >= ISA_AVX512)
+		return filter_groups_avx512;
+	return isa >= ISA_AVX2 ? filter_groups_avx2 : NULL;
+}
+
 int
 vnet_filter_build(const struct vnet_filter_rules *rules, enum filter_vlans vlans,
 		  struct vnet_filter **ret_filter)
@@ -161,7 +169,7 @@ vnet_filter_build(const struct vnet_filter_rules *rules, enum filter_vlans vlans
 	filter->port.burst = filter_port_burst;
 	filter->open_unicast = table.open_unicast;
 	filter->open_differs = table.open_unicast != table.open_multicast;
-	filter->groups = isa_select() >= ISA_AVX512 ? filter_groups_avx512 : NULL;
+	filter->groups = filter_groups_of(isa_select());
 	filter->by_vlan = by_vlan;
 	if (by_vlan)
 		memcpy(filter->vlans, rules->vlans, sizeof(filter->vlans));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * filter_table: what a filter is compiled to, and how it judges one frame. For filter.c, and for
- * filter_avx512.c, which judges eight at a time.
+ * filter_table: what a filter is compiled to, and how it judges one frame. For filter.c,
+ * filter_avx2.c and
+ * filter_avx512.c, which judge several at a time.
  */
 #ifndef VNICD_FILTER_TABLE_H
 #define VNICD_FILTER_TABLE_H
@@ -70,6 +71,8 @@ filter_judge(const struct vnet_filter *filter, const uint8_t *frame)
 	return is_wanted & filter->vlans[vlan / 64] >> vlan % 64;
 }
 
+/* filter_avx2.c; NULL where the compiler knows no AVX2. */
+extern const filter_groups_fn filter_groups_avx2;
 /* filter_avx512.c; NULL where the compiler knows no AVX-512. */
 extern const filter_groups_fn filter_groups_avx512;
 

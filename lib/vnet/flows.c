@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static uint32_t
+uint32_t
 flows_changed(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests[], uint16_t n, uint16_t pair)
 {
 	uint32_t changed = 0;
@@ -14,7 +14,7 @@ flows_changed(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests
 	return changed;
 }
 
-static void
+void
 flows_find(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests[], uint16_t n, uint16_t n_pairs,
 	   uint16_t ret_pairs[])
 {
@@ -27,7 +27,9 @@ static const struct flows_variant flows_portable = {.changed = flows_changed, .f
 const struct flows_variant *
 flows_variant_of(enum isa isa)
 {
-	return isa >= ISA_AVX512 ? flows_avx512 : &flows_portable;
+	if (isa >= ISA_AVX512)
+		return flows_avx512;
+	return isa >= ISA_AVX2 ? flows_avx2 : &flows_portable;
 }
 
 struct vnet_flows *

@@ -40,6 +40,14 @@ struct flows_variant {
 		     uint16_t n_pairs, uint16_t ret_pairs[]);
 };
 
+/* One digest after the other: for variants without functions of their own. */
+uint32_t flows_changed(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests[], uint16_t n,
+		       uint16_t pair);
+void flows_find(const _Atomic uint32_t entries[FLOWS_SIZE], const uint32_t digests[], uint16_t n,
+		uint16_t n_pairs, uint16_t ret_pairs[]);
+
+/* flows_avx2.c; NULL where the compiler knows no AVX2. */
+extern const struct flows_variant *const flows_avx2;
 /* flows_avx512.c; NULL where the compiler knows no AVX-512. */
 extern const struct flows_variant *const flows_avx512;
 /* isa_select() must have said `isa` or one behind it. */
