@@ -146,11 +146,11 @@ borrow_copy(const struct rte_mbuf *pkt, struct rte_mempool *pool)
 }
 
 uint16_t
-borrow_materialise_burst(struct rte_mbuf **pkts, uint16_t n, uint64_t *drops)
+borrow_materialise_rest(struct rte_mbuf **pkts, uint16_t i, uint16_t n, uint64_t *drops)
 {
-	uint16_t n_kept = 0;
+	uint16_t n_kept = i;
 
-	for (uint16_t i = 0; i < n; i++) {
+	for (; i < n; i++) {
 		if (likely(borrow_materialise(pkts[i])))
 			pkts[n_kept++] = pkts[i];
 		else

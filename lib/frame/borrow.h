@@ -163,10 +163,20 @@ borrow_materialise(struct rte_mbuf *pkt)
 	return true;
 }
 
+/* borrow_materialise_burst(), from frame i on, whose turn it is. */
+uint16_t borrow_materialise_rest(struct rte_mbuf **pkts, uint16_t i, uint16_t n, uint64_t *drops);
+
 /*
  * The same of n frames. Those for which no packet buffers are free are freed and added to the counter *drops;
  * the others are moved to the front. Returns how many they are.
  */
-uint16_t borrow_materialise_burst(struct rte_mbuf **pkts, uint16_t n, uint64_t *drops);
+static inline uint16_t
+borrow_materialise_burst(struct rte_mbuf **pkts, uint16_t n, uint64_t *drops)
+{
+	for (uint16_t i = 0; i < n; i++)
+		if (unlikely(!borrow_materialise(pkts[i])))
+			return borrow_materialise_rest(pkts, i, n, drops);
+	return n;
+}
 
 #endif

@@ -29,19 +29,26 @@ enum {
 	FLOW_ROUTING_TYPE_2_LEN = 24,
 };
 
+/*
+ * Long rows of headers, which fast-path frames have not: what lies beyond the head of a borrowed frame is to
+ * be private, too. Without packet buffers for that it is read where it is, and what is decided may be about
+ * other bytes than those that arrive.
+ */
+static __rte_noinline const uint8_t *
+flow_read_borrowed(const struct rte_mbuf *pkt, uint32_t at, uint32_t len, uint8_t copy[])
+{
+	(void)borrow_materialise((struct rte_mbuf *)(uintptr_t)pkt);
+	return borrow_read(pkt, at, len, copy);
+}
+
 static const uint8_t *
 flow_read(const struct rte_mbuf *pkt, uint32_t at, uint32_t len, uint32_t end, uint8_t copy[])
 {
 	if (at + len > end)
 		return NULL;
-	/*
-	 * Long rows of headers, which fast-path frames have not: what lies beyond the head is to be private,
-	 * too. Without packet buffers for that it is read where it is, and what is decided may be about other
-	 * bytes than those that arrive.
-	 */
-	if (unlikely(borrow_is(pkt) && at + len > pkt->data_len))
-		(void)borrow_materialise((struct rte_mbuf *)(uintptr_t)pkt);
-	return borrow_read(pkt, at, len, copy);
+	if (unlikely(at + len > pkt->data_len && borrow_is(pkt)))
+		return flow_read_borrowed(pkt, at, len, copy);
+	return rte_pktmbuf_read(pkt, at, len, copy);
 }
 
 static void

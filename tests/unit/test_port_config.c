@@ -217,7 +217,7 @@ test_bad_mac(void **state)
 		{"52:54:00:12:34:56:78", "not a MAC address"}, {"525400123456", "not a MAC address"},
 	};
 	struct rte_ether_addr mac;
-	char text[RTE_ETHER_ADDR_FMT_SIZE], want[128], line[512];
+	char text[RTE_ETHER_ADDR_FMT_SIZE], want[128], line[1024];
 
 	port_mac_from_name(&mac, "vm0");
 	rte_ether_format_addr(text, sizeof(text), &mac);
