@@ -94,7 +94,7 @@ dgram_read(struct port_rxq *rxq, struct rte_mbuf **ret_pkt)
 	if (likely(got >= RTE_ETHER_HDR_LEN && !(msg.msg_flags & MSG_TRUNC)))
 		*ret_pkt = kernel_room_take(&dgram->room, (uint32_t)got);
 	else
-		counter_add(&rxq->stats.drops[got < RTE_ETHER_HDR_LEN ? DROP_RUNT : DROP_TRUNCATED], 1);
+		port_rx_count_drop(rxq, got < RTE_ETHER_HDR_LEN ? DROP_RUNT : DROP_TRUNCATED, NULL, 1);
 	return 1;
 }
 

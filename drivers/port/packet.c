@@ -134,7 +134,7 @@ packet_take(struct port_rxq *rxq, const struct packet_queue *queue, const struct
 		why = place->tp_snaplen < RTE_ETHER_HDR_LEN ? DROP_RUNT : DROP_TRUNCATED;
 		counter_add(&rxq->stats.packets, 1);
 		counter_add(&rxq->stats.bytes, place->tp_snaplen);
-		counter_add(&rxq->stats.drops[why], 1);
+		port_rx_count_drop(rxq, why, NULL, 1);
 		return NULL;
 	}
 	frame = kernel_frame_copy(&queue->packet->buffers, data, place->tp_snaplen);

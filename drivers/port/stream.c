@@ -200,7 +200,7 @@ stream_take(struct port_rxq *rxq, struct stream *stream, uint64_t connection, st
 	if (in->end - in->start - STREAM_LEN_SIZE < len)
 		return STREAM_INCOMPLETE;
 	if (unlikely(len < RTE_ETHER_HDR_LEN)) {
-		counter_add(&rxq->stats.drops[DROP_RUNT], 1);
+		port_rx_count_drop(rxq, DROP_RUNT, NULL, 1);
 		record = STREAM_RUNT;
 	} else {
 		*ret_frame =

@@ -117,7 +117,7 @@ tap_read(struct port_rxq *rxq, struct rte_mbuf **ret_pkt)
 	counter_add(&rxq->stats.packets, 1);
 	counter_add(&rxq->stats.bytes, (uint64_t)got);
 	if (unlikely(got < RTE_ETHER_HDR_LEN)) {
-		counter_add(&rxq->stats.drops[DROP_RUNT], 1);
+		port_rx_count_drop(rxq, DROP_RUNT, NULL, 1);
 		return 1;
 	}
 	*ret_pkt = kernel_room_take(&queue->room, (uint32_t)got);
@@ -178,7 +178,6 @@ tap_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t
 	uint16_t n_sent = 0;
 	uint64_t bytes = 0;
 
-	quiesce_leave(&tap->ctx->quiesce, txq->worker, &txq->place);
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *pkt = pkts[i];
 		int error;
@@ -187,7 +186,9 @@ tap_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t
 			port_tx_drop(txq, DROP_TOO_LONG, &pkt, 1);
 			continue;
 		}
+		quiesce_leave(&tap->ctx->quiesce, txq->worker, &txq->place);
 		error = tap_write(queue, pkt);
+		quiesce_return(&tap->ctx->quiesce, txq->worker);
 		if (unlikely(error)) {
 			port_tx_drop(txq, tap_why(error), &pkt, 1);
 			continue;
@@ -196,7 +197,6 @@ tap_send(struct port_txq *txq, const void *ctx, struct rte_mbuf **pkts, uint16_t
 		n_sent++;
 		rte_pktmbuf_free(pkt);
 	}
-	quiesce_return(&tap->ctx->quiesce, txq->worker);
 	counter_add(&txq->stats.packets, n_sent);
 	counter_add(&txq->stats.bytes, bytes);
 	return n_sent;

@@ -14,9 +14,10 @@ flood_send_copies(struct fwd_worker *worker, struct port_rxq *from, struct port 
 		copies[n_copies] = rte_pktmbuf_clone(pkts[i], worker->clone_pool);
 		if (likely(copies[n_copies]))
 			n_copies++;
+		else
+			port_rx_count_drop(from, DROP_NO_CLONE, &pkts[i], 1);
 	}
 	counter_add(&from->stats.copies, n);
-	counter_add(&from->stats.drops[DROP_NO_CLONE], n - n_copies);
 	if (n_copies)
 		fwd_send(worker, from, to, copies, n_copies);
 }

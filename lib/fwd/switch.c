@@ -73,10 +73,12 @@ switch_copy(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **
 					       ? borrow_copy(pkts[i], worker->clone_pool)
 					       : rte_pktmbuf_copy(pkts[i], worker->clone_pool, 0, UINT32_MAX);
 		ret_each[n_copies] = switch_frame(frames, i);
-		n_copies += ret_copies[n_copies] != NULL;
+		if (likely(ret_copies[n_copies]))
+			n_copies++;
+		else
+			port_rx_count_drop(from, DROP_NO_CLONE, &pkts[i], 1);
 	}
 	counter_add(&from->stats.copies, n);
-	counter_add(&from->stats.drops[DROP_NO_CLONE], n - n_copies);
 	return n_copies;
 }
 

@@ -75,12 +75,19 @@ hooked_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	return n ? txq->hooks.own.tx(txq, pkts, n) : 0;
 }
 
+void
+port_hooks_see_drop(struct port_hooks *hooks, uint16_t worker, enum port_drop reason,
+		    struct rte_mbuf *const *pkts, uint16_t n)
+{
+	for (struct port_hook *hook = hooks_next(&hooks->drops); hook && n; hook = hooks_next(&hook->next))
+		hook->drop(hook, worker, reason, pkts, n);
+}
+
 /* --- the control lock's --- */
 
 static void
-hooks_add(struct port_hooks *hooks, struct port_hook *hook)
+hooks_add(_Atomic(struct port_hook *) *link, struct port_hook *hook)
 {
-	_Atomic(struct port_hook *) *link = &hooks->first;
 	struct port_hook *at;
 
 	while ((at = atomic_load_explicit(link, memory_order_relaxed))) {
@@ -96,9 +103,8 @@ hooks_add(struct port_hooks *hooks, struct port_hook *hook)
 
 /* The hook keeps its `next`: the owner may be in this hook now. */
 static void
-hooks_take_out(struct port_hooks *hooks, struct port_hook *hook)
+hooks_take_out(_Atomic(struct port_hook *) *link, struct port_hook *hook)
 {
-	_Atomic(struct port_hook *) *link = &hooks->first;
 	struct port_hook *at;
 
 	while ((at = atomic_load_explicit(link, memory_order_relaxed)) != hook) {
@@ -120,7 +126,7 @@ port_rx_hook_attach(struct port_rxq *rxq, struct port_hook *hook)
 {
 	if (hooks_are_empty(&rxq->hooks))
 		rxq->hooks.own.rx = atomic_load_explicit(&rxq->rx, memory_order_relaxed);
-	hooks_add(&rxq->hooks, hook);
+	hooks_add(&rxq->hooks.first, hook);
 	/* Release: pairs with the acquire in port_rx(); `own` is there for who calls it. */
 	atomic_store_explicit(&rxq->rx, hooked_rx, memory_order_release);
 }
@@ -130,7 +136,7 @@ port_tx_hook_attach(struct port_txq *txq, struct port_hook *hook)
 {
 	if (hooks_are_empty(&txq->hooks))
 		txq->hooks.own.tx = atomic_load_explicit(&txq->tx, memory_order_relaxed);
-	hooks_add(&txq->hooks, hook);
+	hooks_add(&txq->hooks.first, hook);
 	atomic_store_explicit(&txq->tx, hooked_tx, memory_order_release);
 }
 
@@ -153,7 +159,7 @@ txq_holds(const void *arg, unsigned int worker)
 void
 port_rx_hook_detach(struct port_rxq *rxq, struct port_hook *hook)
 {
-	hooks_take_out(&rxq->hooks, hook);
+	hooks_take_out(&rxq->hooks.first, hook);
 	if (hooks_are_empty(&rxq->hooks))
 		atomic_store_explicit(&rxq->rx, rxq->hooks.own.rx, memory_order_release);
 	quiesce_wait_held(&rxq->port->ctx->quiesce, rxq_holds, rxq);
@@ -162,8 +168,35 @@ port_rx_hook_detach(struct port_rxq *rxq, struct port_hook *hook)
 void
 port_tx_hook_detach(struct port_txq *txq, struct port_hook *hook)
 {
-	hooks_take_out(&txq->hooks, hook);
+	hooks_take_out(&txq->hooks.first, hook);
 	if (hooks_are_empty(&txq->hooks))
 		atomic_store_explicit(&txq->tx, txq->hooks.own.tx, memory_order_release);
 	quiesce_wait_held(&txq->port->ctx->quiesce, txq_holds, txq);
+}
+
+void
+port_rx_drop_hook_attach(struct port_rxq *rxq, struct port_hook *hook)
+{
+	hooks_add(&rxq->hooks.drops, hook);
+}
+
+void
+port_tx_drop_hook_attach(struct port_txq *txq, struct port_hook *hook)
+{
+	hooks_add(&txq->hooks.drops, hook);
+}
+
+/* A worker is in no PMD while it is in a drop hook, so there is nobody besides to wait for. */
+void
+port_rx_drop_hook_detach(struct port_rxq *rxq, struct port_hook *hook)
+{
+	hooks_take_out(&rxq->hooks.drops, hook);
+	quiesce_wait(&rxq->port->ctx->quiesce);
+}
+
+void
+port_tx_drop_hook_detach(struct port_txq *txq, struct port_hook *hook)
+{
+	hooks_take_out(&txq->hooks.drops, hook);
+	quiesce_wait(&txq->port->ctx->quiesce);
 }

@@ -25,6 +25,10 @@
  * pkts[], in their order, and returns their number.
  *
  * It makes no new frames, and does not call the rx or tx of the queue that it is called for.
+ *
+ * Drop hooks are a list of their own: they see, with its reason, what is counted as dropped on the queue
+ * (port_rx_count_drop(), port_tx_count_drop()), just before it is freed, and may only read it. What was lost
+ * before there was a frame (a malformed chain) has no bytes.
  */
 #ifndef VNICD_HOOK_H
 #define VNICD_HOOK_H
@@ -37,8 +41,8 @@
 #include "port.h"
 
 /*
- * A hook of one queue, embedded in a struct of the user's. Set `rx` or `tx`, and is_gate, before attaching
- * it; the rest is hook.c's.
+ * A hook of one queue, embedded in a struct of the user's. Set `rx`, `tx` or `drop`, and is_gate, before
+ * attaching it; the rest is hook.c's.
  */
 struct port_hook {
 	union {
@@ -46,6 +50,10 @@ struct port_hook {
 			       uint16_t n);
 		uint16_t (*tx)(struct port_hook *hook, struct port_txq *txq, struct rte_mbuf **pkts,
 			       uint16_t n);
+		/* `worker` calls it, which need not be the queue's owner: a port's filter is applied by
+		 * who sends. n may be 0; pkts is NULL when there are no bytes. */
+		void (*drop)(struct port_hook *hook, uint16_t worker, enum port_drop reason,
+			     struct rte_mbuf *const *pkts, uint16_t n);
 	};
 	bool is_gate;
 	_Atomic(struct port_hook *) next; /* control lock writes, the queue's owner reads */
@@ -65,6 +73,12 @@ void port_tx_hook_attach(struct port_txq *txq, struct port_hook *hook);
  */
 void port_rx_hook_detach(struct port_rxq *rxq, struct port_hook *hook);
 void port_tx_hook_detach(struct port_txq *txq, struct port_hook *hook);
+
+/* The same of drop hooks: control lock, and to detach one, not a worker. */
+void port_rx_drop_hook_attach(struct port_rxq *rxq, struct port_hook *hook);
+void port_tx_drop_hook_attach(struct port_txq *txq, struct port_hook *hook);
+void port_rx_drop_hook_detach(struct port_rxq *rxq, struct port_hook *hook);
+void port_tx_drop_hook_detach(struct port_txq *txq, struct port_hook *hook);
 
 /* In a hook: the same frame, to be freed by who keeps it. NULL: it is borrowed, and packet buffers are
  * wanting. */

@@ -120,6 +120,7 @@ struct port_hooks {
 		port_rx_fn rx;
 		port_tx_fn tx;
 	} own;
+	_Atomic(struct port_hook *) drops; /* those that see what is dropped; NULL: none */
 };
 
 /* A receive queue: frames come from it. */
@@ -388,6 +389,10 @@ void port_mac_from_name(struct rte_ether_addr *mac, const char *name);
 /* For a kind's open, of a port that has no address by itself: mac= of its line, or that of its name. */
 void port_mac_from_config(struct port *port, const struct port_config *config);
 
+/* Worker `worker`, of port_rx_count_drop() and its like: the drop hooks of a queue, called one by one. */
+void port_hooks_see_drop(struct port_hooks *hooks, uint16_t worker, enum port_drop reason,
+			 struct rte_mbuf *const *pkts, uint16_t n);
+
 /* Owner of the queue: as port_rx_fn and port_tx_fn, which are called through these only. */
 static inline uint16_t
 port_rx(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
@@ -410,18 +415,39 @@ port_rxq_is_borrowed(const struct port_rxq *rxq)
 	return __atomic_load_n(&rxq->borrowed, __ATOMIC_ACQUIRE);
 }
 
-/* Owner of the queue only: count n packets under a reason, and free them. */
+/*
+ * Owner of the queue only: count n packets under a reason, and let the queue's drop hooks see them (hook.h).
+ * They stay the caller's. `pkts` NULL: their bytes are nowhere to be seen. Not while the worker is away
+ * (quiesce.h).
+ */
+static inline void
+port_rx_count_drop(struct port_rxq *rxq, enum port_drop reason, struct rte_mbuf *const *pkts, uint16_t n)
+{
+	counter_add(&rxq->stats.drops[reason], n);
+	if (unlikely(atomic_load_explicit(&rxq->hooks.drops, memory_order_relaxed)))
+		port_hooks_see_drop(&rxq->hooks, rxq->worker, reason, pkts, n);
+}
+
+static inline void
+port_tx_count_drop(struct port_txq *txq, enum port_drop reason, struct rte_mbuf *const *pkts, uint16_t n)
+{
+	counter_add(&txq->stats.drops[reason], n);
+	if (unlikely(atomic_load_explicit(&txq->hooks.drops, memory_order_relaxed)))
+		port_hooks_see_drop(&txq->hooks, txq->worker, reason, pkts, n);
+}
+
+/* The same, and free them. */
 static inline void
 port_rx_drop(struct port_rxq *rxq, enum port_drop reason, struct rte_mbuf **pkts, uint16_t n)
 {
-	counter_add(&rxq->stats.drops[reason], n);
+	port_rx_count_drop(rxq, reason, pkts, n);
 	rte_pktmbuf_free_bulk(pkts, n);
 }
 
 static inline void
 port_tx_drop(struct port_txq *txq, enum port_drop reason, struct rte_mbuf **pkts, uint16_t n)
 {
-	counter_add(&txq->stats.drops[reason], n);
+	port_tx_count_drop(txq, reason, pkts, n);
 	rte_pktmbuf_free_bulk(pkts, n);
 }
 

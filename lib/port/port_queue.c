@@ -62,6 +62,8 @@ port_filter_apply(const struct port_filter *filter, struct port_txq *txq, uint16
 		counter_add(&txq->stats.drops[DROP_FILTERED], n_unwanted);
 	else
 		atomic_fetch_add_explicit(&txq->filtered_elsewhere, n_unwanted, memory_order_relaxed);
+	if (unlikely(atomic_load_explicit(&txq->hooks.drops, memory_order_relaxed)))
+		port_hooks_see_drop(&txq->hooks, idx, DROP_FILTERED, pkts + n_wanted, n_unwanted);
 	rte_pktmbuf_free_bulk(pkts + n_wanted, n_unwanted);
 	return n_wanted;
 }

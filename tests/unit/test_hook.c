@@ -268,6 +268,94 @@ test_what_one_drops_the_next_does_not_see(void **state)
 	teardown();
 }
 
+/* --- what is dropped --- */
+
+struct drop_seer {
+	struct port_hook hook;
+	uint32_t numbers[PORT_BURST];
+	enum port_drop reason;
+	uint16_t worker;
+	unsigned int n, n_without_bytes;
+};
+
+static void
+drop_seer_drop(struct port_hook *hook, uint16_t worker, enum port_drop reason, struct rte_mbuf *const *pkts,
+	       uint16_t n)
+{
+	struct drop_seer *seer = (struct drop_seer *)hook;
+
+	seer->reason = reason;
+	seer->worker = worker;
+	for (uint16_t i = 0; i < n; i++) {
+		if (pkts)
+			seer->numbers[seer->n++] = number_of(pkts[i]);
+		else
+			seer->n_without_bytes++;
+	}
+}
+
+static uint16_t
+odd_burst(const struct port_filter *filter, struct rte_mbuf **pkts, uint16_t n)
+{
+	struct rte_mbuf *even[PORT_BURST];
+	uint16_t n_odd = 0, n_even = 0;
+
+	for (uint16_t i = 0; i < n; i++) {
+		if (number_of(pkts[i]) % 2)
+			pkts[n_odd++] = pkts[i];
+		else
+			even[n_even++] = pkts[i];
+	}
+	memcpy(pkts + n_odd, even, n_even * sizeof(even[0]));
+	return n_odd;
+}
+
+static void
+test_drops_are_seen(void **state)
+{
+	const struct port_filter filter = {.burst = odd_burst};
+	struct seer a = {.hook.rx = seer_rx, .modulus = 3};
+	struct drop_seer in = {.hook.drop = drop_seer_drop}, twin = in, out = in;
+	struct port_rxq *rxq = setup();
+	struct rte_mbuf *pkts[4];
+
+	port_rx_hook_attach(rxq, &a.hook);
+	port_rx_drop_hook_attach(rxq, &in.hook);
+	port_rx_drop_hook_attach(rxq, &twin.hook);
+	port_tx_drop_hook_attach(&port.txqs[0], &out.hook);
+	n_given = 8;
+	go_round(rxq);
+	assert_int_equal(in.n, 3);
+	assert_memory_equal(in.numbers, ((uint32_t[]){0, 3, 6}), sizeof(uint32_t[3]));
+	assert_int_equal(in.reason, DROP_SINK);
+	assert_int_equal(in.worker, 0);
+	assert_int_equal(twin.n, 3);
+	assert_int_equal(out.n, 0);
+	/* What has no bytes. */
+	rxq->stats.packets++;
+	port_rx_count_drop(rxq, DROP_RUNT, NULL, 1);
+	assert_int_equal(in.n_without_bytes, 1);
+	/* By a worker that is not the owner. */
+	for (uint32_t i = 0; i < 4; i++)
+		pkts[i] = frame_of(i);
+	rxq->stats.packets += 4;
+	assert_int_equal(port_filter_apply(&filter, &port.txqs[0], 1, pkts, 4), 2);
+	assert_int_equal(out.n, 2);
+	assert_memory_equal(out.numbers, ((uint32_t[]){0, 2}), sizeof(uint32_t[2]));
+	assert_int_equal(out.reason, DROP_FILTERED);
+	assert_int_equal(out.worker, 1);
+	port_tx(&port.txqs[0], pkts, 2);
+	/* No more. */
+	port_rx_drop_hook_detach(rxq, &in.hook);
+	go_round(rxq);
+	assert_int_equal(in.n, 3);
+	assert_true(twin.n > 3);
+	port_rx_drop_hook_detach(rxq, &twin.hook);
+	port_tx_drop_hook_detach(&port.txqs[0], &out.hook);
+	port_rx_hook_detach(rxq, &a.hook);
+	teardown();
+}
+
 /* --- borrowed frames --- */
 
 static uint8_t memory[LONG_LEN]; /* the guest's */
@@ -664,6 +752,7 @@ main(void)
 		cmocka_unit_test(test_in_the_order_of_attaching),
 		cmocka_unit_test(test_none_costs_nothing),
 		cmocka_unit_test(test_what_one_drops_the_next_does_not_see),
+		cmocka_unit_test(test_drops_are_seen),
 		cmocka_unit_test(test_borrowed_frames),
 		cmocka_unit_test(test_borrowed_and_dropped),
 		cmocka_unit_test(test_attach_and_detach_under_traffic),
