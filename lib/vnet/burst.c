@@ -129,8 +129,7 @@ vnet_from_guest_request(const struct vnet_conf *conf, struct port_rxq *rxq, cons
 {
 	if (likely_true(vnet_offload_from_guest(pkt, hdr, conf->offloads) == VNET_OFFLOAD_TAKEN))
 		return true;
-	counter_add(&rxq->stats.drops[DROP_BAD_OFFLOAD], 1);
-	rte_pktmbuf_free(pkt);
+	port_rx_drop(rxq, DROP_BAD_OFFLOAD, &pkt, 1);
 	return false;
 }
 
@@ -215,7 +214,7 @@ vnet_from_guest_chain(struct vnet_queue *queue, const struct vnet_conf *conf, st
 	return VNET_TOOK_FRAME;
 
 drop:
-	counter_add(&rxq->stats.drops[reason], 1);
+	port_rx_count_drop(rxq, reason, NULL, 1);
 	rte_mempool_put(queue->pool, first);
 	return VNET_TOOK_DROP;
 }
@@ -451,7 +450,7 @@ vnet_to_guest_frame(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 	else
 		reason = burst_gather(vq, conf, buffers, need, &span);
 	if (reason != DROP_N) {
-		counter_add(&txq->stats.drops[reason], 1);
+		port_tx_count_drop(txq, reason, &(struct rte_mbuf *){(struct rte_mbuf *)(uintptr_t)pkt}, 1);
 		/* Other chains that were read stay in the ring. */
 		if (burst_is_useless(reason))
 			burst_give(vq, conf, buffers, &span, 0);

@@ -80,7 +80,7 @@ vnet_to_guest_any(struct vnet_queue *queue, const struct vnet_conf *conf, struct
 	buffers.moved = false;
 	n_first = buffers.n = virtq_fetch(vq, &conf->virtq, &buffers.at, buffers.elems, n, traits);
 	if (buffers.n == 0) {
-		counter_add(&txq->stats.drops[virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER], n);
+		port_tx_count_drop(txq, virtq_is_broken(vq) ? DROP_BROKEN : DROP_NO_BUFFER, pkts, n);
 		return 0;
 	}
 
@@ -233,7 +233,7 @@ vnet_to_guest_burst(struct vnet_queue *queue, const struct vnet_conf *conf, stru
 	if (slow)
 		return (uint16_t)(n_sent + vnet_to_guest_generic(queue, conf, txq, pkts + n_sent,
 								 (uint16_t)(n - n_sent)));
-	counter_add(&txq->stats.drops[DROP_NO_BUFFER], n - n_sent);
+	port_tx_count_drop(txq, DROP_NO_BUFFER, pkts + n_sent, (uint16_t)(n - n_sent));
 	return n_sent;
 }
 
