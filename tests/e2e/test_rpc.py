@@ -1,8 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-3-Clause
 """The control socket: every method, every kind of error, clients that misbehave; and vnicctl."""
-import importlib.machinery
-import importlib.util
+import importlib
 import json
 import os
 import pathlib
@@ -549,22 +548,21 @@ class Vnicctl(unittest.TestCase):
                 self.assertRegex(text, rf"(?m)^  {counter['name']} +{counter['unit']} .* {re.escape(counter['help'])}$")
 
     @staticmethod
-    def module():
-        loader = importlib.machinery.SourceFileLoader("vnicctl", VNICCTL)
-        ctl = importlib.util.module_from_spec(importlib.util.spec_from_loader("vnicctl", loader))
+    def module(name):
         bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+        sys.path.insert(0, str(ROOT / "usertools"))
         try:
-            loader.exec_module(ctl)
+            return importlib.import_module(f"vnicctl_commands.{name}")
         finally:
+            sys.path.pop(0)
             sys.dont_write_bytecode = bytecode
-        return ctl
 
     def test_where_sockets_are(self):
         """An operator who is not root finds the vnicd of the machine, when he has none of his own."""
-        ctl, own, system = self.module(), tmpdir(), tmpdir()
-        ctl.SYSTEM_DIR = system
+        ctl, own, system = self.module("client"), tmpdir(), tmpdir()
         os.mkdir(f"{own}/vnicd")
-        with unittest.mock.patch.dict(os.environ, XDG_RUNTIME_DIR=own), unittest.mock.patch("os.geteuid", lambda: 1000):
+        with unittest.mock.patch.dict(os.environ, XDG_RUNTIME_DIR=own), unittest.mock.patch("os.geteuid", lambda: 1000), \
+                unittest.mock.patch.object(ctl, "SYSTEM_DIR", system):
             os.environ.pop("RUNTIME_DIRECTORY", None)
             with self.assertRaisesRegex(ctl.Trouble, f"no control socket in {own}/vnicd or {system}"):
                 ctl.find_socket()
@@ -575,7 +573,7 @@ class Vnicctl(unittest.TestCase):
 
     def test_stats_of_counters_to_come(self):
         """What a later vnicd counts is shown, too."""
-        ctl = self.module()
+        ctl = self.module("stats")
         none = dict.fromkeys(("rx_packets", "rx_bytes", "tx_packets", "tx_bytes"), 0)
         row = ctl.counters_row("vm0", dict(none, mirrored=7, unused=0, drops={"policed": 3}, device={"crc": 2, "x": 0}), None,
                                None)
