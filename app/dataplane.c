@@ -20,6 +20,7 @@
 #include <rte_pause.h>
 #include <rte_rcu_qsbr.h>
 
+#include "capture.h"
 #include "ctx.h"
 #include "fwd.h"
 #include "fwd_config.h"
@@ -61,6 +62,7 @@ static struct {
 	struct fwd_mode plan_mode;
 	void *mode_state;
 	struct mirrors *mirrors;
+	struct captures *captures;
 	bool mode_is_open;
 	struct rte_mempool *pool;
 	struct loop_timer *tick;
@@ -410,6 +412,9 @@ dataplane_open(const struct fwd_config *fwd, struct rte_mempool *pool, struct vn
 	ret = mirrors_open(&dp.mirrors, dp.fwd_workers, dp.n_workers, diag);
 	if (ret < 0)
 		return ret;
+	ret = captures_open(&dp.captures, ctx, dp.n_workers, "vnicd", diag);
+	if (ret < 0)
+		return ret;
 	if (mode->open) {
 		ret = mode->open(&dp.mode_state, fwd->args, diag);
 		if (ret < 0)
@@ -562,6 +567,8 @@ dataplane_close(void)
 	/* Who may hold a frame goes before what it is made of: what is under way, the ports, their pools. */
 	if (dp.workers_are_open)
 		fwd_workers_close(dp.fwd_workers, dp.n_workers);
+	captures_close(dp.captures);
+	dp.captures = NULL;
 	mirrors_close(dp.mirrors);
 	dp.mirrors = NULL;
 	while (dp.n_ports)
@@ -629,6 +636,8 @@ dataplane_port_add(struct port_config *config, struct port **ret_port, struct di
 	}
 	if (mirrors_port_added(dp.mirrors, port) < 0)
 		log_warn(&dp.ctx->log, "port %s: no memory to mirror it", port->name);
+	if (captures_port_added(dp.captures, port) < 0)
+		log_warn(&dp.ctx->log, "port %s: no memory to capture it", port->name);
 	log_info(&dp.ctx->log, "port %s: %s, %u queue pair%s", port->name, port->describe, port->n_queues,
 		 port->n_queues == 1 ? "" : "s");
 	if (ret_port)
@@ -709,6 +718,7 @@ dataplane_port_remove(const char *name, struct diag *diag)
 	if (ret < 0)
 		return ret;
 	mirrors_port_removed(dp.mirrors, port);
+	captures_port_removed(dp.captures, port);
 	while (dp.ports[at] != port)
 		at++;
 	dp.n_ports--;
@@ -745,6 +755,7 @@ back:
 	dp.ports[at] = port;
 	dp.n_ports++;
 	mirrors_port_added(dp.mirrors, port);
+	captures_port_added(dp.captures, port);
 	return ret;
 }
 
@@ -770,6 +781,12 @@ struct mirrors *
 dataplane_mirrors(void)
 {
 	return dp.mirrors;
+}
+
+struct captures *
+dataplane_captures(void)
+{
+	return dp.captures;
 }
 
 void *

@@ -12,6 +12,7 @@
 
 struct fwd_config;
 struct mirrors;
+struct captures;
 struct port;
 struct port_config;
 struct port_place;
@@ -62,6 +63,7 @@ struct port *dataplane_port(unsigned int i);
 const struct fwd_config *dataplane_fwd(void);
 /* Of its ports; none to begin with. */
 struct mirrors *dataplane_mirrors(void);
+struct captures *dataplane_captures(void);
 /* What the mode opened. */
 void *dataplane_mode_state(void);
 struct rte_mempool *dataplane_pool(void);

@@ -50,8 +50,11 @@ struct rpc_client {
 	struct rpc_scan scan;
 	uint64_t out_progress_ms; /* when it last read something, or had nothing to read */
 	int fd;
-	bool gone;    /* to be closed at the end of the callback */
-	bool no_more; /* it has shut down its end: close once all replies are out */
+	void (*take)(void *arg, int fd); /* NULL: the connection stays one of requests */
+	void *take_arg;
+	bool in_batch; /* what is called is one of several */
+	bool gone;     /* to be closed at the end of the callback */
+	bool no_more;  /* it has shut down its end: close once all replies are out */
 };
 
 static struct rpc_method *methods;
@@ -61,6 +64,7 @@ static struct {
 	struct loop_watch *watch;
 	struct loop_timer *sweep;
 	struct rpc_client *clients;
+	struct rpc_client *calling; /* NULL: no method is called */
 	unsigned int n_clients;
 	struct usocket listener;
 	struct perms perms; /* of its socket */
@@ -85,6 +89,19 @@ const char *
 rpc_path(void)
 {
 	return server.listener.path;
+}
+
+int
+rpc_take_connection(void (*fn)(void *arg, int fd), void *arg, struct diag *diag)
+{
+	struct rpc_client *client = server.calling;
+
+	if (!client || client->in_batch || client->take)
+		return diag_set(diag, -EINVAL, "send it as the only one, and not in a batch",
+				"this method takes the whole connection");
+	client->take = fn;
+	client->take_arg = arg;
+	return 0;
 }
 
 /* ---- from a request to its reply ---- */
@@ -387,7 +404,10 @@ client_text(struct rpc_client *client, const char *text, size_t len)
 		client_refuse(client, RPC_PARSE_ERROR, &diag);
 		return false;
 	}
-	client_reply(client, json_is_array(request) ? batch_handle(request) : request_handle(request));
+	server.calling = client;
+	client->in_batch = json_is_array(request);
+	client_reply(client, client->in_batch ? batch_handle(request) : request_handle(request));
+	server.calling = NULL;
 	json_decref(request);
 	return true;
 }
@@ -438,7 +458,8 @@ client_scan(struct rpc_client *client, bool at_end)
 	struct rpc_scan *scan = &client->scan;
 	size_t begin = 0;
 
-	while (scan->at < client->in.len && !client->gone && client->out.len < RPC_REQUEST_MAX) {
+	while (scan->at < client->in.len && !client->gone && !client->take &&
+	       client->out.len < RPC_REQUEST_MAX) {
 		char byte = client->in.data[scan->at++];
 		bool skip = scan->skip;
 
@@ -449,6 +470,8 @@ client_scan(struct rpc_client *client, bool at_end)
 		begin = scan->at;
 		*scan = (struct rpc_scan){.at = begin, .skip = skip && byte != '\n'};
 	}
+	if (client->take)
+		return;
 	if (at_end && scan->at == client->in.len && !client->gone && !scan->skip && begin < client->in.len) {
 		client_text(client, client->in.data + begin, client->in.len - begin);
 		begin = client->in.len;
@@ -501,7 +524,10 @@ client_close(struct rpc_client *client)
 	*link = client->next;
 	server.n_clients--;
 	loop_watch_remove(client->watch);
-	close(client->fd);
+	if (client->take)
+		client->take(client->take_arg, client->gone || client->out.len ? -1 : client->fd);
+	if (!client->take || client->gone || client->out.len)
+		close(client->fd);
 	free(client->in.data);
 	free(client->out.data);
 	free(client);
@@ -515,11 +541,12 @@ client_settle(struct rpc_client *client)
 
 	if (!client->gone)
 		client_flush(client);
-	while (!client->gone && client->scan.at < client->in.len && client->out.len < RPC_REQUEST_MAX) {
+	while (!client->gone && !client->take && client->scan.at < client->in.len &&
+	       client->out.len < RPC_REQUEST_MAX) {
 		client_scan(client, client->no_more);
 		client_flush(client);
 	}
-	if (client->gone || (client->no_more && client->out.len == 0)) {
+	if (client->gone || ((client->no_more || client->take) && client->out.len == 0)) {
 		client_close(client);
 		return;
 	}
@@ -527,7 +554,7 @@ client_settle(struct rpc_client *client)
 		events |= EPOLLOUT;
 	/* A client that is slow to read is not read from either, but for that it may go on sending and never
 	 * read. */
-	if (!client->no_more && client->out.len < RPC_REQUEST_MAX)
+	if (!client->no_more && !client->take && client->out.len < RPC_REQUEST_MAX)
 		events |= EPOLLIN;
 	loop_watch_set(client->watch, events);
 }

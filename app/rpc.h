@@ -25,7 +25,7 @@ struct vnic_ctx;
  * Version of the methods, their parameters and results: another major number when what worked does not any
  * more, another minor one when there is more. What a client does not know it leaves alone.
  */
-enum { RPC_API_MAJOR = 1, RPC_API_MINOR = 4 };
+enum { RPC_API_MAJOR = 1, RPC_API_MINOR = 5 };
 
 enum rpc_status {
 	RPC_OK = 0,
@@ -63,6 +63,14 @@ struct rpc_method *rpc_methods(void); /* head of the list */
 	{                                                                           \
 		rpc_method_register(&(method));                                     \
 	}
+
+/*
+ * In a call: once its reply is out, the connection ends as one of requests, and its descriptor is the
+ * caller's: fn(arg, fd), from the loop. What the client sends after the request is not looked at. fn(arg,
+ * -1): it is gone before. 0, or -EINVAL with diag filled: there is another request in the same batch, or on
+ * its way.
+ */
+int rpc_take_connection(void (*fn)(void *arg, int fd), void *arg, struct diag *diag);
 
 /*
  * Listen on `path`; when it is NULL on vnicd.ctl in run_dir, or vnicd-PID.ctl when a live process has that
