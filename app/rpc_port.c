@@ -36,14 +36,33 @@ config_json(const struct port *port)
 	return json_string(line);
 }
 
+/* Who is at the other end; null: nothing connects to a port of this kind. */
+static void
+peer_json(const struct port *port, json_t **ret_connected, json_t **ret_mac)
+{
+	char mac[RTE_ETHER_ADDR_FMT_SIZE];
+	struct port_peer peer;
+
+	*ret_connected = *ret_mac = json_null();
+	if (!port->kind->peer)
+		return;
+	port->kind->peer(port, &peer);
+	*ret_connected = json_boolean(peer.connected);
+	if (!peer.has_mac)
+		return;
+	rte_ether_format_addr(mac, sizeof(mac), &peer.mac);
+	*ret_mac = json_string(mac);
+}
+
 static json_t *
 port_object(const struct port *port)
 {
-	json_t *workers = json_array(), *link = json_null();
+	json_t *workers = json_array(), *link = json_null(), *connected, *guest_mac;
 	struct port_link state;
 	char mac[RTE_ETHER_ADDR_FMT_SIZE];
 
 	rte_ether_format_addr(mac, sizeof(mac), &port->mac);
+	peer_json(port, &connected, &guest_mac);
 	/* The owner of each queue pair, in order. */
 	for (unsigned int i = 0; i < port->n_queues; i++)
 		json_array_append_new(workers, json_integer(port->rxqs[i].worker));
@@ -51,11 +70,11 @@ port_object(const struct port *port)
 		port->kind->link(port, &state);
 		link = json_string(state.up ? "up" : "down");
 	}
-	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:o, s:o, s:o, s:o}", "name", port->name, "kind",
-			 port->kind->name, "describe", port->describe, "queues", (int)port->n_queues,
+	return json_pack("{s:s, s:s, s:s, s:i, s:i, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "name", port->name,
+			 "kind", port->kind->name, "describe", port->describe, "queues", (int)port->n_queues,
 			 "active_queues", (int)atomic_load_explicit(&port->n_active, memory_order_relaxed),
-			 "mac", mac, "link", link, "workers", workers, "capabilities",
-			 capabilities_json(port), "config", config_json(port));
+			 "mac", mac, "connected", connected, "guest_mac", guest_mac, "link", link, "workers",
+			 workers, "capabilities", capabilities_json(port), "config", config_json(port));
 }
 
 static enum rpc_status
@@ -115,7 +134,9 @@ port_list_call(const char *const values[], json_t **ret_result, struct diag *dia
 
 static struct rpc_method port_list = {
 	.name = "port.list",
-	.help = "all ports, in the order they were added",
+	.help = "all ports, in the order they were added; of one that something connects to, whether it is "
+		"connected, and "
+		"the guest's own address; link is the cable that it sees, or would see (null: not known)",
 	.call = port_list_call,
 };
 RPC_METHOD_REGISTER(port_list)

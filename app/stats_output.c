@@ -253,7 +253,7 @@ print_columns(FILE *text, const uint64_t now[], const uint64_t before[], double 
 	}
 }
 
-/* What has no column, in words: "  (not_ready 12, runt 1)"; nothing when all are 0. */
+/* What has no column, in words: "  (no_guest 12, runt 1)"; nothing when all are 0. */
 static void
 print_words(FILE *text, const struct port_row *row, enum counter_class class, const char *head)
 {

@@ -196,6 +196,18 @@ guest_link(const struct port *port, struct port_link *ret_link)
 				       .duplex = guest->vnet.input.link.duplex};
 }
 
+static void
+guest_peer(const struct port *port, struct port_peer *ret_peer)
+{
+	const struct guest *guest = port->dev;
+	struct transport_status status;
+
+	guest->transport_ops->status(guest->transport, &status);
+	*ret_peer = (struct port_peer){.connected = status.connected,
+				       .has_mac = status.connected && guest->vnet.vdev.said.has_features,
+				       .mac = guest->vnet.input.settings.filter.mac};
+}
+
 static int
 guest_set_link(struct port *port, enum port_link_request request, struct diag *diag)
 {
@@ -448,6 +460,7 @@ static struct port_kind guest_kind = {
 	.open = guest_open,
 	.close = guest_close,
 	.link = guest_link,
+	.peer = guest_peer,
 	.set_link = guest_set_link,
 	.announce = guest_announce,
 	.capabilities = guest_capabilities,

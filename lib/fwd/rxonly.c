@@ -5,7 +5,7 @@
 static void
 rxonly_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
-	port_rx_drop(from, DROP_SINK, pkts, n);
+	port_rx_consume(from, pkts, n);
 }
 
 static struct fwd_mode rxonly_mode = {

@@ -102,7 +102,7 @@ txonly_generate(struct fwd_worker *worker, struct port_txq *txq)
 static void
 txonly_forward(struct fwd_worker *worker, struct port_rxq *from, struct rte_mbuf **pkts, uint16_t n)
 {
-	port_rx_drop(from, DROP_SINK, pkts, n);
+	port_rx_consume(from, pkts, n);
 }
 
 static struct fwd_mode txonly_mode = {

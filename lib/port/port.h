@@ -57,7 +57,7 @@ enum port_drop {
 /*
  * rx: from the port into vnicd; tx: towards the port. A frame that was taken from the port and then dropped
  * for whatever reason counts in rx and in one drop reason; a frame handed to tx counts either in tx or in one
- * drop reason. So over all ports rx + copies = tx + drops.
+ * drop reason. So over all ports rx + copies = tx + drops + consumed.
  */
 struct port_stats {
 /* The class COUNTERS_PORT, then COUNTERS_DROPS. */
@@ -70,6 +70,7 @@ struct port_stats {
 struct port_queue_stats {
 	uint64_t packets, bytes;
 	uint64_t copies;              /* rx: made to flood; tx: segments beyond the first */
+	uint64_t consumed;            /* rx: by the forwarding mode, whose purpose it is */
 	uint64_t waits, waits_helped; /* tx, of guests */
 	uint64_t drops[DROP_N];
 };
@@ -270,6 +271,13 @@ struct port_link {
 	uint8_t duplex;
 };
 
+/* Who is at the other end of a port that something connects to. */
+struct port_peer {
+	bool connected;
+	bool has_mac; /* a driver runs there, whose address this is */
+	struct rte_ether_addr mac;
+};
+
 enum port_link_request { PORT_LINK_DOWN, PORT_LINK_UP };
 
 struct port_kind {
@@ -299,6 +307,8 @@ struct port_kind {
 
 	/* The link as it is now. */
 	void (*link)(const struct port *port, struct port_link *ret_link);
+	/* Who is connected now. */
+	void (*peer)(const struct port *port, struct port_peer *ret_peer);
 	/* The set of offloads (offloads.def) that frames to the port may request now. NULL: none. Others are
 	 * done in software before (software_offload.h). */
 	uint32_t (*capabilities)(const struct port *port);
@@ -436,7 +446,15 @@ port_tx_count_drop(struct port_txq *txq, enum port_drop reason, struct rte_mbuf 
 		port_hooks_see_drop(&txq->hooks, txq->worker, reason, pkts, n);
 }
 
-/* The same, and free them. */
+/* Owner of the queue only: frames that end here as they are meant to. */
+static inline void
+port_rx_consume(struct port_rxq *rxq, struct rte_mbuf **pkts, uint16_t n)
+{
+	counter_add(&rxq->stats.consumed, n);
+	rte_pktmbuf_free_bulk(pkts, n);
+}
+
+/* As port_rx_count_drop() and port_tx_count_drop(), and free them. */
 static inline void
 port_rx_drop(struct port_rxq *rxq, enum port_drop reason, struct rte_mbuf **pkts, uint16_t n)
 {

@@ -105,6 +105,7 @@ port_pair_stats_read(const struct port *port, uint16_t idx, struct port_stats *r
 		.tx_packets = tx.packets,
 		.tx_bytes = tx.bytes,
 		.copies = rx.copies + tx.copies,
+		.consumed = rx.consumed,
 		.waits = tx.waits,
 		.waits_helped = tx.waits_helped,
 	};

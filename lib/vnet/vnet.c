@@ -35,6 +35,15 @@ vnet_closed(const struct vnet_queue *queue, enum port_drop otherwise)
 	return link_up ? otherwise : DROP_LINK_DOWN;
 }
 
+/* The reason to drop frames for a queue that does not run. */
+static enum port_drop
+vnet_stopped(const struct vnet_queue *queue)
+{
+	bool has_guest = atomic_load_explicit(&queue->shared->has_guest, memory_order_relaxed);
+
+	return has_guest ? DROP_QUEUE_STOPPED : DROP_NO_GUEST;
+}
+
 /* The conf is still there: the worker has not been quiescent since vnet_rx(). */
 void
 vnet_rx_release(struct port_rxq *rxq)
@@ -145,7 +154,7 @@ vnet_tx(struct port_txq *txq, struct rte_mbuf **pkts, uint16_t n)
 	uint64_t flags = 0;
 
 	if (unlikely(!conf || !conf->virtq.enabled)) {
-		port_tx_drop(txq, conf ? vnet_closed(queue, DROP_NOT_READY) : DROP_NOT_READY, pkts, n);
+		port_tx_drop(txq, conf ? vnet_closed(queue, DROP_QUEUE_DISABLED) : vnet_stopped(queue), pkts, n);
 		return 0;
 	}
 	if (unlikely(virtq_is_broken(&queue->to_guest))) {

@@ -68,8 +68,9 @@ vnet_conf(const struct virtq *vq)
 
 /* Of a device: what its control half and the workers share besides the confs. */
 struct vnet_shared {
-	/* Written by the control half. Names the reason of a drop; what workers act on is in the confs. */
+	/* Written by the control half. They name the reason of a drop; what workers act on is in the confs. */
 	_Atomic bool link_up;
+	_Atomic bool has_guest; /* a front-end is connected, and has said for which features */
 	/* SEND_RARP: the address to announce; 0: none. Written by the control half, read and cleared by the
 	 * owner of transmitq 0. */
 	_Atomic uint64_t rarp_mac;

@@ -151,7 +151,7 @@ class Captures(vnictest.WithGuests, unittest.TestCase):
         # In their VLANs, nobody is behind a, and c has no guest.
         want = [(1, "no_port", self.send("a", self.to("b"))),
                 (1, "vlan_tagged", self.send("b", fe.ethernet(b"\x00\x05" + bytes(40), dst=MAC["a"], src=MAC["b"], kind=0x8100))),
-                (2, "not_ready", self.send("b", fe.ethernet(bytes(51), dst=BROADCAST, src=MAC["b"])))]
+                (2, "no_guest", self.send("b", fe.ethernet(bytes(51), dst=BROADCAST, src=MAC["b"])))]
         # No bytes behind the header.
         sender = self.guests["a"].pairs[0]
         gpa = sender.tx_free.pop(0)

@@ -29,7 +29,7 @@ PAIRS = 4
 IP = "/usr/sbin/ip"     # busybox has an `ip` of its own, and its shell prefers that
 
 # Reasons under which a frame for the guest can be counted on its port instead of in tx_packets.
-TO_GUEST_DROPS = ("filtered", "no_buffer", "too_long", "not_ready", "link_down", "broken")
+TO_GUEST_DROPS = ("filtered", "no_buffer", "too_long", "no_guest", "queue_stopped", "queue_disabled", "link_down", "broken")
 
 
 def by_queue(ports, key):

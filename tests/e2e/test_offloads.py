@@ -22,7 +22,7 @@ OFFLOADS = ("CSUM", "GUEST_CSUM", "HOST_TSO4", "HOST_TSO6", "GUEST_TSO4", "GUEST
 
 
 # What may happen while guests boot, and when a burst of segments is longer than a guest's ring.
-NORMAL_DROPS = {"not_ready", "no_buffer", "filtered"}
+NORMAL_DROPS = {"no_guest", "queue_stopped", "queue_disabled", "no_buffer", "filtered"}
 
 
 class OffloadTest(guests.GuestTest):

@@ -560,7 +560,7 @@ class Protocol(vnictest.WithGuests, unittest.TestCase):
         self.assertEqual(a.receive_frame(0), fe.ethernet(bytes(100)))
         a.enable(0, 0)
         b.send_frame(fe.ethernet(bytes(100)), 0)
-        self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("not_ready") == 1)
+        self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("queue_disabled") == 1)
         a.enable(0, 1)
         a.enable(2, 1)
         self.pass_frame(b, a, 0)
@@ -609,7 +609,7 @@ class Protocol(vnictest.WithGuests, unittest.TestCase):
                     self.assertEqual(bases, [101 - 1, 101])
                 # While it is stopped nothing moves.
                 b.send_frame(fe.ethernet(bytes(60)))
-                self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("not_ready", 0) >= 1)
+                self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("queue_stopped", 0) >= 1)
                 for idx, base in zip((0, 1), bases):
                     for name, request, payload, fds in a.ring_messages(idx):
                         if name == "BASE":
@@ -660,7 +660,7 @@ class Protocol(vnictest.WithGuests, unittest.TestCase):
         a, b = self.pair()
         a.tell(34)      # RESET_DEVICE
         b.send_frame(fe.ethernet(bytes(60)))
-        self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("not_ready") == 1)
+        self.vnicd.wait_stats(lambda ports: ports["a"]["drops"].get("queue_stopped") == 1)
         for idx in range(4):
             a.restart_ring(idx)
         self.pass_frame(a, b)
@@ -680,7 +680,7 @@ class Protocol(vnictest.WithGuests, unittest.TestCase):
         time.sleep(0.1)
         self.assertEqual(a.pairs[0].tx.poll(), [])
         self.assertEqual(self.vnicd.stats()["a"]["rx_packets"], 0)
-        self.assertEqual(self.drops("a"), {"not_ready": 1})
+        self.assertEqual(self.drops("a"), {"queue_stopped": 1})
         a.driver_ok()
         a.reclaim_tx(0, all_of_them=True)
         b.receive_frame(0)

@@ -127,6 +127,7 @@ class Methods(OneVnicd):
             self.assertRegex(port["mac"], r"^([0-9A-Fa-f]{2}:){5}[0-9A-Fa-f]{2}$")
             self.assertIn(port["name"] + ".sock", port["describe"])
             self.assertEqual(len(port["workers"]), port["queues"])
+            self.assertEqual((port["connected"], port["guest_mac"], port["link"]), (False, None, "up"))
             self.assertTrue(all(w == 0 for w in port["workers"]))
 
     def test_stats_get(self):

@@ -84,7 +84,7 @@ scene_close(struct fwd_plan *plan)
 	sums(&sum);
 	for (int i = 0; i < DROP_N; i++)
 		drops += sum.drops[i];
-	assert_int_equal(sum.rx_packets + sum.copies, sum.tx_packets + drops);
+	assert_int_equal(sum.rx_packets + sum.copies, sum.tx_packets + drops + sum.consumed);
 	fwd_plan_free(plan);
 	fwd_workers_close(scene.workers, n_workers);
 	for (unsigned int i = 0; i < scene.n_ports; i++) {

@@ -370,16 +370,19 @@ test_link(void **state)
 	conf.virtq.enabled = true;
 	vnet_conf_fill(&rig->dev, &rig->dev.input, &rig->dev.output, 0, &conf);
 	assert_false(conf.virtq.enabled);
-	/* Frames for it are dropped under a name of their own; without a driver under the usual one. */
+	/* Frames for it are dropped under a name of their own; without a driver under others. */
 	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
-	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 1);
+	assert_int_equal(txq.stats.drops[DROP_NO_GUEST], 1);
+	atomic_store(&rig->dev.shared.has_guest, true);
+	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
+	assert_int_equal(txq.stats.drops[DROP_QUEUE_STOPPED], 1);
 	atomic_store(&queue->to_guest.conf, &conf.virtq);
 	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
 	assert_int_equal(txq.stats.drops[DROP_LINK_DOWN], 1);
 	/* Up, but disabled by the driver. */
 	atomic_store(&rig->dev.shared.link_up, true);
 	assert_int_equal(vnet_tx(&txq, &pkt, 1), 0);
-	assert_int_equal(txq.stats.drops[DROP_NOT_READY], 2);
+	assert_int_equal(txq.stats.drops[DROP_QUEUE_DISABLED], 1);
 	atomic_store(&queue->to_guest.conf, NULL);
 	atomic_store(&rig->dev.shared.link_up, false);
 

@@ -70,7 +70,7 @@ test_C125_counters(void **state)
 	rx->drops[DROP_LINK_DOWN] = 4;
 	rig->dev->queues[1].discarded_bytes = 1300;
 	/* After the device: not its drops. */
-	rx->drops[DROP_NO_PORT] = rx->drops[DROP_SINK] = rx->drops[DROP_HANDOFF_FULL] = 100;
+	rx->drops[DROP_NO_PORT] = rx->drops[DROP_HANDOFF_FULL] = 100;
 	/* To it: whatever the reason. */
 	tx->packets = 2000;
 	tx->bytes = 180000;
@@ -78,7 +78,7 @@ test_C125_counters(void **state)
 	tx->drops[DROP_LINK_DOWN] = 6;
 	tx->drops[DROP_NO_BUFFER] = 20;
 	tx->drops[DROP_FILTERED] = 30;
-	tx->drops[DROP_NOT_READY] = 40;
+	tx->drops[DROP_QUEUE_STOPPED] = 40;
 	tx->drops[DROP_TOO_LONG] = 50;
 	tx->drops[DROP_BROKEN] = 60;
 	rig->dev->queues[1].to_guest.notified = 77;

@@ -136,7 +136,7 @@ seer_rx(struct port_hook *hook, struct port_rxq *rxq, struct rte_mbuf **pkts, ui
 	struct rte_mbuf *unwanted[PORT_BURST];
 	uint16_t n_wanted = seer_sort((struct seer *)hook, pkts, n, unwanted);
 
-	port_rx_drop(rxq, DROP_SINK, unwanted, (uint16_t)(n - n_wanted));
+	port_rx_drop(rxq, DROP_NO_PORT, unwanted, (uint16_t)(n - n_wanted));
 	return n_wanted;
 }
 
@@ -245,7 +245,7 @@ test_what_one_drops_the_next_does_not_see(void **state)
 	/* In their order: of 1 3 5 7 9 11. */
 	assert_int_equal(n_sent, 4);
 	assert_memory_equal(sent, ((uint32_t[]){1, 5, 7, 11}), sizeof(uint32_t[4]));
-	assert_int_equal(rxq->stats.drops[DROP_SINK], 6);
+	assert_int_equal(rxq->stats.drops[DROP_NO_PORT], 6);
 	assert_int_equal(port.txqs[0].stats.drops[DROP_TX_FULL], 2);
 	port_rx_hook_detach(rxq, &a.hook);
 	port_rx_hook_detach(rxq, &b.hook);
@@ -327,7 +327,7 @@ test_drops_are_seen(void **state)
 	go_round(rxq);
 	assert_int_equal(in.n, 3);
 	assert_memory_equal(in.numbers, ((uint32_t[]){0, 3, 6}), sizeof(uint32_t[3]));
-	assert_int_equal(in.reason, DROP_SINK);
+	assert_int_equal(in.reason, DROP_NO_PORT);
 	assert_int_equal(in.worker, 0);
 	assert_int_equal(twin.n, 3);
 	assert_int_equal(out.n, 0);
@@ -588,7 +588,7 @@ busy_rx(struct port_hook *hook, struct port_rxq *rxq, struct rte_mbuf **pkts, ui
 {
 	uint16_t n_left = busy_drop((struct busy_hook *)hook, pkts, n);
 
-	port_rx_drop(rxq, DROP_SINK, pkts + n_left, (uint16_t)(n - n_left));
+	port_rx_drop(rxq, DROP_NO_PORT, pkts + n_left, (uint16_t)(n - n_left));
 	return n_left;
 }
 

@@ -58,7 +58,7 @@ fill_pair(struct port_rxq *rxq, struct port_txq *txq, unsigned int object)
 	for (unsigned int i = 0; i < counter_classes[COUNTERS_PORT].n; i++)
 		((uint64_t *)&stats)[i] = value_of(object, COUNTERS_PORT, i);
 	rxq->stats = (struct port_queue_stats){
-		.packets = stats.rx_packets, .bytes = stats.rx_bytes, .copies = stats.copies - 7};
+		.packets = stats.rx_packets, .bytes = stats.rx_bytes, .copies = stats.copies - 7, .consumed = stats.consumed};
 	txq->stats = (struct port_queue_stats){.packets = stats.tx_packets,
 					       .bytes = stats.tx_bytes,
 					       .copies = 7,

@@ -15,9 +15,16 @@ EXAMPLES = """\
 """
 
 
+def link(port):
+    """Of a guest that is there; without one, nobody sees a cable, unless it is pulled anyway."""
+    if port["connected"] is False and port["link"] == "up":
+        return "-"
+    return port["link"] or "-"
+
+
 def print_ports(ports):
-    table(["name", "kind", "queues", "mac", "link", "workers", "what"],
-          [[p["name"], p["kind"], p["queues"], p["mac"], p["link"] or "-",
+    table(["name", "kind", "queues", "connected", "mac", "link", "workers", "what"],
+          [[p["name"], p["kind"], p["queues"], {None: "-", True: "yes", False: "no"}[p["connected"]], p["guest_mac"] or p["mac"], link(p),
             ",".join(str(w) for w in sorted(set(p["workers"]))), p["describe"]] for p in ports], right={2})
 
 

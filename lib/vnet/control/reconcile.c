@@ -320,8 +320,9 @@ output_publish(struct vnet_dev *dev)
 				      memory_order_release);
 		atomic_store_explicit(&dev->port->steer, output->steer, memory_order_release);
 	}
-	/* Workers take only the reason of a drop from it; whether a queue is enabled is in its conf. */
+	/* Workers take only the reason of a drop from these; whether a queue is enabled is in its conf. */
 	atomic_store_explicit(&dev->shared.link_up, output->link.up, memory_order_relaxed);
+	atomic_store_explicit(&dev->shared.has_guest, dev->vdev.said.has_features, memory_order_relaxed);
 	if (!output->link.up)
 		atomic_store_explicit(&dev->shared.rarp_mac, 0, memory_order_relaxed);
 	vdev_conf_publish(&dev->vdev);
