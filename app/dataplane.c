@@ -22,6 +22,7 @@
 
 #include "capture.h"
 #include "ctx.h"
+#include "events.h"
 #include "fwd.h"
 #include "fwd_config.h"
 #include "keyval.h"
@@ -151,9 +152,12 @@ worker_look(unsigned int idx, uint64_t elapsed_ms)
 	char place[128];
 
 	if (iterations != watch->iterations) {
-		if (watch->next_ms > WATCH_FIRST_MS)
+		if (watch->next_ms > WATCH_FIRST_MS) {
+			event_record(dp.ctx, EVENT_WORKER, NULL, "worker %u goes on after %.1f s", idx,
+				     (double)watch->still_ms / 1000);
 			log_info(&dp.ctx->log, "worker %u (lcore %u) goes on after %.1f s", idx,
 				 dp.workers[idx].lcore, (double)watch->still_ms / 1000);
+		}
 		*watch = (struct worker_watch){.iterations = iterations, .next_ms = WATCH_FIRST_MS};
 		return;
 	}
@@ -162,6 +166,8 @@ worker_look(unsigned int idx, uint64_t elapsed_ms)
 		return;
 	watch->next_ms = watch->still_ms - watch->still_ms % WATCH_AGAIN_MS + WATCH_AGAIN_MS;
 	worker_place(idx, place, sizeof(place));
+	event_record(dp.ctx, EVENT_WORKER, NULL, "worker %u stands still for %.1f s, %s", idx,
+		     (double)watch->still_ms / 1000, place);
 	log_warn(&dp.ctx->log, "worker %u (lcore %u) stands still for %.1f s, %s: %s", idx,
 		 dp.workers[idx].lcore, (double)watch->still_ms / 1000, place,
 		 quiesce_where(&dp.ctx->quiesce, idx)
@@ -638,6 +644,7 @@ dataplane_port_add(struct port_config *config, struct port **ret_port, struct di
 		log_warn(&dp.ctx->log, "port %s: no memory to mirror it", port->name);
 	if (captures_port_added(dp.captures, port) < 0)
 		log_warn(&dp.ctx->log, "port %s: no memory to capture it", port->name);
+	event_record(dp.ctx, EVENT_PORT_ADDED, port->name, "%s", port->describe);
 	log_info(&dp.ctx->log, "port %s: %s, %u queue pair%s", port->name, port->describe, port->n_queues,
 		 port->n_queues == 1 ? "" : "s");
 	if (ret_port)
@@ -679,6 +686,7 @@ port_was_set(struct port *port, const char *said)
 		dp.mode->tick(dp.mode_state);
 	if (dp.mode->port_changed)
 		dp.mode->port_changed(dp.mode_state, port);
+	event_record(dp.ctx, EVENT_PORT_SET, port->name, "%s", said);
 	log_info(&dp.ctx->log, "port %s: set: %s", port->name, said);
 }
 
@@ -746,6 +754,7 @@ dataplane_port_remove(const char *name, struct diag *diag)
 		dataplane_quiesce_plans();
 		dataplane_publish(plans.after);
 	}
+	event_record(dp.ctx, EVENT_PORT_REMOVED, port->name, "removed");
 	log_info(&dp.ctx->log, "port %s: removed", port->name);
 	port_close(port);
 	return 0;

@@ -24,8 +24,10 @@
 #include "gmem_sigbus.h"
 #include "lcores.h"
 #include "loop.h"
+#include "events.h"
 #include "mirror.h"
 #include "notify.h"
+#include "watch_ports.h"
 #include "options.h"
 #include "output.h"
 #include "pool.h"
@@ -181,6 +183,8 @@ loop_start(const struct options *options, struct diag *diag)
 
 	if (ret < 0)
 		return diag_set(diag, ret, NULL, "event loop: %s", strerror(-ret));
+	if (events_open(&program.ctx) < 0)
+		return diag_no_memory(diag, "no memory for events");
 	program.signal_watch = loop_watch_add(program.ctx.loop, program.signal_fd, EPOLLIN, on_signal, NULL);
 	if (!program.signal_watch)
 		return diag_set(diag, -errno, NULL, "event loop: %s", strerror(errno));
@@ -247,6 +251,8 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 		if (!program.duration)
 			return diag_no_memory(diag, "out of memory");
 	}
+	if (watch_ports_open() < 0)
+		return diag_no_memory(diag, "no memory for a timer");
 	return dataplane_start(diag);
 }
 
@@ -255,6 +261,7 @@ static void
 stop(void)
 {
 	rpc_close();
+	watch_ports_close();
 	dataplane_close();
 	service_close();
 	stats_output_close();
@@ -262,6 +269,7 @@ stop(void)
 	pool_close(program.pool);
 	gmem_sigbus_uninstall(&program.ctx);
 	loop_watch_remove(program.signal_watch);
+	events_close(&program.ctx);
 	ctx_close(&program.ctx);
 	close(program.signal_fd);
 }

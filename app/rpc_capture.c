@@ -3,6 +3,7 @@
 #include "capture.h"
 #include "ctx.h"
 #include "dataplane.h"
+#include "events.h"
 #include "keyval.h"
 #include "rpc.h"
 
@@ -32,10 +33,12 @@ capture_connected(void *arg, int fd)
 		return;
 	}
 	capture_print(capture, line, sizeof(line));
-	if (capture_start(capture, fd) < 0)
+	if (capture_start(capture, fd) < 0) {
 		log_warn(&dataplane_ctx()->log, "capture %u: no memory", id);
-	else
-		log_info(&dataplane_ctx()->log, "capture %u: %s", id, line);
+		return;
+	}
+	event_record(dataplane_ctx(), EVENT_CAPTURE, NULL, "capture %u begins: %s", id, line);
+	log_info(&dataplane_ctx()->log, "capture %u: %s", id, line);
 }
 
 static enum rpc_status

@@ -8,6 +8,7 @@
 
 #include "ctx.h"
 #include "diag.h"
+#include "events.h"
 #include "loop.h"
 #include "nic_describe.h"
 #include "nic_device.h"
@@ -48,6 +49,7 @@ nic_lose(struct nic *nic)
 	nic_setup_close(nic, NIC_DEVICE_GOES);
 	nic->tried[0] = '\0';
 	nic_describe(nic, nic->port, nic->port->config);
+	event_record(nic->ctx, EVENT_DEVICE, nic->port->name, "device %s was unplugged", nic->dev_name);
 	log_warn(&nic->ctx->log, "port %s: device %s was unplugged: no link until it is back",
 		 nic->port->name, nic->dev_name);
 }
@@ -97,6 +99,7 @@ nic_find_again(struct nic *nic)
 	/* Release: who sees the device sees all of it. */
 	atomic_store_explicit(&nic->is_lost, false, memory_order_release);
 	nic_describe(nic, port, port->config);
+	event_record(nic->ctx, EVENT_DEVICE, port->name, "device %s is back", nic->dev_name);
 	log_info(&nic->ctx->log, "port %s: device %s is back", port->name, nic->dev_name);
 	uplink_port_opened(port);
 }

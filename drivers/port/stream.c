@@ -22,6 +22,7 @@
 #include <rte_cycles.h>
 
 #include "ctx.h"
+#include "events.h"
 #include "kernel_frame.h"
 #include "loop.h"
 #include "net_address.h"
@@ -377,6 +378,7 @@ stream_connected(struct stream *stream, int fd, const struct net_address *peer)
 	stream->serial++;
 	atomic_store_explicit(&stream->connection, STREAM_CONNECTION(stream->serial, fd),
 			      memory_order_release);
+	event_record(stream->ctx, EVENT_CONNECTED, stream->port->name, "connected to %s", stream->peer);
 	log_limited(&stream->ctx->log, &stream->log, LOG_LEVEL_INFO, "port %s: connected to %s",
 		    stream->port->name, stream->peer);
 }

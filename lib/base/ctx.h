@@ -15,6 +15,7 @@
 #include "quiesce.h"
 
 struct controlqs;
+struct events;
 struct gmem_guard;
 struct loop;
 struct pools_entry;
@@ -35,6 +36,8 @@ struct vnic_ctx {
 	struct log log;
 	struct loop *loop;        /* NULL: nobody watches descriptors, and there are no timers */
 	struct usocket *usockets; /* those that listen; control lock */
+
+	struct events *events; /* NULL: they are not kept; control lock */
 
 	/* Of the components above. Control lock. */
 	struct controlqs *controlqs;   /* controlq.c; NULL: no device has been made yet */

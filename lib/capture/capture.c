@@ -13,6 +13,7 @@
 #include "capture_ring.h"
 #include "capture_writer.h"
 #include "ctx.h"
+#include "events.h"
 #include "hook.h"
 #include "keys.h"
 #include "keyval.h"
@@ -505,6 +506,9 @@ capture_told(void *arg, uint32_t events)
 	case CAPTURE_DONE:
 		capture_detach(capture);
 		capture_stats_read(capture, &stats);
+		event_record(capture->captures->ctx, EVENT_CAPTURE, NULL,
+			     "capture %u ended: %llu frames, %llu lost", capture->id,
+			     (unsigned long long)stats.written, (unsigned long long)stats.lost);
 		log_info(&capture->captures->ctx->log, "capture %u: ended: %llu frames, %llu lost",
 			 capture->id, (unsigned long long)stats.written, (unsigned long long)stats.lost);
 		capture_abandon(capture);

@@ -8,6 +8,7 @@
 #include <rte_cycles.h>
 
 #include "ctx.h"
+#include "events.h"
 #include "fdb.h"
 #include "fwd.h"
 #include "log.h"
@@ -455,10 +456,13 @@ switch_held(void *arg, uint16_t port_id, const struct rte_ether_addr *mac, uint1
 	if (!port)
 		return;
 	if (!mac) {
+		event_record(port->ctx, EVENT_HELD, port->name, "no longer held");
 		log_info(&port->ctx->log, "port %s: no longer held", port->name);
 		return;
 	}
 	rte_ether_format_addr(text, sizeof(text), mac);
+	event_record(port->ctx, EVENT_HELD, port->name, "held: station %s in VLAN %s moves to it and back",
+		     text, switch_vlan_print(vlan, vlan_text));
 	log_warn(&port->ctx->log,
 		 "port %s: held: station %s in VLAN %s moves to it and back, as in a loop. Look for two ways "
 		 "to one "

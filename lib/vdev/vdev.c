@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "counter.h"
+#include "events.h"
 #include "quiesce.h"
 #include "vdev_conf.h"
 #include "vdev_watch.h"
@@ -340,6 +341,8 @@ vdev_set_features(struct vdev *dev, uint64_t features, struct diag *diag)
 				(unsigned long long)changed);
 	dev->said.features = features;
 	dev->said.has_features = true;
+	event_record(dev->ctx, EVENT_FEATURES, dev->name, "driver has agreed on features 0x%llx, %s rings",
+		     (unsigned long long)features, vdev_is_packed(dev) ? "packed" : "split");
 	if (!vdev_any_running(dev))
 		vdev_driver_starts(dev, changed);
 	return vdev_reconcile(dev, VDEV_EVERY_QUEUE, diag);
@@ -372,9 +375,11 @@ vdev_set_mem(struct vdev *dev, struct gmem *mem, struct diag *diag)
 	/* No conf refers to the old table any more, and no worker sees one that does. */
 	gmem_free(old);
 	/* A queue whose ring is not in the new table has stopped; the message itself is accepted. */
-	if (ret < 0)
+	if (ret < 0) {
+		event_record(dev->ctx, EVENT_FAULT, dev->name, "%s; the queue stops", diag->cause);
 		log_limited(&dev->ctx->log, &dev->log_limit, LOG_LEVEL_WARN, "port %s: %s; the queue stops",
 			    dev->name, diag->cause);
+	}
 	return 0;
 }
 
@@ -648,6 +653,8 @@ vdev_check_faults(struct vdev *dev)
 			continue;
 		queue->reported = fault;
 		n++;
+		event_record(dev->ctx, EVENT_FAULT, dev->name, "queue %u is broken by its driver: %s", i,
+			     virtq_fault_help[fault]);
 		log_limited(&dev->ctx->log, &dev->log_limit, LOG_LEVEL_WARN,
 			    "port %s: queue %u is broken by its driver and stops: %s", dev->name, i,
 			    virtq_fault_help[fault]);

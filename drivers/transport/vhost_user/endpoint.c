@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "log.h"
+#include "events.h"
 #include "loop.h"
 #include "session.h"
 #include "transport.h"
@@ -77,6 +78,8 @@ endpoint_ended(void *arg, const char *why)
 {
 	struct transport *endpoint = arg;
 
+	event_record(endpoint->vdev->ctx, EVENT_DISCONNECTED, endpoint->vdev->name,
+		     "front-end disconnected%s%s", why ? ": " : "", why ? why : "");
 	log_limited(&endpoint->vdev->ctx->log, &endpoint->log_limit, LOG_LEVEL_INFO,
 		    "port %s: front-end disconnected%s%s", endpoint->vdev->name, why ? ": " : "",
 		    why ? why : "");
@@ -100,6 +103,8 @@ endpoint_serve(struct transport *endpoint, int fd)
 		endpoint_wait(endpoint);
 		return;
 	}
+	event_record(endpoint->vdev->ctx, EVENT_CONNECTED, endpoint->vdev->name, "front-end connected: %s",
+		     endpoint_who(&endpoint->peer, who));
 	log_limited(&endpoint->vdev->ctx->log, &endpoint->log_limit, LOG_LEVEL_INFO,
 		    "port %s: front-end connected: %s", endpoint->vdev->name,
 		    endpoint_who(&endpoint->peer, who));
@@ -130,6 +135,9 @@ endpoint_refuse(struct transport *endpoint, int fd)
 		return;
 	endpoint->refused_pid = peer.pid;
 	endpoint->refused_ms = now_ms;
+	event_record(endpoint->vdev->ctx, EVENT_REFUSED, endpoint->vdev->name,
+		     "front-end %s: %s is connected", endpoint_who(&peer, who),
+		     endpoint_who(&endpoint->peer, holder));
 	log_limited(&endpoint->vdev->ctx->log, &endpoint->refused_limit, LOG_LEVEL_WARN,
 		    "port %s: front-end %s refused: %s is connected; stop one of them, or give each a port",
 		    endpoint->vdev->name, endpoint_who(&peer, who), endpoint_who(&endpoint->peer, holder));

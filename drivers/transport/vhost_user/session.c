@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 #include <unistd.h>
+#include "events.h"
 
 enum {
 	SESSION_FDS_RECV_MAX =
@@ -207,10 +208,13 @@ session_handle(struct session *session, struct diag *diag)
 	/* Asked after handling it: SET_PROTOCOL_FEATURES may negotiate REPLY_ACK and need a reply itself. */
 	need_ack = message->header.flags & MESSAGE_NEED_REPLY &&
 		   session_has_protocol(session, PROTOCOL_REPLY_ACK);
-	if (ret < 0)
+	if (ret < 0) {
+		event_record(session->vdev->ctx, EVENT_REFUSED, session->vdev->name, "%s: %s",
+			     message_name(message->header.request), diag->cause);
 		log_limited(&session->vdev->ctx->log, &session->log_limit, LOG_LEVEL_WARN,
 			    "port %s: %s (%u) refused: %s", session->vdev->name,
 			    message_name(message->header.request), message->header.request, diag->cause);
+	}
 	switch (message_reply(session, message->header.request, need_ack)) {
 	case MESSAGE_REPLY_ACK:
 		if (!need_ack)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "notice.h"
 
+#include "events.h"
 #include "log.h"
 #include "show.h"
 #include "vnet_dev.h"
@@ -148,8 +149,10 @@ vnet_notices_look(struct vnet_notices *notices, const struct vnet_dev *dev)
 		notices_look_at_memory(notices, dev);
 	news = notices_now(notices, dev) & ~notices->logged;
 	notices->logged |= news;
-	for (; news; news &= news - 1)
+	for (; news; news &= news - 1) {
+		event_record(dev->ctx, EVENT_NOTICE, vdev->name, "%s", notice_texts[__builtin_ctz(news)]);
 		log_warn(&dev->ctx->log, "port %s: %s", vdev->name, notice_texts[__builtin_ctz(news)]);
+	}
 }
 
 void
