@@ -202,6 +202,11 @@ guest_show_device(const struct vnet_dev *dev, const struct show *show)
 		show->none(show->arg, "mtu");
 	show->number(show->arg, "pairs", pairs_in_use(dev));
 	show->number(show->arg, "pairs_max", dev->n_pairs);
+	/* Of each virtqueue; 0: its driver has not said. */
+	show->open(show->arg, "ring_sizes", SHOW_LIST);
+	for (unsigned int i = 0; i < dev->vdev.n_queues; i++)
+		show->number(show->arg, NULL, dev->vdev.queues[i].said.size);
+	show->close(show->arg);
 	show->flag(show->arg, "announcing", settings->announce);
 	show_bits(show, "offloads", settings->offloads & dev->vdev.said.features, feature_names,
 		  RTE_DIM(feature_names));
