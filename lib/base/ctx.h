@@ -38,6 +38,10 @@ struct vnic_ctx {
 	struct usocket *usockets; /* those that listen; control lock */
 
 	struct events *events; /* NULL: they are not kept; control lock */
+	/* Devices whose guests were there when the process before was killed, and are not back yet; until
+	 * when they are waited for (state.h). Control lock. */
+	unsigned int n_awaited;
+	uint64_t awaited_until_ms; /* loop_now_ms() */
 
 	/* Of the components above. Control lock. */
 	struct controlqs *controlqs;   /* controlq.c; NULL: no device has been made yet */
