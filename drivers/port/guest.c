@@ -11,6 +11,7 @@
 #include <sys/un.h>
 
 #include "ctx.h"
+#include "guest_record.h"
 #include "guest_show.h"
 #include "perms.h"
 #include "port.h"
@@ -100,6 +101,7 @@ struct guest {
 	struct transport *transport;
 	struct port_link link;         /* as configured and as port.set has it: speed, duplex, not down */
 	struct uplink_follower uplink; /* .uplink NULL: none */
+	struct guest_record record;
 };
 
 static void
@@ -368,6 +370,7 @@ guest_close(struct port *port)
 	if (guest->transport)
 		guest->transport_ops->close(guest->transport);
 	vnet_fini(&guest->vnet);
+	guest_record_close(&guest->record);
 	port_queues_free(port);
 	free(guest);
 	port->dev = NULL;
@@ -420,10 +423,13 @@ guest_open(struct port *port, const struct port_config *config, struct diag *dia
 	if (config->mtu && config->mtu < GUEST_MTU_SHOULD)
 		log_warn(&port->ctx->log, "port %s: an MTU of %u bytes is too small for IPv6, which needs %d",
 			 port->name, config->mtu, GUEST_MTU_SHOULD);
+	guest_record_open(&guest->record, port->ctx, &vnet);
 	if (vnet_init(&guest->vnet, &vnet) < 0) {
+		guest_record_close(&guest->record);
 		free(guest);
 		return diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);
 	}
+	guest_record_restore(&guest->record, &guest->vnet);
 	port->dev = guest;
 	if (guest_open_queues(port, guest, config->n_queues, retry, args) < 0) {
 		ret = diag_set(diag, -ENOMEM, "", "port %s: out of memory", port->name);

@@ -151,9 +151,12 @@ vdev_stop(struct vdev *dev)
 
 enum vdev_positions { VDEV_POSITIONS_REPORTED, VDEV_POSITIONS_FORGOTTEN };
 
+/* The connection may end without the driver. */
+enum vdev_ends { VDEV_ENDS_BY_RESET, VDEV_ENDS_BY_DISCONNECT };
+
 /* A reset: what is kept of the driver is in `said`. */
 static void
-vdev_driver_ends(struct vdev *dev, enum vdev_positions positions)
+vdev_driver_ends(struct vdev *dev, enum vdev_positions positions, enum vdev_ends cause)
 {
 	vdev_rings_forget(dev);
 	vdev_disable_all(dev);
@@ -165,6 +168,7 @@ vdev_driver_ends(struct vdev *dev, enum vdev_positions positions)
 	for (unsigned int i = 0; i < dev->n_queues; i++) {
 		struct vdev_queue *queue = &dev->queues[i];
 
+		queue->left_is_void |= cause == VDEV_ENDS_BY_RESET;
 		if (positions == VDEV_POSITIONS_FORGOTTEN)
 			queue->said.base_is = VDEV_BASE_NONE;
 		else if (queue->said.base_is != VDEV_BASE_NONE)
@@ -175,14 +179,14 @@ vdev_driver_ends(struct vdev *dev, enum vdev_positions positions)
 void
 vdev_reset(struct vdev *dev)
 {
-	vdev_driver_ends(dev, VDEV_POSITIONS_FORGOTTEN);
+	vdev_driver_ends(dev, VDEV_POSITIONS_FORGOTTEN, VDEV_ENDS_BY_RESET);
 }
 
 void
 vdev_disconnect(struct vdev *dev)
 {
 	dev->said = (struct vdev_input){0};
-	vdev_driver_ends(dev, VDEV_POSITIONS_FORGOTTEN);
+	vdev_driver_ends(dev, VDEV_POSITIONS_FORGOTTEN, VDEV_ENDS_BY_DISCONNECT);
 	for (unsigned int i = 0; i < dev->n_queues; i++) {
 		struct vdev_queue *queue = &dev->queues[i];
 
@@ -355,7 +359,7 @@ vdev_set_status(struct vdev *dev, uint64_t status, struct diag *diag)
 		return diag_set(diag, -EINVAL, "", "status 0x%llx has more than 8 bits",
 				(unsigned long long)status);
 	if (status == 0) {
-		vdev_driver_ends(dev, VDEV_POSITIONS_REPORTED);
+		vdev_driver_ends(dev, VDEV_POSITIONS_REPORTED, VDEV_ENDS_BY_RESET);
 		return 0;
 	}
 	/* The driver can't set or clear what only the device may. */

@@ -76,6 +76,10 @@ struct vdev_ops {
 	 * that is a single queue, nothing was published.
 	 */
 	int (*reconcile)(struct vdev *dev, unsigned int must_apply, struct diag *diag);
+	/* The position at which another process left the queue, in the form of SET_VRING_BASE; it counts if
+	 * the ring could look as it does with the device there. False: nobody knows. NULL: no queue was left.
+	 */
+	bool (*left)(struct vdev *dev, unsigned int idx, const struct virtq_conf *conf, uint32_t *ret_base);
 	/* The whole configuration space as it is now; returns its length in bytes. */
 	unsigned int (*config_read)(const struct vdev *dev, uint8_t space[VDEV_CONFIG_MAX]);
 	/* The driver, or with `migration` the front-end's migration code, writes [offset, offset + len). 0,
@@ -140,6 +144,7 @@ struct vdev_queue {
 	struct virtq_conf *replaced;         /* the conf before, while workers may still see it; NULL: none */
 	struct virtq_conf *room[VDEV_CONFS]; /* memory of those two */
 	enum virtq_fault reported;           /* last fault that was logged */
+	bool left_is_void; /* it has started, or its driver has been reset, since `left` was said of it */
 };
 
 struct vdev {

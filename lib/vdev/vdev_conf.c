@@ -107,8 +107,15 @@ vdev_base_fresh(const struct vdev *dev)
  * been through a lap has USED set in its first descriptor when its wrap counters are 0; a fresh one has not.
  */
 static uint32_t
-conf_base(const struct vdev *dev, const struct vdev_queue *queue, const struct virtq_conf *conf)
+conf_base(struct vdev *dev, unsigned int idx, const struct virtq_conf *conf)
 {
+	const struct vdev_queue *queue = &dev->queues[idx];
+	uint32_t left;
+
+	/* Who has served the ring before us knows, and the ring agrees: more than its front-end can say. */
+	if (dev->ops->left && !queue->left_is_void && queue->said.base_is != VDEV_BASE_STOPPED &&
+	    dev->ops->left(dev, idx, conf, &left) && virtq_could_stand(conf, left))
+		return left;
 	if (queue->said.base_is != VDEV_BASE_SET)
 		return queue->said.base_is == VDEV_BASE_STOPPED ? queue->said.base : vdev_base_fresh(dev);
 	if (vdev_is_packed(dev) && queue->said.base == 0 && dev->said.base_zero_is_fresh) {
@@ -161,8 +168,13 @@ conf_plan(struct vdev *dev, unsigned int idx, struct diag *diag)
 		return diag_set(diag, -EFAULT, "",
 				"queue %u: its ring is not in the guest's memory as a whole, or not aligned",
 				idx);
-	base = conf_base(dev, queue, conf);
-	if (!conf_published(queue) && !virtq_base_valid(base, vdev_is_packed(dev), (uint16_t)size))
+	if (conf_published(queue)) {
+		conf->enabled = vdev_queue_is_enabled(dev, idx);
+		queue->conf = conf;
+		return 0;
+	}
+	base = conf_base(dev, idx, conf);
+	if (!virtq_base_valid(base, vdev_is_packed(dev), (uint16_t)size))
 		return diag_set(diag, -EINVAL, "", "queue %u: base 0x%x is outside its ring of %u", idx, base,
 				size);
 	conf->enabled = vdev_queue_is_enabled(dev, idx);
@@ -221,12 +233,13 @@ static void
 conf_start(struct vdev *dev, unsigned int idx)
 {
 	struct vdev_queue *queue = &dev->queues[idx];
-	const uint32_t base = conf_base(dev, queue, queue->conf);
+	const uint32_t base = conf_base(dev, idx, queue->conf);
 	const int found = virtq_start(queue->vq, queue->conf, base);
 
 	assert(found >= 0 && "the base was checked when the start was planned");
 	conf_say_start(dev, idx, queue->conf, base, (enum virtq_start)found);
 	queue->reported = FAULT_NONE;
+	queue->left_is_void = true;
 	virtq_want_kicks(queue->vq, queue->conf, VIRTQ_KICKS_UNWANTED);
 }
 

@@ -47,6 +47,14 @@ look_is_zero(const void *p, uint64_t len)
 }
 
 bool
+virtq_look_unused(const struct virtq_conf *conf)
+{
+	if (conf->traits & TRAIT_PACKED)
+		return look_is_zero(&conf->ring[conf->size - 1], sizeof(conf->ring[0]));
+	return look_is_zero(&conf->used->ring[conf->size - 1], sizeof(conf->used->ring[0]));
+}
+
+bool
 virtq_look_blank(const struct virtq_conf *conf)
 {
 	if (!(conf->traits & TRAIT_PACKED) && __atomic_load_n(&conf->avail->idx, __ATOMIC_RELAXED))

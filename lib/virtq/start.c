@@ -385,6 +385,45 @@ packed_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base)
 	return found;
 }
 
+bool
+virtq_could_stand(const struct virtq_conf *conf, uint32_t base)
+{
+	const struct virtq_cursor at = {.idx = base & BASE_IDX_MASK, .wrap = base & BASE_AVAIL_WRAP};
+	struct packed_scan scan;
+	bool could;
+
+	if (!virtq_base_valid(base, conf->traits & TRAIT_PACKED, conf->size))
+		return false;
+	pthread_mutex_lock(&start_mutex);
+	if (conf->traits & TRAIT_PACKED)
+		could = packed_scan(conf, &scan) && !scan.waits && scan_agrees(&scan, &at);
+	else
+		could = split_could_stand(conf, (uint16_t)base);
+	pthread_mutex_unlock(&start_mutex);
+	return could;
+}
+
+uint32_t
+virtq_left_base(const struct virtq *left, const struct virtq_conf *conf)
+{
+	struct virtq_cursor at = {.idx = left->used_idx, .wrap = left->used_wrap};
+	uint32_t half;
+
+	if (!(conf->traits & TRAIT_PACKED))
+		return left->used_idx;
+	/*
+	 * A batch was retired and not published, or just published: its first element is in the ring then.
+	 * From its place to that of the next one the device comes round once at most.
+	 */
+	if (left->held && left->held_idx < conf->size &&
+	    packed_load_word(&conf->ring[left->held_idx]).word != left->held_element) {
+		at.wrap = left->held_idx <= left->used_idx ? at.wrap : !at.wrap;
+		at.idx = left->held_idx;
+	}
+	half = (at.idx & BASE_IDX_MASK) | (at.wrap ? BASE_AVAIL_WRAP : 0u);
+	return half | half << BASE_USED_SHIFT;
+}
+
 /* By its position, no buffer of the ring has ever been returned. */
 static bool
 start_is_fresh(const struct virtq *vq, const struct virtq_conf *conf)

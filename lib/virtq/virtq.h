@@ -177,6 +177,14 @@ enum virtq_start {
  * virtq_start, or -EINVAL for a base outside the ring.
  */
 int virtq_start(struct virtq *vq, const struct virtq_conf *conf, uint32_t base);
+/* The ring could look as it does if the device stood at the base, and nothing speaks against it. */
+bool virtq_could_stand(const struct virtq_conf *conf, uint32_t base);
+/*
+ * The position that a process has left behind which died at any instruction, as a base: where it stood after
+ * what its driver can see as returned. `left` is its virtq, of which nothing is believed:
+ * virtq_could_stand().
+ */
+uint32_t virtq_left_base(const struct virtq *left, const struct virtq_conf *conf);
 bool virtq_base_valid(uint32_t base, bool packed, uint16_t size);
 uint32_t virtq_base(const struct virtq *vq, bool packed);
 /* Tell the driver whether to send kicks (VIRTIO, "Available Buffer Notification Suppression"). */
@@ -255,6 +263,8 @@ bool virtq_look_enough(const struct virtq *vq, const struct virtq_conf *conf, ui
  * There is an available chain that the owner has not returned. Not exact while the owner works on the queue.
  */
 bool virtq_look_available(const struct virtq *vq, const struct virtq_conf *conf);
+/* The end of the ring was never used, so the device has not been round it. */
+bool virtq_look_unused(const struct virtq_conf *conf);
 /* The ring is all zero: its driver has not used it yet. Reads all of a blank ring. */
 bool virtq_look_blank(const struct virtq_conf *conf);
 

@@ -31,7 +31,7 @@ KNOWN_CIRCLES = [
     {"lib/port/port", "lib/port/port_config"},
     {"lib/vnet/filter", "lib/vnet/filter_table"},
     {"lib/vnet/control/announce", "lib/vnet/control/controlq", "lib/vnet/control/notice", "lib/vnet/control/reconcile",
-     "lib/vnet/control/settings", "lib/vnet/control/vnet_dev"},
+     "lib/vnet/control/settings", "lib/vnet/control/state", "lib/vnet/control/vnet_dev"},
     {"drivers/transport/vhost_user/messages", "drivers/transport/vhost_user/session"},
 ]
 

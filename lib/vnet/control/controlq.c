@@ -206,6 +206,8 @@ controlq_serve_one(struct controlq *controlq)
 	if (!conf)
 		return false;
 	virtq_retire(vq, conf, &elem, written, conf->traits);
+	/* Before the driver sees the answer: what it takes for done must outlive us. */
+	vnet_state_look(controlq->dev);
 	virtq_publish(vq, conf, conf->traits);
 	virtq_notify_confirm(vq, conf);
 	return true;

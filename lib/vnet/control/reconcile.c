@@ -27,6 +27,12 @@ enum { RECONCILE_ARRIVAL_WAITS = 3 };
 #define RECONCILE_FEATURES (~(FEATURE_MASK(LOG_ALL) | FEATURE_MASK(PROTOCOL_FEATURES)))
 
 bool
+vnet_features_differ(uint64_t a, uint64_t b)
+{
+	return (a ^ b) & RECONCILE_FEATURES;
+}
+
+bool
 vnet_serves_controlq(const struct vnet_dev *dev)
 {
 	return dev->output.serves_controlq;
@@ -95,7 +101,7 @@ static void
 input_derive(const struct vnet_dev *dev, struct vnet_input *input, bool serves_controlq)
 {
 	/* Other features mean another driver, which has not made these settings. */
-	if ((input->settings.features ^ dev->vdev.said.features) & RECONCILE_FEATURES)
+	if (vnet_features_differ(input->settings.features, dev->vdev.said.features))
 		vnet_input_reset(dev, input);
 	for (unsigned int i = 0; i < dev->vdev.n_queues; i++)
 		input->mtu_used |= vdev_queue_is_running(&dev->vdev, i);
@@ -208,7 +214,7 @@ conf_fill_transmitq(const struct vnet_dev *dev, const struct vnet_input *input,
 	if (conf->offloads & OFFLOAD_BIT(CHECKSUM))
 		conf->virtq.traits |= TRAIT_OFFLOAD;
 	conf->from_guest = vnet_from_guest_variant(isa_select(), conf->virtq.traits);
-	if (vdev_queue_never_enabled(&dev->vdev, idx))
+	if (vdev_queue_never_enabled(&dev->vdev, idx) || vnet_state_holds(dev))
 		conf->from_guest = vnet_from_guest_later;
 }
 
@@ -398,6 +404,7 @@ vnet_reconcile(struct vdev *vdev, unsigned int must_apply, struct diag *diag)
 	const struct vnet_output old = dev->output;
 	const int controlq = vnet_controlq_idx(dev), planned = vdev_conf_plan(vdev, must_apply, diag);
 	struct vnet_output next = old;
+	bool takes;
 	int ret;
 
 	if (planned < 0 && must_apply != VDEV_EVERY_QUEUE) {
@@ -406,7 +413,13 @@ vnet_reconcile(struct vdev *vdev, unsigned int must_apply, struct diag *diag)
 	}
 	next.serves_controlq = controlq >= 0 && vdev_queue_is_running(vdev, (unsigned int)controlq);
 	input_derive(dev, &dev->draft, next.serves_controlq);
+	takes = next.serves_controlq && vnet_state_take(dev);
 	ret = output_build(dev, &next);
+	if (ret < 0 && takes) {
+		vnet_state_refuse(dev);
+		takes = false;
+		ret = output_build(dev, &next);
+	}
 	if (ret < 0) {
 		vdev_conf_drop(vdev);
 		vnet_draft_drop(dev);
@@ -422,6 +435,10 @@ vnet_reconcile(struct vdev *vdev, unsigned int must_apply, struct diag *diag)
 	output_wait(dev, &old);
 	output_free_old(dev, &old);
 	output_notify(dev, &old);
+	dev->holds = vnet_state_holds(dev);
+	if (takes && !vnet_state_confirm(dev))
+		vnet_apply(dev);
+	vnet_state_look(dev);
 	return planned;
 }
 
@@ -443,6 +460,16 @@ vnet_check_new_pairs(struct vnet_dev *dev)
 
 	if (!active_next_is_filled(dev))
 		return;
+	if (vdev_change_begin(&dev->vdev))
+		vnet_reconcile(&dev->vdev, VDEV_NO_QUEUE, &diag);
+	vdev_change_end(&dev->vdev);
+}
+
+void
+vnet_go_on(struct vnet_dev *dev)
+{
+	struct diag diag;
+
 	if (vdev_change_begin(&dev->vdev))
 		vnet_reconcile(&dev->vdev, VDEV_NO_QUEUE, &diag);
 	vdev_change_end(&dev->vdev);

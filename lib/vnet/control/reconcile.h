@@ -33,6 +33,8 @@ int vnet_reconcile(struct vdev *vdev, unsigned int must_apply, struct diag *diag
  * settings after a reset, which need neither, and for changes of the link or the MTU.
  */
 int vnet_apply(struct vnet_dev *dev);
+/* The transmitqs are polled again (state.h): now, or when the device can be changed. */
+void vnet_go_on(struct vnet_dev *dev);
 /* Discard the changes in dev->draft. */
 void vnet_draft_drop(struct vnet_dev *dev);
 

@@ -193,6 +193,8 @@ vnet_poll_slow(struct vdev *vdev)
 	struct vnet_dev *dev = vnet_of(vdev);
 
 	vnet_check_new_pairs(dev);
+	if (vnet_state_poll(dev))
+		vnet_go_on(dev);
 	if (++dev->n_slow_polls % VNET_NOTICE_POLLS == 0)
 		vnet_notices_look(&dev->notices, dev);
 }
@@ -206,6 +208,7 @@ static const struct vdev_ops vnet_ops = {
 	.reset = vnet_reset,
 	.ended = vnet_ended,
 	.reconcile = vnet_reconcile,
+	.left = vnet_state_left,
 	.config_read = vnet_config_read,
 	.config_write = vnet_config_write,
 	.set_mtu = vnet_set_mtu,
@@ -236,8 +239,13 @@ vnet_init(struct vnet_dev *dev, const struct vnet_config *config)
 	dev->ctx = config->ctx;
 	dev->hash_changed = config->hash_changed;
 	dev->hash_changed_arg = config->hash_changed_arg;
+	dev->state_changed = config->state_changed;
+	dev->state_changed_arg = config->state_changed_arg;
 	ret = controlq_init(&dev->controlq, dev);
-	dev->queues = aligned_alloc(RTE_CACHE_LINE_SIZE, config->n_pairs * sizeof(dev->queues[0]));
+	dev->queues = config->queues;
+	if (!dev->queues)
+		dev->queues = dev->own_queues =
+			aligned_alloc(RTE_CACHE_LINE_SIZE, config->n_pairs * sizeof(dev->queues[0]));
 	if (config->n_pairs > 1)
 		dev->flows = vnet_flows_new();
 	if (ret < 0 || !dev->queues || (config->n_pairs > 1 && !dev->flows))
@@ -267,6 +275,9 @@ err:
 void
 vnet_fini(struct vnet_dev *dev)
 {
+	/* Whoever keeps the state knows better than this end what is to become of it. */
+	dev->state_changed = NULL;
+	vnet_state_fini(dev);
 	vdev_fini(&dev->vdev);
 	controlq_fini(&dev->controlq);
 	announce_fini(&dev->announce);
@@ -279,9 +290,9 @@ vnet_fini(struct vnet_dev *dev)
 	vnet_steer_free(dev->usual_steer[STEER_REPORT]);
 	vnet_filter_free(dev->output.own_filter);
 	vnet_flows_free(dev->flows);
-	free(dev->queues);
+	free(dev->own_queues);
 	memset(&dev->output, 0, sizeof(dev->output));
 	memset(dev->usual_steer, 0, sizeof(dev->usual_steer));
 	dev->flows = NULL;
-	dev->queues = NULL;
+	dev->queues = dev->own_queues = NULL;
 }

@@ -11,6 +11,7 @@
  *   reconcile.h    computes from the input what workers see, and publishes it
  *        |
  *   settings.h     the input
+ *   state.h        what of it outlives the process
  *
  *   notice.h       finds and reports problems between guest and front-end
  *
@@ -30,6 +31,7 @@
 #include "notice.h"
 #include "port.h"
 #include "settings.h"
+#include "state.h"
 #include "vdev.h"
 #include "vnet.h"
 
@@ -65,11 +67,12 @@ struct vnet_dev {
 	uint16_t n_pairs;
 	/* mtu of the configuration space, which does not change; 0: MTU is not offered. */
 	uint16_t offered_mtu;
-	bool offer_standby;        /* failover: this is the standby of a passed-through NIC */
-	bool offer_speed;          /* SPEED_DUPLEX */
-	uint64_t without;          /* feature bits that are not offered, nor those that need them */
-	struct rte_ether_addr mac; /* the address after a reset; the current one is in the settings */
-	struct vnet_queue *queues; /* [n_pairs] */
+	bool offer_standby;            /* failover: this is the standby of a passed-through NIC */
+	bool offer_speed;              /* SPEED_DUPLEX */
+	uint64_t without;              /* feature bits that are not offered, nor those that need them */
+	struct rte_ether_addr mac;     /* the address after a reset; the current one is in the settings */
+	struct vnet_queue *queues;     /* [n_pairs] */
+	struct vnet_queue *own_queues; /* the same; NULL: somebody else's memory */
 	struct controlq controlq;
 	struct announce announce;
 
@@ -85,6 +88,16 @@ struct vnet_dev {
 	/* Called when output.hash has changed; NULL: not needed. */
 	void (*hash_changed)(void *arg, const struct hash_params *hash);
 	void *hash_changed_arg;
+	/* Called when what is to outlive the process has changed (state.h); NULL: not needed. It may not
+	 * change the device. */
+	void (*state_changed)(void *arg, const struct vnet_state *state);
+	void *state_changed_arg;
+	struct vnet_state state; /* as it was passed on last */
+	struct vnet_state kept;  /* of the process before */
+	bool has_kept;           /* it has not been decided yet whose settings these are */
+	bool has_left;           /* vnet_state_put_queues() */
+	bool awaited;            /* counted in ctx->n_awaited */
+	bool holds;              /* nothing is taken from its transmitqs, as they are published */
 	/* Its members filter, steer and n_active are how these are published to workers. */
 	struct port *port;
 
@@ -102,13 +115,19 @@ struct vnet_config {
 	struct rte_mempool *pool;
 	struct port *port;    /* n_active, filter and steer of it are written by the device */
 	struct vnic_ctx *ctx; /* without a loop: the caller serves the controlq, its kicks are not seen */
-	uint64_t mem_max;     /* bytes of the guest's memory that may be mapped; 0: GMEM_BYTES_MAX */
-	uint64_t without;     /* feature bits not to offer, and with them what VIRTIO says needs them */
+	/* Memory for n_pairs of them, zero, in which they are to be; NULL: the device's own. */
+	struct vnet_queue *queues;
+	uint64_t mem_max; /* bytes of the guest's memory that may be mapped; 0: GMEM_BYTES_MAX */
+	uint64_t without; /* feature bits not to offer, and with them what VIRTIO says needs them */
 	bool standby;
 	bool speed_duplex; /* offer speed and duplex */
 	int32_t speed;
 	uint8_t duplex;
-	/* See struct vnet_dev. Not called for the first value, which is none. */
+	/* See struct vnet_dev. Not called for the first value, which is that of a device without front-end.
+	 */
+	void (*state_changed)(void *arg, const struct vnet_state *state);
+	void *state_changed_arg;
+	/* The same. */
 	void (*hash_changed)(void *arg, const struct hash_params *hash);
 	void *hash_changed_arg;
 };
@@ -125,6 +144,8 @@ void vnet_fini(struct vnet_dev *dev);
 bool vnet_queue_is_used(const struct vnet_dev *dev, unsigned int idx);
 /* The feature bits that are offered, without those of the transport: `features` of the device type. */
 uint64_t vnet_features(const struct vdev *vdev);
+/* Other features, so another driver: apart from bits between front-end and transport. */
+bool vnet_features_differ(uint64_t a, uint64_t b);
 /* The set of offloads (offloads.def) that frames to the guest may request, as its driver has set it now. */
 uint32_t vnet_capabilities(const struct vnet_dev *dev);
 /* VIRTIO, "Virtqueues" of the network device: without MQ and RSS there is one pair, and the controlq follows
