@@ -36,8 +36,8 @@ struct vnic_ctx {
 	struct log log;
 	struct loop *loop;        /* NULL: nobody watches descriptors, and there are no timers */
 	struct usocket *usockets; /* those that listen; control lock */
+	struct events *events;    /* NULL: they are not kept; control lock */
 
-	struct events *events; /* NULL: they are not kept; control lock */
 	/* Devices whose guests were there when the process before was killed, and are not back yet; until
 	 * when they are waited for (state.h). Control lock. */
 	unsigned int n_awaited;

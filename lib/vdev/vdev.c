@@ -12,6 +12,7 @@
 
 #include "counter.h"
 #include "events.h"
+#include "inflight.h"
 #include "quiesce.h"
 #include "vdev_conf.h"
 #include "vdev_watch.h"
@@ -197,6 +198,8 @@ vdev_disconnect(struct vdev *dev)
 	}
 	gmem_free(dev->mem);
 	vdev_log_free(dev->log);
+	gmem_map_unref(dev->inflight.map);
+	dev->inflight = (struct vdev_inflight){0};
 	dev->mem = NULL;
 	dev->log = NULL;
 	dev->config_channel = false;
@@ -402,6 +405,25 @@ vdev_set_log(struct vdev *dev, struct gmem_map *map, struct diag *diag)
 	ret = vdev_reconcile(dev, VDEV_EVERY_QUEUE, diag);
 	vdev_log_free(old);
 	return ret;
+}
+
+uint64_t
+vdev_inflight_bytes(const struct vdev *dev, uint16_t n_queues, uint16_t queue_size)
+{
+	return n_queues * virtq_inflight_stride(queue_size, vdev_is_packed(dev));
+}
+
+int
+vdev_set_inflight(struct vdev *dev, const struct vdev_inflight *inflight, struct diag *diag)
+{
+	if (vdev_any_running(dev)) {
+		gmem_map_unref(inflight->map);
+		return diag_set(diag, -EBUSY, "", "another inflight region while queues run");
+	}
+	/* No queue runs, so no conf refers to the old one. */
+	gmem_map_unref(dev->inflight.map);
+	dev->inflight = *inflight;
+	return 0;
 }
 
 /* What defines a ring can't change while it runs. */
@@ -679,5 +701,6 @@ vdev_check_faults(struct vdev *dev)
 bool
 vdev_memory_is_lost(const struct vdev *dev)
 {
-	return gmem_is_lost(dev->mem) || (dev->log && gmem_map_is_lost(dev->log->map));
+	return gmem_is_lost(dev->mem) || (dev->log && gmem_map_is_lost(dev->log->map)) ||
+	       (dev->inflight.map && gmem_map_is_lost(dev->inflight.map));
 }

@@ -147,6 +147,15 @@ struct vdev_queue {
 	bool left_is_void; /* it has started, or its driver has been reset, since `left` was said of it */
 };
 
+/* What SET_INFLIGHT_FD has given: a region for each of n_queues queues of at most queue_size descriptors. */
+struct vdev_inflight {
+	struct gmem_map *map; /* NULL: nothing */
+	uint16_t n_queues, queue_size;
+};
+
+/* Bytes for so many queues of such a size, in the layout that the driver has negotiated by now. */
+uint64_t vdev_inflight_bytes(const struct vdev *dev, uint16_t n_queues, uint16_t queue_size);
+
 struct vdev {
 	struct vnic_ctx *ctx;
 	struct vdev *next; /* in the context's list (vdev_watch.h) */
@@ -158,7 +167,8 @@ struct vdev {
 	struct vdev_queue *queues; /* [n_queues] */
 	struct gmem *mem;          /* NULL: no table yet */
 	struct gmem_log *log;      /* NULL: none */
-	uint64_t mem_max;          /* bytes of guest memory to map at most; set by the device type */
+	struct vdev_inflight inflight;
+	uint64_t mem_max; /* bytes of guest memory to map at most; set by the device type */
 	struct vdev_input said;
 	bool config_channel;    /* SET_BACKEND_REQ_FD has given a channel for configuration changes */
 	uint64_t n_disconnects; /* calls of vdev_disconnect() so far */
@@ -227,6 +237,10 @@ int vdev_set_status(struct vdev *dev, uint64_t status, struct diag *diag);
 int vdev_set_mem(struct vdev *dev, struct gmem *mem, struct diag *diag);
 /* Takes ownership of the map, whatever is returned. */
 int vdev_set_log(struct vdev *dev, struct gmem_map *map, struct diag *diag);
+
+/* Takes ownership of the map, whatever is returned: -EBUSY: a queue runs. It counts for queues that start
+ * after it. */
+int vdev_set_inflight(struct vdev *dev, const struct vdev_inflight *inflight, struct diag *diag);
 
 /*
  * Messages to one queue. 0, or -errno with diag filled and nothing changed: a queue that runs goes on.

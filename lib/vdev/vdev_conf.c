@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "inflight.h"
 #include "quiesce.h"
 #include "vdev.h"
 
@@ -116,6 +117,9 @@ conf_base(struct vdev *dev, unsigned int idx, const struct virtq_conf *conf)
 	if (dev->ops->left && !queue->left_is_void && queue->said.base_is != VDEV_BASE_STOPPED &&
 	    dev->ops->left(dev, idx, conf, &left) && virtq_could_stand(conf, left))
 		return left;
+	if (conf->inflight && queue->said.base_is != VDEV_BASE_STOPPED &&
+	    virtq_inflight_base(conf->inflight, conf, &left) && virtq_could_stand(conf, left))
+		return left;
 	if (queue->said.base_is != VDEV_BASE_SET)
 		return queue->said.base_is == VDEV_BASE_STOPPED ? queue->said.base : vdev_base_fresh(dev);
 	if (vdev_is_packed(dev) && queue->said.base == 0 && dev->said.base_zero_is_fresh) {
@@ -125,6 +129,20 @@ conf_base(struct vdev *dev, unsigned int idx, const struct virtq_conf *conf)
 			return vdev_base_fresh(dev);
 	}
 	return queue->said.base;
+}
+
+/* NULL: there is none, or the ring does not fit into it. */
+static void *
+conf_inflight(const struct vdev *dev, unsigned int idx)
+{
+	const struct vdev_inflight *inflight = &dev->inflight;
+
+	/* The layout may have changed since the region was given. */
+	if (!inflight->map || idx >= inflight->n_queues ||
+	    dev->queues[idx].said.size > inflight->queue_size ||
+	    vdev_inflight_bytes(dev, inflight->n_queues, inflight->queue_size) > inflight->map->size)
+		return NULL;
+	return inflight->map->va + vdev_inflight_bytes(dev, (uint16_t)idx, inflight->queue_size);
 }
 
 /* Build it in the one of the queue's two confs that is not published. */
@@ -142,6 +160,9 @@ conf_build(const struct vdev *dev, const struct vdev_queue *queue)
 	conf->traits = (vdev_is_packed(dev) ? TRAIT_PACKED : 0) |
 		       (dev->said.features & FEATURE_MASK(IN_ORDER) ? TRAIT_IN_ORDER : 0) |
 		       (conf->log ? TRAIT_LOG : 0);
+	conf->inflight = conf_inflight(dev, (unsigned int)(queue - dev->queues));
+	if (conf->inflight && vdev_is_packed(dev))
+		conf->traits |= TRAIT_INFLIGHT;
 	conf->event_idx = dev->said.features & FEATURE_MASK(EVENT_IDX);
 	conf->indirect = dev->said.features & FEATURE_MASK(INDIRECT_DESC);
 	conf->call_fd = queue->call_fd;
@@ -238,6 +259,8 @@ conf_start(struct vdev *dev, unsigned int idx)
 
 	assert(found >= 0 && "the base was checked when the start was planned");
 	conf_say_start(dev, idx, queue->conf, base, (enum virtq_start)found);
+	if (queue->conf->inflight)
+		virtq_inflight_start(queue->conf->inflight, queue->vq, queue->conf, dev->said.features);
 	queue->reported = FAULT_NONE;
 	queue->left_is_void = true;
 	virtq_want_kicks(queue->vq, queue->conf, VIRTQ_KICKS_UNWANTED);

@@ -4,6 +4,7 @@
 #define VNICD_RING_H
 
 #include "direct.h"
+#include "inflight.h"
 #include "packed.h"
 #include "split.h"
 #include "virtq.h"
@@ -241,10 +242,14 @@ virtq_log(const struct virtq *vq, const struct virtq_conf *conf, const uint32_t 
 TEMPLATE void
 virtq_publish(struct virtq *vq, const struct virtq_conf *conf, const uint32_t traits)
 {
+	if (traits & TRAIT_INFLIGHT)
+		inflight_begin(vq, conf);
 	if (traits & TRAIT_PACKED)
 		packed_publish(vq, conf);
 	else
 		split_publish(vq, conf);
+	if (traits & TRAIT_INFLIGHT)
+		inflight_end(vq, conf);
 	if (traits & TRAIT_LOG) {
 		gmem_log_fence();
 		virtq_log(vq, conf, traits);

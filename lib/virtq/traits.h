@@ -11,11 +11,14 @@
 #include <stdint.h>
 
 enum virtq_trait {
-	TRAIT_PACKED = 1 << 0,    /* VIRTIO_F_RING_PACKED */
-	TRAIT_IN_ORDER = 1 << 1,  /* VIRTIO_F_IN_ORDER */
-	TRAIT_LOG = 1 << 2,       /* every page written is marked in the dirty log */
+	TRAIT_PACKED = 1 << 0,   /* VIRTIO_F_RING_PACKED */
+	TRAIT_IN_ORDER = 1 << 1, /* VIRTIO_F_IN_ORDER */
+	TRAIT_LOG = 1 << 2,      /* every page written is marked in the dirty log */
 	/* Number of traits words of a ring; the bits from here on are the device type's. */
 	TRAIT_VIRTQ_N = 1 << 3,
+	/* A packed ring's position is kept in memory of the front-end's (inflight.h). Words with it run
+	 * generic functions. */
+	TRAIT_INFLIGHT = 1 << 16,
 };
 
 #endif

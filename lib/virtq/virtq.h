@@ -64,6 +64,7 @@ struct virtq_conf {
 	const struct gmem *mem;
 	struct gmem_cache hot;      /* where most buffers lie */
 	const struct gmem_log *log; /* NULL: not logging */
+	void *inflight;             /* this queue's region (inflight.h); NULL: there is none */
 	/* Guest addresses of what the device writes in the ring, for the log. */
 	uint64_t used_gpa;  /* split: used ring; packed: descriptor ring */
 	uint64_t event_gpa; /* packed: device event suppression area */

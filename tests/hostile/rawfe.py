@@ -50,7 +50,7 @@ NAMES = {value: name for name, value in list(globals().items())
 
 # Messages which always have a reply of their own (SET_LOG_BASE has one when LOG_SHMFD is negotiated).
 OWN_REPLY = {GET_FEATURES, GET_PROTOCOL_FEATURES, GET_VRING_BASE, GET_QUEUE_NUM, GET_CONFIG, GET_MAX_MEM_SLOTS,
-             GET_STATUS, SET_LOG_BASE}
+             GET_STATUS, GET_INFLIGHT_FD, SET_LOG_BASE}
 
 FLAG_VERSION, FLAG_REPLY, FLAG_NEED_REPLY = 1, 4, 8
 

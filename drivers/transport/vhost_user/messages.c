@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stddef.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "notifier.h"
@@ -11,10 +12,11 @@
 #include "vdev.h"
 
 /* What every port offers; more than one pair adds MQ. */
-static const uint64_t PROTOCOL_OFFERED =
-	1ull << PROTOCOL_LOG_SHMFD | 1ull << PROTOCOL_RARP | 1ull << PROTOCOL_REPLY_ACK |
-	1ull << PROTOCOL_MTU | 1ull << PROTOCOL_BACKEND_REQ | 1ull << PROTOCOL_CONFIG |
-	1ull << PROTOCOL_RESET_DEVICE | 1ull << PROTOCOL_CONFIGURE_MEM_SLOTS | 1ull << PROTOCOL_STATUS;
+static const uint64_t PROTOCOL_OFFERED = 1ull << PROTOCOL_LOG_SHMFD | 1ull << PROTOCOL_RARP |
+					 1ull << PROTOCOL_REPLY_ACK | 1ull << PROTOCOL_MTU |
+					 1ull << PROTOCOL_BACKEND_REQ | 1ull << PROTOCOL_CONFIG |
+					 1ull << PROTOCOL_INFLIGHT_SHMFD | 1ull << PROTOCOL_RESET_DEVICE |
+					 1ull << PROTOCOL_CONFIGURE_MEM_SLOTS | 1ull << PROTOCOL_STATUS;
 
 /* SET_VRING_KICK, CALL, ERR: bits 0-7 are the index, bit 8 says that no descriptor comes. */
 enum { VRING_IDX_MASK = 0xff, VRING_NO_FD = 1 << 8 };
@@ -22,6 +24,9 @@ enum { VRING_ADDR_LOG = 1 << 0 };
 
 /* GET_CONFIG, SET_CONFIG: offset, size and flags before the bytes themselves. */
 enum { CONFIG_HEAD = 12, CONFIG_FLAG_MIGRATION = 1 };
+
+/* More than all queues of the largest device need. */
+enum { INFLIGHT_BYTES_MAX = 1 << 29 };
 
 /* The handler takes this message's first descriptor; -1: there was none. */
 static int
@@ -349,6 +354,66 @@ handle_set_config(struct session *session, struct message *message, struct diag 
 	return 0;
 }
 
+/* Queues that there are, of a size that there can be. */
+static int
+inflight_check(const struct session *session, const struct message *message, struct diag *diag)
+{
+	const unsigned int n_queues = message->payload.inflight.n_queues,
+			   size = message->payload.inflight.queue_size;
+
+	if (n_queues == 0 || n_queues > session->vdev->n_queues || size == 0 || size > VIRTQ_SIZE_MAX)
+		return diag_set(diag, -EINVAL, "", "%u queues of %u, but there are %u of 1..%d", n_queues,
+				size, session->vdev->n_queues, VIRTQ_SIZE_MAX);
+	return 0;
+}
+
+/* The memory is the front-end's from here on: it gives it back by SET_INFLIGHT_FD. */
+static int
+handle_get_inflight_fd(struct session *session, struct message *message, struct diag *diag)
+{
+	union message_payload reply = {.inflight = {.n_queues = message->payload.inflight.n_queues,
+						    .queue_size = message->payload.inflight.queue_size}};
+	int fd, ret = inflight_check(session, message, diag);
+
+	if (ret < 0)
+		return ret;
+	reply.inflight.size =
+		vdev_inflight_bytes(session->vdev, reply.inflight.n_queues, reply.inflight.queue_size);
+	fd = memfd_create("vnicd-inflight", MFD_CLOEXEC);
+	if (fd < 0 || ftruncate(fd, (off_t)reply.inflight.size) < 0) {
+		ret = -errno;
+		if (fd >= 0)
+			close(fd);
+		return diag_set(diag, ret, "", "no memory for an inflight region: %s", strerror(-ret));
+	}
+	session_reply_fd(session, message, &reply, message->header.size, fd);
+	return 0;
+}
+
+static int
+handle_set_inflight_fd(struct session *session, struct message *message, struct diag *diag)
+{
+	struct vdev_inflight inflight = {.n_queues = message->payload.inflight.n_queues,
+					 .queue_size = message->payload.inflight.queue_size};
+	struct gmem_budget budget = {.bytes_max = INFLIGHT_BYTES_MAX, .guard = session->vdev->ctx->guard};
+	const uint64_t size = message->payload.inflight.size, offset = message->payload.inflight.offset;
+	uint64_t need;
+	int ret = inflight_check(session, message, diag);
+
+	if (ret < 0)
+		return ret;
+	/* Whichever layout the driver will negotiate: what does not fit then is not used. */
+	need = vdev_inflight_bytes(session->vdev, inflight.n_queues, inflight.queue_size);
+	if (size < need || offset % 8)
+		return diag_set(
+			diag, -EINVAL, "", "a region of 0x%llx bytes at offset 0x%llx; 0x%llx are needed",
+			(unsigned long long)size, (unsigned long long)offset, (unsigned long long)need);
+	ret = gmem_map_open_within(&budget, message->fds[0], offset, size, &inflight.map, diag);
+	if (ret < 0)
+		return ret;
+	return vdev_set_inflight(session->vdev, &inflight, diag);
+}
+
 static int
 handle_get_max_mem_slots(struct session *session, struct message *message, struct diag *diag)
 {
@@ -444,11 +509,11 @@ enum message_number {
 
 /* Messages that change nothing that workers see. A message that is not listed here may do so. */
 static const uint32_t message_harmless[] = {
-	MESSAGE_GET_FEATURES,      MESSAGE_SET_OWNER,     MESSAGE_SET_LOG_FD,
-	MESSAGE_SET_VRING_BASE,    MESSAGE_SET_VRING_ERR, MESSAGE_GET_PROTOCOL_FEATURES,
-	MESSAGE_GET_QUEUE_NUM,     MESSAGE_SEND_RARP,     MESSAGE_SET_PROTOCOL_FEATURES,
-	MESSAGE_GET_CONFIG,        MESSAGE_GET_STATUS,    MESSAGE_SET_BACKEND_REQ_FD,
-	MESSAGE_GET_MAX_MEM_SLOTS,
+	MESSAGE_GET_FEATURES,      MESSAGE_SET_OWNER,       MESSAGE_SET_LOG_FD,
+	MESSAGE_SET_VRING_BASE,    MESSAGE_SET_VRING_ERR,   MESSAGE_GET_PROTOCOL_FEATURES,
+	MESSAGE_GET_QUEUE_NUM,     MESSAGE_SEND_RARP,       MESSAGE_SET_PROTOCOL_FEATURES,
+	MESSAGE_GET_CONFIG,        MESSAGE_GET_STATUS,      MESSAGE_SET_BACKEND_REQ_FD,
+	MESSAGE_GET_MAX_MEM_SLOTS, MESSAGE_GET_INFLIGHT_FD,
 };
 
 bool

@@ -51,6 +51,11 @@ union message_payload {
 		uint64_t size, offset;
 	} __attribute__((packed)) log;
 	struct {
+		uint64_t size, offset;
+		uint16_t n_queues, queue_size;
+		uint32_t padding; /* some front-ends send it */
+	} __attribute__((packed)) inflight;
+	struct {
 		uint32_t offset, size, flags;
 		uint8_t region[256];
 	} __attribute__((packed)) config;
@@ -75,6 +80,7 @@ enum {
 	PROTOCOL_MTU = 4,
 	PROTOCOL_BACKEND_REQ = 5,
 	PROTOCOL_CONFIG = 9,
+	PROTOCOL_INFLIGHT_SHMFD = 12,
 	PROTOCOL_RESET_DEVICE = 13,
 	PROTOCOL_CONFIGURE_MEM_SLOTS = 15,
 	PROTOCOL_STATUS = 16,

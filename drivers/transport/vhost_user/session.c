@@ -74,12 +74,43 @@ session_close_message_fds(struct message *message)
 
 /* --- out --- */
 
+/* What is to be sent, as much as the socket takes, with the descriptor that goes with it. */
+static ssize_t
+session_send(struct session *session)
+{
+	union {
+		char bytes[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control = {0};
+	struct iovec iov = {.iov_base = session->out, .iov_len = session->n_out};
+	struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
+	ssize_t n;
+
+	if (session->out_fd >= 0) {
+		struct cmsghdr *cmsg;
+
+		msg.msg_control = control.bytes;
+		msg.msg_controllen = sizeof(control.bytes);
+		cmsg = CMSG_FIRSTHDR(&msg);
+		cmsg->cmsg_level = SOL_SOCKET;
+		cmsg->cmsg_type = SCM_RIGHTS;
+		cmsg->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(cmsg), &session->out_fd, sizeof(int));
+	}
+	n = sendmsg(session->fd, &msg, MSG_DONTWAIT | MSG_NOSIGNAL);
+	if (n > 0 && session->out_fd >= 0) {
+		close(session->out_fd);
+		session->out_fd = -1;
+	}
+	return n;
+}
+
 /* Returns 0, or -errno when the connection is broken. */
 static int
 session_flush(struct session *session)
 {
 	while (session->n_out) {
-		ssize_t n = send(session->fd, session->out, session->n_out, MSG_DONTWAIT | MSG_NOSIGNAL);
+		ssize_t n = session_send(session);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -114,6 +145,15 @@ session_reply(struct session *session, const struct message *to, const void *pay
 	if (size)
 		memcpy(session->out + session->n_out + sizeof(header), payload, size);
 	session->n_out += (uint32_t)sizeof(header) + size;
+}
+
+void
+session_reply_fd(struct session *session, const struct message *to, const void *payload, uint32_t size,
+		 int fd)
+{
+	/* Nothing else is unsent while a request is handled, so it goes with this reply. */
+	session_reply(session, to, payload, size);
+	session->out_fd = fd;
 }
 
 void
@@ -367,7 +407,7 @@ session_open(struct vdev *vdev, unsigned int n_pairs, int fd, void (*ended)(void
 	session->vdev = vdev;
 	session->n_pairs = n_pairs;
 	session->fd = fd;
-	session->backend_req_fd = -1;
+	session->backend_req_fd = session->out_fd = -1;
 	session->ended = ended;
 	session->ended_arg = arg;
 	session->out = malloc(SESSION_OUT_MAX);
@@ -426,6 +466,8 @@ session_close(struct session *session)
 	session_close_message_fds(&session->in);
 	if (session->backend_req_fd >= 0)
 		close(session->backend_req_fd);
+	if (session->out_fd >= 0)
+		close(session->out_fd);
 	close(session->fd);
 	free(session->out);
 	free(session);

@@ -53,6 +53,7 @@ struct session {
 	/* Replies that could not be sent yet. */
 	uint8_t *out;
 	uint32_t n_out;
+	int out_fd;   /* goes with the first byte of `out`; -1: none */
 	bool blocked; /* the watch waits until the socket is writable */
 
 	struct log_limit log_limit;
@@ -79,6 +80,9 @@ bool session_is_over(const struct session *session);
 
 /* Queue a reply to `to`, with a payload of `size` bytes. */
 void session_reply(struct session *session, const struct message *to, const void *payload, uint32_t size);
+/* The same with a descriptor, which is the session's from here on, and closed when it is sent. */
+void session_reply_fd(struct session *session, const struct message *to, const void *payload, uint32_t size,
+		      int fd);
 
 static inline bool
 session_has_protocol(const struct session *session, unsigned int bit)

@@ -214,6 +214,8 @@ conf_fill_transmitq(const struct vnet_dev *dev, const struct vnet_input *input,
 	if (conf->offloads & OFFLOAD_BIT(CHECKSUM))
 		conf->virtq.traits |= TRAIT_OFFLOAD;
 	conf->from_guest = vnet_from_guest_variant(isa_select(), conf->virtq.traits);
+	if (conf->virtq.traits & TRAIT_INFLIGHT)
+		conf->from_guest = vnet_from_guest_generic;
 	if (vdev_queue_never_enabled(&dev->vdev, idx) || vnet_state_holds(dev))
 		conf->from_guest = vnet_from_guest_later;
 }
@@ -233,6 +235,8 @@ conf_fill_receiveq(const struct vnet_dev *dev, const struct vnet_input *input, s
 	if (features & FEATURE_MASK(NET_RSC_EXT) && conf->offloads & (OFFLOAD_BIT(TSO4) | OFFLOAD_BIT(TSO6)))
 		conf->virtq.traits |= TRAIT_RSC;
 	conf->to_guest = vnet_to_guest_variant(isa_select(), conf->virtq.traits);
+	if (conf->virtq.traits & TRAIT_INFLIGHT)
+		conf->to_guest = vnet_to_guest_generic;
 }
 
 void
