@@ -3,42 +3,26 @@
 
 #include "packed.h"
 
-/* Fetch once: the region may be written meanwhile. */
-static struct virtq_cursor
-inflight_cursor(const uint16_t *idx, const uint8_t *wrap)
-{
-	return (struct virtq_cursor){.idx = __atomic_load_n(idx, __ATOMIC_RELAXED),
-				     .wrap = __atomic_load_n(wrap, __ATOMIC_RELAXED) != 0};
-}
-
-static bool
-inflight_is_used(const struct virtq_conf *conf, struct virtq_cursor at)
-{
-	const uint16_t both = PACKED_AVAIL | PACKED_USED;
-
-	return (packed_load_word(&conf->ring[at.idx]).flags & both) == (at.wrap ? both : 0);
-}
-
 bool
 virtq_inflight_base(const void *memory, const struct virtq_conf *conf, uint32_t *ret_base)
 {
 	const struct inflight_packed *region = memory;
-	struct virtq_cursor at, old;
-	uint32_t half;
+	uint16_t idx, old_idx, flags;
 
 	if (!(conf->traits & TRAIT_PACKED) || region->version != INFLIGHT_VERSION ||
 	    region->desc_num != conf->size)
 		return false;
-	at = inflight_cursor(&region->used_idx, &region->used_wrap);
-	old = inflight_cursor(&region->old_used_idx, &region->old_used_wrap);
-	if (at.idx >= conf->size || old.idx >= conf->size)
+	/* Fetch once: the region may be written meanwhile. The wrap counters are in the ring. */
+	idx = __atomic_load_n(&region->used_idx, __ATOMIC_RELAXED);
+	old_idx = __atomic_load_n(&region->old_used_idx, __ATOMIC_RELAXED);
+	if (idx >= conf->size || old_idx >= conf->size)
 		return false;
 	/* They differ: the back-end died around publishing. The driver sees the batch if it sees its first.
 	 */
-	if ((at.idx != old.idx || at.wrap != old.wrap) && !inflight_is_used(conf, old))
-		at = old;
-	half = at.idx | (at.wrap ? BASE_AVAIL_WRAP : 0u);
-	*ret_base = half | half << BASE_USED_SHIFT;
+	flags = packed_load_word(&conf->ring[old_idx]).flags;
+	if (!(flags & PACKED_AVAIL) != !(flags & PACKED_USED))
+		idx = old_idx;
+	*ret_base = virtq_settle(conf, idx);
 	return true;
 }
 

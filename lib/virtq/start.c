@@ -403,24 +403,108 @@ virtq_could_stand(const struct virtq_conf *conf, uint32_t base)
 	return could;
 }
 
+/* A packed ring's used element of length 0. */
+static void
+left_give(const struct virtq_conf *conf, struct virtq_cursor at, uint16_t id)
+{
+	union packed_word used = {.id = id, .flags = at.wrap ? PACKED_AVAIL | PACKED_USED : 0};
+
+	packed_store_word(conf, at.idx, used.word);
+	if (conf->log) {
+		gmem_log_fence();
+		gmem_log_mark(conf->log, conf->used_gpa + at.idx * sizeof(struct vring_packed_desc),
+			      sizeof(struct vring_packed_desc));
+	}
+}
+
+/* Returned in this lap, by the flags. */
+static bool
+left_is_used(const struct virtq_conf *conf, struct virtq_cursor at)
+{
+	const uint16_t both = PACKED_AVAIL | PACKED_USED;
+
+	return (packed_load_word(&conf->ring[at.idx]).flags & both) == (at.wrap ? both : 0);
+}
+
+/*
+ * The process died in the middle of a batch: behind its first element, which is stored last, others are
+ * stored already, over the descriptors that were there. They are given to the driver as they can't be used
+ * any more: with length 0, for what is in them is going to be sent again. Slots with the flags of this lap
+ * can only be of this batch.
+ */
+static struct virtq_cursor
+left_finish(const struct virtq_conf *conf, struct virtq_cursor first)
+{
+	const union packed_word waiting = packed_load_word(&conf->ring[first.idx]);
+	struct virtq_cursor at = first;
+	uint16_t n = 0;
+
+	for (packed_advance(conf, &at.idx, &at.wrap, 1); n + 1 < conf->size && left_is_used(conf, at); n++) {
+		left_give(conf, at, packed_load_word(&conf->ring[at.idx]).id);
+		packed_advance(conf, &at.idx, &at.wrap, 1);
+	}
+	if (n == 0 || !packed_is_available(waiting.flags, first.wrap))
+		return first;
+	left_give(conf, first, waiting.id);
+	return at;
+}
+
+/*
+ * The device's position at a slot. Its wrap counter is in the ring: a slot that is available is of this lap,
+ * one that is not was used in the last one. What the process had noted of it may be half changed.
+ */
+static struct virtq_cursor
+left_cursor(const struct virtq_conf *conf, uint16_t idx)
+{
+	const uint16_t flags = packed_load_word(&conf->ring[idx]).flags;
+	const bool avail = flags & PACKED_AVAIL, used = flags & PACKED_USED;
+
+	return (struct virtq_cursor){.idx = idx, .wrap = avail != used ? avail : !avail};
+}
+
+/*
+ * A batch was retired and not published: its first slot is still available, in the lap before the position
+ * behind the batch. Otherwise the batch has been published, or its place had not been noted yet: compilers
+ * order these stores.
+ */
+static bool
+left_is_held(const struct virtq *left, const struct virtq_conf *conf)
+{
+	const uint16_t held_idx = left->held_idx;
+	struct virtq_cursor next;
+	uint16_t flags;
+
+	if (!left->held || held_idx >= conf->size)
+		return false;
+	flags = packed_load_word(&conf->ring[held_idx]).flags;
+	if (!(flags & PACKED_AVAIL) == !(flags & PACKED_USED))
+		return false;
+	if (held_idx == left->used_idx)
+		return true;
+	next = left_cursor(conf, held_idx);
+	if (next.wrap == (held_idx < left->used_idx ? left->used_wrap : !left->used_wrap))
+		return true;
+	/* The counter is the new one, and the index still the old one: more of the batch is stored, then. */
+	packed_advance(conf, &next.idx, &next.wrap, 1);
+	return left_is_used(conf, next);
+}
+
 uint32_t
 virtq_left_base(const struct virtq *left, const struct virtq_conf *conf)
 {
-	struct virtq_cursor at = {.idx = left->used_idx, .wrap = left->used_wrap};
-	uint32_t half;
-
 	if (!(conf->traits & TRAIT_PACKED))
 		return left->used_idx;
-	/*
-	 * A batch was retired and not published, or just published: its first element is in the ring then.
-	 * From its place to that of the next one the device comes round once at most.
-	 */
-	if (left->held && left->held_idx < conf->size &&
-	    packed_load_word(&conf->ring[left->held_idx]).word != left->held_element) {
-		at.wrap = left->held_idx <= left->used_idx ? at.wrap : !at.wrap;
-		at.idx = left->held_idx;
-	}
-	half = (at.idx & BASE_IDX_MASK) | (at.wrap ? BASE_AVAIL_WRAP : 0u);
+	if (left_is_held(left, conf))
+		return virtq_settle(conf, left->held_idx);
+	return left->used_idx < conf->size ? virtq_settle(conf, left->used_idx) : UINT32_MAX;
+}
+
+uint32_t
+virtq_settle(const struct virtq_conf *conf, uint16_t idx)
+{
+	const struct virtq_cursor at = left_finish(conf, left_cursor(conf, idx));
+	const uint32_t half = at.idx | (at.wrap ? BASE_AVAIL_WRAP : 0u);
+
 	return half | half << BASE_USED_SHIFT;
 }
 

@@ -183,9 +183,11 @@ bool virtq_could_stand(const struct virtq_conf *conf, uint32_t base);
 /*
  * The position that a process has left behind which died at any instruction, as a base: where it stood after
  * what its driver can see as returned. `left` is its virtq, of which nothing is believed:
- * virtq_could_stand().
+ * virtq_could_stand(). A packed ring's batch that was half stored is returned with length 0.
  */
 uint32_t virtq_left_base(const struct virtq *left, const struct virtq_conf *conf);
+/* Packed: the same of a device that stood at slot `idx`, which is inside of the ring. */
+uint32_t virtq_settle(const struct virtq_conf *conf, uint16_t idx);
 bool virtq_base_valid(uint32_t base, bool packed, uint16_t size);
 uint32_t virtq_base(const struct virtq *vq, bool packed);
 /* Tell the driver whether to send kicks (VIRTIO, "Available Buffer Notification Suppression"). */

@@ -32,9 +32,9 @@ for _sig in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signa
         signal.signal(_sig, signal.SIG_DFL)
 
 
-def tmpdir(prefix="vnicd-test-"):
+def tmpdir(prefix="vnicd-test-", where="/tmp"):
     """A directory that tidy() removes (unless VNICD_KEEP is set); short, for unix socket paths."""
-    _dirs.append(tempfile.mkdtemp(prefix=prefix, dir="/tmp"))
+    _dirs.append(tempfile.mkdtemp(prefix=prefix, dir=where))
     return _dirs[-1]
 
 
