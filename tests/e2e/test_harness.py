@@ -61,7 +61,7 @@ class Project:
             shutil.copy(ROOT / name, top / name)
             text = (top / name).read_text()
             (top / name).write_text(re.sub(r"^SILENCE_S = \d+", "SILENCE_S = 1", text, flags=re.M))
-        for folder in ("unit", "package", "source", "model", "e2e", "hostile", "perf"):
+        for folder in ("unit", "package", "source", "model", "e2e", "restart", "hostile", "perf"):
             (top / "tests" / folder).mkdir()
         (top / "meson_options.txt").write_text("option('tests', type: 'feature')\n")
         self.meson = "project('small')\n"

@@ -5,30 +5,19 @@ The scheme has to hold for both ways in which a driver asks, and with bursts tha
 the others have to fail, each lacking one thing that the scheme depends on: without them a proof could be one of nothing.
 """
 import pathlib
-import re
-import shutil
-import subprocess
-import tempfile
+import sys
 import unittest
 
 import pytest
 
-MODEL = pathlib.Path(__file__).resolve().parent / "notify.pml"
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
+from explore import HAVE_SPIN, explore  # noqa: E402
 
 
-@unittest.skipUnless(shutil.which("spin"), "spin is not installed (Debian package spin)")
+@unittest.skipUnless(HAVE_SPIN, "spin is not installed (Debian package spin)")
 class Notify(unittest.TestCase):
     def explore(self, *defines):
-        """(errors, states) of the whole state space."""
-        with tempfile.TemporaryDirectory(prefix="vnicd-spin-") as directory:
-            def run(*args):
-                return subprocess.run(args, cwd=directory, check=True, text=True, capture_output=True).stdout
-            run("spin", *defines, "-a", str(MODEL))
-            run("gcc", "-O1", "-w", "-DSAFETY", "-o", "pan", "pan.c")
-            out = run("./pan", "-m1000000")
-        self.assertNotIn("max search depth too small", out)
-        self.assertRegex(out, r"invalid end states\s+\+", "the search looked for drivers that sleep for ever")
-        return int(re.search(r"errors: (\d+)", out)[1]), int(re.search(r"(\d+) states, stored", out)[1])
+        return explore(self, "notify.pml", *defines)
 
     def holds(self, *defines):
         errors, states = self.explore(*defines)
