@@ -537,10 +537,10 @@ test_long_frames(void **state)
 	run_layouts(9000, true,
 		    (const char *const[]){"split, 9000 mergeable", "packed in order, 9000 mergeable",
 					  "packed, 9000 mergeable"},
-		    (const bool[]){true, true, true});
+		    (const bool[]){false, true, true});
 	run_layouts(9000, false,
 		    (const char *const[]){"split, 9000", "packed in order, 9000", "packed, 9000"},
-		    (const bool[]){true, true, true});
+		    (const bool[]){false, false, true});
 }
 
 int
