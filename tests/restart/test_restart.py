@@ -94,11 +94,12 @@ class Kills(unittest.TestCase):
 
 class Restart(Kills):
     def test_split(self):
-        self.check(self.run_kills(2, "cq", "1518"), 2, borrowed=True)
+        self.check(self.run_kills(1, "cq", "1518"), 1, borrowed=True)
 
     def test_packed(self):
         self.check(self.run_kills(1, "cpqm", MIXED), 1, borrowed=False)
 
+    @pytest.mark.long
     def test_inflight(self):
         self.check(self.run_kills(1, "cpf", MIXED), 1, borrowed=False)
 
