@@ -93,6 +93,7 @@ class Kills(unittest.TestCase):
 
 
 class Restart(Kills):
+    @pytest.mark.long
     def test_split(self):
         self.check(self.run_kills(1, "cq", "1518"), 1, borrowed=True)
 
