@@ -481,7 +481,7 @@ run(const struct scene *of)
 				 n_looks, outcome.n_wrong, outcome.n_reordered, outcome.n_unreturned);
 	}
 	print_message(
-		"%-34s + %-18s %5u instructions, %3u states; loses at %4u (%u at most), twice at %4u (%u), "
+		"# %-34s + %-18s %5u instructions, %3u states; loses at %4u (%u at most), twice at %4u (%u), "
 		"%u empty, %u harmed\n",
 		scene->name, memory_words[scene->memory], n_total, n_looks, n_losing, lost_max, n_twice,
 		twice_max, n_empty, n_harmed);
