@@ -362,7 +362,7 @@ burst_write(const struct virtq_seg **piece, uint32_t *offset, const uint8_t *fro
 		uint32_t left = (*piece)->len - *offset;
 		uint32_t now = len < left ? len : left;
 
-		copy_frame((*piece)->va + *offset, from, now);
+		copy_piece((*piece)->va + *offset, from, now);
 		from += now;
 		len -= now;
 		*offset += now;
@@ -401,7 +401,7 @@ vnet_to_guest_borrowed(const struct rte_mbuf *pkt, uint8_t *to)
 	copy_frame(to, rte_pktmbuf_mtod(pkt, const uint8_t *), pkt->data_len);
 	to += pkt->data_len;
 	for (uint16_t i = 0; i < n; i++) {
-		copy_frame(to, pieces[i].va, pieces[i].len);
+		copy_piece(to, pieces[i].va, pieces[i].len);
 		to += pieces[i].len;
 	}
 }

@@ -13,6 +13,8 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "prefetch.h"
+
 enum {
 #ifdef __AVX512F__
 	COPY_INLINE_MAX = 2048,
@@ -58,6 +60,31 @@ copy_frame(uint8_t *to, const uint8_t *from, uint32_t len)
 		copy_16(to, from);
 		copy_16(to + len - 16, from + len - 16);
 	}
+}
+
+enum { COPY_AHEAD = 1024, COPY_BLOCK = 256 }; /* bytes */
+
+/*
+ * Copy a piece of a long frame. These come from the third-level cache and go there, as many of them do not
+ * fit the second one: lines of both sides are asked for COPY_AHEAD before they are copied, since the CPU's
+ * own prefetching ends with each page and has to find its way into each buffer anew. What lies behind `from`
+ * is likely to be the rest of the frame.
+ */
+static inline void
+copy_piece(uint8_t *to, const uint8_t *from, uint32_t len)
+{
+	uint32_t i = 0;
+
+	for (; i + COPY_BLOCK <= len; i += COPY_BLOCK) {
+		for (uint32_t k = i; k < i + COPY_BLOCK; k += 64)
+			prefetch_read(from + k + COPY_AHEAD);
+		if (i + COPY_AHEAD < len)
+			for (uint32_t k = i; k < i + COPY_BLOCK; k += 64)
+				prefetch_write(to + k + COPY_AHEAD);
+		for (uint32_t k = i; k < i + COPY_BLOCK; k += 64)
+			copy_64(to + k, from + k);
+	}
+	copy_frame(to + i, from + i, len - i);
 }
 
 #endif
