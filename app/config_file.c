@@ -66,23 +66,19 @@ line_trim(char *line)
 	return line;
 }
 
-int
-config_file_read(struct config_file *file, const char *path, struct diag *diag)
+/* file->text into lines. */
+static int
+text_split(struct config_file *file, const char *path, struct diag *diag)
 {
 	unsigned int number = 0, n_max = 1;
 	char *next, *value;
-	int ret;
 
-	memset(file, 0, sizeof(*file));
-	ret = text_read(path, &file->text, diag);
-	if (ret < 0)
-		return ret;
 	for (const char *at = file->text; *at; at++)
 		n_max += *at == '\n';
 	file->lines = calloc(n_max, sizeof(*file->lines));
 	if (!file->lines) {
 		config_file_free(file);
-		return diag_no_memory(diag, "--config %.200s: no memory", path);
+		return diag_no_memory(diag, "%.200s: no memory", path);
 	}
 	next = file->text;
 	for (char *line; (line = strsep(&next, "\n"));) {
@@ -99,6 +95,26 @@ config_file_read(struct config_file *file, const char *path, struct diag *diag)
 			(struct config_line){.number = number, .option = line, .value = value};
 	}
 	return 0;
+}
+
+int
+config_file_read(struct config_file *file, const char *path, struct diag *diag)
+{
+	int ret;
+
+	memset(file, 0, sizeof(*file));
+	ret = text_read(path, &file->text, diag);
+	return ret < 0 ? ret : text_split(file, path, diag);
+}
+
+int
+config_file_split(struct config_file *file, const char *path, const char *text, struct diag *diag)
+{
+	memset(file, 0, sizeof(*file));
+	file->text = strdup(text);
+	if (!file->text)
+		return diag_no_memory(diag, "%.200s: no memory", path);
+	return text_split(file, path, diag);
 }
 
 void

@@ -20,6 +20,8 @@ struct config_file {
 
 /* Split it; what the options are is the caller's. 0, or -errno with diag filled and nothing left behind. */
 int config_file_read(struct config_file *file, const char *path, struct diag *diag);
+/* The same of a file's text, which is copied; `path` is for causes. */
+int config_file_split(struct config_file *file, const char *path, const char *text, struct diag *diag);
 /* The strings go with it. Accepts a zeroed one. */
 void config_file_free(struct config_file *file);
 

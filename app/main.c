@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "borrow.h"
+#include "config_apply.h"
 #include "ctx.h"
 #include "dataplane.h"
 #include "eal.h"
@@ -237,6 +238,7 @@ start(const struct options *options, const struct pool_size *size, struct diag *
 		if (ret < 0)
 			return ret;
 	}
+	config_apply_open(options);
 	ret = rpc_open(&program.ctx, options->control_socket, port_env.run_dir, &options->control_perms,
 		       diag);
 	if (ret < 0)

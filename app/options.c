@@ -9,6 +9,7 @@
 #include <sys/un.h>
 
 #include "fwd.h"
+#include "keyval.h"
 #include "list.h"
 #include "mirror.h"
 #include "nearest.h"
@@ -219,6 +220,8 @@ static const struct option option_table[] = {
 	{"--version", NULL, "print the version", set_version},
 };
 
+static_assert(RTE_DIM(option_table) <= OPTIONS_MAX, "what is said has a place for each");
+
 /* The option that `arg` names, with or without an attached =VALUE. */
 static const struct option *
 option_find(const char *arg)
@@ -275,6 +278,7 @@ option_set(struct options *options, const struct option *option, const char *val
 		return -EINVAL;
 	}
 	seen[option - option_table] = true;
+	options->said[option - option_table] = value ? value : "";
 	return option->set(options, value, diag);
 }
 
@@ -427,18 +431,102 @@ check_eal_primary(const struct options *options, struct diag *diag)
 	return 0;
 }
 
-int
-options_parse(struct options *options, int argc, char **argv, struct diag *diag)
+static int
+options_init(struct options *options, struct diag *diag)
 {
-	bool seen[RTE_DIM(option_table)] = {false};
-	int ours = 1, ret = 0;
-
 	*options = (struct options){.log_level = LOG_LEVEL_INFO};
 	options->port_lines = calloc(PORT_MAX, sizeof(*options->port_lines));
 	options->eal_args = calloc(OPTIONS_EAL_ARGS_MAX, sizeof(*options->eal_args));
 	options->port_line_numbers = calloc(PORT_MAX, sizeof(*options->port_line_numbers));
 	if (!options->port_lines || !options->eal_args || !options->port_line_numbers)
 		return diag_no_memory(diag, "out of memory");
+	return 0;
+}
+
+int
+options_parse_text(struct options *options, const char *path, const char *text, struct diag *diag)
+{
+	bool seen[RTE_DIM(option_table)] = {false};
+	int ret = options_init(options, diag);
+
+	if (ret == 0)
+		ret = config_file_split(&options->file, path, text, diag);
+	options->config_path = path;
+	return ret < 0 ? ret : parse_file(options, path, seen, diag);
+}
+
+/* An option as a line of a file has it; false: it is not in one, or was not said. */
+static bool
+option_text(const struct options *options, const struct option *option, char *buf, size_t size)
+{
+	const char *said = options->said[option - option_table];
+
+	if (!said || option->set == set_port || option->set == set_mirror || option->set == set_config)
+		return false;
+	if (option->set == set_mode)
+		fwd_config_print(&options->fwd, buf, size);
+	else
+		snprintf(buf, size, "%s", said);
+	return true;
+}
+
+size_t
+options_print(const struct options *options, char *buf, size_t size)
+{
+	char text[KEYVAL_LINE_MAX];
+	size_t used = 0;
+
+	if (options->n_eal_args)
+		used = keyval_add(buf, size, used, "eal");
+	for (unsigned int i = 0; i < options->n_eal_args; i++) {
+		used = keyval_add(buf, size, used, " ");
+		used = keyval_add(buf, size, used, options->eal_args[i]);
+	}
+	if (options->n_eal_args)
+		used = keyval_add(buf, size, used, "\n");
+	for (unsigned int i = 0; i < RTE_DIM(option_table); i++) {
+		if (!option_text(options, &option_table[i], text, sizeof(text)))
+			continue;
+		used = keyval_add(buf, size, used, option_table[i].name + 2);
+		used = keyval_add(buf, size, used, text[0] ? " " : "");
+		used = keyval_add(buf, size, used, text);
+		used = keyval_add(buf, size, used, "\n");
+	}
+	return used;
+}
+
+int
+options_check_same(const struct options *options, const struct options *as, struct diag *diag)
+{
+	char was[KEYVAL_LINE_MAX], is[KEYVAL_LINE_MAX];
+	bool same = as->n_eal_args == 0 || as->n_eal_args == options->n_eal_args;
+
+	for (unsigned int i = 0; same && i < as->n_eal_args; i++)
+		same = strcmp(as->eal_args[i], options->eal_args[i]) == 0;
+	if (!same)
+		return diag_set(diag, -EINVAL, "start vnicd again with the new file",
+				"EAL options can't be changed while vnicd runs");
+	for (unsigned int i = 0; i < RTE_DIM(option_table); i++) {
+		if (!option_text(as, &option_table[i], is, sizeof(is)))
+			continue;
+		if (option_text(options, &option_table[i], was, sizeof(was)) && strcmp(was, is) == 0)
+			continue;
+		diag_set(diag, -EINVAL, NULL, "%s can't be changed while vnicd runs",
+			 option_table[i].name + 2);
+		diag_hint(diag, "start vnicd again with the new file, or leave the line out");
+		return -EINVAL;
+	}
+	return 0;
+}
+
+int
+options_parse(struct options *options, int argc, char **argv, struct diag *diag)
+{
+	bool seen[RTE_DIM(option_table)] = {false};
+	int ours = 1, ret = options_init(options, diag);
+
+	if (ret < 0)
+		return ret;
 	for (int i = 1; i < argc && ours == 1; i++)
 		if (strcmp(argv[i], "--") == 0)
 			ours = i + 1;
@@ -480,7 +568,7 @@ options_parse_ports(struct options *options, struct diag *diag)
 	port_env.mode_keys = mode->port_keys;
 	port_env.retry = mode->retry;
 	options->ports = calloc(options->n_port_lines, sizeof(*options->ports));
-	if (!options->ports)
+	if (!options->ports && options->n_port_lines)
 		return diag_no_memory(diag, "out of memory");
 	for (unsigned int i = 0; i < options->n_port_lines; i++) {
 		ret = port_config_parse(&options->ports[i], options->port_lines[i], diag);

@@ -20,6 +20,8 @@
 #include "perms.h"
 #include "port.h"
 
+enum { OPTIONS_MAX = 32 }; /* rows of them */
+
 enum options_action { OPTIONS_RUN, OPTIONS_HELP, OPTIONS_VERSION };
 
 struct options {
@@ -45,6 +47,8 @@ struct options {
 	const char *config_path; /* into argv; NULL: no --config */
 	struct config_file file;
 	unsigned int line_number; /* of `file`, while it is parsed; else 0 */
+	/* What was given to each option, by its row; "": it takes nothing; NULL: it was not given. */
+	const char *said[OPTIONS_MAX];
 };
 
 /*
@@ -52,6 +56,17 @@ struct options {
  * either way options_free() is due.
  */
 int options_parse(struct options *options, int argc, char **argv, struct diag *diag);
+/*
+ * The same of a configuration file's text alone, which is copied; `path` is for causes. There need not be
+ * ports or a mode.
+ */
+int options_parse_text(struct options *options, const char *path, const char *text, struct diag *diag);
+/* As lines of a file: all that was said but ports and mirrors. Returns the length, which is `size` or more
+ * when it did not fit. */
+size_t options_print(const struct options *options, char *buf, size_t size);
+/* Does `as` say anything else than what `options` runs with, but for ports and mirrors? 0, or -EINVAL with
+ * diag filled. What it does not say is no difference. */
+int options_check_same(const struct options *options, const struct options *as, struct diag *diag);
 /* Parse the ports' lines and check the whole against itself. port_env.run_dir must be set. */
 int options_parse_ports(struct options *options, struct diag *diag);
 /* Can n_workers workers serve all the queue pairs? */

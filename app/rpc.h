@@ -25,7 +25,7 @@ struct vnic_ctx;
  * Version of the methods, their parameters and results: another major number when what worked does not any
  * more, another minor one when there is more. What a client does not know it leaves alone.
  */
-enum { RPC_API_MAJOR = 1, RPC_API_MINOR = 5 };
+enum { RPC_API_MAJOR = 1, RPC_API_MINOR = 6 };
 
 enum rpc_status {
 	RPC_OK = 0,

@@ -471,15 +471,19 @@ config_sets_equal(struct key_set a, struct key_set b, uint64_t fixed)
 	return strcmp(text[0], text[1]) == 0;
 }
 
-bool
-port_config_change_to(const struct port_config *config, struct port_config *as,
-		      struct port_config_change *ret_change)
+static bool
+config_mode_changes(const struct port_config *config, const struct port_config *as)
 {
-	const bool mode_changes = as->mode_args && config->mode_args && config->mode_keys->change;
+	return as->mode_args && config->mode_args && config->mode_keys->change;
+}
+
+bool
+port_config_can_become(const struct port_config *config, const struct port_config *as)
+{
 	const uint64_t fixed[PORT_CONFIG_SETS] = {
 		[PORT_CONFIG_COMMON] = (1u << CONFIG_FIXED) - 1,
 		[PORT_CONFIG_KIND] = UINT64_MAX,
-		[PORT_CONFIG_MODE] = mode_changes ? 0 : UINT64_MAX,
+		[PORT_CONFIG_MODE] = config_mode_changes(config, as) ? 0 : UINT64_MAX,
 	};
 	struct key_set was[PORT_CONFIG_SETS], sets[PORT_CONFIG_SETS];
 
@@ -490,9 +494,18 @@ port_config_change_to(const struct port_config *config, struct port_config *as,
 	for (unsigned int i = 0; i < PORT_CONFIG_SETS; i++)
 		if (!config_sets_equal(was[i], sets[i], fixed[i]))
 			return false;
+	return true;
+}
+
+bool
+port_config_change_to(const struct port_config *config, struct port_config *as,
+		      struct port_config_change *ret_change)
+{
+	if (!port_config_can_become(config, as))
+		return false;
 	*ret_change = (struct port_config_change){.police = as->police};
 	memcpy(ret_change->given, as->given, sizeof(as->given));
-	if (mode_changes)
+	if (config_mode_changes(config, as))
 		RTE_SWAP(ret_change->mode_args, as->mode_args);
 	return true;
 }

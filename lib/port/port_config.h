@@ -98,10 +98,12 @@ struct port_config_change {
  */
 int port_config_change(const struct port_config *config, const char *pairs,
 		       struct port_config_change *ret_change, struct diag *diag);
+/* Could an open port become what `as` says, which was parsed from another line? Not if something else differs
+ * than what port_config_change() takes. */
+bool port_config_can_become(const struct port_config *config, const struct port_config *as);
 /*
  * Of a port that is open: what would be with the line that `as` was parsed from, whose struct of the mode's
- * goes to *ret_change. False: something else differs, too, or what differs is fixed while a port is open;
- * nothing was done.
+ * goes to *ret_change. False: it can't become that, and nothing was done.
  */
 bool port_config_change_to(const struct port_config *config, struct port_config *as,
 			   struct port_config_change *ret_change);

@@ -163,7 +163,7 @@ class Methods(OneVnicd):
         self.assertEqual(info["control_socket"], self.vnicd.control)
         self.assertRegex(info["version"], r"^\d+\.\d+\.\d+$")
         self.assertEqual(self.vnicd.rpc("system.version"), {"program": info["version"], "api": info["api"]})
-        self.assertEqual(info["api"], {"major": 1, "minor": 5})
+        self.assertEqual(info["api"], {"major": 1, "minor": 6})
         self.assertGreaterEqual(info["pool"]["size"], 8191)
         self.assertLess(info["pool"]["in_use"], info["pool"]["size"])
         self.assertEqual(info["pool"]["waiting"], [])
