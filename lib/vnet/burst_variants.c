@@ -2,21 +2,21 @@
 #include "burst_variants.h"
 
 extern const struct vnet_variants vnet_variants_portable;
-#ifdef HAVE_ISA_AVX2
+#ifdef HAVE_BURSTS_AVX2
 extern const struct vnet_variants vnet_variants_avx2;
 #endif
-#ifdef HAVE_ISA_AVX512
+#ifdef HAVE_BURSTS_AVX512
 extern const struct vnet_variants vnet_variants_avx512;
 #endif
 
 static const struct vnet_variants *
 variants_of(enum isa isa)
 {
-#ifdef HAVE_ISA_AVX512
+#ifdef HAVE_BURSTS_AVX512
 	if (isa >= ISA_AVX512)
 		return &vnet_variants_avx512;
 #endif
-#ifdef HAVE_ISA_AVX2
+#ifdef HAVE_BURSTS_AVX2
 	if (isa >= ISA_AVX2)
 		return &vnet_variants_avx2;
 #endif
