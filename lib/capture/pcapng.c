@@ -34,7 +34,8 @@ enum {
 static void
 put(struct pcapng *out, const void *bytes, size_t len)
 {
-	memcpy(out->bytes + out->len, bytes, len);
+	if (len)
+		memcpy(out->bytes + out->len, bytes, len);
 	out->len += len;
 }
 

@@ -15,6 +15,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "hostile")]
 import rawfe as fe  # noqa: E402
@@ -811,6 +813,7 @@ class PausedReader(unittest.TestCase):
         self.assertGreaterEqual(n_missing + n_there, 2 * self.FILL)
         self.assertIn("vnicd: stopping: SIGTERM", lines)
 
+    @pytest.mark.long
     def test_both_in_one(self):
         """2>&1: one queue, so lines stay in their order."""
         reader, writer = self.pipe()
@@ -837,6 +840,7 @@ class PausedReader(unittest.TestCase):
         self.assertGreater(len(stats), 20)
         self.assertEqual([line for line in log if "not shown" in line or "missing" in line], [])
 
+    @pytest.mark.long
     def test_ends_all_the_same(self):
         """The reader never comes back: that keeps vnicd for a second, not for longer."""
         for both in (False, True):

@@ -8,6 +8,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "hostile")]
 import rawfe as fe  # noqa: E402
@@ -135,6 +137,7 @@ class Coalescing(unittest.TestCase):
         self.send(peer, guest, 3)
         self.assertEqual(calls(guest.ring(RX), 3), 3)
 
+    @pytest.mark.long
     @each_layout
     def test_time(self, layout):
         guest, peer = self.guests(layout)

@@ -12,6 +12,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / name) for name in ("lib", "hostile", "guests")] + [str(HERE)]
 import guests  # noqa: E402
@@ -471,6 +473,7 @@ class Notices(Config):
         guest.close()
         self.wait("it is still there", lambda: not self.show(port)["connected"])
 
+    @pytest.mark.long
     def test_private_memory(self):
         packed = FEATURES | fe.bits(fe.F_PACKED)
         self.start({name: "vhost-user" for name in "abcdef"})
@@ -498,6 +501,7 @@ class Notices(Config):
         for port in "bcd":
             self.assertEqual(self.logged(port, "the guest's memory"), 0)
 
+    @pytest.mark.long
     def test_no_memory(self):
         self.start({"a": "vhost-user", "b": "vhost-user"})
         for port, protocol in (("a", PROTOCOL), ("b", PROTOCOL | fe.bits(fe.P_STATUS))):
@@ -646,6 +650,7 @@ class Uml(guests.GuestTest):
     """Linux's driver sees it all."""
     KIND = guests.UmlGuest
 
+    @pytest.mark.long
     def test_link_speed_and_announce(self):
         vnicd = self.start({"vm0": f"vhost-user,mac={MAC},speed=40000,duplex=full", "vm1": "vhost-user"}, "io")
         a = self.guest(vnicd.sock("vm0"), "10.0.0.1").wait_ready()

@@ -13,6 +13,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "lib"), str(HERE.parent / "hostile")]
 import rawfe as fe  # noqa: E402
@@ -134,6 +136,7 @@ class Server(Case):
         self.vnicd.expect("port a: front-end .* refused", 5)
         self.pass_frames(slow, self.guest("b").start())
 
+    @pytest.mark.long
     def test_many_silent_ones(self):
         """Each gives way to the next, and the one that speaks stays."""
         held = [self.connect("a")]

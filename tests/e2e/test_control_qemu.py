@@ -101,6 +101,7 @@ class QemuControl(guests.GuestTest):
         self.assertEqual((sum(by_queue), drops), (0, {"too_long": 4}))
         self.assertEqual(self.vm.counters()["rx_packets"] - before, 4)
 
+    @pytest.mark.long
     def test_filters_stay_with_qemu(self):
         """What QEMU did not tell us must not be filtered on a guess."""
         self.assertEqual(self.vm.mac(), MAC)

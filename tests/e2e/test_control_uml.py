@@ -200,6 +200,7 @@ class Filter(ControlTest):
         self.assert_out(plain(GROUP))
         self.assert_in(plain(MAC))
 
+    @pytest.mark.long
     def test_all_multicast(self):
         self.set(f"{IP} link set eth0 allmulticast on", f"{IP} link set eth0 allmulticast off")
         self.assert_in(plain(GROUP))
@@ -358,6 +359,7 @@ class Queues(ControlTest):
         names, values = self.vm.check("grep ^Icmp: /proc/net/snmp").splitlines()
         return {name: int(value) for name, value in zip(names.split()[1:], values.split()[1:])}
 
+    @pytest.mark.long
     def test_tables_change_under_load(self):
         """The table changes while numbered echo requests come in: each comes once, and so does each answer.
         (A kernel that waits for a CPU answers only so many: the buffer of its ICMP socket is small.)"""
@@ -442,6 +444,7 @@ class Offloads(ControlTest):
                 else:
                     self.assertGreaterEqual(from_guest, len(segments))
 
+    @pytest.mark.long
     def test_sent_to_a_peer_with_offloads(self):
         self.connect(w.BASE | w.TAKES_OFFLOADS)
         self.set("ethtool -K eth0 tx on tso on", "ethtool -K eth0 tx on tso on")
@@ -578,6 +581,7 @@ class Driver(ControlTest):
         self.assertEqual(after["rx_queue_0_drops"], before["rx_queue_0_drops"])
         self.assertGreaterEqual(after["tx_queue_0_packets"] - before["tx_queue_0_packets"], 5)
 
+    @pytest.mark.long
     def test_next_guest_starts_afresh(self):
         """What one guest has set is forgotten when the next one comes."""
         other = "02:00:00:00:00:78"

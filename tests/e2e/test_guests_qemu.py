@@ -136,6 +136,7 @@ class Unshared(guests.GuestTest):
     """The mistakes that everybody makes, with the program that they are made with."""
     KIND = guests.QemuGuest
 
+    @pytest.mark.long
     def test_memory_that_is_not_shared(self):
         """Said a few seconds after the driver has started, with the way out. A link that QEMU keeps up is in the answer
         to who takes it down."""

@@ -108,6 +108,7 @@ class Packet(KernelPort):
         self.exchange(mtu=9000)
         self.assertEqual(self.host.ping(GUEST, 5, 8900), 5)
 
+    @pytest.mark.long
     def test_guest_without_offloads(self):
         """Segments and checksums are made here, of what the kernel leaves open."""
         self.veth()
@@ -173,6 +174,7 @@ class Withheld(KernelPort):
         self.assertEqual(self.vnicd.rpc("port.show", {"name": "up0"})["capabilities"], ["checksum"])
         self.exchange(long_in=False, long_out=False)
 
+    @pytest.mark.long
     def test_packet(self):
         self.veth()
         self.pair("packet,ifname=p0,without=checksum")
@@ -183,6 +185,7 @@ class Withheld(KernelPort):
 class Macvtap(KernelPort):
     """All traffic of an end of a veth pair."""
 
+    @pytest.mark.long
     def test_mtu_1500(self):
         self.veth()
         self.pair("tap,macvtap=p0")
@@ -733,6 +736,7 @@ class Lives(unittest.TestCase):
         what(*args)
         return time.monotonic() - began
 
+    @pytest.mark.long
     def test_rings_are_nobody_s_wait(self):
         """The kernel takes its time for each ring, and the control thread answers meanwhile; they come one by one."""
         queues, shares = 16, []

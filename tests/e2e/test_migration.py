@@ -360,6 +360,14 @@ class Moves(guests.GuestTest):
 class Split(Moves):
     VARIANT = "modern"
 
+    @pytest.mark.long
+    def test_1_stop_and_cont(self):
+        super().test_1_stop_and_cont()
+
+    @pytest.mark.long
+    def test_3_migration_cancelled(self):
+        super().test_3_migration_cancelled()
+
 
 class Packed(Moves):
     VARIANT = "packed"
@@ -375,6 +383,10 @@ class Packed(Moves):
     @pytest.mark.long
     def test_3_migration_cancelled(self):
         super().test_3_migration_cancelled()
+
+    @pytest.mark.long
+    def test_4_there_and_back(self):
+        super().test_4_there_and_back()
 
 
 del Moves   # not a case of its own

@@ -11,6 +11,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
 import virtio_user as vu  # noqa: E402  (adds tests/lib to the path)
 import pcapfile  # noqa: E402
@@ -244,6 +246,7 @@ class Null(Nic):
             backend.rpc("port.remove", {"name": "up0"})
         self.stop(backend)
 
+    @pytest.mark.long
     def test_many_queues_to_a_guest(self):
         """33 queues of a device, each of which has its turn, into the one of a guest."""
         for layout in ("split", "packed"):
@@ -294,6 +297,7 @@ class Tap(Nic):
         self.assertEqual({r for r, n in ports["up0"]["drops"].items() if n}, {"not_echo"}, ports)
         self.stop(backend)
 
+    @pytest.mark.long
     def test_guest(self):
         if not os.path.exists("/dev/net/tun"):
             self.skipTest("no /dev/net/tun")
@@ -432,6 +436,7 @@ class AfPacket(Nic):
 class GuestToNic(Nic):
     LINE = 64
 
+    @pytest.mark.long
     def test_guest_rewrites(self):
         """Frames lent to a NIC are the guest's again only when they are written: it writes to each line of each, at
         once, and yet no frame in the capture file has lines of two."""

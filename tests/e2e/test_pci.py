@@ -80,6 +80,7 @@ class Cards(PciTest):
     def test_e1000e(self):
         self.forward(E1000E)
 
+    @pytest.mark.long
     def test_vmxnet3(self):
         self.forward(VMXNET3)
 

@@ -146,6 +146,7 @@ class Hotplug(PciTest):
     def test_vmxnet3(self):
         self.replug(VMXNET3)
 
+    @pytest.mark.long
     def test_virtio(self):
         self.replug(VIRTIO)
 

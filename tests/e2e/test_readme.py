@@ -83,6 +83,7 @@ class Attach(unittest.TestCase):
         self.restart(self.PORTS)
         self.says_something(proc)
 
+    @pytest.mark.long
     def test_qemu_makes_the_socket(self):
         ports = {"vm0": f"vhost-user,path={vnictest.tmpdir()}/vm0,mode=client", "vm1": "vhost-user"}
         self.vnicd.stop()

@@ -13,6 +13,8 @@ import threading
 import time
 import unittest
 
+import pytest
+
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / "lib"), str(TESTS / "hostile")]
 import rawfe as fe  # noqa: E402
@@ -397,6 +399,7 @@ class StuckWorker(unittest.TestCase):
             except fe.Silent:
                 return      # they wait, which is what was to be
 
+    @pytest.mark.long
     def test_lent_in_the_middle_of_a_change(self):
         """A guest changes its queues all the time, and the worker gets stuck with its frames meanwhile."""
         self.start()
@@ -446,6 +449,7 @@ class StuckWorker(unittest.TestCase):
         self.go_on()
         self.end()
 
+    @pytest.mark.long
     def test_slow(self):
         """A driver that comes back again and again, but slowly, with vm0's frames at all times: vm0 gets its answers,
         and the others theirs without delay."""

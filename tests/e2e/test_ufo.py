@@ -171,6 +171,7 @@ class Guests(guests.GuestTest):
         vnicd = self.make()
         self.receive(self.guest(vnicd.sock("b"), "10.0.0.1", programs=[str(self.PROGRAM)]), vnicd, whole=True)
 
+    @pytest.mark.long
     def test_uml_without(self):
         vnicd = self.make("vhost-user,without=guest_ufo")
         self.receive(self.guest(vnicd.sock("b"), "10.0.0.1", programs=[str(self.PROGRAM)]), vnicd, whole=False)

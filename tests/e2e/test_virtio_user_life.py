@@ -287,9 +287,11 @@ class HotPlug(Life):
     def test_io_split(self):
         self.run_hotplug("S-MRG", "io")
 
+    @pytest.mark.long
     def test_io_packed(self):
         self.run_hotplug("P-MRG-IO", "io")
 
+    @pytest.mark.long
     def test_switch(self):
         self.run_hotplug("S-MRG", "switch")
 

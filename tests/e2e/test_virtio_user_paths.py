@@ -257,6 +257,7 @@ class Queues(unittest.TestCase):
     def test_handoff_split(self):
         self.handoff("S-MRG")
 
+    @pytest.mark.long
     def test_handoff_packed(self):
         self.handoff("P-NOM")
 

@@ -16,6 +16,7 @@ GUEST = {"modules": guests.VLAN_MODULES, "programs": ("ip",)}
 class Vlans(guests.GuestTest):
     KIND = guests.UmlGuest
 
+    @pytest.mark.long
     def test_access_and_trunk(self):
         vnicd = self.start({"vm10": "vhost-user,vlan=10", "vm20": "vhost-user,vlan=20", "trunk": "vhost-user,trunk=10+20"},
                            "switch")

@@ -68,6 +68,7 @@ class Stalls(HostileCase):
         self.assertLess(took, 6, "one byte a time keeps it open for ever")  # all of it takes eight
         self.victims_ok(2)
 
+    @pytest.mark.long
     def test_X02_many_whole_messages_without_a_pause(self):
         """X02: a front-end that is never silent and never late is not cut off by the deadline of a message."""
         guest = self.running()
@@ -79,6 +80,7 @@ class Stalls(HostileCase):
         self.assertEqual(guest.ask_u64(fe.GET_FEATURES, timeout=10), guest.offered)
         self.good_traffic(guest, 1)
 
+    @pytest.mark.long
     def test_X02_unread_replies(self):
         """X02: requests whose replies are never read: bounded memory, closed after a deadline, nobody waits."""
         calm = self.measure()

@@ -1077,6 +1077,7 @@ class Life(ControlCase):
                 self.assert_serves(guest)
                 self.done(guest)
 
+    @pytest.mark.long
     def test_disconnect_in_the_middle(self):
         """The connection ends while commands wait, run, or are half made."""
         rng = random.Random(5)
@@ -1111,6 +1112,7 @@ class Life(ControlCase):
         whole = n // len(self.COMMANDS)
         self.assertLessEqual(abs(report["err"] - whole * n_bad), n_bad, f"commands were refused: {report}")
 
+    @pytest.mark.long
     def test_memory_table_changes_while_commands_run(self):
         """SET_MEM_TABLE, SET_VRING_*, traffic, all while command follows command: each is answered."""
         for layout in LAYOUTS:

@@ -1050,7 +1050,7 @@ class CommandLine(unittest.TestCase):
             run = row["ends"][0][key]
             self.assertIs(run["conserved"], True, run)
             self.assertEqual(run["complaints"], [])
-            self.assertEqual(run["isa"], "portable")
+            self.assertIn(run["isa"], ("portable", "avx2"))
             self.assertGreater(run["delivered"], 1000)
             self.assertIn("--forward-mode", run["backend_command"])
             self.assertIn("packed", run["guest_command"])
