@@ -92,6 +92,7 @@ class QemuControl(guests.GuestTest):
                 self.assertEqual((by_queue, drops), (per_queue, {}))
                 self.wire.take(lambda p: p.proto == w.TCP and p.flags & w.RST, n=FLOWS)
 
+    @pytest.mark.long
     def test_mtu(self):
         self.assertEqual(int(self.vm.check("cat /sys/class/net/eth0/mtu")), MTU)
         before = self.vm.counters()["rx_packets"]

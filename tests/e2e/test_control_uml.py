@@ -215,6 +215,7 @@ class Filter(ControlTest):
         self.set(f"{IP} maddr del {GROUP} dev eth0")
         self.assert_out(plain(GROUP))
 
+    @pytest.mark.long
     def test_more_groups_than_the_table_holds(self):
         each = r"for i in $(seq 1 70); do printf 'addr {} 239.127.0.%d/32 dev eth0 {}\n' $i; done | " + IP + " -batch -"
         self.set("echo 100 >/proc/sys/net/ipv4/igmp_max_memberships; " + each.format("add", "autojoin"))
@@ -270,6 +271,7 @@ class Queues(ControlTest):
         """n resets have come out at the wire, and nothing was lost on the way."""
         self.wire.take(lambda p: p.proto == w.TCP and p.flags & w.RST, n=n)
 
+    @pytest.mark.long
     def test_as_many_queues_as_asked_for(self):
         """Flows come back on the queue that the guest sends them on (automatic steering)."""
         for n in (4, 1, 3, 2):
@@ -424,6 +426,7 @@ class Offloads(ControlTest):
             self.assertEqual((p.header["flags"], p.header["gso_type"]), (0, w.GSO_NONE))
             self.assertTrue(p.checksum_is_whole(), p.frame.hex())
 
+    @pytest.mark.long
     def test_sent_to_a_peer_without_offloads(self):
         """Whatever the guest leaves to the device is done by the device when the peer can't do it."""
         for settings in ("tx on tso on", "tx on tso off", "tx off"):

@@ -106,6 +106,7 @@ def project(tmp_path):
     return Project(tmp_path)
 
 
+@pytest.mark.long
 def test_all_is_well(project):
     project.file("e2e/test_a.py", """
         def test_1():

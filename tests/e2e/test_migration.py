@@ -361,6 +361,10 @@ class Split(Moves):
     VARIANT = "modern"
 
     @pytest.mark.long
+    def test_2_savevm_and_loadvm(self):
+        super().test_2_savevm_and_loadvm()
+
+    @pytest.mark.long
     def test_1_stop_and_cont(self):
         super().test_1_stop_and_cont()
 

@@ -470,6 +470,7 @@ class GuestToNic(Nic):
             line, = struct.unpack_from("<Q", frame, at)
             self.assertEqual(line, word + 1, f"frame {number}, byte {at}")
 
+    @pytest.mark.long
     def test_guest_to_pcap(self):
         """A guest's frames into the capture file of a NIC port."""
         self.guest_to_pcap(SIZES)

@@ -58,6 +58,7 @@ class VirtioUser(kernel.KernelPort):
         self.assertEqual(self.capabilities(), [])
         self.exchange(long_in=False, long_out=False)
 
+    @pytest.mark.long
     def test_gro(self):
         """Segments that the device brings are joined for the guest, who sees fewer and longer ones."""
         self.chain(nic=",without=guest_tso4+guest_tso6", port=",gro=on")

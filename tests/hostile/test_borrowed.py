@@ -372,7 +372,7 @@ class LentCases:
         self.done(guest)
 
 
-@pytest.mark.long_sanitized
+@pytest.mark.long
 class ToSplit(LentCases, HostileCase):
     layout = "split"
 

@@ -588,6 +588,7 @@ class KernelWays(Ways):
         self.vnicd.rpc("port.remove", {"name": "up0"})
 
 
+@pytest.mark.long
 class Packet(KernelWays, unittest.TestCase):
     LINKS = "p1", "p0"
     COUNTER = "p0", "rx_packets"

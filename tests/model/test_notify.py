@@ -36,6 +36,7 @@ class Notify(unittest.TestCase):
     def test_event_index(self):
         self.holds("-DEVENT_IDX")
 
+    @pytest.mark.long
     def test_event_index_more_buffers(self):
         self.holds("-DEVENT_IDX", "-DN=7")
 
@@ -44,6 +45,7 @@ class Notify(unittest.TestCase):
         for defines in ((), ("-DEVENT_IDX",), ("-DN=7",), ("-DEVENT_IDX", "-DN=7")):
             self.holds("-DCOALESCE", *defines)
 
+    @pytest.mark.long
     def test_held_back_needs_to_come_due(self):
         for defines in ((), ("-DEVENT_IDX",)):
             self.fails("-DCOALESCE", "-DNO_DUE", *defines)
