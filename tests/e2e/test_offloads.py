@@ -69,6 +69,7 @@ class BetweenGuests(OffloadTest):
         self.assertGreater(ports["vm1"].get("copies", 0), 1000, ports)
         self.assertEqual(ports["vm0"].get("copies", 0), 0, ports)
 
+    @pytest.mark.long
     def test_to_a_guest_with(self):
         """Long frames arrive as they were sent."""
         ports = self.exchange()

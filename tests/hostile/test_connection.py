@@ -28,6 +28,7 @@ class Stalls(HostileCase):
             limit = 3 * quantile(calm, q) + seconds(noise)
             self.assertLess(quantile(now, q), limit, f"{what}: victims' {name} latency was {quantile(calm, q):.6f} s")
 
+    @pytest.mark.long
     def test_X02_half_a_message_then_silence(self):
         """X02: the connection is closed about a second after a message began and did not end."""
         calm = self.measure()

@@ -78,6 +78,7 @@ class Rings(KeptGuestCase):
 
     # --- R01 ---
 
+    @pytest.mark.long
     def test_R01_looping_chains(self):
         """R01: chains that loop: on themselves, in twos, round the whole ring; lengths 0 and 1."""
         for way, length in itertools.product(WAYS, (0, 1, 100)):

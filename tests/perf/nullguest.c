@@ -5,6 +5,7 @@
  * figures.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <limits.h>
 #include <sched.h>
@@ -964,11 +965,20 @@ report_text(const struct options *options, const struct guest *guests, const str
 		       sums.idle_share < 0.02 ? "guests (the back-end may be faster)" : "back-end");
 }
 
+/* /dev/null. */
+static int nothing_fd = -1;
+
+/* A read of standard input that is under way ends by the signal, and one that begins only now at the end of the file
+ * that stands in its place. */
 static void
 on_signal(int sig)
 {
+	const int before = errno;
+
 	(void)sig;
 	traffic_stopped = true;
+	dup2(nothing_fd, STDIN_FILENO);
+	errno = before;
 }
 
 static void
@@ -1094,6 +1104,7 @@ main(int argc, char **argv)
 		.frame_pattern = options.imix ? imix_pattern : &one_length,
 		.n_pattern = options.imix ? sizeof(imix_pattern) / sizeof(imix_pattern[0]) : 1,
 	};
+	nothing_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
 	sigaction(SIGINT, &ends, NULL);
 	sigaction(SIGTERM, &ends, NULL);
 	pin(options.cpu);

@@ -23,6 +23,8 @@ import sys
 import time
 import unittest
 
+import pytest
+
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parent / "lib"), str(HERE.parent / "hostile")]
 import invariants  # noqa: E402
@@ -169,6 +171,7 @@ class ControlLatency(unittest.TestCase):
             self.skipTest(f"the machine itself stops {100 * stopped:.2f} % of the time; the ratios were {ratios}")
         self.fail(f"a saturated worker makes answers so many times as slow: {ratios}")
 
+    @pytest.mark.long
     def test_split(self):
         self.as_soon("split")
 

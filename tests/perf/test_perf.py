@@ -75,6 +75,7 @@ class GuestToGuest(unittest.TestCase):
             self.skipTest(figure["refused"])
         return figure["ratio"]
 
+    @pytest.mark.long
     def test_split_64(self):
         self.at_least_as_fast("64-split-256")
 
