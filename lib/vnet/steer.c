@@ -160,7 +160,7 @@ steer_by_flows_without_hash(const struct port_steer *port_steer, const struct po
 
 /* --- making it --- */
 
-static bool
+bool
 steer_rss_is_valid(const struct steer_rss *rss, uint16_t n_pairs)
 {
 	if (rss->table_len == 0 || rss->table_len > STEER_RSS_TABLE_MAX ||

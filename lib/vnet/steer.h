@@ -40,6 +40,10 @@ struct steer_rss {
 	uint16_t table[STEER_RSS_TABLE_MAX]; /* queue pairs */
 };
 
+/* Is the table one that a device with n_pairs pairs can have? What is not enabled is not looked at by the
+ * caller. */
+bool steer_rss_is_valid(const struct steer_rss *rss, uint16_t n_pairs);
+
 /* As a driver sets them. */
 struct vnet_steer_rules {
 	struct steer_rss rss;

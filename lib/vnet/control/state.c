@@ -45,17 +45,7 @@ state_filter_valid(const struct vnet_filter_rules *filter)
 static bool
 state_rss_valid(const struct steer_rss *rss, uint16_t n_pairs)
 {
-	if (!state_bools_valid(&rss->enabled, 1))
-		return false;
-	if (!rss->enabled)
-		return true;
-	if (rss->table_len == 0 || rss->table_len > STEER_RSS_TABLE_MAX ||
-	    rss->table_len & (rss->table_len - 1) || rss->unclassified_queue >= n_pairs)
-		return false;
-	for (uint16_t i = 0; i < rss->table_len; i++)
-		if (rss->table[i] >= n_pairs)
-			return false;
-	return true;
+	return state_bools_valid(&rss->enabled, 1) && (!rss->enabled || steer_rss_is_valid(rss, n_pairs));
 }
 
 static bool
