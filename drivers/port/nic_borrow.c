@@ -66,23 +66,32 @@ nic_borrow_attach_one(struct rte_mbuf *payload, const struct borrow_piece *piece
 	payload->data_len = (uint16_t)piece->len;
 }
 
-/* The pieces of a borrowed frame as its segments, for which infos[] has room. False: they can't be. */
-static bool
-nic_borrow_attach_frame(struct rte_mbuf *pkt, struct rte_mempool *pool, uint16_t pieces_max,
-			struct rte_mbuf_ext_shared_info infos[])
+/* How many segments the pieces of a borrowed frame would be; 0: they can't be segments. */
+static inline uint16_t
+nic_borrow_count(const struct nic_borrow *borrow, const struct rte_mbuf *pkt, uint16_t n_payloads)
 {
-	struct rte_mbuf *payloads[NIC_BORROW_PIECES];
 	const struct borrow_piece *pieces;
 	struct borrow_piece one;
 	const uint16_t n = borrow_pieces(pkt, &one, &pieces);
 
-	if (unlikely(n > pieces_max))
-		return false;
+	if (unlikely(pkt->pkt_len > borrow->frame_max || n > borrow->pieces_max ||
+		     n_payloads + n > NIC_BORROW_PIECES))
+		return 0;
 	for (uint16_t i = 0; i < n; i++)
 		if (unlikely(pieces[i].len > UINT16_MAX))
-			return false;
-	if (unlikely(rte_pktmbuf_alloc_bulk(pool, payloads, n) != 0))
-		return false;
+			return 0;
+	return n;
+}
+
+/* Make the pieces of a borrowed frame its segments, with an mbuf and an info for each. */
+static inline void
+nic_borrow_attach_frame(struct rte_mbuf *pkt, struct rte_mbuf *payloads[],
+			struct rte_mbuf_ext_shared_info infos[])
+{
+	const struct borrow_piece *pieces;
+	struct borrow_piece one;
+	const uint16_t n = borrow_pieces(pkt, &one, &pieces);
+
 	for (uint16_t i = 0; i < n; i++) {
 		nic_borrow_attach_one(payloads[i], &pieces[i], &infos[i]);
 		payloads[i]->next = i + 1 < n ? payloads[i + 1] : NULL;
@@ -92,33 +101,35 @@ nic_borrow_attach_frame(struct rte_mbuf *pkt, struct rte_mempool *pool, uint16_t
 	if (!borrow_is_in_pieces(pkt))
 		pkt->tx_offload = 0;
 	pkt->ol_flags &= ~(BORROW_FLAG | BORROW_PIECES_FLAG);
-	return true;
 }
 
 uint16_t
 nic_borrow_attach(struct nic_borrow *borrow, struct port_txq *txq, struct rte_mempool *pool,
 		  struct rte_mbuf **pkts, uint16_t n, uint64_t *bytes, uint16_t *ret_n_payloads)
 {
-	struct nic_borrow_queue *queue = &borrow->queues[txq->idx];
 	const bool may = !atomic_load_explicit(&borrow->kept, memory_order_relaxed);
-	uint16_t n_payloads = 0, n_left = 0;
+	struct rte_mbuf_ext_shared_info *infos = borrow->queues[txq->idx].payloads;
+	struct rte_mbuf *payloads[NIC_BORROW_PIECES];
+	uint16_t counts[PORT_BURST], n_payloads = 0, at = 0, n_left = 0;
 
+	for (uint16_t i = 0; i < n; i++) {
+		counts[i] = may && borrow_is(pkts[i]) ? nic_borrow_count(borrow, pkts[i], n_payloads) : 0;
+		n_payloads = (uint16_t)(n_payloads + counts[i]);
+	}
+	if (unlikely(n_payloads && rte_pktmbuf_alloc_bulk(pool, payloads, n_payloads) != 0)) {
+		memset(counts, 0, sizeof(counts));
+		n_payloads = 0;
+	}
 	for (uint16_t i = 0; i < n; i++) {
 		struct rte_mbuf *pkt = pkts[i];
 
-		if (borrow_is(pkt)) {
-			const uint16_t pieces_max =
-				RTE_MIN((uint16_t)(NIC_BORROW_PIECES - n_payloads), borrow->pieces_max);
-
-			if (likely(may && pkt->pkt_len <= borrow->frame_max &&
-				   nic_borrow_attach_frame(pkt, pool, pieces_max,
-							   &queue->payloads[n_payloads]))) {
-				n_payloads = (uint16_t)(n_payloads + pkt->nb_segs - 1);
-			} else if (unlikely(!borrow_materialise(pkt))) {
-				*bytes -= pkt->pkt_len;
-				port_tx_drop(txq, DROP_NO_MBUF, &pkt, 1);
-				continue;
-			}
+		if (likely(counts[i])) {
+			nic_borrow_attach_frame(pkt, &payloads[at], &infos[at]);
+			at = (uint16_t)(at + counts[i]);
+		} else if (unlikely(!borrow_materialise(pkt))) {
+			*bytes -= pkt->pkt_len;
+			port_tx_drop(txq, DROP_NO_MBUF, &pkt, 1);
+			continue;
 		}
 		pkts[n_left++] = pkt;
 	}
